@@ -1,0 +1,59 @@
+// prof/base/platform.hpp - compiler attributes and the version namespace; nothing about an OS.
+// Floor 1 (base). Used by every header above it.
+// Safety: declarations only, no code.
+// Memory: none.
+// Source: GCC manual "Function Attributes", "Common Variable Attributes" (g++ 12, clang 14).
+#ifndef PROF_BASE_PLATFORM_HPP
+#define PROF_BASE_PLATFORM_HPP
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "prof/config.hpp"
+
+// Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
+#define PROF_DETAIL_COLD __attribute__((cold, noinline))
+#define PROF_DETAIL_NOINLINE __attribute__((noinline))
+#define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
+#define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
+
+// `__thread` and not `thread_local`: constant-initialised by rule of the language extension, so
+// no init wrapper is called; initial-exec: reading it never calls __tls_get_addr, which may
+// allocate (seen to deadlock other profilers when first touched in a handler).
+#define PROF_DETAIL_TLS __thread
+#define PROF_DETAIL_TLS_MODEL __attribute__((tls_model("initial-exec")))
+
+// Everything private is hidden: each shared object keeps its own code, next-definition pointers
+// and thread-local countdowns (shared ones would forward to themselves for ever); what is
+// process-wide is reached through the anchor of stack/process.hpp instead.
+#define PROF_DETAIL_BEGIN      \
+  namespace prof {             \
+  inline namespace v1 {        \
+  namespace detail __attribute__((visibility("hidden"))) {
+#define PROF_DETAIL_END \
+  }                     \
+  }                     \
+  }
+
+// Public names. Same versioned inline namespace, default visibility.
+#define PROF_PUBLIC_BEGIN \
+  namespace prof {        \
+  inline namespace v1 {
+#define PROF_PUBLIC_END \
+  }                     \
+  }
+
+// A hooked symbol. Weak: a definition of the host's own wins and ours is reported dead. The rest
+// keeps it one real, exported function: inline ones get inlined into their callers by clang -O2 and
+// g++ -flto, and a plugin's call then skips the executable's hook (seen with g++ 12 and clang 14).
+#define PROF_DETAIL_HOOK(symbol) \
+  __asm__(symbol) __attribute__((weak, used, noinline, visibility("default")))
+// A symbol that may be absent. Default visibility, since the private namespace is hidden and a
+// hidden import could not be satisfied.
+#define PROF_DETAIL_WEAK_IMPORT(symbol) __asm__(symbol) __attribute__((weak, visibility("default")))
+
+// Functions on the signal path end in _sig and carry this: no exceptions pass through them.
+#define PROF_DETAIL_SIG noexcept
+
+#endif  // PROF_BASE_PLATFORM_HPP

@@ -1,0 +1,241 @@
+// prof/hook/malloc.hpp - the malloc family as seen by the whole program, and who of several objects
+// counts.
+// Floor 6 (hook). Defines foreign symbols; everything it learns goes to sample/heap.hpp.
+// Safety: replaces malloc: no allocation, no lock; errno is kept as the next definition left it.
+//         Hot path of malloc: subtract from a thread-local, one branch, tail jump; of free: one
+//         byte of the filter, one branch, tail jump.
+// Memory: none of its own.
+// Source: hooks are weak, used, noinline, default-visible functions with an asm label: inline ones
+//         get inlined by clang -O2 and g++ -flto, so that a plugin's malloc would miss them. Every
+//         entry forwards to the next definition of the same entry (RTLD_NEXT), so that jemalloc,
+//         tcmalloc or mimalloc keep working, and no pointer is ever altered.
+#ifndef PROF_HOOK_MALLOC_HPP
+#define PROF_HOOK_MALLOC_HPP
+
+#include <cstdlib>
+
+#include "prof/hook/entry.hpp"
+
+PROF_DETAIL_BEGIN
+
+// glibc's own entry, for links in which malloc is ours and there is no next definition.
+extern "C" void* prof_libc_malloc(std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_malloc");
+extern "C" void prof_libc_free(void*) PROF_DETAIL_WEAK_IMPORT("__libc_free");
+extern "C" void* prof_libc_calloc(std::size_t, std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_calloc");
+extern "C" void* prof_libc_realloc(void*, std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_realloc");
+extern "C" void* prof_libc_memalign(std::size_t, std::size_t)
+    PROF_DETAIL_WEAK_IMPORT("__libc_memalign");
+
+inline std::size_t product_or_max(std::size_t a, std::size_t b) PROF_DETAIL_SIG {
+  std::size_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? ~std::size_t{0} : product;
+}
+inline void* null_without_memory() PROF_DETAIL_SIG {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+// ---- the entries -----------------------------------------------------------------------------------
+
+struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
+  static constexpr int index = entry_malloc;
+  static constexpr const char* symbol = "malloc";
+  static std::size_t size(std::size_t n) { return n; }
+  static void* object(void* answer, std::size_t) { return answer; }
+  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
+  static void* fallback(std::size_t n) {
+    return prof_libc_malloc != nullptr ? prof_libc_malloc(n) : null_without_memory();
+  }
+};
+
+struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t)> {
+  static constexpr int index = entry_calloc;
+  static constexpr const char* symbol = "calloc";
+  static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
+  static void* object(void* answer, std::size_t, std::size_t) { return answer; }
+  static void* while_resolving(std::size_t n, std::size_t each) {
+    return bootstrap_alloc_sig(product_or_max(n, each));  // never reused, so still zero
+  }
+  static void* fallback(std::size_t n, std::size_t each) {
+    return prof_libc_calloc != nullptr ? prof_libc_calloc(n, each) : null_without_memory();
+  }
+};
+
+// The three of the same shape: (alignment, size).
+template <class Tag>
+struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t)> {
+  static std::size_t size(std::size_t, std::size_t n) { return n; }
+  static void* object(void* answer, std::size_t, std::size_t) { return answer; }
+  static void* while_resolving(std::size_t alignment, std::size_t n) {
+    return bootstrap_alloc_sig(n, alignment);
+  }
+  static void* fallback(std::size_t alignment, std::size_t n) {
+    return prof_libc_memalign != nullptr ? prof_libc_memalign(alignment, n)
+                                         : null_without_memory();
+  }
+};
+struct memalign_entry : aligned_entry<memalign_entry> {
+  static constexpr int index = entry_memalign;
+  static constexpr const char* symbol = "memalign";
+};
+struct aligned_alloc_entry : aligned_entry<aligned_alloc_entry> {
+  static constexpr int index = entry_aligned_alloc;
+  static constexpr const char* symbol = "aligned_alloc";
+};
+
+template <class Tag>
+struct page_entry : alloc_entry<Tag, void*(std::size_t)> {
+  static std::size_t size(std::size_t n) { return n; }
+  static void* object(void* answer, std::size_t) { return answer; }
+  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n, 4096); }
+  static void* fallback(std::size_t n) { return memalign_entry::fallback(4096, page_round(n)); }
+};
+struct valloc_entry : page_entry<valloc_entry> {
+  static constexpr int index = entry_valloc;
+  static constexpr const char* symbol = "valloc";
+};
+struct pvalloc_entry : page_entry<pvalloc_entry> {
+  static constexpr int index = entry_pvalloc;
+  static constexpr const char* symbol = "pvalloc";
+};
+
+struct posix_memalign_entry
+    : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t)> {
+  static constexpr int index = entry_posix_memalign;
+  static constexpr const char* symbol = "posix_memalign";
+  static std::size_t size(void**, std::size_t, std::size_t n) { return n; }
+  static void* object(int answer, void** place, std::size_t, std::size_t) {
+    return answer == 0 ? *place : nullptr;
+  }
+  static int while_resolving(void** place, std::size_t alignment, std::size_t n) {
+    *place = bootstrap_alloc_sig(n, alignment);
+    return *place != nullptr ? 0 : ENOMEM;
+  }
+  static int fallback(void** place, std::size_t alignment, std::size_t n) {
+    *place = memalign_entry::fallback(alignment, n);
+    return *place != nullptr ? 0 : ENOMEM;
+  }
+};
+
+// realloc and reallocarray: a free and an allocation in one, undone together when it fails.
+template <class Tag, class... Size>
+struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
+  using base = hooked_base<Tag, void*(void*, Size...)>;
+
+  static void* counting(void* before, Size... sizes) {
+    heap_left -= static_cast<std::int64_t>(Tag::size(sizes...));
+    if (PROF_DETAIL_LIKELY(heap_left > 0) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
+      return base::call_next(before, sizes...);
+    }
+    return counting_slow(before, sizes...);
+  }
+
+  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
+    const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    if (probing != 0) {
+      note_hit_sig(Tag::index);
+      return base::call_next(before, sizes...);
+    }
+    process_state* const process = attached_process_sig();
+    heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
+    live_object old;
+    const auto address = reinterpret_cast<std::uintptr_t>(before);
+    const bool sampled = heap != nullptr && take_live_sig(*heap, address, old);
+    if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
+    const auto resize = [&] { return base::call_next(before, sizes...); };
+    void* const after = heap_left > 0 ? resize()
+                                      : sampled_alloc_sig(Tag::size(sizes...), caller, resize);
+    if (!sampled) return after;
+    // Failed: the old object is still there. realloc(p, 0) freed it.
+    const bool failed = after == nullptr && Tag::size(sizes...) != 0;
+    if (!failed) count_freed_sig(*heap, old);
+    else add_live_sig(*process, *heap, address, old.size, old.weight, old.counts);
+    return after;
+  }
+
+  static void* while_resolving(void* before, Size... sizes) {
+    return before == nullptr ? bootstrap_alloc_sig(Tag::size(sizes...)) : nullptr;
+  }
+
+ private:
+  static void* move_bootstrap(void* before, std::size_t old_size, Size... sizes) {
+    const std::size_t size = Tag::size(sizes...);
+    void* const after = malloc_entry::call_next(size);
+    if (after != nullptr) std::memcpy(after, before, size < old_size ? size : old_size);
+    return after;
+  }
+};
+
+struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
+  static constexpr int index = entry_realloc;
+  static constexpr const char* symbol = "realloc";
+  static std::size_t size(std::size_t n) { return n; }
+  static void* fallback(void* before, std::size_t n) {
+    return prof_libc_realloc != nullptr ? prof_libc_realloc(before, n) : null_without_memory();
+  }
+};
+struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::size_t> {
+  static constexpr int index = entry_reallocarray;
+  static constexpr const char* symbol = "reallocarray";
+  static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
+  // The program's realloc, which is ours or the one that a static link put in its place.
+  static void* fallback(void* before, std::size_t n, std::size_t each) {
+    const std::size_t bytes = size(n, each);
+    return bytes == ~std::size_t{0} ? null_without_memory() : std::realloc(before, bytes);
+  }
+};
+
+struct free_entry_ : free_entry<free_entry_, void(void*)> {
+  static constexpr int index = entry_free;
+  static constexpr const char* symbol = "free";
+  static void while_resolving(void*) {}
+  static void fallback(void* pointer) {
+    if (prof_libc_free != nullptr) prof_libc_free(pointer);
+  }
+};
+
+// ---- the symbols ----------------------------------------------------------------------------------------
+
+extern "C" {
+void* prof_hook_malloc(std::size_t n) PROF_DETAIL_HOOK("malloc");
+void* prof_hook_malloc(std::size_t n) { return malloc_entry::counting(n); }
+void prof_hook_free(void* pointer) PROF_DETAIL_HOOK("free");
+void prof_hook_free(void* pointer) { free_entry_::counting(pointer); }
+
+#define PROF_DETAIL_ROUTED(entry) entry::route.load(std::memory_order_relaxed)
+void* prof_hook_calloc(std::size_t n, std::size_t each) PROF_DETAIL_HOOK("calloc");
+void* prof_hook_calloc(std::size_t n, std::size_t each) {
+  return PROF_DETAIL_ROUTED(calloc_entry)(n, each);
+}
+void* prof_hook_realloc(void* before, std::size_t n) PROF_DETAIL_HOOK("realloc");
+void* prof_hook_realloc(void* before, std::size_t n) {
+  return PROF_DETAIL_ROUTED(realloc_entry)(before, n);
+}
+void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each)
+    PROF_DETAIL_HOOK("reallocarray");
+void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each) {
+  return PROF_DETAIL_ROUTED(reallocarray_entry)(before, n, each);
+}
+void* prof_hook_memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_HOOK("memalign");
+void* prof_hook_memalign(std::size_t alignment, std::size_t n) {
+  return PROF_DETAIL_ROUTED(memalign_entry)(alignment, n);
+}
+void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n)
+    PROF_DETAIL_HOOK("aligned_alloc");
+void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n) {
+  return PROF_DETAIL_ROUTED(aligned_alloc_entry)(alignment, n);
+}
+int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n)
+    PROF_DETAIL_HOOK("posix_memalign");
+int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n) {
+  return PROF_DETAIL_ROUTED(posix_memalign_entry)(place, alignment, n);
+}
+void* prof_hook_valloc(std::size_t n) PROF_DETAIL_HOOK("valloc");
+void* prof_hook_valloc(std::size_t n) { return PROF_DETAIL_ROUTED(valloc_entry)(n); }
+void* prof_hook_pvalloc(std::size_t n) PROF_DETAIL_HOOK("pvalloc");
+void* prof_hook_pvalloc(std::size_t n) { return PROF_DETAIL_ROUTED(pvalloc_entry)(n); }
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_MALLOC_HPP

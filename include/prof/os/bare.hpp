@@ -1,0 +1,79 @@
+// prof/os/bare.hpp - the OS contract where there is no known OS: a port's starting point.
+// Floor 2 (os). Included by os/os.hpp only, on platforms that linux.hpp does not cover.
+// Safety: as os/os.hpp says; every call answers "unsupported" except memory, clock and FILE*.
+// Memory: pages come from the C library's calloc; without hooks nothing can re-enter it. A bare
+//         machine replaces these two functions by its own region.
+// Source: ISO C only. To port: answer the calls below for your system, in the order of os.hpp.
+#ifndef PROF_OS_BARE_HPP
+#define PROF_OS_BARE_HPP
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+
+#include "prof/base/memory.hpp"
+#include "prof/base/result.hpp"
+#include "prof/base/text.hpp"
+
+PROF_DETAIL_BEGIN
+
+class errno_guard {};
+class sigpipe_guard {};
+
+inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
+inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }
+inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
+
+inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG { return 1; }
+inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG { return 1; }
+inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uint64_t>(std::time(nullptr)) * 1000000000u;
+}
+inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG { return os_realtime_ns_sig(); }
+inline void os_sleep_ns(std::uint64_t) {}
+inline void os_yield() noexcept {}
+
+inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
+inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline bool os_for_each_mapping_sig(void (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
+  return false;
+}
+inline std::size_t os_executable_path(char*, std::size_t) noexcept { return 0; }
+inline std::size_t os_command_line(char*, std::size_t) noexcept { return 0; }
+inline const void* os_map_file(const char*, std::size_t& size) noexcept {
+  size = 0;
+  return nullptr;
+}
+
+inline int os_open_write(const char*, int& os_error) noexcept {
+  os_error = 0;
+  return -1;
+}
+inline bool os_write(int, const void*, std::size_t, int&) noexcept { return false; }
+inline bool os_write(std::FILE* file, const void* data, std::size_t size, int&) noexcept {
+  return std::fwrite(data, 1, size, file) == size;
+}
+inline bool os_flush(std::FILE* file, int&) noexcept { return std::fflush(file) == 0; }
+inline bool os_close(int, int&) noexcept { return false; }
+inline const char* os_error_text(int) noexcept { return "system error"; }
+
+inline int os_default_signal() noexcept { return 0; }
+inline int os_candidate_signal(int) noexcept { return 0; }
+inline const void* os_signal_handler(int) noexcept { return nullptr; }
+inline const void* os_own_signal_handler() noexcept { return nullptr; }
+inline bool os_install_handler(int) noexcept { return false; }
+inline const char* os_signal_name(int) noexcept { return "no signal"; }
+inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+
+inline int os_timer_create_sig(std::uint32_t, int, void*, int&) PROF_DETAIL_SIG { return -1; }
+inline int os_timer_set_sig(int, std::uint64_t, std::uint64_t) PROF_DETAIL_SIG { return -1; }
+inline void os_timer_delete_sig(int) PROF_DETAIL_SIG {}
+
+inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
+inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+inline void os_pin_this_object() noexcept {}
+inline const char* os_file_of(const void*) noexcept { return ""; }
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_BARE_HPP

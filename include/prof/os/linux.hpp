@@ -1,0 +1,564 @@
+// prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
+// Floor 2 (os). Included by os/os.hpp only; the only header with Linux headers (sockets, which
+//          only the server needs, are in os/linux_net.hpp).
+// Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
+//         cancellation point, and a hooked `syscall` is never entered.
+// Memory: mmap and munmap only.
+// Source: man-pages 6.03 (mmap(2), timer_create(2), proc(5), signal-safety(7)); syscall(2) for the
+//         calling conventions; kernel 6.18 and glibc 2.36 are what it was run on.
+#ifndef PROF_OS_LINUX_HPP
+#define PROF_OS_LINUX_HPP
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "prof/base/memory.hpp"
+#include "prof/base/result.hpp"
+#include "prof/base/text.hpp"
+
+PROF_DETAIL_BEGIN
+
+// ---- system calls ------------------------------------------------------------------------------
+
+// Returns the kernel's answer: -errno on failure.
+inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  long answer;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(answer)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return answer;
+#else
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory", "cc");
+  return x0;
+#endif
+}
+
+inline long os_word(const void* pointer) PROF_DETAIL_SIG {
+  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
+}
+
+// Restores errno: a hook's slow path calls into the loader, which may change it.
+class errno_guard {
+ public:
+  errno_guard() noexcept : before_(errno) {}
+  ~errno_guard() { errno = before_; }
+  errno_guard(const errno_guard&) = delete;
+  errno_guard& operator=(const errno_guard&) = delete;
+
+ private:
+  const int before_;
+};
+
+// ---- memory ------------------------------------------------------------------------------------
+
+inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG {
+  // MAP_NORESERVE: tables reserve far more than a small program touches.
+  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return answer < 0 && answer > -4096 ? nullptr : reinterpret_cast<void*>(answer);
+}
+inline void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
+  os_call_sig(SYS_munmap, os_word(pages), static_cast<long>(size));
+}
+inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
+
+inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  // rt_sigprocmask with an invalid `how` reads the set first: EFAULT when it cannot, EINVAL when
+  // it can; no descriptor and no side effect (the trick of Abseil's AddressIsReadable).
+  return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
+}
+
+inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
+  const iovec local{to, size};
+  const iovec remote{reinterpret_cast<void*>(from), size};
+  const long answer = os_call_sig(SYS_process_vm_readv, os_call_sig(SYS_getpid), os_word(&local),
+                                  1, os_word(&remote), 1, 0);
+  if (answer >= 0) return static_cast<std::size_t>(answer) == size;
+  if (answer == -EFAULT) return false;
+  // Denied by a seccomp filter: probe every page, then copy.
+  for (std::uintptr_t page = from & ~std::uintptr_t{4095}; page < from + size; page += 4096) {
+    if (!os_readable_sig(page)) return false;
+  }
+  std::memcpy(to, reinterpret_cast<const void*>(from), size);
+  return true;
+}
+
+// ---- identity and time ---------------------------------------------------------------------------
+
+inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uint32_t>(os_call_sig(SYS_getpid));
+}
+inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uint32_t>(os_call_sig(SYS_gettid));
+}
+inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
+  timespec now{};
+  clock_gettime(clock, &now);  // async-signal-safe by POSIX; answered by the vDSO
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u +
+         static_cast<std::uint64_t>(now.tv_nsec);
+}
+inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG {
+  return os_clock_ns_sig(CLOCK_MONOTONIC);
+}
+inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
+  return os_clock_ns_sig(CLOCK_REALTIME);
+}
+inline timespec os_timespec(std::uint64_t ns) PROF_DETAIL_SIG {
+  timespec t{};
+  t.tv_sec = static_cast<time_t>(ns / 1000000000u);
+  t.tv_nsec = static_cast<long>(ns % 1000000000u);
+  return t;
+}
+inline void os_sleep_ns(std::uint64_t ns) {
+  timespec left = os_timespec(ns);
+  while (os_call_sig(SYS_nanosleep, os_word(&left), os_word(&left)) == -EINTR) {
+  }
+}
+inline void os_yield() noexcept { os_call_sig(SYS_sched_yield); }
+
+// ---- /proc -----------------------------------------------------------------------------------------
+
+inline int os_open_read_sig(const char* path) PROF_DETAIL_SIG {
+  return static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word(path), O_RDONLY | O_CLOEXEC));
+}
+inline long os_read_sig(int descriptor, void* to, std::size_t size) PROF_DETAIL_SIG {
+  long n = -EINTR;
+  while (n == -EINTR) n = os_call_sig(SYS_read, descriptor, os_word(to), static_cast<long>(size));
+  return n;
+}
+inline void os_close_sig(int descriptor) PROF_DETAIL_SIG { os_call_sig(SYS_close, descriptor); }
+
+// Reads a file's beginning; returns the bytes read.
+inline std::size_t os_read_file(const char* path, char* buffer, std::size_t size) noexcept {
+  const int descriptor = os_open_read_sig(path);
+  if (descriptor < 0) return 0;
+  std::size_t used = 0;
+  while (used < size) {
+    const long n = os_read_sig(descriptor, buffer + used, size - used);
+    if (n <= 0) break;
+    used += static_cast<std::size_t>(n);
+  }
+  os_close_sig(descriptor);
+  return used;
+}
+
+// "start-limit perms offset major:minor inode   path", proc(5).
+inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
+  os_mapping m;
+  m.start = take_hex(line);
+  line = line.from(line.size != 0);
+  m.limit = take_hex(line);
+  if (line.size < 6) return m;
+  m.readable = line.data[1] == 'r';
+  m.executable = line.data[3] == 'x';
+  line = line.from(6);
+  m.offset = take_hex(line);
+  for (int field = 0; field < 2; ++field) {  // skip device, stop before inode
+    line = line.from(line.size != 0 && line.data[0] == ' ');
+    if (field == 0) line = line.from(line.find(' '));
+  }
+  while (line.size != 0 && line.data[0] >= '0' && line.data[0] <= '9') {
+    m.inode = m.inode * 10 + static_cast<std::uint64_t>(line.data[0] - '0');
+    line = line.from(1);
+  }
+  while (line.size != 0 && line.data[0] == ' ') line = line.from(1);
+  m.path = line;
+  return m;
+}
+
+inline constexpr std::size_t maps_buffer_size = 16 * 1024;  // a line is at most PATH_MAX + 80
+
+inline bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+    PROF_DETAIL_SIG {
+  const int descriptor = os_open_read_sig("/proc/self/maps");
+  if (descriptor < 0) return false;
+  char* const buffer = static_cast<char*>(os_map_sig(maps_buffer_size));
+  std::size_t used = 0;
+  while (buffer != nullptr) {
+    const long n = os_read_sig(descriptor, buffer + used, maps_buffer_size - used);
+    if (n <= 0) break;
+    used += static_cast<std::size_t>(n);
+    text_view rest{buffer, used};
+    for (std::size_t end = rest.find('\n'); end != rest.size; end = rest.find('\n')) {
+      visit(context, os_parse_mapping_sig({rest.data, end}));
+      rest = rest.from(end + 1);
+    }
+    if (rest.size == maps_buffer_size) rest = {};  // no newline in 16 KiB: not a maps line
+    std::memmove(buffer, rest.data, rest.size);
+    used = rest.size;
+  }
+  if (buffer != nullptr) os_unmap_sig(buffer, maps_buffer_size);
+  os_close_sig(descriptor);
+  return buffer != nullptr;
+}
+
+inline std::size_t os_executable_path(char* buffer, std::size_t size) noexcept {
+  const long n = os_call_sig(SYS_readlinkat, AT_FDCWD, os_word("/proc/self/exe"), os_word(buffer),
+                             static_cast<long>(size));
+  return n < 0 ? 0 : static_cast<std::size_t>(n);
+}
+inline std::size_t os_command_line(char* buffer, std::size_t size) noexcept {
+  return os_read_file("/proc/self/cmdline", buffer, size);
+}
+
+// ---- files ------------------------------------------------------------------------------------------
+
+inline const void* os_map_file(const char* path, std::size_t& size) noexcept {
+  size = 0;
+  const int descriptor = os_open_read_sig(path);
+  if (descriptor < 0) return nullptr;
+  const long end = os_call_sig(SYS_lseek, descriptor, 0, SEEK_END);
+  long pages = -1;
+  if (end > 0) pages = os_call_sig(SYS_mmap, 0, end, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  os_close_sig(descriptor);
+  if (end <= 0 || (pages < 0 && pages > -4096)) return nullptr;
+  size = static_cast<std::size_t>(end);
+  return reinterpret_cast<const void*>(pages);
+}
+
+inline int os_open_write(const char* path, int& os_error) noexcept {
+  const long answer = os_call_sig(SYS_openat, AT_FDCWD, os_word(path),
+                                  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  os_error = answer < 0 ? static_cast<int>(-answer) : 0;
+  return answer < 0 ? -1 : static_cast<int>(answer);
+}
+
+inline bool os_write(int descriptor, const void* data, std::size_t size, int& os_error) noexcept {
+  const char* next = static_cast<const char*>(data);
+  while (size != 0) {
+    const long n = os_call_sig(SYS_write, descriptor, os_word(next), static_cast<long>(size));
+    if (n == -EINTR) continue;
+    if (n == -EAGAIN) {  // a non-blocking descriptor of the host: wait for room
+      os_sleep_ns(1000000);
+      continue;
+    }
+    if (n <= 0) {
+      os_error = n < 0 ? static_cast<int>(-n) : EIO;
+      return false;
+    }
+    next += n;
+    size -= static_cast<std::size_t>(n);
+  }
+  return true;
+}
+
+inline bool os_write(std::FILE* file, const void* data, std::size_t size, int& os_error) noexcept {
+  errno = 0;
+  if (std::fwrite(data, 1, size, file) == size) return true;
+  os_error = errno != 0 ? errno : EIO;
+  return false;
+}
+inline bool os_flush(std::FILE* file, int& os_error) noexcept {
+  errno = 0;
+  if (std::fflush(file) == 0) return true;
+  os_error = errno != 0 ? errno : EIO;
+  return false;
+}
+inline bool os_close(int descriptor, int& os_error) noexcept {
+  const long answer = os_call_sig(SYS_close, descriptor);
+  if (answer >= 0 || answer == -EINTR) return true;
+  os_error = static_cast<int>(-answer);
+  return false;
+}
+
+// The ones a user of a profile file or a port meets; the rest by number.
+inline const char* os_error_text(int os_error) noexcept {
+  switch (os_error) {
+    case 0: return "no error";
+    case EACCES: return "Permission denied";
+    case EADDRINUSE: return "Address already in use";
+    case EADDRNOTAVAIL: return "Cannot assign requested address";
+    case EAGAIN: return "Resource temporarily unavailable";
+    case EBADF: return "Bad file descriptor";
+    case EIO: return "Input/output error";
+    case EISDIR: return "Is a directory";
+    case EMFILE: return "Too many open files";
+    case ENOENT: return "No such file or directory";
+    case ENOMEM: return "Cannot allocate memory";
+    case ENOSPC: return "No space left on device";
+    case ENOTDIR: return "Not a directory";
+    case EPERM: return "Operation not permitted";
+    case EPIPE: return "Broken pipe";
+    case EROFS: return "Read-only file system";
+    default: return "system error";
+  }
+}
+
+// Keeps SIGPIPE from reaching the host while a profile is written to a pipe whose reader left:
+// blocks it for this thread and eats the one that the write raised.
+class sigpipe_guard {
+ public:
+  sigpipe_guard() noexcept {
+    sigset_t pipe_only;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    was_pending_ = pending();
+    pthread_sigmask(SIG_BLOCK, &pipe_only, &before_);
+  }
+  ~sigpipe_guard() {
+    if (!was_pending_ && pending()) {
+      sigset_t pipe_only;
+      sigemptyset(&pipe_only);
+      sigaddset(&pipe_only, SIGPIPE);
+      const timespec at_once{};
+      sigtimedwait(&pipe_only, nullptr, &at_once);
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  sigpipe_guard(const sigpipe_guard&) = delete;
+  sigpipe_guard& operator=(const sigpipe_guard&) = delete;
+
+ private:
+  static bool pending() noexcept {
+    sigset_t waiting;
+    return sigpending(&waiting) == 0 && sigismember(&waiting, SIGPIPE) == 1;
+  }
+  bool was_pending_ = false;
+  sigset_t before_;
+};
+
+// ---- sampling signal and timers ----------------------------------------------------------------------
+
+// What sample/ does with a tick. One per shared object; the first that starts a CPU profile
+// installs its own and the others find it there.
+inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+
+inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
+  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
+  registers r;
+#if defined(__x86_64__)
+  r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
+  r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
+  r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
+#else
+  r.pc = static_cast<std::uintptr_t>(machine.pc);
+  r.sp = static_cast<std::uintptr_t>(machine.sp);
+  r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
+  r.lr = static_cast<std::uintptr_t>(machine.regs[30]);
+#endif
+  return r;
+}
+
+inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETAIL_SIG {
+  const auto receiver = tick_receiver.load(std::memory_order_acquire);
+  if (receiver == nullptr || info == nullptr || info->si_code != SI_TIMER) return;
+  timer_event event;
+  event.slot = info->si_value.sival_ptr;
+  // timer_getoverrun(2): expirations while the signal was pending. Above the kernel's tick rate
+  // (250 Hz here) most expirations arrive this way.
+  event.expirations = 1 + static_cast<std::uint64_t>(info->si_overrun > 0 ? info->si_overrun : 0);
+  event.regs = os_registers_sig(context);
+  receiver(event);
+}
+
+inline int os_default_signal() noexcept { return SIGPROF; }
+// From the top down: low real-time signals are the ones applications number by hand.
+inline int os_candidate_signal(int n) noexcept {
+  const int number = SIGRTMAX - 2 - n;
+  return number > SIGRTMIN + 2 ? number : 0;
+}
+
+// The handler a signal has now: null for the default action or a failed question.
+inline const void* os_signal_handler(int number) noexcept {
+  struct sigaction now;
+  if (sigaction(number, nullptr, &now) != 0) return nullptr;
+  return (now.sa_flags & SA_SIGINFO) != 0 ? reinterpret_cast<const void*>(now.sa_sigaction)
+                                          : reinterpret_cast<const void*>(now.sa_handler);
+}
+inline const void* os_own_signal_handler() noexcept {
+  return reinterpret_cast<const void*>(&os_signal_handler_sig);
+}
+
+inline bool os_install_handler(int number) noexcept {
+  struct sigaction wanted;
+  std::memset(&wanted, 0, sizeof wanted);
+  wanted.sa_sigaction = &os_signal_handler_sig;
+  // SA_RESTART: the host's slow system calls go on. SA_ONSTACK: a host that gave its threads small
+  // stacks and an alternate one gets the handler there. Only this signal is blocked meanwhile.
+  wanted.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  sigemptyset(&wanted.sa_mask);
+  return sigaction(number, &wanted, nullptr) == 0;
+}
+
+inline const char* os_signal_name(int number) noexcept {
+  return number == SIGPROF ? "SIGPROF" : "a real-time signal";
+}
+
+// The kernel's struct sigevent; libcs spell the thread id member differently.
+struct kernel_sigevent {
+  void* value;
+  int signal_number;
+  int notify;
+  int thread;
+  int padding[11];
+};
+static_assert(sizeof(kernel_sigevent) == 64, "SIGEV_MAX_SIZE of the kernel");
+
+inline int os_timer_create_sig(std::uint32_t thread, int signal_number, void* slot, int& timer)
+    PROF_DETAIL_SIG {
+  kernel_sigevent event{};
+  event.value = slot;
+  event.signal_number = signal_number;
+  event.notify = SIGEV_THREAD_ID;
+  event.thread = static_cast<int>(thread);
+  // CPUCLOCK_SCHED of a thread as in the kernel's posix-timers_types.h: ~tid << 3 | PERTHREAD(4)
+  // | SCHED(2); pthread_getcpuclockid builds the same but needs a pthread_t.
+  const auto clock = static_cast<std::int32_t>((~thread << 3) | 6u);
+  return static_cast<int>(-os_call_sig(SYS_timer_create, clock, os_word(&event), os_word(&timer)));
+}
+inline int os_timer_set_sig(int timer, std::uint64_t first_ns, std::uint64_t period_ns)
+    PROF_DETAIL_SIG {
+  itimerspec spec{};
+  spec.it_value = os_timespec(first_ns);
+  spec.it_interval = os_timespec(period_ns);
+  return static_cast<int>(-os_call_sig(SYS_timer_settime, timer, 0, os_word(&spec), 0));
+}
+inline void os_timer_delete_sig(int timer) PROF_DETAIL_SIG {
+  os_call_sig(SYS_timer_delete, timer);
+}
+
+// ---- threads --------------------------------------------------------------------------------------------
+
+using os_thread_handle = pthread_t;
+using os_thread_attributes = pthread_attr_t;
+using os_thread_main = void* (*)(void*);
+
+inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept {
+  const int descriptor =
+      static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word("/proc/self/task"),
+                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (descriptor < 0) return false;
+  alignas(8) char entries[2048];
+  for (;;) {
+    const long n = os_call_sig(SYS_getdents64, descriptor, os_word(entries), sizeof entries);
+    if (n <= 0) break;
+    for (long at = 0; at < n;) {
+      // struct linux_dirent64: u64 inode, s64 offset, u16 length, u8 type, name.
+      std::uint16_t length = 0;
+      std::memcpy(&length, entries + at + 16, sizeof length);
+      std::uint64_t thread = 0;
+      if (parse_decimal(text_view(entries + at + 19), thread)) {
+        visit(context, static_cast<std::uint32_t>(thread));
+      }
+      at += length;
+    }
+  }
+  os_close_sig(descriptor);
+  return true;
+}
+
+inline bool os_signal_blocked(std::uint32_t thread, int number) noexcept {
+  char path[48] = "/proc/self/task/";
+  const std::size_t digits = format_decimal(thread, path + 16);
+  std::memcpy(path + 16 + digits, "/status", 8);
+  char text[2048];
+  text_view rest{text, os_read_file(path, text, sizeof text)};
+  for (; rest.size != 0; rest = rest.from(rest.next_line())) {
+    if (!rest.starts_with("SigBlk:\t")) continue;
+    rest = rest.from(8);
+    return (take_hex(rest) >> (number - 1) & 1) != 0;
+  }
+  return false;
+}
+
+// Lets a signal through on the calling thread.
+inline void os_unblock_signal_sig(int number) PROF_DETAIL_SIG {
+  const std::uint64_t set = std::uint64_t{1} << (number - 1);
+  os_call_sig(SYS_rt_sigprocmask, SIG_UNBLOCK, os_word(&set), 0, 8);
+}
+
+// Runs main(argument) on a new thread that blocks every signal but `open_signal` (0: every one).
+// Returns 0 or an errno.
+inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
+                           os_thread_handle& thread) noexcept {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  if (open_signal != 0) sigdelset(&all, open_signal);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const int answer = pthread_create(&thread, nullptr, main, argument);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return answer;
+}
+inline void os_join_thread(os_thread_handle thread) noexcept { pthread_join(thread, nullptr); }
+
+// Calls destroy(value) when a thread that called os_at_thread_exit ends. 0 or an errno.
+inline int os_make_exit_key(unsigned& key, void (*destroy)(void*)) noexcept {
+  pthread_key_t made = 0;
+  const int answer = pthread_key_create(&made, destroy);
+  key = made;
+  return answer;
+}
+inline void os_at_thread_exit(unsigned key, void* value) noexcept {
+  pthread_setspecific(key, value);
+}
+
+// ---- next definitions --------------------------------------------------------------------------------------
+
+// Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
+// every hook has a defined fallback for "no next definition".
+extern "C" {
+void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
+void* prof_weak_dlopen(const char*, int) noexcept PROF_DETAIL_WEAK_IMPORT("dlopen");
+int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
+}
+
+// The next definition after this shared object's. RTLD_NEXT looks at the caller's address, so this
+// must be a real call from this object's own text and never a tail call.
+PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
+  void* found = nullptr;
+  if (prof_weak_dlsym != nullptr) found = prof_weak_dlsym(RTLD_NEXT, name);
+  __asm__ volatile("" : "+r"(found));
+  return found;
+}
+
+// Keeps this shared object loaded for ever: a handler or a hook in it may be entered any time.
+inline void os_pin_this_object() noexcept {
+  Dl_info self;
+  if (prof_weak_dladdr == nullptr || prof_weak_dlopen == nullptr) return;
+  if (prof_weak_dladdr(reinterpret_cast<const void*>(&os_signal_handler_sig), &self) == 0) return;
+  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
+  (void)prof_weak_dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// The file that holds an address ("" when unknown); for status texts.
+inline const char* os_file_of(const void* address) noexcept {
+  Dl_info info;
+  if (prof_weak_dladdr == nullptr || prof_weak_dladdr(address, &info) == 0) return "";
+  return info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_HPP

@@ -1,0 +1,117 @@
+// prof/os/os.hpp - the OS contract: every question prof asks the system, and the backend that
+// answers it.
+// Floor 2 (os). The only door to the system: no header outside os/ includes an OS header.
+// Safety: functions ending in _sig are async-signal-safe and leave errno alone; the others need
+//         ordinary context. None throws, prints or aborts.
+// Memory: pages come from os_map and go back by os_unmap; nothing is malloc'ed.
+// Source: os/linux.hpp names man pages and kernel versions call by call; os/bare.hpp is the worked
+//         example of a port: every call there answers "unsupported".
+#ifndef PROF_OS_OS_HPP
+#define PROF_OS_OS_HPP
+
+#include "prof/base/memory.hpp"
+#include "prof/base/platform.hpp"
+#include "prof/base/result.hpp"
+#include "prof/base/text.hpp"
+
+PROF_DETAIL_BEGIN
+
+// The registers a walk starts from. fp: rbp or x29; lr: x30, 0 where there is none.
+struct registers {
+  std::uintptr_t pc = 0;
+  std::uintptr_t sp = 0;
+  std::uintptr_t fp = 0;
+  std::uintptr_t lr = 0;
+};
+
+// One line of the address space map. path is not NUL-terminated and dies with the callback.
+struct os_mapping {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t inode = 0;
+  bool readable = false;
+  bool executable = false;
+  text_view path;
+};
+
+// What a sampling signal said. slot: the pointer given to os_timer_create, null when the signal
+// did not come from such a timer. expirations: 1 + the ones the kernel folded into this signal.
+struct timer_event {
+  void* slot = nullptr;
+  std::uint64_t expirations = 0;
+  registers regs;
+};
+
+PROF_DETAIL_END
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#define PROF_DETAIL_OS_LINUX 1
+#include "prof/os/linux.hpp"
+#else
+#define PROF_DETAIL_OS_LINUX 0
+#include "prof/os/bare.hpp"
+#endif
+
+PROF_DETAIL_BEGIN
+
+// ---- the contract ------------------------------------------------------------------------------
+
+// Zeroed pages whose memory is used only when touched; null when the system refuses. _sig: hooks
+// and handlers may call it (a system call, no lock of ours).
+void* os_map_sig(std::size_t size) PROF_DETAIL_SIG;
+void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
+
+std::uint32_t os_process_id_sig() PROF_DETAIL_SIG;
+std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG;
+std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG;  // CLOCK_MONOTONIC
+std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG;   // since 1970
+void os_sleep_ns(std::uint64_t ns);
+void os_yield() noexcept;
+
+// True when 8 bytes at `address` can be read now. Costs a system call; callers cache by page.
+bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
+// Copies memory that may be unmapped meanwhile; false when any byte could not be read.
+bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
+
+// Calls visit(context, mapping) for every mapping of this process in address order.
+bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+    PROF_DETAIL_SIG;
+// The running executable's path and the command line (NUL-separated) into a buffer; their length.
+std::size_t os_executable_path(char* buffer, std::size_t size) noexcept;
+std::size_t os_command_line(char* buffer, std::size_t size) noexcept;
+
+// A whole file mapped read-only, or null.
+const void* os_map_file(const char* path, std::size_t& size) noexcept;
+
+// Opens for writing (created or truncated, close-on-exec); -1 and os_error on failure.
+int os_open_write(const char* path, int& os_error) noexcept;
+bool os_write(int descriptor, const void* data, std::size_t size, int& os_error) noexcept;
+bool os_write(std::FILE* file, const void* data, std::size_t size, int& os_error) noexcept;
+bool os_flush(std::FILE* file, int& os_error) noexcept;
+bool os_close(int descriptor, int& os_error) noexcept;
+// "No space left on device" and the like, for messages.
+const char* os_error_text(int os_error) noexcept;
+
+// Signals. install replaces whatever is there: ask os_signal_handler first.
+int os_default_signal() noexcept;
+int os_candidate_signal(int n) noexcept;  // n-th alternative, 0 when there are no more
+const void* os_signal_handler(int number) noexcept;  // null: default action
+const void* os_own_signal_handler() noexcept;        // what os_install_handler installs
+bool os_install_handler(int number) noexcept;
+const char* os_signal_name(int number) noexcept;
+
+// CPU-time timers of any thread of this process. Both return 0 or an errno.
+int os_timer_create_sig(std::uint32_t thread, int signal_number, void* slot, int& timer)
+    PROF_DETAIL_SIG;
+int os_timer_set_sig(int timer, std::uint64_t first_ns, std::uint64_t period_ns) PROF_DETAIL_SIG;
+void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
+
+// Calls visit(context, thread id) for every thread of this process.
+bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
+// Whether a thread has a signal blocked, so that it cannot be sampled.
+bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_OS_HPP

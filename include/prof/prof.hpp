@@ -1,0 +1,38 @@
+// prof/prof.hpp - the whole of prof: profiles of a running C++ program for go tool pprof and others.
+// Floor 11 (facade). Include it anywhere, any number of times; link with -pthread (and -ldl before
+//           glibc 2.34).
+// Safety: see each header; nothing throws, prints or aborts, and no constructor runs before main.
+// Memory: address space on first use, touched on demand.
+// Source: README.md for users, include/prof/README.md for the map of the house.
+#ifndef PROF_PROF_HPP
+#define PROF_PROF_HPP
+
+#include "prof/config.hpp"
+#include "prof/serve/api.hpp"
+#include "prof/serve/status.hpp"
+
+#if PROF_DETAIL_WITH_CPU
+#include "prof/serve/cpu_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_HEAP
+#include "prof/serve/heap_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_SYMBOLIZE
+#include "prof/serve/symbolize_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_HTTP
+#include "prof/serve/routes.hpp"
+#endif
+
+// The only foreign symbols, and only where the OS is known.
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_HEAP
+#include "prof/hook/resolve.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_CPU
+#include "prof/hook/thread.hpp"
+#endif
+
+#endif  // PROF_PROF_HPP

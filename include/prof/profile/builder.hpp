@@ -1,0 +1,107 @@
+// prof/profile/builder.hpp - from interned stacks and a code map to the waist's locations.
+// Floor 4 (profile). Used by every sampler's snapshot.
+// Safety: ordinary context; thread-compatible.
+// Memory: the profile's arena.
+// Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
+//         the main binary, which address order gives on Linux.
+#ifndef PROF_PROFILE_BUILDER_HPP
+#define PROF_PROFILE_BUILDER_HPP
+
+#include "prof/profile/model.hpp"
+#include "prof/stack/labels.hpp"
+#include "prof/stack/modules.hpp"
+#include "prof/stack/stack_table.hpp"
+
+PROF_DETAIL_BEGIN
+
+class profile_builder {
+ public:
+  static constexpr std::size_t max_extra_labels = 4;
+
+  profile_builder(profile& target, const code_map* code, const stack_table& stacks,
+                  const label_table& labels) noexcept
+      : target_(target), code_(code), stacks_(stacks), labels_(labels), frames_(target.memory) {
+    add_mappings();
+  }
+
+  // One entry of a sampler's table; entries with the same stack and labels are summed.
+  void add(stack_id stack, label_set_id label_set, const profile_label* extra,
+           std::size_t extra_count, const std::int64_t* values) noexcept {
+    const stack_view view = stacks_.view(stack);
+    frames_.clear();
+    for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
+    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
+    if (view.truncated) frames_.push(target_.add_named_location("[truncated]"));
+    profile_label marks[label_table::max_labels + max_extra_labels];
+    std::size_t count = 0;
+    labels_.for_each(label_set, [&](const label_pair& pair) {
+      marks[count++] = {target_.string(pair.key), target_.string(pair.value), 0, 0};
+    });
+    for (std::size_t i = 0; i < extra_count && i < max_extra_labels; ++i) marks[count++] = extra[i];
+    profile_sample* const sample =
+        target_.add_sample(frames_.data(), frames_.size(), marks, count, values);
+    if (sample == nullptr) return;
+    sample->approximate |= view.approximate;
+    sample->truncated |= view.truncated;
+    ++stacks_seen_;
+    approximate_ += view.approximate ? 1 : 0;
+    truncated_ += view.truncated ? 1 : 0;
+  }
+
+  // "12 of 340 stacks are approximate ..." where there is something to say.
+  void add_stack_comments() noexcept {
+    add_share(approximate_, "stacks have frames found by scanning (code without frame pointers)");
+    add_share(truncated_, "stacks are cut at the depth limit");
+  }
+
+ private:
+  void add_mappings() noexcept {
+    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
+      const code_range& range = code_->ranges[i];
+      char hex[2 * build_id_size];
+      for (std::uint32_t k = 0; k < range.build_id_length; ++k) {
+        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
+        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
+      }
+      profile_mapping mapping;
+      mapping.start = range.start;
+      mapping.limit = range.limit;
+      mapping.offset = range.offset;
+      mapping.file = target_.string({range.path, range.path_size});
+      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
+      mapping.current = range.current;
+      target_.mappings.push(mapping);
+    }
+  }
+
+  std::uint32_t locate(std::uintptr_t address) noexcept {
+    const code_range* const range = code_ == nullptr ? nullptr : code_->find(address);
+    if (range == nullptr) return target_.add_location(no_index, address);
+    return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
+  }
+
+  void add_share(std::uint64_t part, text_view what) noexcept {
+    if (part == 0) return;
+    char line[160];
+    std::size_t n = format_decimal(part, line);
+    std::memcpy(line + n, " of ", 4);
+    n += 4;
+    n += format_decimal(stacks_seen_, line + n);
+    line[n++] = ' ';
+    std::memcpy(line + n, what.data, what.size);
+    target_.add_comment({line, n + what.size});
+  }
+
+  profile& target_;
+  const code_map* code_;
+  const stack_table& stacks_;
+  const label_table& labels_;
+  arena_vector<std::uint32_t> frames_;
+  std::uint64_t stacks_seen_ = 0;
+  std::uint64_t approximate_ = 0;
+  std::uint64_t truncated_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROFILE_BUILDER_HPP

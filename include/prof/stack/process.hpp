@@ -1,0 +1,365 @@
+// prof/stack/process.hpp - what is one per process: the tables, the code map, the registered parts;
+// and how every object that includes prof finds it.
+// Floor 3 (stack). Entered by every hook, handler and public call.
+// Safety: process_sig() is one load once attached. attach_slow_sig runs in a hook's slow path: raw
+//         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
+//         one compare-and-swap.
+// Memory: one reservation of process_bytes of address space, touched on demand; never freed.
+// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor.
+//         Notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
+//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
+#ifndef PROF_STACK_PROCESS_HPP
+#define PROF_STACK_PROCESS_HPP
+
+#include "prof/base/guard.hpp"
+#include "prof/stack/labels.hpp"
+#include "prof/stack/modules.hpp"
+#include "prof/stack/stack_table.hpp"
+#include "prof/stack/unwind.hpp"
+
+PROF_PUBLIC_BEGIN
+
+// Limits of this process; see configure(). 0 keeps a default.
+struct options {
+  // Frames kept per stack, leaf end first; 1 to 1024.
+  std::size_t max_depth = 128;
+  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
+  int signal = 0;
+};
+
+PROF_PUBLIC_END
+
+PROF_DETAIL_BEGIN
+
+// Raised when process_state changes shape: objects with another layout do not share it.
+inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
+
+// The optional parts. A part's descriptor is a weak symbol that is null where no file of the
+// object brings the part; attaching registers the ones that exist, so the union of all objects'
+// switches is what the process has.
+enum class part : unsigned { cpu, heap, symbolize, http, count_ };
+
+// Why something was not recorded. Shown in status(), in that order.
+enum class drop : unsigned {
+  stack_table_full,
+  count_table_full,
+  live_table_full,
+  no_frame_buffer,
+  thread_table_full,
+  timer_failed,
+  foreign_signal,
+  late_signal,
+  count_
+};
+
+// One hooked entry, as status() shows it. `state` and `why` are string literals.
+struct hook_record {
+  const char* name;
+  std::atomic<const char*> state;
+  std::atomic<const char*> why;
+};
+
+// A group of hooks of one object: what it knows of them and how it tests them.
+struct hook_part {
+  hook_record* records;
+  int count;
+  void (*test)() noexcept;
+  void (*rate_changed)() noexcept;  // the calling thread should notice at once
+  int* (*own_depth)() noexcept;     // this object's own_code_depth of the calling thread
+};
+
+struct frame_buffer {
+  std::atomic<std::uint32_t> taken;
+  std::uintptr_t frames[max_depth];
+};
+inline constexpr std::size_t frame_buffers = 64;
+
+struct process_state {
+  std::uint64_t magic;
+  std::uint32_t layout;
+  std::uint32_t version;
+  std::atomic<std::uint32_t> pid;
+  std::atomic<bool> used;  // a public call was made: configure() is late
+  std::atomic<std::size_t> depth;
+  std::atomic<int> wanted_signal;
+  std::atomic<std::uint32_t> hz;  // of CPU profiles that do not say
+  std::atomic<void*> unnamed_session;  // of start_cpu_profile
+  std::atomic<const code_map*> code;
+  std::atomic<const void*> parts[static_cast<unsigned>(part::count_)];
+  std::atomic<void*> part_states[static_cast<unsigned>(part::count_)];
+  // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
+  std::atomic<const hook_part*> heap_hooks;
+  std::atomic<const hook_part*> thread_hooks;
+  std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
+  std::atomic<std::uint64_t> own_bytes;
+  spin_lock refresh_lock;
+  stack_table stacks;
+  label_table labels;
+  frame_buffer buffers[frame_buffers];
+};
+
+inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
+inline constexpr std::size_t label_text = std::size_t{1} << 20;
+inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
+inline constexpr std::size_t process_bytes =
+    page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
+    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
+
+// One per object that includes prof; notes point at it.
+struct object_anchor {
+  std::atomic<process_state*> process;
+};
+__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
+
+PROF_DETAIL_END
+
+// The record of this file: format, PROF_VERSION, switches (bit 0 cpu, 1 heap, 2 http, 3 symbolize,
+// 4 interpose), offset of the object's anchor, file name.
+#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
+#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
+#if PROF_DETAIL_OS_LINUX
+__asm__(
+    ".pushsection .note.prof,\"a\",%note\n"
+    ".balign 4\n"
+    ".long 5, 2f - 1f, 1\n"
+    ".asciz \"prof\"\n"
+    ".balign 4\n"
+    "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
+    ".long " PROF_DETAIL_TEXT(PROF_DETAIL_WITH_CPU) " + 2 * (" PROF_DETAIL_TEXT(
+        PROF_DETAIL_WITH_HEAP) ") + 4 * (" PROF_DETAIL_TEXT(PROF_DETAIL_WITH_HTTP) ") + 8 * ("
+        PROF_DETAIL_TEXT(PROF_DETAIL_WITH_SYMBOLIZE) ")\n"
+    ".long prof_object_anchor_v1 - .\n"
+    ".asciz \"" __BASE_FILE__ "\"\n"
+    "2: .balign 4\n"
+    ".popsection\n");
+#endif
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint32_t file_note_type = 1;
+
+// A file's record as read back from its note.
+struct file_record {
+  std::uint32_t version = 0;
+  std::uint32_t switches = 0;
+  object_anchor* anchor = nullptr;
+  const char* file = "";  // dies with the visitor's call
+};
+
+inline bool parse_file_record_sig(std::uint32_t type, text_view owner, std::uintptr_t address,
+                                  const unsigned char* data, std::size_t size, file_record& record)
+    PROF_DETAIL_SIG {
+  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 13) return false;
+  std::int32_t words[3];
+  std::memcpy(words, data, sizeof words);
+  record.version = static_cast<std::uint32_t>(words[0]);
+  record.switches = static_cast<std::uint32_t>(words[1]);
+  record.anchor = reinterpret_cast<object_anchor*>(
+      address + 8 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[2])));
+  record.file = reinterpret_cast<const char*>(data) + 12;
+  return true;
+}
+
+#if PROF_DETAIL_OS_LINUX
+// Calls visit(context, record) for every file of every loaded object that includes prof.
+struct file_record_visitor {
+  void (*visit)(void* context, const file_record& record);
+  void* context;
+};
+inline void for_each_file_record_sig(file_record_visitor visitor) PROF_DETAIL_SIG {
+  for_each_image_note_sig({[](void* context, const elf_note& note) {
+                             auto& target = *static_cast<file_record_visitor*>(context);
+                             file_record record;
+                             if (parse_file_record_sig(note.type, note.owner, note.address,
+                                                       note.data, note.size, record)) {
+                               target.visit(target.context, record);
+                             }
+                           },
+                           &visitor});
+}
+#else
+struct file_record_visitor {
+  void (*visit)(void* context, const file_record& record);
+  void* context;
+};
+inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
+#endif
+
+// ---- finding or making the process state -----------------------------------------------------------
+
+inline process_state* make_process_sig() PROF_DETAIL_SIG {
+  char* at = static_cast<char*>(os_map_sig(process_bytes));
+  if (at == nullptr) return nullptr;
+  auto* const process = new (at) process_state;
+  at += page_round(sizeof(process_state));
+  void* const stack_slots = at;
+  at += page_round(stack_table::slot_bytes);
+  auto* const words = reinterpret_cast<std::uintptr_t*>(at);
+  at += stack_words * sizeof(std::uintptr_t);
+  process->stacks.bind(stack_slots, words, stack_words);
+  process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
+  process->layout = layout_version;
+  process->version = PROF_VERSION;
+  process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
+  process->depth.store(default_depth, std::memory_order_relaxed);
+  process->hz.store(100, std::memory_order_relaxed);
+  process->magic = process_magic;
+  return process;
+}
+
+struct anchor_search {
+  process_state* found = nullptr;
+  object_anchor* first = nullptr;  // the arbiter: lowest address among objects with prof
+};
+
+inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
+  anchor_search& search = *static_cast<anchor_search*>(context);
+  if (record.version / 1000 != PROF_VERSION / 1000) return;
+  if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
+  process_state* const there = record.anchor->process.load(std::memory_order_acquire);
+  if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
+    search.found = there;
+  }
+}
+
+PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
+  anchor_search search;
+  for_each_file_record_sig({&see_anchor_sig, &search});
+  if (search.found == nullptr) {
+    object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
+    process_state* const made = make_process_sig();
+    if (made == nullptr) return nullptr;
+    process_state* winner = nullptr;
+    if (arbiter.process.compare_exchange_strong(winner, made, std::memory_order_acq_rel)) {
+      winner = made;
+    } else {
+      os_unmap_sig(made, process_bytes);
+    }
+    search.found = winner;
+  }
+  this_object.process.store(search.found, std::memory_order_release);
+  return search.found;
+}
+
+// The process state if this object is attached; the handler's way in.
+inline process_state* attached_process_sig() PROF_DETAIL_SIG {
+  return this_object.process.load(std::memory_order_acquire);
+}
+// The same, attaching on first use; null only when no memory can be mapped.
+inline process_state* process_sig() PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  return PROF_DETAIL_LIKELY(process != nullptr) ? process : attach_slow_sig();
+}
+
+inline void count_drop_sig(process_state& process, drop cause, std::uint64_t n = 1)
+    PROF_DETAIL_SIG {
+  process.drops[static_cast<unsigned>(cause)].fetch_add(n, std::memory_order_relaxed);
+}
+
+// True for the one object whose hooks count.
+inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_part* mine)
+    PROF_DETAIL_SIG {
+  const hook_part* there = nullptr;
+  return owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
+}
+
+// ---- capturing ------------------------------------------------------------------------------------------
+
+// Code ranges for the walk: without a map nothing counts as code, and only frame records work.
+struct code_predicate {
+  const code_map* map;
+  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return map != nullptr && map->find(address) != nullptr;
+  }
+};
+
+// Brings the code map up to date. Hooks call it once (the first map), ordinary code before and
+// after every profile; a handler never.
+inline void refresh_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  if (!process.refresh_lock.try_lock()) return;  // somebody else is at it
+  const code_map* const before = process.code.load(std::memory_order_acquire);
+  const code_map* const now = read_code_map_sig(before);
+  if (now != before) {
+    process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+    process.code.store(now, std::memory_order_release);
+  }
+  process.refresh_lock.unlock();
+}
+
+// A frame buffer from the pool; null (counted) when 64 captures are under way.
+class frame_lease {
+ public:
+  explicit frame_lease(process_state& process) PROF_DETAIL_SIG {
+    const std::size_t home = os_thread_id_sig() % frame_buffers;
+    for (std::size_t i = 0; i < frame_buffers; ++i) {
+      frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
+      if (buffer.taken.exchange(1, std::memory_order_acquire) != 0) continue;
+      buffer_ = &buffer;
+      return;
+    }
+    count_drop_sig(process, drop::no_frame_buffer);
+  }
+  ~frame_lease() {
+    if (buffer_ != nullptr) buffer_->taken.store(0, std::memory_order_release);
+  }
+  frame_lease(const frame_lease&) = delete;
+  frame_lease& operator=(const frame_lease&) = delete;
+  std::uintptr_t* frames() const PROF_DETAIL_SIG {
+    return buffer_ == nullptr ? nullptr : buffer_->frames;
+  }
+
+ private:
+  frame_buffer* buffer_ = nullptr;
+};
+
+// Walks and interns the stack that `start` belongs to.
+inline stack_id capture_stack_sig(process_state& process, const registers& start,
+                                  bool leaf_is_return) PROF_DETAIL_SIG {
+  const frame_lease lease(process);
+  if (lease.frames() == nullptr) return overflow_stack;
+  probed_memory memory;
+  const code_predicate code{process.code.load(std::memory_order_acquire)};
+  stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
+                                                 process.depth.load(std::memory_order_relaxed));
+  const walked_stack walked = walk.run_sig(start, leaf_is_return);
+  const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
+  const std::uint64_t full_before = process.stacks.overflow();
+  const stack_id id = process.stacks.intern_sig(view);
+  if (id == overflow_stack && full_before != process.stacks.overflow()) {
+    count_drop_sig(process, drop::stack_table_full);
+  }
+  return id;
+}
+
+// Code of ours that runs in ordinary context: its allocations and threads are not the host's. The
+// counting hooks may be another object's, which has a flag of its own.
+inline PROF_DETAIL_TLS int own_code_depth PROF_DETAIL_TLS_MODEL = 0;
+inline int* own_code_depth_address() noexcept { return &own_code_depth; }
+
+class own_code_scope {
+ public:
+  explicit own_code_scope(process_state& process) noexcept
+      : heap_(owner_depth(process.heap_hooks.load())),
+        threads_(owner_depth(process.thread_hooks.load())) {
+    ++*heap_;
+    ++*threads_;
+  }
+  ~own_code_scope() {
+    --*heap_;
+    --*threads_;
+  }
+  own_code_scope(const own_code_scope&) = delete;
+  own_code_scope& operator=(const own_code_scope&) = delete;
+
+ private:
+  static int* owner_depth(const hook_part* hooks) noexcept {
+    return hooks != nullptr ? hooks->own_depth() : &own_code_depth;
+  }
+  int* const heap_;
+  int* const threads_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_PROCESS_HPP

@@ -1,0 +1,148 @@
+// prof/symbol/demangle.hpp - linker names as people write them.
+// Floor 7 (symbol). Used by the symbolizer.
+// Safety: ordinary context; thread-safe. The C++ runtime's demangler calls malloc and free once
+//         per name: the caller keeps the hooks quiet if that must not be seen.
+// Memory: the result is in the arena; the demangler's buffer is freed before this returns.
+// Source: Itanium C++ ABI 5.1 and its __cxa_demangle; clone suffixes as GNU binutils 2.40 shows
+//         them (cp-demangle.c d_clone_suffix); UTF-8: Unicode 15.0 table 3-7. libstdc++ 12 refuses
+//         names of more than 1024 characters (PR 87675); they stay as they are.
+#ifndef PROF_SYMBOL_DEMANGLE_HPP
+#define PROF_SYMBOL_DEMANGLE_HPP
+
+#include "prof/base/memory.hpp"
+#include "prof/base/text.hpp"
+
+#include <cxxabi.h>
+
+#include <cstdlib>
+
+PROF_DETAIL_BEGIN
+
+// ---- UTF-8 -------------------------------------------------------------------------------------
+
+// Length of the well-formed sequence that `text` begins with; 0 when it begins with none.
+inline std::size_t utf8_length(text_view text) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  std::size_t length = 0;
+  if (lead >= 0xc2 && lead <= 0xdf) length = 2;
+  if (lead >= 0xe0 && lead <= 0xef) length = 3;
+  if (lead >= 0xf0 && lead <= 0xf4) length = 4;
+  if (length == 0 || length > text.size) return 0;
+  // The second byte excludes longer forms than needed, surrogates, and what is above U+10FFFF.
+  const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
+  const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (std::size_t i = 2; i < length; ++i) {
+    if ((byte(i) & 0xc0u) != 0x80) return 0;
+  }
+  return length;
+}
+
+// Replaces every byte that is not part of valid UTF-8 by '?': some readers reject whole profiles.
+inline void clean_utf8(char* text, std::size_t size) noexcept {
+  for (std::size_t at = 0; at < size;) {
+    const std::size_t length = utf8_length({text + at, size - at});
+    if (length == 0) text[at] = '?';
+    at += length == 0 ? 1 : length;
+  }
+}
+
+// The texts one after the other, NUL-terminated and valid UTF-8; empty when out of memory.
+inline text_view join_clean(arena& memory, text_view a, text_view b = {}) noexcept {
+  char* const place = static_cast<char*>(memory.allocate(a.size + b.size + 1));
+  if (place == nullptr) return {};
+  std::memcpy(place, a.data, a.size);
+  std::memcpy(place + a.size, b.data, b.size);
+  clean_utf8(place, a.size + b.size);
+  return {place, a.size + b.size};
+}
+
+// ---- demangling --------------------------------------------------------------------------------
+
+inline constexpr text_view stub_suffix{"@plt", 4};
+// Substitutions let a short name stand for one of any length; what is beyond this nobody reads.
+inline constexpr std::size_t max_readable_name = std::size_t{64} * 1024;
+
+// Length of the clone suffix that `text` begins with: ".cold", ".part.0", ".llvm.123", ".7".
+inline std::size_t clone_suffix_length(text_view text) noexcept {
+  const auto digit = [&](std::size_t i) {
+    return i < text.size && text.data[i] >= '0' && text.data[i] <= '9';
+  };
+  const auto word = [&](std::size_t i) {
+    const char c = i < text.size ? text.data[i] : '\0';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || digit(i);
+  };
+  const auto dot = [&](std::size_t i) { return i < text.size && text.data[i] == '.'; };
+  std::size_t at = 0;
+  if (dot(0) && word(1)) {
+    for (at = 2; word(at);) ++at;
+  }
+  while (at != 0 && dot(at) && digit(at + 1)) {
+    for (at += 2; digit(at);) ++at;
+  }
+  return at;
+}
+
+// "foo()" and ".part.0.cold" make "foo() [clone .part.0] [clone .cold]".
+inline text_view join_clones(arena& memory, text_view name, text_view clones,
+                             text_view tail) noexcept {
+  std::size_t room = name.size + clones.size + tail.size + 1;
+  for (std::size_t i = 0; i < clones.size; ++i) room += clones.data[i] == '.' ? 9 : 0;
+  char* const place = static_cast<char*>(memory.allocate(room));
+  if (place == nullptr) return {};
+  std::size_t used = 0;
+  const auto put = [&](text_view text) {
+    std::memcpy(place + used, text.data, text.size);
+    used += text.size;
+  };
+  put(name);
+  while (clones.size != 0) {
+    const std::size_t length = clone_suffix_length(clones);
+    put(" [clone ");
+    put({clones.data, length});
+    put("]");
+    clones = clones.from(length);
+  }
+  put(tail);
+  clean_utf8(place, used);
+  return {place, used};
+}
+
+// The part of a linker name before its clone suffixes; all of it when what follows is no suffix.
+inline std::size_t unsuffixed_length(text_view name) noexcept {
+  const std::size_t base = name.find('.');
+  for (text_view rest = name.from(base); rest.size != 0;) {
+    const std::size_t length = clone_suffix_length(rest);
+    if (length == 0) return name.size;
+    rest = rest.from(length);
+  }
+  return base;
+}
+
+// The readable form of a linker name without its version ("@GLIBC_2.14"); of names that are not
+// C++ the name itself. "@plt" stays. NUL-terminated in the arena, valid UTF-8.
+inline text_view demangle(const char* mangled, arena& memory) noexcept {
+  text_view name(mangled);
+  const std::size_t at = name.find('@');
+  const text_view tail = name.from(at).equals(stub_suffix) ? stub_suffix : text_view();
+  if (at != 0) name.size = at;
+  if (!name.starts_with({"_Z", 2})) return join_clean(memory, name, at != 0 ? tail : text_view());
+  // The suffixes are cut here because demanglers differ: libc++abi shows "foo() (.cold)".
+  const std::size_t base = unsuffixed_length(name);
+  const char* const text = memory.copy(name.data, base);
+  if (text == nullptr) return {};
+  int status = 0;
+  char* const readable = abi::__cxa_demangle(text, nullptr, nullptr, &status);
+  if (readable == nullptr) return join_clean(memory, name, tail);
+  text_view shown(readable);
+  if (shown.size > max_readable_name) shown.size = max_readable_name;
+  const text_view answer = join_clones(memory, shown, name.from(base), tail);
+  std::free(readable);
+  return answer;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DEMANGLE_HPP

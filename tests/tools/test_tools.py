@@ -1,0 +1,413 @@
+#!/usr/bin/env python3
+"""Proves every rule of tools/amalgamate.py and tools/check_layers.py both ways, on small trees.
+
+    python3 tests/tools/test_tools.py
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+
+FLOORS = {"base": 1, "os": 2, "stack": 3, "profile": 4, "sample": 5, "hook": 6, "symbol": 7}
+FLOORS.update({"write": 8, "serve": 9, "ship": 10, "config.hpp": 0, "prof.hpp": 11})
+FLOORS["annotate.hpp"] = 11
+
+VERSION = """\
+#define PROF_VERSION_MAJOR 1
+#define PROF_VERSION_MINOR 2
+#define PROF_VERSION_PATCH 3
+"""
+
+
+def header(path, body="", floor=None, guard=None, safety="Safety: any thread."):
+    """A header that keeps all rules, unless told otherwise."""
+    floor = FLOORS[path.split("/")[0]] if floor is None else floor
+    guard = guard or "PROF_" + path.replace("/", "_").replace(".", "_").upper()
+    return (
+        f"// prof/{path} - a header for a test.\n// Floor {floor}. Called by tests.\n// {safety}\n"
+        f"#ifndef {guard}\n#define {guard}\n\n{body}\n#endif  // {guard}\n"
+    )
+
+
+class TreeTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.root = pathlib.Path(directory.name)
+        self.add("config.hpp", VERSION)
+
+    def write(self, path, text):
+        file = self.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+
+    def add(self, path, body="", **details):
+        """Adds a header and the test that it must have."""
+        self.write(f"include/prof/{path}", header(path, body, **details))
+        if "/" in path:
+            self.write(f"tests/unit/{path[:-4]}_test.cpp", f'#include "prof/{path}"\n')
+
+    def run_tool(self, name, *arguments):
+        command = [sys.executable, str(TOOLS / name), "--root", str(self.root), *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertNotIn("Traceback", done.stdout)
+        return done.returncode, done.stdout
+
+
+class Amalgamate(TreeTest):
+    def generate(self, name="prof"):
+        status, output = self.run_tool("amalgamate.py")
+        self.assertEqual(status, 0, output)
+        return (self.root / f"single_include/prof/{name}.hpp").read_text()
+
+    def refuse(self, *texts):
+        status, output = self.run_tool("amalgamate.py")
+        self.assertEqual(status, 1, output)
+        for text in texts + ("why:", "mend:"):
+            self.assertIn(text, output)
+        self.assertFalse((self.root / "single_include").exists(), "a refused tree writes nothing")
+
+    def compiles(self, source, *flags):
+        """Compiles and runs a program over the single headers alone; True if it returns 0."""
+        if COMPILER is None:
+            self.skipTest("no C++ compiler found")
+        self.write("main.cpp", source)
+        command = [COMPILER, "-std=c++17", "-Wall", "-Wextra", "-Wundef", "-Werror", *flags]
+        command += ["-I", str(self.root / "single_include"), "-o", str(self.root / "program")]
+        command += [str(self.root / "main.cpp")]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return subprocess.run([str(self.root / "program")]).returncode == 0
+
+    def test_parts_appear_once_in_preprocessor_order(self):
+        self.add("base/low.hpp", "int low();\n")
+        self.add("base/mid.hpp", '#include "prof/base/low.hpp"\n\nint mid();\n')
+        self.add("prof.hpp", '#include <prof/base/mid.hpp>\n#include "prof/base/low.hpp"\n')
+        text = self.generate()
+        frames = [line for line in text.splitlines() if line.startswith("// ---- ")]
+        names = ("base/low.hpp", "base/mid.hpp", "prof.hpp")
+        self.assertEqual(frames, [f"// ---- prof/{name} ----" for name in names])
+        self.assertNotIn("#include", text)
+        self.assertNotIn("\n\n\n", text)
+        self.assertEqual(text.count("#ifndef PROF_BASE_LOW_HPP"), 1)
+
+    def test_include_in_the_middle_stays_in_the_middle(self):
+        self.add("base/low.hpp", "constexpr int low = first + 1;\n")
+        body = 'constexpr int first = 1;\n#include "prof/base/low.hpp"\nconstexpr int last = low;\n'
+        self.add("prof.hpp", body)
+        text = self.generate()
+        self.assertLess(text.index("int first"), text.index("int low"))
+        self.assertLess(text.index("int low"), text.index("int last"))
+        self.assertIn("// ---- prof/prof.hpp (continued) ----", text)
+        self.assertTrue(self.compiles("#include <prof/prof.hpp>\nint main() { return last - 2; }\n"))
+
+    def test_banner_has_the_version_and_nothing_that_changes(self):
+        self.add("prof.hpp")
+        first = self.generate()
+        self.assertIn("version 1.2.3", first)
+        self.assertIn("Generated by tools/amalgamate.py", first)
+        self.assertIn("Do not edit", first)
+        self.assertNotIn(str(self.root), first)
+        self.assertEqual(first, self.generate())
+
+    def test_missing_facade_is_refused(self):
+        self.refuse("include/prof/prof.hpp:1: does not exist")
+
+    def test_missing_version_is_refused(self):
+        self.add("config.hpp", "")
+        self.add("prof.hpp")
+        self.refuse("include/prof/config.hpp:1", "PROF_VERSION_MAJOR")
+
+    def test_system_includes_are_hoisted_sorted_and_unique(self):
+        self.add("base/low.hpp", "#include <vector>\n#include <atomic>\n")
+        self.add("prof.hpp", '#include <vector>\n#include "prof/base/low.hpp"\n')
+        text = self.generate()
+        self.assertEqual(text.count("#include <vector>"), 1)
+        self.assertLess(text.index("#include <atomic>"), text.index("#include <vector>"))
+        self.assertLess(text.index("#include <vector>"), text.index("// ----"))
+
+    def test_system_includes_under_a_condition_stay(self):
+        self.add("os/linux.hpp", "#include <poll.h>\n")
+        body = '#if defined(__linux__)\n#include <sys/mman.h>\n#include "prof/os/linux.hpp"\n#endif\n'
+        self.add("prof.hpp", body)
+        text = self.generate()
+        condition = text.index("#if defined(__linux__)")
+        self.assertLess(condition, text.index("#include <sys/mman.h>"))
+        self.assertLess(condition, text.index("#include <poll.h>"))
+
+    def test_optional_part_stays_inside_its_condition(self):
+        self.add("base/low.hpp", "int low();\n")
+        self.add("serve/server.hpp", '#include "prof/base/low.hpp"\nint server();\n')
+        optional = '#if PROF_ENABLE_HTTP\n#include "prof/serve/server.hpp"\n#endif\n'
+        self.add("prof.hpp", '#include "prof/base/low.hpp"\n' + optional)
+        text = self.generate()
+        self.assertLess(text.index("int low"), text.index("#if PROF_ENABLE_HTTP"))
+        self.assertLess(text.index("#if PROF_ENABLE_HTTP"), text.index("int server"))
+
+    def shared_part(self, first, second):
+        self.add("base/low.hpp", "int low();\n")
+        self.add("serve/a.hpp", '#include "prof/base/low.hpp"\n')
+        self.add("ship/b.hpp", '#include "prof/base/low.hpp"\n')
+        first = first.format('#include "prof/serve/a.hpp"')
+        self.add("prof.hpp", first + second.format('#include "prof/ship/b.hpp"'))
+
+    def test_part_met_under_a_condition_then_without_is_refused(self):
+        self.shared_part("#if PROF_ENABLE_HTTP\n{}\n#endif\n", "{}\n")
+        self.refuse("include/prof/ship/b.hpp:7", "PROF_ENABLE_HTTP", "include/prof/serve/a.hpp:7")
+
+    def test_part_met_under_another_condition_is_refused(self):
+        self.shared_part("#if PROF_ENABLE_HTTP\n{}\n#endif\n", "#if PROF_ENABLE_PUSH\n{}\n#endif\n")
+        self.refuse("`#if PROF_ENABLE_HTTP`", "`#if PROF_ENABLE_PUSH`")
+
+    def test_part_met_in_the_other_branch_is_refused(self):
+        self.shared_part("#if PROF_ENABLE_HTTP\n{}\n", "#else\n{}\n#endif\n")
+        self.refuse("`#if !PROF_ENABLE_HTTP`")
+
+    def test_part_met_under_the_same_or_a_narrower_condition_is_accepted(self):
+        http = "#if PROF_ENABLE_HTTP\n{}\n#endif\n"
+        self.shared_part(http, http)
+        self.generate()
+        self.shared_part(http, "#if PROF_ENABLE_UI && \\\n    PROF_ENABLE_HTTP\n{}\n#endif\n")
+        self.generate()
+        self.shared_part("#ifdef A\n#else\n{}\n#endif\n", "#ifndef A\n{}\n#endif\n")
+        self.generate()
+
+    def test_wider_condition_is_refused(self):
+        http = "#if PROF_ENABLE_HTTP\n{}\n#endif\n"
+        self.shared_part(http, "#if PROF_ENABLE_HTTP || PROF_ENABLE_PUSH\n{}\n#endif\n")
+        self.refuse("PROF_ENABLE_HTTP || PROF_ENABLE_PUSH")
+
+    def test_include_loop_is_refused(self):
+        self.add("base/a.hpp", '#include "prof/base/b.hpp"\n')
+        self.add("base/b.hpp", '#include "prof/base/a.hpp"\n')
+        self.add("prof.hpp", '#include "prof/base/a.hpp"\n')
+        self.refuse("prof/base/a.hpp -> prof/base/b.hpp -> prof/base/a.hpp")
+
+    def test_unknown_header_is_refused(self):
+        self.add("prof.hpp", '#include "result.hpp"\n')
+        self.refuse("include/prof/prof.hpp:7", '"result.hpp"')
+
+    def test_part_without_a_guard_is_refused(self):
+        self.write("include/prof/base/low.hpp", "#pragma once\nint low();\n")
+        self.add("prof.hpp", '#include "prof/base/low.hpp"\n')
+        self.refuse("include/prof/base/low.hpp:1", "include guard")
+
+    def test_text_that_only_looks_like_a_directive_is_kept(self):
+        body = (
+            '/*\n#include "prof/not/this.hpp"\n*/\n// #include "prof/nor/this.hpp"\n'
+            'constexpr char page[] = R"html(\n#include <vector>\n\n\n#if x )" \n)html";\n'
+            "constexpr int million = 1'000'000;  // the ' opens no literal\n"
+        )
+        self.add("prof.hpp", body)
+        text = self.generate()
+        self.assertIn("#include <vector>\n\n\n#if x", text)
+        self.assertIn("// #include", text)
+        main = "int main() { return million == 1000000 && sizeof page == 32 ? 0 : 1; }\n"
+        self.assertTrue(self.compiles("#include <prof/prof.hpp>\n" + main))
+
+    def test_check_accepts_fresh_and_explains_stale_and_missing(self):
+        self.add("prof.hpp", "".join(f"int f{i}();\n" for i in range(100)))
+        status, output = self.run_tool("amalgamate.py", "--check")
+        self.assertEqual((status, "is missing" in output), (1, True), output)
+        self.assertFalse((self.root / "single_include").exists(), "--check writes nothing")
+        self.generate()
+        self.assertEqual(self.run_tool("amalgamate.py", "--check"), (0, ""))
+        self.add("prof.hpp", "".join(f"int g{i}();\n" for i in range(100)))
+        status, output = self.run_tool("amalgamate.py", "--check")
+        self.assertEqual(status, 1)
+        self.assertIn("-int f0();", output)
+        self.assertIn("more lines", output)
+        self.assertLessEqual(len(output.splitlines()), 46)
+        self.assertIn("mend: edit include/prof only, then run: python3 tools/amalgamate.py", output)
+
+    def test_both_single_headers_meet_in_any_order(self):
+        self.add("base/low.hpp", "#include <string>\ninline std::string low() { return {}; }\n")
+        self.add("stack/labels.hpp", '#include "prof/base/low.hpp"\ninline int labels() { return 1; }\n')
+        self.add("sample/cpu.hpp", '#include "prof/stack/labels.hpp"\ninline int cpu() { return 2; }\n')
+        self.add("annotate.hpp", '#include "prof/config.hpp"\n#include "prof/stack/labels.hpp"\n')
+        optional = '#if PROF_ENABLE_CPU\n#include "prof/sample/cpu.hpp"\n#endif\n'
+        shared = '#include "prof/config.hpp"\n#include "prof/stack/labels.hpp"\n'
+        self.add("prof.hpp", shared + optional)
+        self.assertIn("prof/stack/labels.hpp", self.generate("annotate"))
+        includes = ["#include <prof/prof.hpp>\n", "#include <prof/annotate.hpp>\n"]
+        main = "int main() { return low().empty() && labels() + cpu() == 3 ? 0 : 1; }\n"
+        self.assertTrue(self.compiles("".join(includes) + main, "-DPROF_ENABLE_CPU=1"))
+        self.assertTrue(self.compiles("".join(includes[::-1]) + main, "-DPROF_ENABLE_CPU=1"))
+        main = "int main() { return labels() - 1; }\n"
+        self.assertTrue(self.compiles("".join(includes) + main, "-DPROF_ENABLE_CPU=0"))
+
+    def test_annotate_is_optional(self):
+        self.add("prof.hpp")
+        self.generate()
+        self.assertFalse((self.root / "single_include/prof/annotate.hpp").exists())
+
+
+class CheckLayers(TreeTest):
+    def accept(self):
+        status, output = self.run_tool("check_layers.py")
+        self.assertEqual(status, 0, output)
+
+    def refuse(self, *texts, failures=1):
+        status, output = self.run_tool("check_layers.py")
+        self.assertEqual(status, 1, output)
+        for text in texts + ("why:", "mend:", f" {failures} failures"):
+            self.assertIn(text, output)
+
+    def test_empty_tree_is_refused(self):
+        shutil.rmtree(self.root / "include")
+        status, output = self.run_tool("check_layers.py")
+        self.assertEqual(status, 1)
+        self.assertIn("nothing was checked", output)
+
+    def test_every_folder_may_include_the_floor_below(self):
+        below = "config.hpp"
+        for folder in list(FLOORS)[:10]:
+            self.add(f"{folder}/x.hpp", f'#include "prof/{below}"\n#include <prof/config.hpp>\n')
+            below = f"{folder}/x.hpp"
+        self.add("prof.hpp", f'#include "prof/{below}"\n')
+        self.add("annotate.hpp", f'#include "prof/{below}"\n')
+        self.accept()
+
+    def test_include_upwards(self):
+        self.add("profile/data.hpp")
+        self.add("stack/table.hpp", '#include "prof/profile/data.hpp"\n')
+        self.refuse("include/prof/stack/table.hpp:7", "floor 3 includes profile/data.hpp of floor 4")
+
+    def test_include_of_the_facade(self):
+        self.add("prof.hpp")
+        self.add("base/low.hpp", "#include <prof/prof.hpp>\n")
+        self.refuse("floor 1 includes prof.hpp of floor 11")
+
+    def test_siblings_are_allowed_where_named(self):
+        for folder in ("base", "os", "stack", "profile", "hook", "symbol", "serve"):
+            self.add(f"{folder}/a.hpp")
+            self.add(f"{folder}/b.hpp", f'#include "prof/{folder}/a.hpp"\n')
+        self.accept()
+
+    def test_siblings_are_forbidden_elsewhere(self):
+        for folder in ("sample", "write", "ship"):
+            self.add(f"{folder}/a.hpp")
+            self.add(f"{folder}/b.hpp", f'#include "prof/{folder}/a.hpp"\n')
+        self.refuse(
+            "include/prof/sample/b.hpp:7: includes its sibling",
+            "include/prof/write/b.hpp:7",
+            "include/prof/ship/b.hpp:7",
+            failures=3,
+        )
+
+    def test_sibling_loop(self):
+        self.add("base/a.hpp", '#include "prof/base/b.hpp"\n')
+        self.add("base/b.hpp", '#include "prof/base/c.hpp"\n')
+        self.add("base/c.hpp", '#include "prof/base/a.hpp"\n')
+        self.refuse("base/a.hpp -> base/b.hpp -> base/c.hpp -> base/a.hpp")
+
+    def test_unknown_include(self):
+        self.add("base/a.hpp", '#include "b.hpp"\n')
+        self.add("base/b.hpp", '#include "prof/base/none.hpp"\n')
+        self.refuse("base/a.hpp:7", "base/b.hpp:7", failures=2)
+
+    def test_file_without_a_floor(self):
+        self.write("include/prof/attic/a.hpp", header("attic/a.hpp", floor=1))
+        self.write("include/prof/extra.hpp", header("extra.hpp", floor=1))
+        self.refuse("include/prof/attic/a.hpp:1", "include/prof/extra.hpp:1", failures=2)
+
+    def test_os_headers(self):
+        names = ["sys/mman.h", "linux/futex.h", "unistd.h", "pthread.h", "fcntl.h", "signal.h"]
+        names += ["dlfcn.h", "link.h", "elf.h", "netinet/in.h", "arpa/inet.h", "poll.h"]
+        names += ["ucontext.h", "time.h", "errno.h", "csignal", "cerrno", "ctime"]
+        body = "".join(f"#include <{name}>\n" for name in names)
+        self.add("os/linux.hpp", body)
+        self.add("base/a.hpp", "#include <cstring>\n#include <string.h>\n// #include <poll.h>\n")
+        self.accept()
+        self.add("sample/cpu.hpp", body)
+        expected = [f"includes <{name}>" for name in names]
+        self.refuse("include/prof/sample/cpu.hpp:7", *expected, failures=len(names))
+
+    def test_contract_floor(self):
+        self.add("stack/a.hpp", floor=4)
+        self.refuse("include/prof/stack/a.hpp:2: says Floor 4, its folder is floor 3")
+
+    def test_contract_floor_eleven_is_not_one(self):
+        self.add("base/a.hpp", floor=11)
+        self.refuse("says Floor 11, its folder is floor 1")
+
+    def test_contract_missing(self):
+        text = header("base/a.hpp")
+        self.add("base/a.hpp")
+        self.write("include/prof/base/a.hpp", text.split("\n", 3)[3])
+        self.refuse("does not open with", "has no `Floor 1`", "has no `Safety:`", failures=3)
+
+    def test_contract_too_late(self):
+        self.add("base/a.hpp")
+        self.write("include/prof/base/a.hpp", "//\n" * 11 + header("base/a.hpp"))
+        self.refuse("has no `Floor 1`", "has no `Safety:`", failures=2)
+
+    def test_contract_without_safety(self):
+        self.add("base/a.hpp", safety="No promises.")
+        self.refuse("has no `Safety:`")
+
+    def test_guard_named_for_another_path(self):
+        self.add("base/a.hpp", guard="PROF_A_HPP")
+        self.refuse("include/prof/base/a.hpp:4", "PROF_A_HPP, not PROF_BASE_A_HPP")
+
+    def test_guard_missing_or_not_around_everything(self):
+        self.add("base/a.hpp")
+        self.add("base/b.hpp")
+        text = header("base/b.hpp")
+        self.write("include/prof/base/a.hpp", text.replace("#ifndef", "#pragma once //"))
+        self.write("include/prof/base/b.hpp", text + "int outside;\n")
+        self.refuse("base/a.hpp:1: has no include guard", "base/b.hpp:1: has no include", failures=2)
+
+    def test_ascii(self):
+        self.write("include/prof/README.md", "plain\n")
+        self.accept()
+        self.write("include/prof/README.md", "plain\nna\u00efve\n")
+        self.refuse("include/prof/README.md:2", "column 3")
+        self.write("include/prof/README.md", b"\xff\n")
+        self.refuse("include/prof/README.md:1")
+
+    def test_ascii_in_a_header(self):
+        self.add("base/a.hpp", "// \u2264 1\n")
+        self.refuse("include/prof/base/a.hpp:7")
+
+    def test_switches_in_their_places(self):
+        test = "#if PROF_ENABLE_HTTP && PROF_HOOKS\n#endif\n"
+        self.add("config.hpp", VERSION + test)
+        self.add("prof.hpp", test)
+        self.add("annotate.hpp", test)
+        spoken = '// PROF_ENABLE_HTTP\nconstexpr char text[] = "build with PROF_HOOKS";\n'
+        self.add("base/a.hpp", spoken + "#if PROF_HOOKS_SEEN\n#endif\n")
+        self.accept()
+
+    def test_switches_elsewhere(self):
+        self.add("base/a.hpp", "#if defined(PROF_ENABLE_HTTP)\n#endif\n")
+        self.add("hook/b.hpp", "#ifdef PROF_HOOKS\n#endif\n")
+        self.add("write/c.hpp", "constexpr bool on = PROF_ENABLE_UI;\n")
+        self.refuse(
+            "base/a.hpp:7: reads PROF_ENABLE_HTTP",
+            "hook/b.hpp:7: reads PROF_HOOKS",
+            "write/c.hpp:7: reads PROF_ENABLE_UI",
+            failures=3,
+        )
+
+    def test_macros(self):
+        self.add("base/a.hpp", "#define PROF_DETAIL_COLD\n#define PROF_F(x) x\n// #define MAX 1\n")
+        self.accept()
+        self.add("base/a.hpp", "#define MAX(a, b) a\n# define MY_PROF_X\n")
+        self.refuse("base/a.hpp:7: defines the macro MAX", "base/a.hpp:8", failures=2)
+
+    def test_missing_test(self):
+        self.add("base/a.hpp")
+        self.accept()
+        (self.root / "tests/unit/base/a_test.cpp").unlink()
+        self.refuse("has no test tests/unit/base/a_test.cpp")
+
+
+if __name__ == "__main__":
+    unittest.main()

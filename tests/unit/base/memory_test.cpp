@@ -1,0 +1,184 @@
+// tests/unit/base/memory_test.cpp - arena, arena_vector and heap_sort over a counting page source.
+
+#include "prof/base/memory.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace {
+
+using prof::detail::arena;
+using prof::detail::arena_vector;
+using prof::detail::heap_sort;
+using prof::detail::page_source;
+
+// ---- pages from the heap, so that sanitizers see every byte past a chunk ----
+
+std::size_t g_maps_left = 0;
+std::size_t g_bytes_mapped = 0;
+std::size_t g_chunks_mapped = 0;
+
+void* map_pages(std::size_t size) noexcept {
+  if (g_maps_left == 0) return nullptr;
+  --g_maps_left;
+  ++g_chunks_mapped;
+  g_bytes_mapped += size;
+  return std::calloc(1, size);
+}
+
+void unmap_pages(void* pages, std::size_t size) noexcept {
+  --g_chunks_mapped;
+  g_bytes_mapped -= size;
+  std::free(pages);
+}
+
+page_source pages(std::size_t maps) {
+  g_maps_left = maps;
+  g_bytes_mapped = 0;
+  g_chunks_mapped = 0;
+  return {map_pages, unmap_pages};
+}
+
+bool is_zero(const void* memory, std::size_t size) {
+  const char* const bytes = static_cast<const char*>(memory);
+  return std::all_of(bytes, bytes + size, [](char byte) { return byte == 0; });
+}
+
+}  // namespace
+
+TEST_CASE("an arena gives zeroed memory aligned to 16 that does not overlap") {
+  arena memory(pages(100), 256);
+  std::vector<std::pair<char*, std::size_t>> given;
+  for (std::size_t size = 1; size < 600; size += 7) {
+    char* const place = static_cast<char*>(memory.allocate(size));
+    REQUIRE(place != nullptr);
+    CHECK(reinterpret_cast<std::uintptr_t>(place) % 16 == 0);
+    CHECK(is_zero(place, size));
+    std::memset(place, 0xAB, size);
+    for (const auto& other : given) {
+      CHECK((place >= other.first + other.second || place + size <= other.first));
+    }
+    given.emplace_back(place, size);
+  }
+  CHECK_FALSE(memory.exhausted());
+}
+
+TEST_CASE("an arena maps nothing before it is used, grows by doubling and gives all back") {
+  {
+    arena memory(pages(100), 4096);
+    CHECK(g_chunks_mapped == 0);
+    CHECK(memory.bytes() == 0);
+    memory.allocate(1);
+    CHECK(memory.bytes() == 4096);
+    memory.allocate(4096);
+    CHECK(memory.bytes() == 4096 + 8192);
+    memory.allocate(100000);  // larger than the next chunk would be
+    CHECK(memory.bytes() == g_bytes_mapped);
+    CHECK(g_chunks_mapped == 3);
+
+    memory.release();
+    CHECK(g_bytes_mapped == 0);
+    CHECK(memory.bytes() == 0);
+    CHECK(is_zero(memory.allocate(64), 64));
+  }
+  CHECK(g_chunks_mapped == 0);
+  CHECK(g_bytes_mapped == 0);
+}
+
+TEST_CASE("an exhausted arena says so for ever and still serves what fits") {
+  arena memory(pages(1), 256);
+  CHECK(memory.allocate(64) != nullptr);
+  CHECK_FALSE(memory.exhausted());
+  CHECK(memory.allocate(1000) == nullptr);
+  CHECK(memory.exhausted());
+  CHECK(memory.allocate(64) != nullptr);
+  CHECK(memory.exhausted());
+}
+
+TEST_CASE("copies of text end in NUL") {
+  arena memory(pages(2), 64);
+  const char* const copy = memory.copy("abcdef", 3);
+  REQUIRE(copy != nullptr);
+  CHECK(std::string(copy) == "abc");
+  CHECK(std::string(memory.copy("", 0)).empty());
+  CHECK(memory.copy("", 0) != nullptr);
+  arena none(pages(0));
+  CHECK(none.copy("a", 1) == nullptr);
+}
+
+TEST_CASE("a vector keeps its values while it grows") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint32_t> numbers(memory);
+  CHECK(numbers.empty());
+  for (std::uint32_t i = 0; i < 1000; ++i) REQUIRE(numbers.push(i * i));
+  REQUIRE(numbers.size() == 1000);
+  for (std::uint32_t i = 0; i < 1000; ++i) CHECK(numbers[i] == i * i);
+  CHECK(numbers.end() - numbers.begin() == 1000);
+  numbers.clear();
+  CHECK(numbers.empty());
+  CHECK(numbers.begin() == numbers.end());
+}
+
+TEST_CASE("append takes any number of values, none included") {
+  arena memory(pages(100), 64);
+  arena_vector<char> text(memory);
+  CHECK(text.append(nullptr, 0));
+  std::string wanted;
+  for (std::size_t n = 0; n < 100; ++n) {
+    const std::string piece(n, static_cast<char>('a' + n % 26));
+    CHECK(text.append(piece.data(), piece.size()));
+    wanted += piece;
+  }
+  CHECK(std::string(text.data(), text.size()) == wanted);
+}
+
+TEST_CASE("resize adds zeros, where values have been before too") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint64_t> numbers(memory);
+  for (std::uint64_t i = 0; i < 20; ++i) numbers.push(~i);
+  numbers.resize(5);
+  CHECK(numbers.size() == 5);
+  CHECK(numbers[4] == ~std::uint64_t{4});
+  numbers.resize(40);
+  CHECK(numbers[4] == ~std::uint64_t{4});
+  for (std::size_t i = 5; i < 40; ++i) CHECK(numbers[i] == 0);
+}
+
+TEST_CASE("a vector without memory refuses and keeps what it has") {
+  arena memory(pages(1), 256);
+  arena_vector<std::uint32_t> numbers(memory);
+  std::uint32_t pushed = 0;
+  while (numbers.push(pushed)) ++pushed;
+  CHECK(memory.exhausted());
+  CHECK(numbers.size() == pushed);
+  CHECK_FALSE(numbers.append(&pushed, 1));
+  CHECK_FALSE(numbers.resize(10000));
+  REQUIRE(numbers.size() == pushed);
+  for (std::uint32_t i = 0; i < pushed; ++i) CHECK(numbers[i] == i);
+}
+
+TEST_CASE("heap_sort sorts, whatever the length and order") {
+  std::uint32_t state = 1;
+  for (std::size_t size = 0; size < 70; ++size) {
+    for (unsigned range : {1U, 3U, 1000U}) {
+      std::vector<std::uint32_t> values(size);
+      for (std::uint32_t& value : values) {
+        state = state * 1664525U + 1013904223U;
+        value = (state >> 8) % range;
+      }
+      std::vector<std::uint32_t> wanted = values;
+      std::sort(wanted.begin(), wanted.end());
+      heap_sort(values.data(), values.size(), [](std::uint32_t a, std::uint32_t b) { return a < b; });
+      CHECK(values == wanted);
+      heap_sort(values.data(), values.size(), [](std::uint32_t a, std::uint32_t b) { return a > b; });
+      std::reverse(wanted.begin(), wanted.end());
+      CHECK(values == wanted);
+    }
+  }
+}

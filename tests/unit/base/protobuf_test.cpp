@@ -1,0 +1,124 @@
+// tests/unit/base/protobuf_test.cpp - the wire format byte by byte (protobuf.dev "Encoding").
+
+#include "prof/base/protobuf.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+namespace {
+
+using prof::detail::arena;
+using prof::detail::page_source;
+using prof::detail::protobuf_message;
+using prof::detail::varint_size;
+
+int g_maps_left = 0;
+
+void* map_pages(std::size_t size) noexcept {
+  return g_maps_left-- > 0 ? std::calloc(1, size) : nullptr;
+}
+void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+
+page_source pages(int maps) {
+  g_maps_left = maps;
+  return {map_pages, unmap_pages};
+}
+
+std::string bytes_of(const protobuf_message& message) {
+  return message.view().size == 0 ? "" : std::string(message.view().data, message.view().size);
+}
+
+}  // namespace
+
+TEST_CASE("varints are little-endian groups of seven bits") {
+  arena memory(pages(10));
+  protobuf_message message(memory);
+  const auto varint = [&](std::uint64_t value) {
+    message.clear();
+    message.varint(value);
+    CHECK(message.view().size == varint_size(value));
+    return bytes_of(message);
+  };
+  CHECK(varint(0) == std::string(1, '\0'));
+  CHECK(varint(1) == "\x01");
+  CHECK(varint(127) == "\x7f");
+  CHECK(varint(128) == "\x80\x01");
+  CHECK(varint(150) == "\x96\x01");  // the example of the specification
+  CHECK(varint(16383) == "\xff\x7f");
+  CHECK(varint(16384) == "\x80\x80\x01");
+  CHECK(varint(std::numeric_limits<std::uint64_t>::max()) ==
+        "\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+}
+
+TEST_CASE("integers of value zero are left out, negative ones take ten bytes") {
+  arena memory(pages(10));
+  protobuf_message message(memory);
+  message.integer(1, std::uint64_t{0});
+  message.integer(1, std::int64_t{0});
+  CHECK(message.view().size == 0);
+  message.integer(1, std::uint64_t{150});
+  CHECK(bytes_of(message) == "\x08\x96\x01");
+  message.clear();
+  message.integer(16, std::int64_t{1});  // field numbers from 16 on take two bytes
+  CHECK(bytes_of(message) == "\x80\x01\x01");
+  message.clear();
+  message.integer(2, std::int64_t{-1});
+  CHECK(bytes_of(message) == "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+}
+
+TEST_CASE("bytes are written even when there are none") {
+  arena memory(pages(10));
+  protobuf_message message(memory);
+  message.bytes(2, "testing");
+  CHECK(bytes_of(message) == "\x12\x07testing");
+  message.clear();
+  message.bytes(6, {});
+  CHECK(bytes_of(message) == std::string("\x32\x00", 2));
+  message.clear();
+  const std::string large(300, 'x');
+  message.bytes(1, {large.data(), large.size()});
+  CHECK(bytes_of(message) == "\x0a\xac\x02" + large);
+}
+
+TEST_CASE("packed lists keep their zeros and vanish when empty") {
+  arena memory(pages(10));
+  protobuf_message message(memory);
+  const std::uint64_t numbers[] = {3, 270, 86942};
+  message.packed(6, numbers, 3);
+  CHECK(bytes_of(message) == "\x32\x06\x03\x8e\x02\x9e\xa7\x05");  // the specification's example
+  message.clear();
+  const std::int64_t signed_numbers[] = {0, -1, 0};
+  message.packed(2, signed_numbers, 3);
+  CHECK(bytes_of(message) ==
+        std::string("\x12\x0c\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", 14));
+  message.clear();
+  message.packed(2, signed_numbers, 0);
+  CHECK(message.view().size == 0);
+}
+
+TEST_CASE("messages nest") {
+  arena memory(pages(10));
+  protobuf_message inner(memory);
+  protobuf_message outer(memory);
+  inner.integer(1, std::uint64_t{150});
+  outer.message(3, inner);
+  inner.clear();
+  outer.message(4, inner);
+  CHECK(bytes_of(outer) == std::string("\x1a\x03\x08\x96\x01\x22\x00", 7));
+}
+
+TEST_CASE("without memory nothing is written and the arena tells") {
+  arena memory(pages(0));
+  protobuf_message message(memory);
+  const std::uint64_t number = 1;
+  message.varint(1);
+  message.integer(1, number);
+  message.bytes(1, "text");
+  message.packed(1, &number, 1);
+  CHECK(message.view().size == 0);
+  CHECK(memory.exhausted());
+}

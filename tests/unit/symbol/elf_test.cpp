@@ -1,0 +1,458 @@
+// tests/unit/symbol/elf_test.cpp - symbols of hand-made, real, truncated and damaged ELF images.
+
+#include <prof/symbol/elf.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using prof::detail::arena;
+using prof::detail::elf_image;
+using prof::detail::elf_symbol;
+using prof::detail::elf_symbols;
+using prof::detail::os_pages;
+using prof::detail::read_stub;
+using prof::detail::text_view;
+
+// ---- a small ELF file ----
+
+constexpr std::uint64_t load_address = 0x10000;  // of file offset 0
+
+template <class T>
+std::string raw(const T& value) {
+    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+struct small_elf {
+    struct part {
+        std::string name;
+        Elf64_Shdr head;
+        std::string content;
+    };
+    Elf64_Ehdr header{};
+    std::vector<part> parts{part{"", Elf64_Shdr{}, ""}};
+    std::string strings = std::string(1, '\0');
+    std::string symbols = raw(Elf64_Sym{});
+    std::string build_id = "0123456789abcdefghij";
+
+    small_elf() {
+        std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+        header.e_ident[EI_CLASS] = ELFCLASS64;
+        header.e_ident[EI_DATA] = ELFDATA2LSB;
+        header.e_machine = EM_X86_64;
+        header.e_phoff = sizeof header;
+        header.e_phentsize = sizeof(Elf64_Phdr);
+        header.e_phnum = 2;
+        header.e_shentsize = sizeof(Elf64_Shdr);
+    }
+
+    std::uint32_t string(const std::string& text) {
+        const std::size_t at = strings.size();
+        strings += text + '\0';
+        return static_cast<std::uint32_t>(at);
+    }
+    void symbol(const std::string& name, std::uint64_t start, std::uint64_t size, unsigned type,
+                unsigned binding, unsigned section) {
+        Elf64_Sym s{};
+        s.st_name = string(name);
+        s.st_value = start;
+        s.st_size = size;
+        s.st_info = static_cast<unsigned char>(binding << 4 | type);
+        s.st_shndx = static_cast<Elf64_Half>(section);
+        symbols += raw(s);
+    }
+    std::uint32_t add(const std::string& name, std::uint32_t type, std::uint64_t flags,
+                      std::uint64_t address, const std::string& content, std::uint32_t link = 0,
+                      std::uint64_t entry = 0) {
+        Elf64_Shdr head{};
+        head.sh_type = type;
+        head.sh_flags = flags;
+        head.sh_addr = address;
+        head.sh_link = link;
+        head.sh_entsize = entry;
+        parts.push_back({name, head, content});
+        return static_cast<std::uint32_t>(parts.size() - 1);
+    }
+
+    std::string note() const {
+        Elf64_Nhdr head{};
+        head.n_namesz = 4;
+        head.n_descsz = static_cast<std::uint32_t>(build_id.size());
+        head.n_type = NT_GNU_BUILD_ID;
+        return raw(head) + std::string("GNU\0", 4) + build_id;
+    }
+
+    std::string bytes() {
+        std::string section_names(1, '\0');
+        for (part& p : parts) {
+            p.head.sh_name = static_cast<std::uint32_t>(section_names.size());
+            section_names += p.name + '\0';
+        }
+        add("", SHT_STRTAB, 0, 0, section_names);
+        const std::string own_note = note();
+        const std::size_t note_at = sizeof header + 2 * sizeof(Elf64_Phdr);
+        std::string body = own_note;
+        for (part& p : parts) {
+            p.head.sh_offset = note_at + body.size();
+            p.head.sh_size = p.content.size();
+            body += p.content;
+        }
+        header.e_shoff = note_at + body.size();
+        header.e_shnum = static_cast<Elf64_Half>(parts.size());
+        header.e_shstrndx = static_cast<Elf64_Half>(parts.size() - 1);
+        Elf64_Phdr load{};
+        load.p_type = PT_LOAD;
+        load.p_flags = PF_R | PF_X;
+        load.p_vaddr = load_address;
+        load.p_filesz = 0x10000;  // more than the file: code need not have bytes for these tests
+        Elf64_Phdr notes{};
+        notes.p_type = PT_NOTE;
+        notes.p_offset = note_at;
+        notes.p_filesz = own_note.size();
+        std::string file = raw(header) + raw(load) + raw(notes) + body;
+        for (const part& p : parts) file += raw(p.head);
+        parts.pop_back();
+        return file;
+    }
+};
+
+// A text section of 0x1000 bytes at load_address + 0x1000 whose symbols the caller adds.
+constexpr std::uint64_t text = load_address + 0x1000;
+
+small_elf with_text_section() {
+    small_elf elf;
+    elf.add(".text", SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, text, "");
+    return elf;
+}
+
+std::string finish(small_elf& elf) {
+    const auto strings = static_cast<std::uint32_t>(elf.parts.size() + 1);
+    elf.add(".symtab", SHT_SYMTAB, 0, 0, elf.symbols, strings, sizeof(Elf64_Sym));
+    elf.add(".strtab", SHT_STRTAB, 0, 0, elf.strings);
+    std::string file = elf.bytes();
+    // .text claims 0x1000 bytes without having them in the file.
+    Elf64_Shdr head;
+    std::memcpy(&head, file.data() + elf.header.e_shoff + sizeof head, sizeof head);
+    head.sh_size = 0x1000;
+    std::memcpy(&file[elf.header.e_shoff + sizeof head], &head, sizeof head);
+    return file;
+}
+
+std::string name_at(const std::string& file, std::uint64_t address) {
+    arena memory(os_pages);
+    elf_symbols symbols(memory);
+    symbols.load(elf_image(file.data(), file.size()));
+    const elf_symbol* const found = symbols.find(address - load_address);
+    if (found == nullptr) return "";
+    const text_view name = symbols.name_of(*found);
+    return std::string(name.data, name.size) + (found->stub ? "@plt" : "");
+}
+
+TEST_CASE("a symbol covers its size and nothing else") {
+    small_elf elf = with_text_section();
+    elf.symbol("f", text + 0x100, 0x20, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("resolver", text + 0x200, 8, STT_GNU_IFUNC, STB_GLOBAL, 1);
+    elf.symbol("elsewhere", text + 0x300, 8, STT_FUNC, STB_GLOBAL, SHN_UNDEF);
+    elf.symbol("data", text + 0x400, 8, STT_OBJECT, STB_GLOBAL, 1);
+    const std::string file = finish(elf);
+    CHECK(name_at(file, text + 0xff) == "");
+    CHECK(name_at(file, text + 0x100) == "f");
+    CHECK(name_at(file, text + 0x11f) == "f");
+    CHECK(name_at(file, text + 0x120) == "");
+    CHECK(name_at(file, text + 0x204) == "resolver");
+    CHECK(name_at(file, text + 0x300) == "");
+    CHECK(name_at(file, text + 0x400) == "");
+    CHECK(name_at(file, 0x40) == "");
+}
+
+TEST_CASE("the innermost of nested symbols wins, and the outer one behind it") {
+    small_elf elf = with_text_section();
+    elf.symbol("outer", text, 0x800, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("middle", text + 0x100, 0x100, STT_FUNC, STB_LOCAL, 1);
+    elf.symbol("inner", text + 0x180, 0x10, STT_FUNC, STB_LOCAL, 1);
+    for (unsigned i = 0; i < 50; ++i) {
+        elf.symbol("tiny" + std::to_string(i), text + 0x200 + i * 16, 4, STT_FUNC, STB_LOCAL, 1);
+    }
+    const std::string file = finish(elf);
+    CHECK(name_at(file, text + 0x50) == "outer");
+    CHECK(name_at(file, text + 0x17f) == "middle");
+    CHECK(name_at(file, text + 0x180) == "inner");
+    CHECK(name_at(file, text + 0x190) == "middle");
+    CHECK(name_at(file, text + 0x203) == "tiny0");
+    CHECK(name_at(file, text + 0x7ff) == "outer");
+    CHECK(name_at(file, text + 0x800) == "");
+}
+
+TEST_CASE("among aliases: a size, then global, weak, local, then the shortest, then the order") {
+    small_elf elf = with_text_section();
+    elf.symbol("sizeless", text, 0, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("l", text, 16, STT_FUNC, STB_LOCAL, 1);
+    elf.symbol("w", text, 16, STT_FUNC, STB_WEAK, 1);
+    elf.symbol("global_b", text, 16, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("global_a", text, 16, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("global_longer", text, 16, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("ll", text + 64, 16, STT_FUNC, STB_LOCAL, 1);
+    elf.symbol("ww", text + 64, 16, STT_FUNC, STB_WEAK, 1);
+    const std::string file = finish(elf);
+    CHECK(name_at(file, text + 8) == "global_a");
+    CHECK(name_at(file, text + 72) == "ww");
+    CHECK(name_at(file, text + 32) == "sizeless");
+}
+
+TEST_CASE("assembly without sizes and types") {
+    small_elf elf = with_text_section();
+    elf.symbol("open", text, 0, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("local_label", text + 0x40, 0, STT_NOTYPE, STB_LOCAL, 1);
+    elf.symbol("global_label", text + 0x80, 0, STT_NOTYPE, STB_GLOBAL, 1);
+    elf.symbol("$x", text + 0x90, 0, STT_NOTYPE, STB_LOCAL, 1);
+    elf.symbol("next", text + 0x100, 0x10, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("last", text + 0xff0, 0, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("_etext", text + 0x1000, 0, STT_NOTYPE, STB_GLOBAL, 1);
+    const std::string file = finish(elf);
+    CHECK(name_at(file, text + 0x3f) == "open");
+    CHECK(name_at(file, text + 0x40) == "open");
+    CHECK(name_at(file, text + 0x80) == "global_label");
+    CHECK(name_at(file, text + 0xff) == "global_label");
+    CHECK(name_at(file, text + 0x10f) == "next");
+    CHECK(name_at(file, text + 0x110) == "");
+    CHECK(name_at(file, text + 0xfff) == "last");
+    CHECK(name_at(file, text + 0x1000) == "");
+}
+
+// ---- stubs ----
+
+std::string jump(std::int64_t to, std::int64_t from, const std::string& prefix) {
+    const auto distance = static_cast<std::int32_t>(
+        to - from - static_cast<std::int64_t>(prefix.size()) - 6);
+    return prefix + "\xff\x25" + raw(distance);
+}
+
+// The stub table is the first part, so that its place in the file is known; a linker's order of
+// relocations need not be that of the stubs.
+std::string with_stubs() {
+    constexpr std::uint64_t at = load_address + 64 + 2 * 56 + 36;  // headers and the note
+    constexpr std::uint64_t slots = load_address + 0x8000;
+    small_elf elf;
+    const std::string endbr("\xf3\x0f\x1e\xfa", 4);
+    std::string code = jump(slots + 16, at, std::string("\xff\x35\0\0\0\0", 6));
+    code.resize(16, '\x90');
+    code += jump(slots + 32, at + 16, "");
+    code.resize(32, '\x90');
+    code += jump(slots + 24, at + 32, endbr + "\xf2");
+    code.resize(48, '\x90');
+    elf.add(".plt", SHT_PROGBITS, SHF_ALLOC | SHF_EXECINSTR, at, code, 0, 16);
+    elf.symbol("alpha", 0, 0, STT_FUNC, STB_GLOBAL, SHN_UNDEF);
+    elf.symbol("beta", 0, 0, STT_FUNC, STB_GLOBAL, SHN_UNDEF);
+    const std::uint32_t names = elf.add(".dynstr", SHT_STRTAB, 0, 0, elf.strings);
+    const std::uint32_t dynamic =
+        elf.add(".dynsym", SHT_DYNSYM, 0, 0, elf.symbols, names, sizeof(Elf64_Sym));
+    Elf64_Rela first{};
+    first.r_offset = slots + 24;
+    first.r_info = std::uint64_t{1} << 32 | R_X86_64_JUMP_SLOT;
+    Elf64_Rela second{};
+    second.r_offset = slots + 32;
+    second.r_info = std::uint64_t{2} << 32 | R_X86_64_JUMP_SLOT;
+    elf.add(".rela.plt", SHT_RELA, 0, 0, raw(first) + raw(second), dynamic, sizeof first);
+    return elf.bytes();
+}
+
+TEST_CASE("stubs of the procedure linkage table are named by the slot they jump through") {
+    const std::string file = with_stubs();
+    const std::uint64_t plt = load_address + 64 + 2 * 56 + 36;
+    CHECK(name_at(file, plt) == "");
+    CHECK(name_at(file, plt + 16) == "beta@plt");
+    CHECK(name_at(file, plt + 31) == "beta@plt");
+    CHECK(name_at(file, plt + 32) == "alpha@plt");
+    CHECK(name_at(file, plt + 48) == "");
+}
+
+TEST_CASE("aarch64 stubs are decoded") {
+    // From a GNU ld 2.40 .plt: 1f3f0: adrp x16, 20000; ldr x17, [x16, #8] - and one page back.
+    const std::uint32_t forward[] = {0xb0000010u, 0xf9400611u};
+    const std::uint32_t back[] = {0xf0fffff0u, 0xf9400611u};
+    std::uint64_t slot = 0;
+    REQUIRE(read_stub(EM_AARCH64, {reinterpret_cast<const char*>(forward), 8}, 0x1f3f0, slot));
+    CHECK(slot == 0x20008);
+    REQUIRE(read_stub(EM_AARCH64, {reinterpret_cast<const char*>(back), 8}, 0x1f3f0, slot));
+    CHECK(slot == 0x1e008);
+    CHECK_FALSE(read_stub(EM_AARCH64, {reinterpret_cast<const char*>(back), 7}, 0x1f3f0, slot));
+    CHECK_FALSE(read_stub(EM_386, {reinterpret_cast<const char*>(back), 8}, 0x1f3f0, slot));
+}
+
+// ---- identity ----
+
+TEST_CASE("the build id is found, and the wrong kinds of ELF have no symbols") {
+    small_elf elf = with_text_section();
+    elf.symbol("f", text, 16, STT_FUNC, STB_GLOBAL, 1);
+    std::string file = finish(elf);
+    CHECK(elf_image(file.data(), file.size()).build_id().equals("0123456789abcdefghij"));
+    CHECK(name_at(file, text) == "f");
+    std::string other = file;
+    other[EI_CLASS] = ELFCLASS32;
+    CHECK_FALSE(elf_image(other.data(), other.size()).usable());
+    CHECK(name_at(other, text) == "");
+    other = file;
+    other[EI_DATA] = ELFDATA2MSB;
+    CHECK(name_at(other, text) == "");
+    CHECK(name_at("#!/bin/sh\n", load_address) == "");
+}
+
+// ---- damage ----
+
+// Reads everything through a copy of exactly this size, so that a sanitizer sees one byte too far.
+std::size_t read_everything(const char* data, std::size_t size) {
+    const std::unique_ptr<char[]> exact(new char[size]);
+    if (size != 0) std::memcpy(exact.get(), data, size);
+    arena memory(os_pages);
+    elf_symbols symbols(memory);
+    const elf_image image(exact.get(), size);
+    symbols.load(image);
+    std::size_t sum = symbols.size();
+    const text_view id = image.build_id();
+    for (std::size_t i = 0; i < id.size; ++i) sum += static_cast<unsigned char>(id.data[i]);
+    for (std::uint64_t offset = 0; offset < 0x2100; offset += 8) {
+        const elf_symbol* const found = symbols.find(offset);
+        if (found == nullptr) continue;
+        const text_view name = symbols.name_of(*found);
+        for (std::size_t i = 0; i < name.size; ++i) sum += static_cast<unsigned char>(name.data[i]);
+    }
+    return sum;
+}
+
+std::string rich_image() {
+    small_elf elf = with_text_section();
+    elf.symbol("outer", text, 0x800, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("inner", text + 0x100, 0x100, STT_FUNC, STB_LOCAL, 1);
+    elf.symbol("open", text + 0x900, 0, STT_FUNC, STB_WEAK, 1);
+    elf.symbol("label", text + 0xa00, 0, STT_NOTYPE, STB_GLOBAL, 1);
+    return finish(elf);
+}
+
+TEST_CASE("every truncation is read without reading beyond it") {
+    for (const std::string& file : {rich_image(), with_stubs()}) {
+        std::size_t sum = 0;
+        for (std::size_t size = 0; size <= file.size(); ++size) {
+            sum += read_everything(file.data(), size);
+        }
+        CHECK(sum != 0);
+    }
+    std::size_t size = 0;
+    const void* const own = prof::detail::os_map_file("/proc/self/exe", size);
+    REQUIRE(own != nullptr);
+    REQUIRE(size > 4096);
+    for (std::size_t cut = 0; cut <= 4096; ++cut) {
+        read_everything(static_cast<const char*>(own), cut);
+    }
+    prof::detail::os_unmap_sig(const_cast<void*>(own), size);
+}
+
+TEST_CASE("every field at its extremes is read without reading beyond the image") {
+    std::size_t sum = 0;
+    for (const std::string& file : {rich_image(), with_stubs()}) {
+        const std::uint64_t size = file.size();
+        const std::uint64_t extremes[] = {0, 1, size - 1, size + 1, ~std::uint64_t{0} - 24};
+        for (std::size_t at = 0; at + 8 <= file.size(); at += 4) {
+            for (const std::uint64_t extreme : extremes) {
+                for (const std::size_t width : {sizeof(Elf64_Word), sizeof(Elf64_Xword)}) {
+                    std::string damaged = file;
+                    std::memcpy(&damaged[at], &extreme, width);
+                    sum += read_everything(damaged.data(), damaged.size());
+                }
+            }
+        }
+    }
+    CHECK(sum != 0);
+}
+
+TEST_CASE("flipped bytes are read without reading beyond the image") {
+    std::uint64_t state = 0x9e3779b97f4a7c15u;  // xorshift64 (Marsaglia, 2003), fixed seed
+    const auto random = [&](std::size_t below) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        return static_cast<std::size_t>(state % below);
+    };
+    std::size_t sum = 0;
+    for (const std::string& file : {rich_image(), with_stubs()}) {
+        for (int round = 0; round < 2000; ++round) {
+            std::string damaged = file;
+            for (std::size_t n = 1 + random(4); n != 0; --n) {
+                damaged[random(damaged.size())] = static_cast<char>(random(256));
+            }
+            sum += read_everything(damaged.data(), damaged.size());
+        }
+    }
+    CHECK(sum != 0);
+}
+
+TEST_CASE("ranges that wrap around are not in the image") {
+    const std::string file = rich_image();
+    const elf_image image(file.data(), file.size());
+    CHECK(image.bytes(0, file.size()).size == file.size());
+    CHECK(image.bytes(1, file.size()).size == 0);
+    CHECK(image.bytes(16, ~std::uint64_t{0} - 7).size == 0);
+    CHECK(image.bytes(~std::uint64_t{0} - 7, 16).size == 0);
+}
+
+TEST_CASE("a note that says it is longer than its segment is not the build id") {
+    constexpr std::size_t note_at = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr);
+    for (const std::uint32_t field : {0u, 1u}) {  // size of the owner's name, size of the id
+        for (const std::uint32_t length : {21u, 64u, 0x7fffffffu, 0xfffffff0u, 0xffffffffu}) {
+            std::string file = rich_image();
+            std::memcpy(&file[note_at + field * 4], &length, sizeof length);
+            const elf_image image(file.data(), file.size());
+            CHECK(image.build_id().size == 0);
+        }
+    }
+}
+
+TEST_CASE("the last note's padding may be missing") {
+    small_elf elf;
+    elf.build_id.resize(21);  // ends off its alignment
+    std::string file = elf.bytes();
+    const std::size_t note_at = sizeof(Elf64_Ehdr) + 2 * sizeof(Elf64_Phdr);
+    file.resize(note_at + 12 + 4 + 21);
+    CHECK(elf_image(file.data(), file.size()).build_id().size == 21);
+    file[note_at + 8] = 1;  // of another type: the walk goes on, behind the padding
+    CHECK(elf_image(file.data(), file.size()).build_id().size == 0);
+    CHECK(read_everything(file.data(), file.size()) == 0);
+}
+
+TEST_CASE("a cut stub is not decoded") {
+    const std::string stub("\xf3\x0f\x1e\xfa\xf2\xff\x25\x10\0\0\0", 11);
+    for (std::size_t size = 0; size <= stub.size(); ++size) {
+        const std::unique_ptr<char[]> exact(new char[size]);
+        if (size != 0) std::memcpy(exact.get(), stub.data(), size);
+        std::uint64_t slot = 0;
+        CHECK(read_stub(EM_X86_64, {exact.get(), size}, 0x1000, slot) == (size == stub.size()));
+        CHECK(slot == (size == stub.size() ? 0x101bu : 0u));
+    }
+}
+
+// ---- this program ----
+
+TEST_CASE("the running program has symbols") {
+    std::size_t size = 0;
+    const void* const own = prof::detail::os_map_file("/proc/self/exe", size);
+    REQUIRE(own != nullptr);
+    {
+        arena memory(os_pages);
+        elf_symbols symbols(memory);
+        symbols.load(elf_image(own, size));
+        CHECK(symbols.size() > 100);
+    }
+    prof::detail::os_unmap_sig(const_cast<void*>(own), size);
+}
+
+}  // namespace
+
+#endif
