@@ -12,7 +12,9 @@
 #include <cstdint>
 #include <cstring>
 
-namespace prof::detail {
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
 
 // RFC 1952 section 8: the reflected polynomial 0xEDB88320, one byte per step.
 struct gzip_crc_table {
@@ -368,6 +370,6 @@ inline bool gzip_writer::send(const void* data, std::size_t size) noexcept {
   return false;
 }
 
-}  // namespace prof::detail
+PROF_DETAIL_END
 
 #endif  // PROF_BASE_GZIP_HPP

@@ -29,6 +29,7 @@ inline std::atomic<char*> free_filter{closed_filter + 63};
 // Probing and resolving are states of a thread. first_hit: the entry of ours that was entered
 // first since the probe began.
 inline constexpr int no_entry = -1;
+inline constexpr int probe_without_next = 2;  // value of `probing`: note the hit, call nothing
 inline PROF_DETAIL_TLS int probing PROF_DETAIL_TLS_MODEL = 0;
 inline PROF_DETAIL_TLS int resolving PROF_DETAIL_TLS_MODEL = 0;
 inline PROF_DETAIL_TLS int first_hit PROF_DETAIL_TLS_MODEL = no_entry;
@@ -170,7 +171,7 @@ template <class Tag, class R, class... Args>
 PROF_DETAIL_COLD R hooked_base<Tag, R(Args...)>::first_call(Args... args) {
   if (probing != 0) {
     note_hit_sig(Tag::index);
-    return call_next(args...);
+    return probing == probe_without_next ? R() : call_next(args...);
   }
   if (resolving != 0) return Tag::while_resolving(args...);
   if (!heap_resolved_sig()) resolve_heap_slow_sig();

@@ -18,8 +18,16 @@
 
 PROF_DETAIL_BEGIN
 
-// glibc's own entry, for links in which malloc is ours and there is no next definition.
+// libc's own entries, for links in which ours has no next definition. glibc exports __libc_malloc
+// (2.36: a default-version symbol of libc.so.6); the reference to it is strong because in a static
+// link it is what pulls libc's malloc.o in, which our definition of malloc would otherwise keep
+// out. libc's malloc then wins over ours, which is weak.
+#if defined(__GLIBC__)
+extern "C" void* prof_libc_malloc(std::size_t) __asm__("__libc_malloc")
+    __attribute__((visibility("default")));
+#else
 extern "C" void* prof_libc_malloc(std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_malloc");
+#endif
 extern "C" void prof_libc_free(void*) PROF_DETAIL_WEAK_IMPORT("__libc_free");
 extern "C" void* prof_libc_calloc(std::size_t, std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_calloc");
 extern "C" void* prof_libc_realloc(void*, std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_realloc");
@@ -44,7 +52,11 @@ struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
   static void* object(void* answer, std::size_t) { return answer; }
   static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
   static void* fallback(std::size_t n) {
+#if defined(__GLIBC__)
+    return prof_libc_malloc(n);
+#else
     return prof_libc_malloc != nullptr ? prof_libc_malloc(n) : null_without_memory();
+#endif
   }
 };
 

@@ -1,9 +1,8 @@
-// prof/hook/resolve.hpp - finds next definitions, learns which entries reach each other, claims the
-// process, and tests each hook for status().
+// prof/hook/resolve.hpp - finds next definitions, learns which hooks are live and which enter each
+// other, and claims the process.
 // Floor 6 (hook). The one header that knows all heap entries.
 // Safety: resolve_heap_slow_sig runs inside the first allocation of an object: dlsym (once per
-//         entry) and small allocations through the next definitions, no lock of ours.
-//         test_heap_hooks is for ordinary context.
+//         entry) and small allocations, no lock of ours.
 // Memory: none.
 // Source: design decision "count the outermost call only, without a depth flag": a probe calls each
 //         next definition and sees whether another hook of ours is entered.
@@ -14,65 +13,103 @@
 
 PROF_DETAIL_BEGIN
 
-// Calls visit(entry<...>{}) style functions for all entries: here and nowhere else is the list.
+// Calls visit(entry, public symbol) for all entries: here and nowhere else is the list.
 template <class Visitor>
 inline void for_each_heap_entry(Visitor visit) {
-  visit(malloc_entry{}), visit(free_entry_{}), visit(calloc_entry{}), visit(realloc_entry{});
-  visit(reallocarray_entry{}), visit(memalign_entry{}), visit(posix_memalign_entry{});
-  visit(aligned_alloc_entry{}), visit(valloc_entry{}), visit(pvalloc_entry{});
-  visit(new_entry{}), visit(new_array_entry{}), visit(new_nothrow_entry{});
-  visit(new_array_nothrow_entry{}), visit(new_aligned_entry{}), visit(new_array_aligned_entry{});
-  visit(new_aligned_nothrow_entry{}), visit(new_array_aligned_nothrow_entry{});
-  visit(delete_entry{}), visit(delete_array_entry{}), visit(delete_sized_entry{});
-  visit(delete_array_sized_entry{}), visit(delete_nothrow_entry{});
-  visit(delete_array_nothrow_entry{}), visit(delete_aligned_entry{});
-  visit(delete_array_aligned_entry{}), visit(delete_sized_aligned_entry{});
-  visit(delete_array_sized_aligned_entry{}), visit(delete_aligned_nothrow_entry{});
-  visit(delete_array_aligned_nothrow_entry{});
+  visit(malloc_entry{}, &prof_hook_malloc);
+  visit(free_entry_{}, &prof_hook_free);
+  visit(calloc_entry{}, &prof_hook_calloc);
+  visit(realloc_entry{}, &prof_hook_realloc);
+  visit(reallocarray_entry{}, &prof_hook_reallocarray);
+  visit(memalign_entry{}, &prof_hook_memalign);
+  visit(posix_memalign_entry{}, &prof_hook_posix_memalign);
+  visit(aligned_alloc_entry{}, &prof_hook_aligned_alloc);
+  visit(valloc_entry{}, &prof_hook_valloc);
+  visit(pvalloc_entry{}, &prof_hook_pvalloc);
+  visit(new_entry{}, &prof_hook_new);
+  visit(new_array_entry{}, &prof_hook_new_array);
+  visit(new_nothrow_entry{}, &prof_hook_new_nothrow);
+  visit(new_array_nothrow_entry{}, &prof_hook_new_array_nothrow);
+  visit(new_aligned_entry{}, &prof_hook_new_aligned);
+  visit(new_array_aligned_entry{}, &prof_hook_new_array_aligned);
+  visit(new_aligned_nothrow_entry{}, &prof_hook_new_aligned_nothrow);
+  visit(new_array_aligned_nothrow_entry{}, &prof_hook_new_array_aligned_nothrow);
+  visit(delete_entry{}, &prof_hook_delete);
+  visit(delete_array_entry{}, &prof_hook_delete_array);
+  visit(delete_sized_entry{}, &prof_hook_delete_sized);
+  visit(delete_array_sized_entry{}, &prof_hook_delete_array_sized);
+  visit(delete_nothrow_entry{}, &prof_hook_delete_nothrow);
+  visit(delete_array_nothrow_entry{}, &prof_hook_delete_array_nothrow);
+  visit(delete_aligned_entry{}, &prof_hook_delete_aligned);
+  visit(delete_array_aligned_entry{}, &prof_hook_delete_array_aligned);
+  visit(delete_sized_aligned_entry{}, &prof_hook_delete_sized_aligned);
+  visit(delete_array_sized_aligned_entry{}, &prof_hook_delete_array_sized_aligned);
+  visit(delete_aligned_nothrow_entry{}, &prof_hook_delete_aligned_nothrow);
+  visit(delete_array_aligned_nothrow_entry{}, &prof_hook_delete_array_aligned_nothrow);
 }
 
-// How one entry is exercised: `call` stands for its next definition (a probe) or for its public
-// symbol (the self-test). What it allocates goes back by the partner's next definition. Size and
-// alignment of a probe are the same number, so either may be passed for the other's parameter.
+// How one entry is exercised: `call` stands for its public symbol (is our hook live?) or for its next
+// definition (does that enter another hook?). What it needs and what it gives goes through the
+// program's own malloc, free, new and delete, whoever they are: mixing two allocators' would crash.
+// Size and alignment of a probe are the same number, so either may stand for the other.
 inline constexpr std::size_t probe_size = 64;
 
 template <class Call>
-void exercise(malloc_entry, Call call) { free_entry_::call_next(call(probe_size)); }
+void exercise(malloc_entry, Call call) { std::free(call(probe_size)); }
 template <class Call>
-void exercise(calloc_entry, Call call) { free_entry_::call_next(call(std::size_t{1}, probe_size)); }
+void exercise(calloc_entry, Call call) { std::free(call(std::size_t{1}, probe_size)); }
 template <class Call>
-void exercise(valloc_entry, Call call) { free_entry_::call_next(call(probe_size)); }
+void exercise(valloc_entry, Call call) { std::free(call(probe_size)); }
+// jemalloc and tcmalloc have no pvalloc, so the program's pvalloc and free need not belong together
+// (seen: jemalloc 5.3 crashes). Our hook, if live, answers without allocating; otherwise one page
+// is lost, once in the process's life.
 template <class Call>
-void exercise(pvalloc_entry, Call call) { free_entry_::call_next(call(probe_size)); }
+void exercise(pvalloc_entry, Call call) {
+  const int before = probing;
+  probing = probe_without_next;
+  (void)call(probe_size);
+  probing = before;
+}
 template <class Call>
 void exercise(memalign_entry, Call call) {
-  free_entry_::call_next(call(probe_size, probe_size));
+  std::free(call(probe_size, probe_size));
 }
 template <class Call>
 void exercise(aligned_alloc_entry, Call call) {
-  free_entry_::call_next(call(probe_size, probe_size));
+  std::free(call(probe_size, probe_size));
 }
 template <class Call>
 void exercise(posix_memalign_entry, Call call) {
   void* object = nullptr;
-  if (call(&object, probe_size, probe_size) == 0) free_entry_::call_next(object);
+  if (call(&object, probe_size, probe_size) == 0) std::free(object);
 }
 template <class Call>
 void exercise(realloc_entry, Call call) {
-  free_entry_::call_next(call(malloc_entry::call_next(probe_size), std::size_t{4 * probe_size}));
+  std::free(call(std::malloc(probe_size), std::size_t{4 * probe_size}));
 }
 template <class Call>
 void exercise(reallocarray_entry, Call call) {
-  free_entry_::call_next(call(malloc_entry::call_next(probe_size), probe_size, std::size_t{4}));
+  std::free(call(std::malloc(probe_size), probe_size, std::size_t{4}));
 }
 template <class Call>
-void exercise(free_entry_, Call call) { call(malloc_entry::call_next(probe_size)); }
+void exercise(free_entry_, Call call) { call(std::malloc(probe_size)); }
 
 // The rest of a form's arguments, by type.
 inline std::size_t probe_argument(std::size_t*) { return probe_size; }
 inline const void* probe_argument(const void**) { return &std::nothrow; }
 template <class T>
 T probe_argument_of() { return probe_argument(static_cast<T*>(nullptr)); }
+
+inline void* get_object(bool aligned, bool array) {
+  if (!aligned) return array ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
+  return array ? prof_hook_new_array_aligned(probe_size, probe_size)
+               : prof_hook_new_aligned(probe_size, probe_size);
+}
+inline void give_back(void* object, bool aligned, bool array) {
+  if (!aligned) return array ? prof_hook_delete_array(object) : prof_hook_delete(object);
+  return array ? prof_hook_delete_array_aligned(object, probe_size)
+               : prof_hook_delete_aligned(object, probe_size);
+}
 
 template <int Index, bool MayThrow, class... Rest, class Call>
 void exercise(new_form<Index, MayThrow, Rest...>, Call call) {
@@ -83,10 +120,7 @@ void exercise(new_form<Index, MayThrow, Rest...>, Call call) {
   constexpr bool array = Index == entry_new_array || Index == entry_new_array_nothrow ||
                          Index == entry_new_array_aligned ||
                          Index == entry_new_array_aligned_nothrow;
-  if (aligned && array) delete_array_aligned_entry::call_next(object, probe_size);
-  else if (aligned) delete_aligned_entry::call_next(object, probe_size);
-  else if (array) delete_array_entry::call_next(object);
-  else delete_entry::call_next(object);
+  give_back(object, aligned, array);
 }
 
 template <int Index, class... Rest, class Call>
@@ -97,14 +131,7 @@ void exercise(delete_form<Index, Rest...>, Call call) {
                          Index == entry_delete_array_aligned ||
                          Index == entry_delete_array_sized_aligned ||
                          Index == entry_delete_array_aligned_nothrow;
-  void* object = nullptr;
-  if (aligned) {
-    object = array ? new_array_aligned_entry::call_next(probe_size, probe_size)
-                   : new_aligned_entry::call_next(probe_size, probe_size);
-  } else {
-    object = array ? new_array_entry::call_next(probe_size) : new_entry::call_next(probe_size);
-  }
-  call(object, probe_argument_of<Rest>()...);
+  call(get_object(aligned, array), probe_argument_of<Rest>()...);
 }
 
 // Runs one call with every hook of this object on its slow path and tells which was entered first.
@@ -135,26 +162,41 @@ class probe_scope {
   probe_scope& operator=(const probe_scope&) = delete;
 };
 
-void test_heap_hooks() noexcept;
+inline void ensure_heap_resolved() noexcept {
+  if (!heap_resolved_sig()) resolve_heap_slow_sig();
+}
 
 extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
-    prof_part_heap_hooks_v1 = {heap_records, heap_entry_count, &test_heap_hooks, &redraw_gap,
+    prof_part_heap_hooks_v1 = {heap_records, heap_entry_count, &ensure_heap_resolved, &redraw_gap,
                                &own_code_depth_address};
 
 // ---- resolving -------------------------------------------------------------------------------------------
 
-template <class Entry>
-inline void settle_counting_sig(Entry entry) {
-  const bool base = Entry::index == entry_malloc || Entry::index == entry_free;
-  const bool reaches =
-      !base && first_entered_by(entry, [](auto... args) { return Entry::call_next(args...); }) !=
-                   no_entry;
-  Entry::settle_sig(reaches ? Entry::next.load() : &Entry::counting);
-  if (reaches) {
-    set_record_sig(Entry::index, "forwarding", "its next definition enters another hook, which counts");
-  } else {
-    set_record_sig(Entry::index, "live", "counts");
+// Decides what an entry of the counting object does, while every route still leads to first_call
+// and the filter is closed, so that no hooked call goes unnoticed.
+template <class Entry, class Function>
+inline void settle_counting_sig(Entry entry, Function public_symbol) {
+  Function volatile symbol = public_symbol;  // keeps the compiler from pairing and removing calls
+  const int entered = first_entered_by(entry, [&](auto... args) { return symbol(args...); });
+  if (entered != Entry::index) {
+    Entry::settle_sig(Entry::next.load());
+    return set_record_sig(Entry::index, "dead",
+                          entered == no_entry
+                              ? "another definition comes first in symbol order or a static link"
+                              : "another definition comes first; it enters a hook that counts");
   }
+  const bool base = Entry::index == entry_malloc || Entry::index == entry_free ||
+                    Entry::index == entry_pvalloc;
+  const auto call_next = [](auto... args) { return Entry::call_next(args...); };
+  if (!base && first_entered_by(entry, call_next) != no_entry) {
+    Entry::settle_sig(Entry::next.load());
+    return set_record_sig(Entry::index, "forwarding",
+                          "its next definition enters another hook, which counts");
+  }
+  Entry::settle_sig(&Entry::counting);
+  set_record_sig(Entry::index, "live",
+                 Entry::next.load() == &Entry::fallback ? "counts; no next definition, own fallback"
+                                                        : "counts");
 }
 
 PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
@@ -162,16 +204,17 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   ++resolving;
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-  const bool counting = heap != nullptr && claim_hooks_sig(process->heap_hooks, &prof_part_heap_hooks_v1);
-  for_each_heap_entry([](auto entry) { decltype(entry)::find_next_sig(); });
+  const bool counting =
+      heap != nullptr && claim_hooks_sig(process->heap_hooks, &prof_part_heap_hooks_v1);
+  for_each_heap_entry([](auto entry, auto) { decltype(entry)::find_next_sig(); });
   --resolving;
   if (counting) {
     const probe_scope probe;
-    for_each_heap_entry([](auto entry) { settle_counting_sig(entry); });
+    for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
     heap->fast_filter.store(&free_filter);
     free_filter.store(reinterpret_cast<char*>(heap->filter.load()));
   } else {
-    for_each_heap_entry([](auto entry) {
+    for_each_heap_entry([](auto entry, auto) {
       using hooked = decltype(entry);
       hooked::settle_sig(hooked::next.load());
       set_record_sig(hooked::index, "forwarding", "another object of the process counts");
@@ -180,54 +223,6 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   }
   heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
                   std::memory_order_release);
-}
-
-// ---- the self-test -----------------------------------------------------------------------------------------
-
-template <class Entry, class Function>
-inline void test_hook(Entry entry, Function public_symbol) {
-  Function volatile call = public_symbol;  // keeps the compiler from pairing and removing calls
-  Entry::route.store(&Entry::first_call);
-  const int entered = first_entered_by(entry, [&](auto... args) { return call(args...); });
-  if (Entry::settled.load() != nullptr) Entry::route.store(Entry::settled.load());
-  if (entered == Entry::index) return;  // live or forwarding, as the record says
-  set_record_sig(Entry::index, "dead",
-                 entered == no_entry
-                     ? "another definition comes first in symbol order or in a static link"
-                     : "another definition comes first; it enters another hook, which counts");
-}
-
-// Calls every hooked symbol as the program does and notes which of this object's hooks are entered.
-inline void test_heap_hooks() noexcept {
-  if (!heap_resolved_sig()) resolve_heap_slow_sig();
-  const probe_scope probe;
-  char* const filter = free_filter.exchange(closed_filter + 63);
-  test_hook(malloc_entry{}, &prof_hook_malloc);
-  test_hook(free_entry_{}, &prof_hook_free);
-  test_hook(calloc_entry{}, &prof_hook_calloc);
-  test_hook(realloc_entry{}, &prof_hook_realloc);
-  test_hook(reallocarray_entry{}, &prof_hook_reallocarray);
-  test_hook(memalign_entry{}, &prof_hook_memalign);
-  test_hook(posix_memalign_entry{}, &prof_hook_posix_memalign);
-  test_hook(aligned_alloc_entry{}, &prof_hook_aligned_alloc);
-  test_hook(valloc_entry{}, &prof_hook_valloc);
-  test_hook(pvalloc_entry{}, &prof_hook_pvalloc);
-#define PROF_DETAIL_TEST_HOOK(name) test_hook(name##_entry{}, &prof_hook_##name)
-  PROF_DETAIL_TEST_HOOK(new), PROF_DETAIL_TEST_HOOK(new_array);
-  PROF_DETAIL_TEST_HOOK(new_nothrow), PROF_DETAIL_TEST_HOOK(new_array_nothrow);
-  PROF_DETAIL_TEST_HOOK(new_aligned), PROF_DETAIL_TEST_HOOK(new_array_aligned);
-  PROF_DETAIL_TEST_HOOK(new_aligned_nothrow), PROF_DETAIL_TEST_HOOK(new_array_aligned_nothrow);
-  PROF_DETAIL_TEST_HOOK(delete), PROF_DETAIL_TEST_HOOK(delete_array);
-  PROF_DETAIL_TEST_HOOK(delete_sized), PROF_DETAIL_TEST_HOOK(delete_array_sized);
-  PROF_DETAIL_TEST_HOOK(delete_nothrow), PROF_DETAIL_TEST_HOOK(delete_array_nothrow);
-  PROF_DETAIL_TEST_HOOK(delete_aligned), PROF_DETAIL_TEST_HOOK(delete_array_aligned);
-  PROF_DETAIL_TEST_HOOK(delete_sized_aligned), PROF_DETAIL_TEST_HOOK(delete_array_sized_aligned);
-  PROF_DETAIL_TEST_HOOK(delete_aligned_nothrow);
-  PROF_DETAIL_TEST_HOOK(delete_array_aligned_nothrow);
-#undef PROF_DETAIL_TEST_HOOK
-  // A filter that grew meanwhile is in force already.
-  char* closed = closed_filter + 63;
-  free_filter.compare_exchange_strong(closed, filter);
 }
 
 PROF_DETAIL_END

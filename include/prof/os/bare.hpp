@@ -69,6 +69,11 @@ inline int os_timer_create_sig(std::uint32_t, int, void*, int&) PROF_DETAIL_SIG 
 inline int os_timer_set_sig(int, std::uint64_t, std::uint64_t) PROF_DETAIL_SIG { return -1; }
 inline void os_timer_delete_sig(int) PROF_DETAIL_SIG {}
 
+using os_thread_handle = int;
+using os_thread_main = void* (*)(void*);
+inline int os_start_thread(os_thread_main, void*, int, os_thread_handle&) noexcept { return -1; }
+inline void os_join_thread(os_thread_handle) noexcept {}
+
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline void os_pin_this_object() noexcept {}

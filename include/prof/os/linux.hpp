@@ -96,6 +96,7 @@ inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   // rt_sigprocmask with an invalid `how` reads the set first: EFAULT when it cannot, EINVAL when
   // it can; no descriptor and no side effect (the trick of Abseil's AddressIsReadable).
+  if (address == 0) return false;  // null means "no set" and is not read
   return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
 }
 
@@ -530,7 +531,6 @@ inline void os_at_thread_exit(unsigned key, void* value) noexcept {
 // every hook has a defined fallback for "no next definition".
 extern "C" {
 void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
-void* prof_weak_dlopen(const char*, int) noexcept PROF_DETAIL_WEAK_IMPORT("dlopen");
 int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
 }
 
@@ -546,10 +546,15 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
 // Keeps this shared object loaded for ever: a handler or a hook in it may be entered any time.
 inline void os_pin_this_object() noexcept {
   Dl_info self;
-  if (prof_weak_dladdr == nullptr || prof_weak_dlopen == nullptr) return;
+  // Looked up at run time: a static link warns about any reference to dlopen.
+  if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
+  void* const found = prof_weak_dlsym(RTLD_DEFAULT, "dlopen");
+  void* (*open)(const char*, int) = nullptr;
+  std::memcpy(&open, &found, sizeof open);
+  if (open == nullptr) return;
   if (prof_weak_dladdr(reinterpret_cast<const void*>(&os_signal_handler_sig), &self) == 0) return;
   if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
-  (void)prof_weak_dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
 
 // The file that holds an address ("" when unknown); for status texts.

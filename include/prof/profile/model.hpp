@@ -182,11 +182,12 @@ struct profile {
     }
     const auto fresh = static_cast<string_index>(strings.size());
     const string_index found = known_strings_.find_or_add(
-        hash, fresh, [&](std::uint32_t i) { return strings[i].equals(text); });
+        hash, fresh,
+        [&](std::uint32_t i) { return i < strings.size() && strings[i].equals(text); });
     if (found != fresh) return found == no_index ? 0 : found;
     const char* const copy = memory.copy(text.data, text.size);
-    strings.push(copy == nullptr ? text_view() : text_view(copy, text.size));
-    return found;
+    const bool is_kept = copy != nullptr && strings.push(text_view(copy, text.size));
+    return is_kept ? found : 0;
   }
 
   void add_value_type(text_view type, text_view unit) noexcept {
@@ -205,11 +206,10 @@ struct profile {
     const auto fresh = static_cast<std::uint32_t>(functions.size());
     const std::uint32_t found =
         known_functions_.find_or_add(hash, fresh, [&](std::uint32_t i) {
-          return functions[i].name == wanted.name &&
+          return i < functions.size() && functions[i].name == wanted.name &&
                  functions[i].system_name == wanted.system_name && functions[i].file == wanted.file;
         });
-    if (found == fresh) functions.push(wanted);
-    return found == no_index ? 0 : found;
+    return found != fresh || functions.push(wanted) ? found : no_index;
   }
 
   // The location of a code address; `mapping` may be no_index. no_index when out of memory.
@@ -235,7 +235,8 @@ struct profile {
     const std::uint32_t found =
         known_samples_.find_or_add(hash_sample(stack, depth, marks, mark_count), fresh,
                                    [&](std::uint32_t i) {
-                                     return same_sample(samples[i], stack, depth, marks,
+                                     return i < samples.size() &&
+                                            same_sample(samples[i], stack, depth, marks,
                                                         mark_count);
                                    });
     if (found == no_index) return nullptr;
@@ -284,17 +285,18 @@ struct profile {
     const auto fresh = static_cast<std::uint32_t>(locations.size());
     const std::uint32_t found =
         known_locations_.find_or_add(hash, fresh, [&](std::uint32_t i) {
+          if (i >= locations.size()) return false;  // lost when memory ran out
           const profile_location& there = locations[i];
           if (there.mapping != mapping || there.address != address) return false;
-          return function == no_index || lines[there.first_line].function == function;
+          if (function == no_index) return true;
+          return there.line_count != 0 && lines[there.first_line].function == function;
         });
     if (found != fresh) return found;
     profile_location made;
     made.mapping = mapping;
     made.address = address;
     if (function != no_index) add_line(made, {function, 0, 0});
-    locations.push(made);
-    return found;
+    return locations.push(made) ? found : no_index;
   }
 
   std::uint64_t hash_sample(const std::uint32_t* stack, std::size_t depth,

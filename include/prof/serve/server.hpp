@@ -513,22 +513,33 @@ class http_server {
   }
 
   void serve_once() noexcept {
+    // Only what is open: ppoll refuses more entries than RLIMIT_NOFILE.
     net_wait waits[2 + http_slots + 1];
+    http_connection* owners[2 + http_slots + 1];
     const bool accepting = may_accept();
     waits[0] = {event_, net_readable, 0};
     waits[1] = {accepting ? listener_.socket : -1, net_readable, 0};
-    for (std::size_t i = 0; i <= http_slots; ++i) waits[2 + i] = connections_[i].wait();
-    if (os_wait(waits, 2 + http_slots + 1, time_left(accepting)) < 0) {
+    std::size_t count = 2;
+    for (http_connection& connection : connections_) {
+      if (!connection.is_open()) continue;
+      owners[count] = &connection;
+      waits[count++] = connection.wait();
+    }
+    if (os_wait(waits, count, time_left(accepting)) < 0) {
       os_sleep_ns(setting_.limits.full_ns);  // ENOMEM: do not spin
     }
-    for (std::size_t i = 0; i <= http_slots; ++i) {
-      if (waits[2 + i].happened != 0) connections_[i].on_ready(waits[2 + i].happened);
+    for (std::size_t i = 2; i < count; ++i) {
+      if (waits[i].happened != 0) owners[i]->on_ready(waits[i].happened);
     }
+    end_deadlines();
+    if (waits[1].happened != 0) accept_some();
+  }
+
+  void end_deadlines() noexcept {
     const std::uint64_t now = os_monotonic_ns_sig();
     for (http_connection& connection : connections_) {
       if (connection.deadline() <= now) connection.on_deadline();
     }
-    if (waits[1].happened != 0) accept_some();
   }
 
   std::uint64_t time_left(bool accepting) const noexcept {

@@ -25,6 +25,9 @@ inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 inline constexpr std::size_t indirect_words = 6;
 // How far behind its entry point a function's code is believed to reach.
 inline constexpr std::uintptr_t max_function_size = 32 * 1024;
+// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
+// PLT, ours again).
+inline constexpr int max_hops = 8;
 
 struct walked_stack {
   std::size_t depth = 0;
@@ -63,6 +66,7 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     const unsigned base = modrm & 7;
     unsigned size = 2;
     if (mode != 3 && base == 4) size += 1;                 // SIB byte
+    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
     if (mode == 1) size += 1;                              // disp8
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
     if (size == length) return {call_kind::indirect, 0};
@@ -182,7 +186,7 @@ class stack_walk {
   // stubs and tail jumps, which are followed.
   bool entered_through_sig(std::uintptr_t target) PROF_DETAIL_SIG {
     const std::uintptr_t pc = out_[result_.depth - 1];
-    for (int hop = 0; hop < 4 && target != 0; ++hop) {
+    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
       if (target <= pc && pc - target < max_function_size) return true;
       target = jump_target_sig(target);
     }
@@ -238,9 +242,10 @@ class probed_memory {
   static constexpr std::size_t pages = 8;
   bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const std::uintptr_t page = address >> 12;
+    if (page == 0) return false;  // what an empty entry of known_ would match
     std::uintptr_t& known = known_[page % pages];
     if (known == page) return true;
-    if (page == 0 || !os_readable_sig(page << 12)) return false;
+    if (!os_readable_sig(page << 12)) return false;
     known = page;
     return true;
   }

@@ -160,14 +160,16 @@ class symbolizer {
     if (found == nullptr) return nullptr;
     const auto fresh = static_cast<std::uint32_t>(names_.size());
     const std::uint32_t index =
-        known_.find_or_add(reinterpret_cast<std::uintptr_t>(found), fresh,
-                           [&](std::uint32_t i) { return names_[i].symbol == found; });
+        known_.find_or_add(reinterpret_cast<std::uintptr_t>(found), fresh, [&](std::uint32_t i) {
+          return i < names_.size() && names_[i].symbol == found;  // a push may have failed
+        });
     if (index == fresh) {
       const text_view tail = found->stub ? stub_suffix : text_view();
       const text_view linked = join_clean(memory_, symbols.name_of(*found), tail);
       names_.push({found, demangle(linked.data, memory_), linked});
     }
-    return index < names_.size() ? &names_[index] : nullptr;
+    if (index >= names_.size() || names_[index].readable.size == 0) return nullptr;  // no memory
+    return &names_[index];
   }
 
   // True when the function is a symbol's, not a made-up one.

@@ -123,7 +123,8 @@ inline std::uint64_t top_rounded(double value) noexcept {
   return whole + (rest > 0.5 || (rest == 0.5 && whole % 2 == 1) ? 1 : 0);
 }
 
-// Two significant digits of a ratio in [0, 1), as printf's %.2g but for halves that no double holds.
+// Two significant digits of a ratio in [0, 1), as printf's %.2g but for halves that no double
+// holds.
 inline void top_small_percent(top_cell& cell, double ratio) noexcept {
   unsigned exponent = 0;  // ratio = digits / 10^(exponent + 1)
   for (; ratio != 0 && ratio < 1; ratio *= 10) ++exponent;

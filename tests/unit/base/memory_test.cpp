@@ -174,9 +174,11 @@ TEST_CASE("heap_sort sorts, whatever the length and order") {
       }
       std::vector<std::uint32_t> wanted = values;
       std::sort(wanted.begin(), wanted.end());
-      heap_sort(values.data(), values.size(), [](std::uint32_t a, std::uint32_t b) { return a < b; });
+      heap_sort(values.data(), values.size(),
+                [](std::uint32_t a, std::uint32_t b) { return a < b; });
       CHECK(values == wanted);
-      heap_sort(values.data(), values.size(), [](std::uint32_t a, std::uint32_t b) { return a > b; });
+      heap_sort(values.data(), values.size(),
+                [](std::uint32_t a, std::uint32_t b) { return a > b; });
       std::reverse(wanted.begin(), wanted.end());
       CHECK(values == wanted);
     }

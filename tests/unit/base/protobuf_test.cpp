@@ -21,7 +21,9 @@ int g_maps_left = 0;
 void* map_pages(std::size_t size) noexcept {
   return g_maps_left-- > 0 ? std::calloc(1, size) : nullptr;
 }
-void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+void unmap_pages(void* pages, std::size_t) noexcept {
+  std::free(pages);
+}
 
 page_source pages(int maps) {
   g_maps_left = maps;

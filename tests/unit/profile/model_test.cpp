@@ -29,7 +29,9 @@ void* map_pages(std::size_t size) noexcept {
   --g_maps_left;
   return std::calloc(1, size);
 }
-void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+void unmap_pages(void* pages, std::size_t) noexcept {
+  std::free(pages);
+}
 
 page_source pages(std::size_t maps) {
   g_maps_left = maps;

@@ -165,6 +165,34 @@ TEST_CASE("an address outside of its mapping is not looked up in its file") {
     CHECK_FALSE(p.mappings[mapping].has_functions);
 }
 
+int pages_left = 0;
+void* map_sparingly(std::size_t size) noexcept {
+    return pages_left-- > 0 ? prof::detail::os_map_sig(size) : nullptr;
+}
+
+TEST_CASE("without memory names are lost, never functions") {
+    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_range* const own = map->find(address_of(&quiet_helper));
+    for (const std::size_t chunk : {256u, 1024u, 16384u}) {
+        for (int pages = 0; pages < 12; ++pages) {
+            arena plenty(os_pages);
+            profile p(plenty);
+            const std::uint32_t mapping = add_mapping(p, *own);
+            for (std::uint64_t i = 0; i < 600; ++i) {
+                p.add_location(mapping, own->start + i * (own->limit - own->start) / 600);
+            }
+            pages_left = pages;
+            arena scarce({&map_sparingly, &prof::detail::os_unmap_sig}, chunk);
+            symbolizer names(scarce);
+            names.symbolize(p, map);
+            names.name_of(address_of(&quiet_helper), map);
+            for (std::size_t i = 0; i < p.locations.size() && p.locations[0].line_count != 0; ++i) {
+                CHECK_FALSE(name_in(p, static_cast<std::uint32_t>(i)).empty());
+            }
+        }
+    }
+}
+
 TEST_CASE("the vdso is read in memory") {
     const code_map* const map = prof::detail::read_code_map_sig(nullptr);
     const code_range* const vdso = vdso_of(*map);

@@ -31,7 +31,9 @@ void* map_pages(std::size_t size) noexcept {
   --g_maps_left;
   return std::calloc(1, size);
 }
-void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+void unmap_pages(void* pages, std::size_t) noexcept {
+  std::free(pages);
+}
 
 page_source pages(std::size_t maps) {
   g_maps_left = maps;
@@ -145,9 +147,7 @@ struct decoded {
     REQUIRE(index < strings.size());
     return strings[index];
   }
-  std::string text(const message& from, unsigned wanted) const {
-    return text(from.number(wanted));
-  }
+  std::string text(const message& from, unsigned wanted) const { return text(from.number(wanted)); }
   message nth(unsigned wanted, std::size_t index) const {
     const std::vector<std::string> found = top.all(wanted);
     REQUIRE(index < found.size());
@@ -418,19 +418,19 @@ TEST_CASE("strings become valid UTF-8") {
                            "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "\x01\x7f"}) {
     CHECK(cleaned(good) == good);
   }
-  CHECK(cleaned("a\x80z") == "a?z");                  // continuation without a start
-  CHECK(cleaned("a\xc3") == "a?");                    // cut at the end
+  CHECK(cleaned("a\x80z") == "a?z");  // continuation without a start
+  CHECK(cleaned("a\xc3") == "a?");    // cut at the end
   CHECK(cleaned("\xe2\x82") == "??");
   CHECK(cleaned("\xe2\x82z") == "??z");
-  CHECK(cleaned("\xc0\xaf") == "??");                 // overlong
+  CHECK(cleaned("\xc0\xaf") == "??");  // overlong
   CHECK(cleaned("\xc1\xbf") == "??");
   CHECK(cleaned("\xe0\x9f\xbf") == "???");
   CHECK(cleaned("\xf0\x8f\xbf\xbf") == "????");
-  CHECK(cleaned("\xed\xa0\x80") == "???");            // surrogate
-  CHECK(cleaned("\xf4\x90\x80\x80") == "????");       // past U+10FFFF
+  CHECK(cleaned("\xed\xa0\x80") == "???");       // surrogate
+  CHECK(cleaned("\xf4\x90\x80\x80") == "????");  // past U+10FFFF
   CHECK(cleaned("\xf5\x80\x80\x80") == "????");
   CHECK(cleaned("\xff\xfe") == "??");
-  CHECK(cleaned("\xc3\xc3\xbc") == "?\xc3\xbc");      // resumes at the next good sequence
+  CHECK(cleaned("\xc3\xc3\xbc") == "?\xc3\xbc");  // resumes at the next good sequence
 }
 
 TEST_CASE("compressed output is one gzip member of the plain bytes, and deterministic") {

@@ -31,7 +31,9 @@ void* map_pages(std::size_t size) noexcept {
   --g_maps_left;
   return std::calloc(1, size);
 }
-void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+void unmap_pages(void* pages, std::size_t) noexcept {
+  std::free(pages);
+}
 
 page_source pages(std::size_t maps) {
   g_maps_left = maps;
@@ -42,7 +44,9 @@ bool append(void* context, const void* data, std::size_t size) {
   static_cast<std::string*>(context)->append(static_cast<const char*>(data), size);
   return true;
 }
-bool refuse(void*, const void*, std::size_t) { return false; }
+bool refuse(void*, const void*, std::size_t) {
+  return false;
+}
 
 std::string text_of(const profile& p, const std::vector<heap_text_stat>& stats = {}) {
   std::string text;
@@ -83,7 +87,8 @@ struct parsed {
     REQUIRE(std::getline(lines, line));
     REQUIRE(std::regex_search(line, match, header));
     type = match[5];
-    has_alloc = (match[3] != match[1] && match[3] != "0") || (match[4] != match[2] && match[4] != "0");
+    has_alloc =
+        (match[3] != match[1] && match[3] != "0") || (match[4] != match[2] && match[4] != "0");
     while (std::getline(lines, line) && line != "MAPPED_LIBRARIES:") {
       if (line.empty() || line[0] == '#') continue;
       REQUIRE(std::regex_match(line, match, record));
@@ -163,8 +168,8 @@ TEST_CASE("records come by bytes in use, then by bytes allocated, and zeros not 
   add(p, 4, 0, 0, 0, 0);
   add(p, 5, 99, 990, 0, 0);
   const parsed read(text_of(p));
-  CHECK(read.records == std::vector<values>{
-                            {1, 1000, 5, 5000}, {1, 10, 1, 10}, {0, 0, 99, 990}, {0, 0, 9, 90}});
+  CHECK(read.records ==
+        std::vector<values>{{1, 1000, 5, 5000}, {1, 10, 1, 10}, {0, 0, 99, 990}, {0, 0, 9, 90}});
   CHECK(read.stacks[0] == std::vector<unsigned long long>{3});
   CHECK(read.stacks[3] == std::vector<unsigned long long>{2});
 }
@@ -191,7 +196,7 @@ TEST_CASE("what the parser would refuse is not written") {
   arena memory(pages(100));
   profile p(memory);
   add_heap_types(p);
-  add(p, 1, 0, 30, 0, 20);     // bytes without objects
+  add(p, 1, 0, 30, 0, 20);  // bytes without objects
   add(p, 2, 5, 50, 0, -20);
   add(p, 3, -5, -50, -5, -50);  // no sign in the alloc columns
   add(p, 4, 1, -1, 1, 1);

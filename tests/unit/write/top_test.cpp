@@ -36,7 +36,9 @@ void* map_pages(std::size_t size) noexcept {
   --g_maps_left;
   return std::calloc(1, size);
 }
-void unmap_pages(void* pages, std::size_t) noexcept { std::free(pages); }
+void unmap_pages(void* pages, std::size_t) noexcept {
+  std::free(pages);
+}
 
 page_source pages(std::size_t maps) {
   g_maps_left = maps;
@@ -47,7 +49,9 @@ bool append(void* context, const void* data, std::size_t size) {
   static_cast<std::string*>(context)->append(static_cast<const char*>(data), size);
   return true;
 }
-bool refuse(void*, const void*, std::size_t) { return false; }
+bool refuse(void*, const void*, std::size_t) {
+  return false;
+}
 
 std::string text_of(const profile& p, const top_options& options = {}) {
   std::string text;
@@ -73,14 +77,18 @@ top_options of_type(const char* type, std::size_t limit = 10) {
 }
 
 // A location of its own for each function.
-std::uint32_t at(profile& p, const char* function) { return p.add_named_location(function); }
+std::uint32_t at(profile& p, const char* function) {
+  return p.add_named_location(function);
+}
 
 void add(profile& p, const std::vector<std::uint32_t>& stack, std::int64_t value) {
   const std::vector<std::int64_t> values(p.value_types.size(), value);
   p.add_sample(stack.data(), stack.size(), nullptr, 0, values.data());
 }
 
-std::string text(const top_cell& cell) { return std::string(cell.data, cell.size); }
+std::string text(const top_cell& cell) {
+  return std::string(cell.data, cell.size);
+}
 
 std::string scaled(std::int64_t value, const char* unit) {
   const top_scale scale = top_scale_of(unit);

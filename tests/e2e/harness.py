@@ -1,0 +1,97 @@
+"""What the end-to-end tests share: building small programs against prof and running them.
+
+Programs are built into build/e2e of the checkout (or $PROF_BUILD_DIR). PROF_TEST_TREE chooses the
+header: include (default) or single_include. Nothing is skipped: a missing tool is an error.
+"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TREE = ROOT / os.environ.get("PROF_TEST_TREE", "include")
+BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "e2e"))
+PROGRAMS = ROOT / "tests" / "e2e" / "programs"
+COMPILERS = os.environ.get("PROF_COMPILERS", "g++ clang++").split()
+
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+
+def tool(name):
+    """The path of a tool that a test needs; an error, never a skip, when it is absent."""
+    path = shutil.which(name)
+    if path is None:
+        raise RuntimeError(f"{name} is needed by this test and is not installed; run tools/test")
+    return path
+
+
+def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O2", libraries=()):
+    """Compiles and links; returns the program's path. Sources are files of PROGRAMS or paths."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    output = BUILD / name
+    paths = [str(s if os.path.isabs(str(s)) else PROGRAMS / s) for s in sources]
+    command = [tool(compiler), f"-std={std}", optimize, "-g", "-I", str(TREE), *flags, *paths,
+               "-o", str(output), "-pthread", *libraries]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError("cannot build: " + " ".join(command) + "\n" + done.stdout[-6000:])
+    return output
+
+
+def run(program, *arguments, timeout=60, env=None, check=True, **options):
+    """Runs to the end; returns CompletedProcess with text output."""
+    done = subprocess.run([str(program), *map(str, arguments)], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=timeout,
+                          env={**os.environ, **(env or {})}, **options)
+    if check and done.returncode != 0:
+        raise RuntimeError(f"{program} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+class Server:
+    """A program that serves on a port the kernel picks and prints `listening on ADDRESS`."""
+
+    def __init__(self, program, *arguments, env=None):
+        self.process = subprocess.Popen([str(program), "127.0.0.1:0", *map(str, arguments)],
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                        text=True, env={**os.environ, **(env or {})})
+        line = self.process.stdout.readline()
+        found = re.search(r"listening on (\S+)", line)
+        if not found:
+            raise RuntimeError(f"no address in {line!r}")
+        self.address = found.group(1)
+
+    def url(self, path):
+        return f"http://{self.address}/debug/pprof/{path}"
+
+    def get(self, path, timeout=30):
+        with urllib.request.urlopen(self.url(path), timeout=timeout) as answer:
+            return answer.read()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def pprof(*arguments, timeout=120):
+    """go tool pprof; its standard output."""
+    environment = {**os.environ, "PPROF_TMPDIR": str(BUILD / "pprof")}
+    done = subprocess.run([tool("go"), "tool", "pprof", *map(str, arguments)], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+                          env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"go tool pprof {arguments}: {done.stderr}")
+    return done.stdout

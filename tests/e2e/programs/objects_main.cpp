@@ -1,0 +1,39 @@
+// Usage: objects_main PROFILE STATUS [PLUGIN]. Works in this file, a second file, a linked library
+// and a plugin opened with RTLD_LOCAL, then writes the allocs profile and the status text.
+#include "objects_work.hpp"
+
+#include <cstdio>
+#include <dlfcn.h>
+
+OBJECT_WORK(exe_work, 5001, 5002)
+extern "C" int second_work();
+#ifndef NO_LIBRARY
+extern "C" int library_work();
+#endif
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  prof::set_mem_profile_rate(1);
+  int failed = exe_work() + second_work();
+#ifndef NO_LIBRARY
+  failed += library_work();
+#endif
+  if (argc > 3) {
+    void* const plugin = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
+    if (plugin == nullptr) {
+      std::fprintf(stderr, "%s\n", dlerror());
+      return 3;
+    }
+    using work = int (*)();
+    failed += reinterpret_cast<work>(dlsym(plugin, "plugin_work"))();
+  }
+  if (auto r = prof::write_profile("allocs", argv[1]); !r) {
+    std::fprintf(stderr, "prof: %s\n", r.message());
+    return 4;
+  }
+  if (auto r = prof::write_status(argv[2]); !r) {
+    std::fprintf(stderr, "prof: %s\n", r.message());
+    return 5;
+  }
+  return failed;
+}

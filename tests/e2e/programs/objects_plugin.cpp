@@ -1,0 +1,2 @@
+#include "objects_work.hpp"
+OBJECT_WORK(plugin_work, 5007, 5008)

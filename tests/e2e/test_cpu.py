@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""CPU profiles of small programs whose CPU time and shares are known: totals, shares, threads, sessions, addresses.
+
+Bounds are on CPU time as getrusage counts it, so a busy machine makes these tests slower, not wrong.
+"""
+
+import unittest
+
+import harness
+import pprof_check
+
+FRAMES = ("-fno-omit-frame-pointer",)
+
+
+def built(name, compiler="g++", flags=FRAMES):
+    """One build per program and compiler, whichever test comes first."""
+    key = (name, compiler, flags)
+    if key not in built.known:
+        built.known[key] = harness.build([name + ".cpp"], f"{name}-{compiler}", compiler=compiler, flags=flags)
+    return built.known[key]
+
+
+built.known = {}
+
+
+class Cpu(unittest.TestCase):
+    def path(self, name):
+        return harness.BUILD / f"{self.id().rsplit('.', 1)[1]}-{name}.pb.gz"
+
+    def profile_of(self, path, hz):
+        """Parsed, valid, with the period of its rate."""
+        profile = pprof_check.parse(path.read_bytes())
+        self.assertEqual(pprof_check.validate(profile, kind="cpu"), [])
+        self.assertEqual(profile.period, 10**9 // hz)
+        return profile
+
+    def assert_within(self, got, wanted, share, what):
+        print(f"\n{self.id().rsplit('.', 1)[1]}: {what}: {got / wanted:.4f} of {wanted / 1e9:.3f} CPU s", end=" ")
+        self.assertLessEqual(abs(got - wanted), share * wanted, f"{what}: {got / wanted:.4f} of the truth")
+
+    def shares(self, hz):
+        path = self.path(hz)
+        used = int(harness.run(built("cpu_shares"), path, hz, 4000).stdout)
+        profile = self.profile_of(path, hz)
+        self.assert_within(pprof_check.total(profile, "cpu"), used, 0.03, f"{hz} Hz")
+        return profile
+
+    # ---- (a) shares and threads ----
+
+    def test_shares_of_four_functions(self):
+        profile = self.shares(250)
+        total = pprof_check.total(profile, "cpu")
+        for percent in (40, 30, 20, 10):
+            got = 100 * pprof_check.find(profile, rf"^\(anonymous namespace\)::burn_{percent}\(", "cpu") / total
+            print(f"{percent} % is {got:.2f} %", end=" ")
+            self.assertLessEqual(abs(got - percent), 3, f"burn_{percent}: {got:.2f} %")
+
+    def test_threads_from_before_and_after_the_start(self):
+        profile = self.shares(250)
+        total = pprof_check.total(profile, "cpu")
+        for name in ("thread_before_start", "thread_after_start"):
+            share = pprof_check.find(profile, rf"::{name}\(", "cpu") / total
+            self.assertLessEqual(abs(share - 0.5), 0.03, f"{name} has {share:.3f}")
+
+    # ---- (b), (c) totals ----
+
+    def test_system_time_counts(self):
+        path = self.path(100)
+        used, system = map(int, harness.run(built("cpu_read"), path, 100, 2000).stdout.split())
+        self.assertGreater(system, 0.9 * used, "the program does not do what this test is about")
+        profile = self.profile_of(path, 100)
+        self.assert_within(pprof_check.total(profile, "cpu"), used, 0.03, "100 Hz")
+        self.assertGreater(pprof_check.find(profile, r"^read_zeros\(", "cpu"), 0.9 * used)
+
+    def test_system_time_counts_at_1000_hz(self):
+        path = self.path(1000)
+        used, _ = map(int, harness.run(built("cpu_read"), path, 1000, 2000).stdout.split())
+        self.assert_within(pprof_check.total(self.profile_of(path, 1000), "cpu"), used, 0.03, "1000 Hz")
+
+    def test_total_at_100_hz(self):
+        self.shares(100)
+
+    def test_total_at_1000_hz(self):
+        self.shares(1000)
+
+    # ---- (d) short threads ----
+
+    def test_many_short_threads(self):
+        """A thread loses what it uses after the last kernel tick that met it: half a tick (2 ms at HZ=250)
+        on an idle machine, up to two ticks where others compete for the CPUs. Hence 75 % of 40 ms."""
+        path = self.path(1000)
+        printed = harness.run(built("cpu_short_threads"), path, 1000, 60, 40000).stdout.split()
+        used, started, armed, drops = map(int, printed)
+        profile = self.profile_of(path, 1000)
+        got = pprof_check.find(profile, r"::short_work\(", "cpu")
+        print(f"\nshort threads of 40 ms: {got / used:.4f}", end=" ")
+        self.assertGreaterEqual(got, 0.75 * used)
+        self.assertLessEqual(got, 1.01 * used)
+        self.assertEqual((started, drops), (60, 0))
+        self.assertLessEqual(armed, 2, "ended threads keep their timers")
+
+    def test_thousands_of_tiny_threads(self):
+        """Most end before their first tick; what is left is not to crash, to lose no timer and not to invent time."""
+        path = self.path(1000)
+        printed = harness.run(built("cpu_short_threads"), path, 1000, 3000, 50).stdout.split()
+        used, started, armed, drops = map(int, printed)
+        profile = self.profile_of(path, 1000)
+        self.assertLessEqual(pprof_check.find(profile, r"::short_work\(", "cpu"), 1.2 * used)
+        self.assertEqual((started, drops), (3000, 0))
+        self.assertLessEqual(armed, 2, "ended threads keep their timers")
+
+    # ---- (e) sessions ----
+
+    def test_two_sessions_at_different_rates(self):
+        slow, fast = self.path("slow"), self.path("fast")
+        slow_used, fast_used = map(int, harness.run(built("cpu_sessions"), slow, fast).stdout.split())
+        slow_profile, fast_profile = self.profile_of(slow, 100), self.profile_of(fast, 1000)
+        self.assert_within(pprof_check.total(slow_profile, "cpu"), slow_used, 0.03, "100 Hz")
+        self.assert_within(pprof_check.total(fast_profile, "cpu"), fast_used, 0.03, "1000 Hz")
+        self.assertEqual(pprof_check.find(fast_profile, r"::slow_only\(", "cpu"), 0)
+        both = pprof_check.find(slow_profile, r"::both\(", "cpu")
+        self.assertLessEqual(abs(both - fast_used), 0.03 * fast_used, "the slow session's view of the fast one's time")
+
+    # ---- (f) go tool pprof, addresses ----
+
+    def test_go_tool_pprof_reads_it(self):
+        program, first, second = built("cpu_shares"), self.path("first"), self.path("second")
+        for path in (first, second):
+            harness.run(program, path, 100, 1000)
+        again, picture = self.path("again"), self.path("graph").with_suffix(".png")
+        harness.pprof("-proto", "-output", again, first)
+        self.assertEqual(pprof_check.total(pprof_check.parse(again.read_bytes()), "cpu"),
+                         pprof_check.total(pprof_check.parse(first.read_bytes()), "cpu"))
+        self.assertIn("PeriodType: cpu nanoseconds", harness.pprof("-raw", first))
+        top = harness.pprof("-top", "-cum", first)
+        for name in ("burn_40", "burn_30", "thread_before_start"):
+            self.assertIn(name, top)
+        harness.pprof("-png", "-output", picture, first)
+        self.assertEqual(picture.read_bytes()[:8], b"\x89PNG\r\n\x1a\n")
+        difference = harness.pprof("-top", "-cum", "-diff_base", first, second)
+        self.assertIn("burn_40", difference)
+        self.assertIn("burn_40", harness.pprof("-top", "-cum", program, first))
+
+    def test_addresses_of_leaf_and_callers(self):
+        for compiler in harness.COMPILERS:
+            with self.subTest(compiler=compiler):
+                self.check_addresses(compiler)
+
+    def check_addresses(self, compiler):
+        flags = FRAMES + ("-falign-functions=1",) + (("-fno-toplevel-reorder",) if compiler == "g++" else ())
+        path = self.path(compiler)
+        where, behind = harness.run(built("cpu_addresses", compiler, flags), path).stdout.split()
+        profile = self.profile_of(path, 1000)
+        leaves = {}
+        for sample in profile.sample:
+            location = profile.location_by_id(sample.location_id[0])
+            if profile.function_by_id(location.line[0].function_id).name == "spin_loop":
+                offset = location.address - int(where, 16)
+                leaves[offset] = leaves.get(offset, 0) + sample.value[1]
+        # sub or jne on x86-64, subs or b.ne on aarch64: where the thread was interrupted, not a byte before
+        self.assertTrue(leaves and set(leaves) <= {0, 4, 8}, leaves)
+        self.assertGreater(sum(leaves.values()), 0.4e9)
+        if compiler == "g++":  # clang pads between the two
+            self.assertEqual(behind, "1", "the call is not the last instruction before the next function")
+        by_name = pprof_check.by_function_cum(profile, "cpu")
+        self.assertGreater(by_name.get("last_call", 0), 0.4e9)
+        self.assertGreater(by_name.get("never_returns", 0), 0.4e9)
+        self.assertNotIn("right_behind", by_name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,323 @@
+// tests/unit/stack/modules_test.cpp - the code map against /proc/self/maps and the files themselves.
+
+#include "prof/stack/modules.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <initializer_list>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using namespace prof::detail;
+
+struct maps_line {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uint64_t offset = 0;
+  std::string path;
+};
+
+// The executable lines of /proc/self/maps that have a name.
+std::vector<maps_line> executable_lines() {
+  std::ifstream maps("/proc/self/maps");
+  std::vector<maps_line> lines;
+  for (std::string text; std::getline(maps, text);) {
+    std::istringstream fields(text);
+    std::string range;
+    std::string permissions;
+    std::string offset;
+    std::string device;
+    std::string inode;
+    maps_line line;
+    fields >> range >> permissions >> offset >> device >> inode >> std::ws;
+    std::getline(fields, line.path);
+    if (permissions[2] != 'x' || line.path.empty()) continue;
+    line.start = std::stoull(range, nullptr, 16);
+    line.limit = std::stoull(range.substr(range.find('-') + 1), nullptr, 16);
+    line.offset = std::stoull(offset, nullptr, 16);
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+std::string whole_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+template <class T>
+T taken(const std::string& bytes, std::size_t at) {
+  T value;
+  REQUIRE(at + sizeof value <= bytes.size());
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+// The build id by the section headers of the file, as readelf -n finds it; "" when there is none.
+std::string build_id_in_file(const std::string& path) {
+  const std::string file = whole_file(path);
+  if (file.size() < sizeof(ElfW(Ehdr)) || file.compare(0, 4, "\177ELF") != 0) return "";
+  const auto head = taken<ElfW(Ehdr)>(file, 0);
+  for (std::size_t i = 0; i < head.e_shnum; ++i) {
+    const auto section = taken<ElfW(Shdr)>(file, head.e_shoff + i * head.e_shentsize);
+    if (section.sh_type != SHT_NOTE) continue;
+    std::size_t at = section.sh_offset;
+    while (at + 12 <= section.sh_offset + section.sh_size) {
+      const auto owner = taken<std::uint32_t>(file, at);
+      const auto size = taken<std::uint32_t>(file, at + 4);
+      const auto type = taken<std::uint32_t>(file, at + 8);
+      const std::size_t data = at + 12 + ((owner + 3u) & ~3u);
+      if (type == NT_GNU_BUILD_ID && owner == 4 && file.compare(at + 12, 3, "GNU") == 0) {
+        return file.substr(data, size);
+      }
+      at = data + ((size + 3u) & ~3u);
+    }
+  }
+  return "";
+}
+
+std::string build_id_of(const code_range& range) {
+  return std::string(reinterpret_cast<const char*>(range.build_id), range.build_id_length);
+}
+
+const code_range* range_of(const code_map& map, const std::string& name) {
+  for (std::size_t i = 0; i < map.count; ++i) {
+    if (std::string(map.ranges[i].path).find(name) != std::string::npos) return &map.ranges[i];
+  }
+  return nullptr;
+}
+
+struct fake_map {
+  std::vector<code_range> ranges;
+  code_map map;
+  void add(std::uintptr_t start, std::uintptr_t limit, const char* path, bool current = true) {
+    code_range range;
+    range.start = start;
+    range.limit = limit;
+    range.path = path;
+    range.path_size = static_cast<std::uint32_t>(std::strlen(path));
+    range.current = current;
+    ranges.push_back(range);
+    map.ranges = ranges.data();
+    map.count = ranges.size();
+    sort_ranges_sig(map);
+  }
+  std::string find(std::uintptr_t address) const {
+    const code_range* const range = map.find(address);
+    return range == nullptr ? "none" : range->path;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the code map is what /proc/self/maps says") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  REQUIRE(map != nullptr);
+  const std::vector<maps_line> lines = executable_lines();
+  REQUIRE(map->count == lines.size());
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    const code_range& range = map->ranges[i];
+    CAPTURE(lines[i].path);
+    CHECK(range.start == lines[i].start);
+    CHECK(range.limit == lines[i].limit);
+    CHECK(range.offset == lines[i].offset);
+    CHECK(std::string(range.path) == lines[i].path);
+    CHECK(range.path_size == lines[i].path.size());
+    CHECK(range.current);
+  }
+}
+
+TEST_CASE("build ids are those of the files") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  REQUIRE(map != nullptr);
+  int compared = 0;
+  for (std::size_t i = 0; i < map->count; ++i) {
+    const code_range& range = map->ranges[i];
+    if (range.path[0] != '/') continue;
+    CAPTURE(range.path);
+    const std::string wanted = build_id_in_file(range.path);
+    CHECK(build_id_of(range) == wanted);
+    compared += wanted.empty() ? 0 : 1;
+  }
+  CHECK(compared >= 2);  // libc and libstdc++ at least
+}
+
+TEST_CASE("the vdso is in the map, with its build id") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  const code_range* const vdso = range_of(*map, "[vdso]");
+  REQUIRE(vdso != nullptr);
+  CHECK(vdso->header == vdso->start);
+  CHECK(vdso->build_id_length > 0);
+}
+
+TEST_CASE("this code is found where it is, with the header of its file") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  const auto here = reinterpret_cast<std::uintptr_t>(&whole_file);
+  const code_range* const range = map->find(here);
+  REQUIRE(range != nullptr);
+  char path[4096];
+  const std::size_t size = os_executable_path(path, sizeof path);
+  CHECK(std::string(range->path) == std::string(path, size));
+  CHECK(std::memcmp(reinterpret_cast<const void*>(range->header), "\177ELF", 4) == 0);
+  int local = 0;
+  CHECK(map->find(reinterpret_cast<std::uintptr_t>(&local)) == nullptr);
+}
+
+TEST_CASE("nothing new: the same map") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  CHECK(read_code_map_sig(map) == map);
+}
+
+TEST_CASE("a library that comes and goes stays listed as historic") {
+  const code_map* const before = read_code_map_sig(nullptr);
+  void* library = nullptr;
+  std::string name;
+  for (const char* candidate : {"libthread_db.so.1", "libanl.so.1", "libBrokenLocale.so.1",
+                                "libresolv.so.2", "libutil.so.1"}) {
+    if (range_of(*before, std::string(candidate).substr(0, 8)) != nullptr) continue;
+    library = dlopen(candidate, RTLD_NOW | RTLD_LOCAL);
+    name = candidate;
+    name = name.substr(0, name.find(".so"));
+    if (library != nullptr) break;
+  }
+  REQUIRE(library != nullptr);
+  const code_map* const with = read_code_map_sig(before);
+  CHECK(with != before);
+  const code_range* const range = range_of(*with, name);
+  REQUIRE(range != nullptr);
+  CHECK(range->current);
+  CHECK(build_id_of(*range) == build_id_in_file(range->path));
+  const std::uintptr_t inside = range->start + (range->limit - range->start) / 2;
+  CHECK(with->find(inside) == range);
+
+  dlclose(library);
+  const code_map* const after = read_code_map_sig(with);
+  CHECK(after != with);
+  const code_range* const gone = range_of(*after, name);
+  REQUIRE(gone != nullptr);
+  CHECK_FALSE(gone->current);
+  CHECK(gone->start == range->start);
+  CHECK(build_id_of(*gone) == build_id_of(*range));
+  CHECK(std::string(gone->path) == range->path);
+  CHECK(after->find(inside) == gone);
+
+  // Loaded again, most often at the same place: then it is current once, never twice.
+  void* const again = dlopen(range->path, RTLD_NOW | RTLD_LOCAL);
+  REQUIRE(again != nullptr);
+  const code_map* const finally = read_code_map_sig(after);
+  int current = 0;
+  for (std::size_t i = 0; i < finally->count; ++i) {
+    if (std::string(finally->ranges[i].path).find(name) == std::string::npos) continue;
+    current += finally->ranges[i].current ? 1 : 0;
+  }
+  CHECK(current == 1);
+  for (std::size_t i = 1; i < finally->count; ++i) {
+    CHECK(finally->ranges[i - 1].start <= finally->ranges[i].start);
+  }
+  dlclose(again);
+}
+
+TEST_CASE("find() at edges and in gaps") {
+  fake_map m;
+  m.add(0x3000, 0x4000, "b");
+  m.add(0x1000, 0x2000, "a");
+  m.add(0x4000, 0x5000, "c");
+  CHECK(m.find(0) == "none");
+  CHECK(m.find(0xfff) == "none");
+  CHECK(m.find(0x1000) == "a");
+  CHECK(m.find(0x1fff) == "a");
+  CHECK(m.find(0x2000) == "none");
+  CHECK(m.find(0x3fff) == "b");
+  CHECK(m.find(0x4000) == "c");
+  CHECK(m.find(0x5000) == "none");
+  CHECK(m.find(~std::uintptr_t{0}) == "none");
+  CHECK(fake_map().find(0x1000) == "none");
+}
+
+TEST_CASE("a current range goes before a historic one at the same addresses") {
+  fake_map m;
+  m.add(0x1000, 0x9000, "old and large", false);
+  m.add(0x2000, 0x3000, "new", true);
+  m.add(0x2000, 0x2800, "old and small", false);
+  CHECK(m.find(0x2400) == "new");
+  CHECK(m.find(0x2fff) == "new");
+  CHECK(m.find(0x1800) == "old and large");
+  CHECK(m.find(0x3000) == "old and large");
+}
+
+TEST_CASE("a current range is found behind many historic ones that start later") {
+  fake_map m;
+  m.add(0x10000, 0x80000, "now");
+  for (std::uintptr_t i = 1; i <= 20; ++i) {
+    m.add(0x10000 + i * 0x1000, 0x10800 + i * 0x1000, "then", false);
+  }
+  CHECK(m.find(0x70000) == "now");
+}
+
+TEST_CASE("a program header that lies does no harm") {
+  struct image {
+    ElfW(Ehdr) head;
+    ElfW(Phdr) segment;
+  } fake{};
+  int visits = 0;
+  const note_visitor count{[](void* context, const elf_note&) { ++*static_cast<int*>(context); },
+                           &visits};
+  const auto where = reinterpret_cast<std::uintptr_t>(&fake);
+  CHECK_FALSE(walk_image_notes_sig(where, count));
+  CHECK_FALSE(walk_image_notes_sig(0, count));
+  std::memcpy(fake.head.e_ident, ELFMAG, SELFMAG);
+  fake.head.e_phentsize = sizeof(ElfW(Phdr));
+  fake.head.e_phnum = 65;
+  CHECK_FALSE(walk_image_notes_sig(where, count));
+  fake.head.e_phnum = 1;
+  fake.head.e_phoff = sizeof(ElfW(Ehdr));
+  fake.segment.p_type = PT_NOTE;
+  fake.segment.p_vaddr = std::uintptr_t{1} << 46;
+  fake.segment.p_filesz = 4096;
+  CHECK(walk_image_notes_sig(where, count));
+  CHECK(visits == 0);
+}
+
+TEST_CASE("notes are walked one by one; a broken one ends the walk") {
+  struct seen_notes {
+    std::string owners;
+    int count = 0;
+  } seen;
+  const note_visitor collect{[](void* context, const elf_note& note) {
+                               auto& all = *static_cast<seen_notes*>(context);
+                               all.owners.append(note.owner.data, note.owner.size).append(";");
+                               ++all.count;
+                             },
+                             &seen};
+  alignas(4) unsigned char notes[64] = {};
+  const std::uint32_t first[3] = {4, 5, 1};  // owner "abc", five bytes
+  const std::uint32_t second[3] = {2, 0, 2};
+  std::memcpy(notes, first, 12);
+  std::memcpy(notes + 12, "abc", 4);
+  std::memcpy(notes + 24, second, 12);
+  std::memcpy(notes + 36, "x", 2);
+  const auto where = reinterpret_cast<std::uintptr_t>(notes);
+  walk_notes_sig(where, 40, collect);
+  CHECK(seen.owners == "abc;x;");
+  walk_notes_sig(where, 39, collect);  // the last one does not fit
+  CHECK(seen.count == 3);
+  walk_notes_sig(where, 11, collect);
+  CHECK(seen.count == 3);
+  const std::uint32_t huge[3] = {0xffffffff, 0xffffffff, 2};
+  std::memcpy(notes, huge, 12);
+  walk_notes_sig(where, 64, collect);
+  walk_notes_sig(1, 64, collect);
+  CHECK(seen.count == 3);
+}
+
+#endif

@@ -1,0 +1,244 @@
+// tests/unit/stack/process_test.cpp - what is one per process, and how files and objects find it.
+
+#include "prof/stack/process.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using namespace prof::detail;
+
+struct own_process {
+  process_state* state = make_process_sig();
+  own_process() { REQUIRE(state != nullptr); }
+  ~own_process() { os_unmap_sig(state, process_bytes); }
+  own_process(const own_process&) = delete;
+  own_process& operator=(const own_process&) = delete;
+};
+
+struct seen_file {
+  std::string name;
+  file_record record;
+};
+
+std::vector<seen_file> files_with_prof() {
+  std::vector<seen_file> files;
+  for_each_file_record_sig({[](void* context, const file_record& record) {
+                              static_cast<std::vector<seen_file>*>(context)->push_back(
+                                  {record.file, record});
+                            },
+                            &files});
+  return files;
+}
+
+__attribute__((noinline)) stack_id captured_here(process_state& process) {
+  registers start;
+  start.pc = reinterpret_cast<std::uintptr_t>(&captured_here) + 4;
+  start.fp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  start.sp = start.fp;
+  return capture_stack_sig(process, start, false);
+}
+
+}  // namespace
+
+TEST_CASE("a fresh process state has its defaults and empty tables") {
+  const own_process own;
+  CHECK(own.state->magic == process_magic);
+  CHECK(own.state->layout == layout_version);
+  CHECK(own.state->version == PROF_VERSION);
+  CHECK(own.state->pid.load() == os_process_id_sig());
+  CHECK(own.state->depth.load() == default_depth);
+  CHECK(own.state->hz.load() == 100);
+  CHECK_FALSE(own.state->used.load());
+  CHECK(own.state->code.load() == nullptr);
+  CHECK(own.state->heap_hooks.load() == nullptr);
+  CHECK(own.state->stacks.used() == 0);
+  const label_pair label{"a", "b"};
+  CHECK(own.state->labels.intern(&label, 1) > overflow_labels);
+}
+
+TEST_CASE("one state for all threads and files") {
+  process_state* const mine = process_sig();
+  REQUIRE(mine != nullptr);
+  CHECK(mine->magic == process_magic);
+  CHECK(attached_process_sig() == mine);
+  CHECK(attach_slow_sig() == mine);
+  std::vector<process_state*> others(4);
+  std::vector<std::thread> threads;
+  for (auto& other : others) threads.emplace_back([&other] { other = attach_slow_sig(); });
+  for (auto& thread : threads) thread.join();
+  for (process_state* const other : others) CHECK(other == mine);
+}
+
+TEST_CASE("this file's record is found, with its version, switches and anchor") {
+  const std::vector<seen_file> files = files_with_prof();
+  int found = 0;
+  for (const seen_file& file : files) {
+    CAPTURE(file.name);
+    CHECK(file.record.version == PROF_VERSION);
+    CHECK(file.record.anchor == &this_object);
+    CHECK_FALSE(file.name.empty());
+    if (file.name != __BASE_FILE__) continue;
+    ++found;
+    const std::uint32_t switches = PROF_DETAIL_WITH_CPU + 2 * PROF_DETAIL_WITH_HEAP +
+                                   4 * PROF_DETAIL_WITH_HTTP + 8 * PROF_DETAIL_WITH_SYMBOLIZE;
+    CHECK(file.record.switches == switches);
+  }
+  CHECK(found == 1);
+}
+
+TEST_CASE("only records of prof's own are parsed") {
+  unsigned char data[16] = {1, 0, 0, 0, 3, 0, 0, 0, 0x10, 0, 0, 0, 'a', '.', 'c', 0};
+  file_record record;
+  CHECK(parse_file_record_sig(1, "prof", 0x1000, data, sizeof data, record));
+  CHECK(record.version == 1);
+  CHECK(record.switches == 3);
+  CHECK(reinterpret_cast<std::uintptr_t>(record.anchor) == 0x1000 + 8 + 0x10);
+  CHECK(std::string(record.file) == "a.c");
+  CHECK_FALSE(parse_file_record_sig(2, "prof", 0x1000, data, sizeof data, record));
+  CHECK_FALSE(parse_file_record_sig(1, "proF", 0x1000, data, sizeof data, record));
+  CHECK_FALSE(parse_file_record_sig(1, "pro", 0x1000, data, sizeof data, record));
+  CHECK_FALSE(parse_file_record_sig(1, "prof", 0x1000, data, 12, record));
+  data[8] = 0xf0;
+  data[9] = data[10] = data[11] = 0xff;  // anchors may lie before the note
+  CHECK(parse_file_record_sig(1, "prof", 0x1000, data, sizeof data, record));
+  CHECK(reinterpret_cast<std::uintptr_t>(record.anchor) == 0x1000 + 8 - 0x10);
+}
+
+TEST_CASE("other versions and layouts are not joined") {
+  const own_process own;
+  object_anchor anchor{};
+  anchor.process.store(own.state);
+  file_record record;
+  record.version = PROF_VERSION;
+  record.anchor = &anchor;
+  anchor_search search;
+  see_anchor_sig(&search, record);
+  CHECK(search.found == own.state);
+  CHECK(search.first == &anchor);
+
+  anchor_search none;
+  record.version = PROF_VERSION + 1000;
+  see_anchor_sig(&none, record);
+  CHECK(none.found == nullptr);
+  CHECK(none.first == nullptr);
+  record.version = PROF_VERSION;
+  own.state->layout = layout_version + 1;
+  see_anchor_sig(&none, record);
+  CHECK(none.found == nullptr);
+  CHECK(none.first == &anchor);
+}
+
+TEST_CASE("sixty-four captures at once; the next one is counted as lost") {
+  const own_process own;
+  std::vector<std::unique_ptr<frame_lease>> leases;
+  for (std::size_t i = 0; i < frame_buffers; ++i) {
+    leases.push_back(std::make_unique<frame_lease>(*own.state));
+    REQUIRE(leases.back()->frames() != nullptr);
+    for (std::size_t k = 0; k < i; ++k) CHECK(leases[k]->frames() != leases[i]->frames());
+  }
+  auto& lost = own.state->drops[static_cast<unsigned>(drop::no_frame_buffer)];
+  CHECK(lost.load() == 0);
+  {
+    const frame_lease refused(*own.state);
+    CHECK(refused.frames() == nullptr);
+    CHECK(lost.load() == 1);
+    CHECK(captured_here(*own.state) == overflow_stack);
+    CHECK(lost.load() == 2);
+  }
+  leases.pop_back();
+  const frame_lease again(*own.state);
+  CHECK(again.frames() != nullptr);
+}
+
+TEST_CASE("a captured stack begins here and has callers") {
+  const own_process own;
+  refresh_code_map_sig(*own.state);
+  REQUIRE(own.state->code.load() != nullptr);
+  const stack_id id = captured_here(*own.state);
+  REQUIRE(id != overflow_stack);
+  const stack_view view = own.state->stacks.view(id);
+  CHECK(view.depth >= 1);
+  CHECK(view.frames[0] == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
+  CHECK(captured_here(*own.state) != overflow_stack);
+}
+
+TEST_CASE("the depth limit holds for captures") {
+  const own_process own;
+  own.state->depth.store(1);
+  const stack_view view = own.state->stacks.view(captured_here(*own.state));
+  CHECK(view.depth == 1);
+  CHECK(view.truncated);
+}
+
+TEST_CASE("the code map is refreshed by one thread at a time") {
+  const own_process own;
+  refresh_code_map_sig(*own.state);
+  const code_map* const map = own.state->code.load();
+  REQUIRE(map != nullptr);
+  CHECK(own.state->own_bytes.load() == map->bytes);
+  refresh_code_map_sig(*own.state);
+  CHECK(own.state->code.load() == map);
+  own.state->code.store(nullptr);
+  REQUIRE(own.state->refresh_lock.try_lock());
+  refresh_code_map_sig(*own.state);  // somebody else is at it
+  CHECK(own.state->code.load() == nullptr);
+  own.state->refresh_lock.unlock();
+}
+
+TEST_CASE("code is only what the map says") {
+  const code_predicate nothing{nullptr};
+  CHECK_FALSE(nothing.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
+  const code_predicate all{read_code_map_sig(nullptr)};
+  CHECK(all.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
+  int local = 0;
+  CHECK_FALSE(all.contains(reinterpret_cast<std::uintptr_t>(&local)));
+}
+
+TEST_CASE("the first object's hooks count") {
+  std::atomic<const hook_part*> owner{nullptr};
+  const hook_part first{};
+  const hook_part second{};
+  CHECK(claim_hooks_sig(owner, &first));
+  CHECK(claim_hooks_sig(owner, &first));
+  CHECK_FALSE(claim_hooks_sig(owner, &second));
+  CHECK(owner.load() == &first);
+}
+
+TEST_CASE("drops are counted by cause") {
+  const own_process own;
+  count_drop_sig(*own.state, drop::late_signal);
+  count_drop_sig(*own.state, drop::late_signal, 4);
+  CHECK(own.state->drops[static_cast<unsigned>(drop::late_signal)].load() == 5);
+  CHECK(own.state->drops[static_cast<unsigned>(drop::timer_failed)].load() == 0);
+}
+
+TEST_CASE("code of ours raises the depth of the objects whose hooks count") {
+  const own_process own;
+  const int before = own_code_depth;
+  {
+    const own_code_scope scope(*own.state);
+    CHECK(own_code_depth == before + 2);  // once for malloc, once for threads
+  }
+  CHECK(own_code_depth == before);
+  static int elsewhere = 0;
+  const hook_part other{nullptr, 0, nullptr, nullptr, []() noexcept { return &elsewhere; }};
+  own.state->heap_hooks.store(&other);
+  {
+    const own_code_scope scope(*own.state);
+    CHECK(elsewhere == 1);
+    CHECK(own_code_depth == before + 1);
+  }
+  CHECK(elsewhere == 0);
+  CHECK(own_code_depth == before);
+}
+
+#endif
