@@ -35,7 +35,7 @@ def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O2", 
     BUILD.mkdir(parents=True, exist_ok=True)
     output = BUILD / name
     paths = [str(s if os.path.isabs(str(s)) else PROGRAMS / s) for s in sources]
-    command = [tool(compiler), f"-std={std}", optimize, "-g", "-I", str(TREE), *flags, *paths,
+    command = [tool(compiler), f"-std={std}", optimize, "-g", *flags, "-I", str(TREE), *paths,
                "-o", str(output), "-pthread", *libraries]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
@@ -58,8 +58,9 @@ class Server:
 
     def __init__(self, program, *arguments, env=None):
         self.process = subprocess.Popen([str(program), "127.0.0.1:0", *map(str, arguments)],
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                        text=True, env={**os.environ, **(env or {})})
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True,
+                                        env={**os.environ, **(env or {})})
         line = self.process.stdout.readline()
         found = re.search(r"listening on (\S+)", line)
         if not found:
@@ -73,6 +74,17 @@ class Server:
         with urllib.request.urlopen(self.url(path), timeout=timeout) as answer:
             return answer.read()
 
+    def say(self, word):
+        """Gives the program a line and waits for its `done`; returns what it printed before that."""
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        printed = []
+        for line in self.process.stdout:
+            if line.strip() == "done " + word:
+                return printed
+            printed.append(line.rstrip("\n"))
+        raise RuntimeError(f"the server ended after {word!r}: {printed}")
+
     def __enter__(self):
         return self
 
@@ -83,6 +95,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self.process.stdin.close()
         self.process.stdout.close()
 
 

@@ -16,8 +16,8 @@ PROF_DETAIL_BEGIN
 // Calls visit(entry, public symbol) for all entries: here and nowhere else is the list.
 template <class Visitor>
 inline void for_each_heap_entry(Visitor visit) {
+  visit(free_entry_{}, &prof_hook_free);  // first: see given_back_unseen
   visit(malloc_entry{}, &prof_hook_malloc);
-  visit(free_entry_{}, &prof_hook_free);
   visit(calloc_entry{}, &prof_hook_calloc);
   visit(realloc_entry{}, &prof_hook_realloc);
   visit(reallocarray_entry{}, &prof_hook_reallocarray);
@@ -172,6 +172,13 @@ extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
 
 // ---- resolving -------------------------------------------------------------------------------------------
 
+// Where free is another definition's (static links), an object that is given back by free must not
+// be counted: it would look live for ever.
+inline bool given_back_unseen(int entry) noexcept {
+  return entry != entry_free && entry < entry_new_ &&
+         heap_records[entry_free].state.load(std::memory_order_relaxed)[0] == 'd';
+}
+
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
 template <class Entry, class Function>
@@ -184,6 +191,11 @@ inline void settle_counting_sig(Entry entry, Function public_symbol) {
                           entered == no_entry
                               ? "another definition comes first in symbol order or a static link"
                               : "another definition comes first; it enters a hook that counts");
+  }
+  if (given_back_unseen(Entry::index)) {
+    Entry::settle_sig(Entry::next.load());
+    return set_record_sig(Entry::index, "forwarding",
+                          "not counted, because free is another definition's");
   }
   const bool base = Entry::index == entry_malloc || Entry::index == entry_free ||
                     Entry::index == entry_pvalloc;

@@ -93,7 +93,9 @@ inline void* hooked_thread_main(void* context) {
   record.taken.store(0, std::memory_order_release);
   process_state* const process = attached_process_sig();
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu != nullptr && cpu->period_ns.load() != 0) arm_this_thread(*process, *cpu);
+  if (cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig()) {
+    arm_this_thread(*process, *cpu);
+  }
   return main(argument);
 }
 

@@ -253,6 +253,17 @@ inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept
   for_each_armed(cpu, [&](std::size_t index) { set_timer(cpu, cpu.threads.at(index), period_ns); });
 }
 
+// In a forked child: no timer was inherited and no session is its own.
+inline void forget_parent_cpu(cpu_state& cpu) noexcept {
+  cpu.threads_lock.unlock();
+  cpu.sessions_lock.unlock();
+  cpu.pid.store(os_process_id_sig());
+  cpu.period_ns.store(0);
+  cpu.in_handler.store(0);
+  for (std::uint32_t& hz : cpu.session_hz) hz = 0;
+  for_each_armed(cpu, [&](std::size_t index) { cpu.threads.remove_sig(index); });
+}
+
 // ---- reading ---------------------------------------------------------------------------------------------
 
 struct cpu_reading {

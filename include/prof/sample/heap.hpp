@@ -350,6 +350,12 @@ inline void redraw_gap() noexcept {
   gap_under_way.ends_in_point = false;
 }
 
+// In a forked child: the thread that was growing the filter is not here; the old one is complete.
+inline void forget_parent_heap(heap_state& heap) noexcept {
+  heap.next_filter.store(0);
+  heap.growing.store(0);
+}
+
 // ---- reading ---------------------------------------------------------------------------------------------------
 
 // The counts at one moment: a copy of the slots that were used, for deltas.

@@ -28,9 +28,10 @@ PROF_DETAIL_BEGIN
 // A running CPU profile and where it will be written. Lives in pages, not in the host's heap.
 struct cpu_recording {
   cpu_recording(process_state& process, const sink& target) noexcept
-      : work(process), out(target) {}
+      : work(process), out(target), pid(os_process_id_sig()) {}
   collection work;
   delivery out;
+  const std::uint32_t pid;  // a forked child must not write into its parent's file
 };
 
 inline result start_recording(const sink& target, const cpu_options& wanted,
@@ -43,6 +44,7 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   request.hz = wanted.hz;
   request.symbolize = wanted.symbolize;
   result started = check_profile(*process, "profile");
+  if (started) started = check_versions();
   if (started) started = made->out.open();
   if (started) started = made->work.begin("profile", request);
   if (started) {
@@ -55,6 +57,7 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
 }
 
 inline result finish_recording(cpu_recording* recording) noexcept {
+  if (recording->pid != os_process_id_sig()) return {};
   const result written = recording->work.finish(recording->out.out());
   const result closed = recording->out.close();
   recording->~cpu_recording();
@@ -147,8 +150,8 @@ inline result start_cpu_profile(const sink& target, const cpu_options& wanted = 
 
 // Go's StopCPUProfile: returns when the profile is written. Does nothing when none runs.
 inline result stop_cpu_profile() {
-  detail::process_state* const process = detail::attached_process_sig();
-  if (process == nullptr) return {};
+  if (detail::attached_process_sig() == nullptr) return {};
+  detail::process_state* const process = detail::enter_process();
   void* running = process->unnamed_session.load();
   if (running == nullptr || running == process) return {};
   if (!process->unnamed_session.compare_exchange_strong(running, nullptr)) return {};
@@ -164,6 +167,7 @@ inline result write_profile(const char* name, const sink& target,
   if (process == nullptr) return result(error::out_of_memory, "the profile");
   if (name == nullptr) return result(error::unknown_profile, "(null)");
   if (result known = detail::check_profile(*process, name); !known) return known;
+  if (result agreed = detail::check_versions(); !agreed) return agreed;
   detail::delivery out(target);
   if (result opened = out.open(); !opened) return opened;
   detail::collection work(*process);

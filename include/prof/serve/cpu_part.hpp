@@ -73,16 +73,6 @@ inline result apply_rate(process_state& process, cpu_state& cpu) noexcept {
   return result(error::timer_failed, os_error_text(failed), failed);
 }
 
-// A forked child has no timers and no sessions of its own yet.
-inline void forget_parent(cpu_state& cpu) noexcept {
-  const std::uint32_t pid = os_process_id_sig();
-  if (cpu.pid.exchange(pid) == pid) return;
-  cpu.period_ns.store(0);
-  cpu.in_handler.store(0);
-  for (std::uint32_t& hz : cpu.session_hz) hz = 0;
-  for_each_armed(cpu, [&](std::size_t index) { cpu.threads.remove_sig(index); });
-}
-
 inline result begin_cpu(process_state& process, cpu_run& run) {
   cpu_state* const cpu = cpu_of(process);
   if (cpu == nullptr) return result(error::out_of_memory, "the CPU profile's tables");
@@ -90,7 +80,6 @@ inline result begin_cpu(process_state& process, cpu_run& run) {
     return result(error::bad_argument, "the sampling rate must be 1 to 10000 per second");
   }
   const spin_guard lock(cpu->sessions_lock);
-  forget_parent(*cpu);
   int slot = 0;
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
@@ -113,7 +102,6 @@ inline void end_cpu(process_state& process, cpu_run& run) {
   cpu_state* const cpu = cpu_of(process);
   if (cpu == nullptr || run.slot < 0) return;
   const spin_guard lock(cpu->sessions_lock);
-  forget_parent(*cpu);
   cpu->session_hz[run.slot] = 0;
   run.slot = -1;
   run.ended = os_monotonic_ns_sig();

@@ -58,17 +58,80 @@ inline void register_part(process_state& process, part which, const void* descri
   process.parts[static_cast<unsigned>(which)].compare_exchange_strong(none, descriptor);
 }
 
+inline void append_version(char* text, std::size_t size, std::uint32_t version) noexcept {
+  char number[48];
+  std::size_t n = format_decimal(version / 1000000, number);
+  number[n++] = '.';
+  n += format_decimal(version / 1000 % 1000, number + n);
+  number[n++] = '.';
+  n += format_decimal(version % 1000, number + n);
+  append_text(text, size, number, n);
+}
+
+// A forked child has one thread, no timers and no sessions; locks that other threads of the parent
+// held at the fork are held by nobody.
+inline void forget_parent(process_state& process) noexcept {
+  const std::uint32_t pid = os_process_id_sig();
+  if (process.pid.exchange(pid) == pid) return;
+  process.refresh_lock.unlock();
+  process.unnamed_session.store(nullptr);
+  for (frame_buffer& buffer : process.buffers) buffer.taken.store(0);
+  const auto state = [&process](part which) {
+    return process.part_states[static_cast<unsigned>(which)].load();
+  };
+  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
+  if (state(part::heap) != nullptr) forget_parent_heap(*static_cast<heap_state*>(state(part::heap)));
+}
+
+inline std::atomic<bool> object_pinned{false};
+
 // Entered by every public call that needs the process: attaches, registers this object's parts and
-// keeps the object loaded, because handlers and descriptors in it are reachable from now on. After
-// fork() the child starts without sessions: timers are not inherited.
+// keeps the object loaded, because handlers and descriptors in it are reachable from now on.
 inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
+  forget_parent(*process);
+  process->used.store(true);
+  if (object_pinned.exchange(true)) return process;
+  os_pin_this_object();
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  if (!process->used.exchange(true)) os_pin_this_object();
   return process;
+}
+
+// ---- versions ------------------------------------------------------------------------------------------
+
+// The first file of another version, and the first of this one.
+struct version_search {
+  char other[100];
+  char same[100];
+  std::uint32_t other_version;
+};
+
+inline void see_version_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
+  auto& found = *static_cast<version_search*>(context);
+  const bool same = record.version == PROF_VERSION;
+  char* const name = same ? found.same : found.other;
+  if (name[0] != '\0') return;
+  append_text(name, sizeof found.same, record.file);
+  if (!same) found.other_version = record.version;
+}
+
+// All files of the process that include prof must agree on its version.
+inline result check_versions() noexcept {
+  version_search found{};
+  for_each_file_record_sig({&see_version_sig, &found});
+  if (found.other[0] == '\0') return {};
+  char text[300] = "";
+  append_text(text, sizeof text, found.other);
+  append_text(text, sizeof text, " has ");
+  append_version(text, sizeof text, found.other_version);
+  append_text(text, sizeof text, ", ");
+  append_text(text, sizeof text, found.same);
+  append_text(text, sizeof text, " has ");
+  append_version(text, sizeof text, PROF_VERSION);
+  return result(error::version_mismatch, text);
 }
 
 template <class Part>

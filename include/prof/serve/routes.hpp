@@ -218,6 +218,7 @@ inline result serve(const char* address) {
   using namespace detail;
   process_state* const process = enter_process();
   if (process == nullptr) return result(error::out_of_memory, "the server");
+  if (result agreed = check_versions(); !agreed) return agreed;
   detail::address where;
   if (result parsed = parse_address(address != nullptr ? text_view(address) : text_view(), where);
       !parsed) {

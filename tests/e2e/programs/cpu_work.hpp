@@ -8,12 +8,13 @@
 #include <cstdlib>
 #include <prof/prof.hpp>
 
-// Calls in a row must not become one, and a caller must stay on the stack while its callee runs.
-#define WORK_FUNCTION __attribute__((noinline, noclone))
+// One function under its own name: not inlined, cloned or merged with another of the same body.
 #if defined(__clang__)
-#undef WORK_FUNCTION
 #define WORK_FUNCTION __attribute__((noinline))
+#else
+#define WORK_FUNCTION __attribute__((noinline, noclone, no_icf))
 #endif
+// Behind a call that must not become a tail call.
 #define STAY_ON_STACK() __asm__ volatile("" ::: "memory")
 
 inline std::uint64_t thread_cpu_ns() {

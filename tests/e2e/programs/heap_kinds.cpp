@@ -31,7 +31,7 @@ SITE void by_posix_memalign() {
 }
 SITE void by_aligned_alloc() { for (int i = 0; i < 100; ++i) kept = std::aligned_alloc(64, 448); }
 SITE void by_vector(std::vector<int>& to) { for (int i = 0; i < 1024; ++i) to.push_back(i); }
-SITE void by_string(std::string& to) { to.assign(999, 'x'); }
+SITE void by_string(std::string& to) { to.assign(999, 'x'); STAY_ON_STACK(); }
 SITE void freed_at_once() { for (int i = 0; i < 100; ++i) { kept = std::malloc(77); std::free(kept); } }
 SITE void by_malloc_of_nothing() { for (int i = 0; i < 10; ++i) kept = std::malloc(0); }
 }  // namespace
@@ -56,10 +56,10 @@ int main(int argc, char** argv) {
   by_string(text);
   freed_at_once();
   by_malloc_of_nothing();
-  need(prof::write_heap_profile(path_of(argv[1], "live.pb.gz")), "live");
+  need(prof::write_heap_profile(path_of(argv[1], "live.pb.gz").text), "live");
   prof::profile_request as_text;
   as_text.debug = 1;
-  need(prof::write_profile("heap", path_of(argv[1], "live.txt"), as_text), "text");
-  need(prof::write_profile("allocs", path_of(argv[1], "allocs.pb.gz")), "allocs");
+  need(prof::write_profile("heap", path_of(argv[1], "live.txt").text, as_text), "text");
+  need(prof::write_profile("allocs", path_of(argv[1], "allocs.pb.gz").text), "allocs");
   std::printf("%zu %zu\n", numbers.size(), text.size());
 }

@@ -11,7 +11,7 @@
 #if defined(__clang__)
 #define SITE __attribute__((noinline))
 #else
-#define SITE __attribute__((noinline, noclone))
+#define SITE __attribute__((noinline, noclone, no_icf))
 #endif
 
 struct node { char bytes[2000]; };

@@ -33,11 +33,11 @@ int main(int argc, char** argv) {
   small_site(small);
   middle_site(middle);
   large_site(large);
-  need(prof::write_heap_profile(path_of(argv[2], "live.pb.gz")), "live");
+  need(prof::write_heap_profile(path_of(argv[2], "live.pb.gz").text), "live");
   std::thread([&] {
     for (std::size_t i = 0; i < small_count; ++i) std::free(small[i]);
     for (std::size_t i = 0; i < middle_count; ++i) delete[] middle[i];
     for (std::size_t i = 0; i < large_count; ++i) delete large[i];
   }).join();
-  need(prof::write_heap_profile(path_of(argv[2], "freed.pb.gz")), "freed");
+  need(prof::write_heap_profile(path_of(argv[2], "freed.pb.gz").text), "freed");
 }

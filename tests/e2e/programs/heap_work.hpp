@@ -10,7 +10,7 @@
 #if defined(__clang__)
 #define SITE __attribute__((noinline))
 #else
-#define SITE __attribute__((noinline, noclone))
+#define SITE __attribute__((noinline, noclone, no_icf))
 #endif
 // Behind a call that must not become a tail call.
 #define STAY_ON_STACK() __asm__ volatile("" ::: "memory")
@@ -32,6 +32,5 @@ inline void need(const prof::result& outcome, const char* what) {
 // PREFIX + name, as a path of at most 1000 bytes that is not on the heap.
 struct path_of {
   path_of(const char* prefix, const char* name) { std::snprintf(text, sizeof text, "%s%s", prefix, name); }
-  operator const char*() const { return text; }
   char text[1000];
 };

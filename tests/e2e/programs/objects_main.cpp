@@ -3,11 +3,13 @@
 #include "objects_work.hpp"
 
 #include <cstdio>
+#ifndef ALONE
 #include <dlfcn.h>
+#endif
 
 OBJECT_WORK(exe_work, 5001, 5002)
 extern "C" int second_work();
-#ifndef NO_LIBRARY
+#ifndef ALONE
 extern "C" int library_work();
 #endif
 
@@ -15,9 +17,10 @@ int main(int argc, char** argv) {
   if (argc < 3) return 2;
   prof::set_mem_profile_rate(1);
   int failed = exe_work() + second_work();
-#ifndef NO_LIBRARY
+#ifndef ALONE
   failed += library_work();
 #endif
+#ifndef ALONE
   if (argc > 3) {
     void* const plugin = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
     if (plugin == nullptr) {
@@ -27,6 +30,7 @@ int main(int argc, char** argv) {
     using work = int (*)();
     failed += reinterpret_cast<work>(dlsym(plugin, "plugin_work"))();
   }
+#endif
   if (auto r = prof::write_profile("allocs", argv[1]); !r) {
     std::fprintf(stderr, "prof: %s\n", r.message());
     return 4;

@@ -239,7 +239,14 @@ TEST_CASE("a thread is sampled again after it asked for more than half of the ad
     CAPTURE(much);
     watch w(12351);
     CHECK(call_malloc(much) == nullptr);
-    CHECK(call_calloc(much, 7) == nullptr);
+    call_free(call_malloc(12351));
+    CHECK(w.saw(1, 1));
+    prof::set_mem_profile_rate(1);
+    CHECK(call_calloc(much, 1) == nullptr);
+    call_free(call_malloc(12351));
+    CHECK(w.saw(1, 1));
+    prof::set_mem_profile_rate(1);
+    CHECK(call_realloc(nullptr, much) == nullptr);
     call_free(call_malloc(12351));
     CHECK(w.saw(1, 1));
     prof::set_mem_profile_rate(1);

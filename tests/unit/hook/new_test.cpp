@@ -101,6 +101,7 @@ struct rate_scope {
   rate_scope& operator=(const rate_scope&) = delete;
 };
 
+void* volatile g_object = nullptr;  // keeps compilers from removing a new without a use
 int g_handler_calls = 0;
 void give_up_after_three() {
   if (++g_handler_calls == 3) std::set_new_handler(nullptr);
@@ -196,10 +197,10 @@ TEST_CASE("delete of null is harmless in every form") {
 
 TEST_CASE("without memory the throwing forms throw through the hook, the others answer null") {
   const rate_scope all(1);
-  CHECK_THROWS_AS(prof_test_new(huge), std::bad_alloc);
-  CHECK_THROWS_AS(prof_test_new_array(huge), std::bad_alloc);
-  CHECK_THROWS_AS(prof_test_new_aligned(huge, alignment), std::bad_alloc);
-  CHECK_THROWS_AS(prof_test_new_array_aligned(huge, alignment), std::bad_alloc);
+  CHECK_THROWS_AS(g_object = prof_test_new(huge), std::bad_alloc);
+  CHECK_THROWS_AS(g_object = prof_test_new_array(huge), std::bad_alloc);
+  CHECK_THROWS_AS(g_object = prof_test_new_aligned(huge, alignment), std::bad_alloc);
+  CHECK_THROWS_AS(g_object = prof_test_new_array_aligned(huge, alignment), std::bad_alloc);
   CHECK(prof_test_new_nothrow(huge, &std::nothrow) == nullptr);
   CHECK(prof_test_new_array_nothrow(huge, &std::nothrow) == nullptr);
   CHECK(prof_test_new_aligned_nothrow(huge, alignment, &std::nothrow) == nullptr);

@@ -1,0 +1,11 @@
+// A part that this version does not have may be off, never on.
+// expect: PROF_ENABLE_PUSH: not available in this version
+
+#if PROF_COMPILE_FAIL
+#define PROF_ENABLE_PUSH 1
+#else
+#define PROF_ENABLE_PUSH 0
+#endif
+#include "prof/prof.hpp"
+
+int main() { return 0; }

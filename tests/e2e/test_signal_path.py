@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""The signal path and the hooks' slow paths: what they import, allocate, use of the stack, and leave behind."""
+
+import errno
+import itertools
+import re
+import subprocess
+import unittest
+
+import harness
+
+SIGNAL = harness.ROOT / "tests" / "signal"
+NEVER = re.compile(r"^(__tls_get_addr|__tls_descriptor.*|__cxa_guard.*|__emutls.*|malloc|calloc|realloc|free|_Zn[wa].*|_Zd[la].*"
+                   r"|pthread_.*|dl_iterate_phdr|dlsym|dladdr|backtrace|_Unwind_.*|__errno_location|syscall)$")
+FRAMES = ("-fno-omit-frame-pointer",)
+
+
+def compile_object(source, name, compiler, flags):
+    # The single header has no parts to include: the paths of these files are under include/ only.
+    harness.BUILD.mkdir(parents=True, exist_ok=True)
+    output = harness.BUILD / f"{name}.o"
+    include = harness.TREE if source.name == "include_all.cpp" else harness.ROOT / "include"
+    subprocess.run([harness.tool(compiler), "-std=c++17", "-g", *flags, "-I", str(include), "-c", str(source), "-o", str(output)],
+                   check=True)
+    return output
+
+
+def output_of(*command):
+    return subprocess.run([harness.tool(command[0]), *map(str, command[1:])], check=True, text=True,
+                          stdout=subprocess.PIPE).stdout
+
+
+def undefined(path):
+    return {line.split()[-1].split("@")[0] for line in output_of("nm", "-u", path).splitlines()}
+
+
+class Imports(unittest.TestCase):
+    def allowed(self, name):
+        reasons = {}
+        for line in (SIGNAL / f"allowed_{name}.txt").read_text(encoding="ascii").splitlines():
+            if line.strip() and not line.startswith("#"):
+                symbol, _, reason = line.partition(" ")
+                self.assertTrue(reason.strip(), f"{symbol} is allowed without a reason")
+                reasons[symbol] = reason.strip()
+        return reasons
+
+    def check(self, name):
+        allowed, met = self.allowed(name), set()
+        self.assertEqual([symbol for symbol in allowed if NEVER.match(symbol)], [])
+        for compiler, optimize, code in itertools.product(harness.COMPILERS, ("-O0", "-O1", "-O2"), ("-fPIC", "-fno-PIC")):
+            with self.subTest(compiler=compiler, optimize=optimize, code=code):
+                symbols = undefined(compile_object(SIGNAL / f"{name}.cpp", f"signal-{name}", compiler, (optimize, code)))
+                met |= symbols
+                self.assertEqual(sorted(s for s in symbols if NEVER.match(s)), [])
+                self.assertEqual(sorted(symbols - set(allowed)), [])
+        self.assertIn("clock_gettime", met, "the object holds nothing")
+        if {"g++", "clang++"} <= set(harness.COMPILERS):
+            self.assertEqual(sorted(set(allowed) - met), [], "allowed, but nothing needs it")
+
+    def test_handler(self):
+        self.check("handler")
+
+    def test_hook(self):
+        self.check("hook")
+
+
+class NoCodeBeforeMain(unittest.TestCase):
+    def test_no_constructor(self):
+        for compiler, optimize, code in itertools.product(harness.COMPILERS, ("-O0", "-O2"), ("-fPIC", "-fno-PIC")):
+            with self.subTest(compiler=compiler, optimize=optimize, code=code):
+                path = compile_object(SIGNAL / "include_all.cpp", "include_all", compiler, (optimize, code))
+                sections = output_of("readelf", "-S", "-W", path)
+                self.assertIn(".note.prof", sections)
+                self.assertEqual(re.findall(r"\.(?:pre)?init_array\S*|\.ctors\S*|\.init\b|\.fini_array\S*|\.dtors\S*", sections), [])
+                self.assertNotIn("_GLOBAL__sub_I", output_of("nm", path))
+
+
+class Running(unittest.TestCase):
+    def program(self, name, compiler="g++", optimize="-O2"):
+        return harness.build([SIGNAL / f"{name}.cpp"], f"signal-{name}-{compiler}{optimize}", compiler=compiler,
+                             optimize=optimize, flags=FRAMES, libraries=("-ldl",))
+
+    def numbers(self, program, **options):
+        return list(map(int, harness.run(program, **options).stdout.split()))
+
+    def test_nothing_is_allocated(self):
+        library = harness.build([SIGNAL / "counting_malloc.cpp"], "libcounting_malloc.so", flags=("-shared", "-fPIC"))
+        for compiler in harness.COMPILERS:
+            with self.subTest(compiler=compiler):
+                allocated, seen, freed, seen_freed, samples, ticks = self.numbers(
+                    self.program("allocates_nothing", compiler), env={"LD_PRELOAD": str(library)})
+                print(f"\n{compiler}: {seen} allocations, {seen_freed} frees, {samples} heap samples, {ticks} ticks", end=" ")
+                self.assertEqual((seen, seen_freed), (allocated, freed))
+                self.assertGreaterEqual(samples, 40000)
+                self.assertGreaterEqual(ticks, 10)
+
+    def test_no_thread_that_nobody_asked_for(self):
+        first, during, after, serving, stopped = self.numbers(self.program("threads"))
+        self.assertEqual((first, during, after, serving, stopped), (1, 1, 1, 2, 1))
+
+    def test_stack_use_of_the_handler(self):
+        for compiler, optimize in itertools.product(harness.COMPILERS, ("-O2", "-O0")):
+            with self.subTest(compiler=compiler, optimize=optimize):
+                frame, used, ticks = self.numbers(self.program("stack_use", compiler, optimize))
+                print(f"\n{compiler} {optimize}: {used - frame} bytes beyond the kernel's frame of {frame}, {ticks} ticks", end=" ")
+                self.assertGreater(ticks, 20)
+                if optimize == "-O2":
+                    self.assertLessEqual(used - frame, 1024)
+
+    def test_errno_is_kept(self):
+        in_calls, in_ticks, in_thread, failed, after_failure, ticks = self.numbers(self.program("errno_kept"))
+        self.assertEqual((in_calls, in_ticks, in_thread), (0, 0, 0))
+        self.assertEqual((failed, after_failure), (1, errno.ENOMEM))
+        self.assertGreater(ticks, 20)
+
+
+if __name__ == "__main__":
+    unittest.main()

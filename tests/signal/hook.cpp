@@ -1,0 +1,11 @@
+// Nothing but the slow paths of the heap hooks, after their entries were resolved.
+#include "prof/hook/entry.hpp"
+
+extern const void* const hook_path[];  // extern: a const array would be local, and dropped
+const void* const hook_path[] = {
+    reinterpret_cast<const void*>(&prof::detail::record_sampled_alloc_sig),
+    reinterpret_cast<const void*>(&prof::detail::sample_point_sig),
+    reinterpret_cast<const void*>(&prof::detail::take_live_sig),
+    reinterpret_cast<const void*>(&prof::detail::count_freed_sig),
+    reinterpret_cast<const void*>(&prof::detail::sampled_free_sig),
+};
