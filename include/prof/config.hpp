@@ -30,7 +30,9 @@
 #define PROF_DETAIL_SWITCH_ 2
 #define PROF_DETAIL_SWITCH_1 2
 #define PROF_DETAIL_SWITCH_0 1
-#define PROF_DETAIL_SWITCH(x) PROF_DETAIL_CAT(PROF_DETAIL_SWITCH_, x)
+// Pasted here and not by PROF_DETAIL_CAT, which would first expand PROF_DETAIL_SWITCH_ itself.
+#define PROF_DETAIL_SWITCH_OF(x) PROF_DETAIL_SWITCH_##x
+#define PROF_DETAIL_SWITCH(x) PROF_DETAIL_SWITCH_OF(x)
 
 // ---- switches of parts that exist ----------------------------------------------------------
 
@@ -144,6 +146,22 @@
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
 #define PROF_DETAIL_WITH_HTTP (PROF_DETAIL_SWITCH(PROF_ENABLE_HTTP) - 1)
 #define PROF_DETAIL_WITH_SYMBOLIZE (PROF_DETAIL_SWITCH(PROF_ENABLE_SYMBOLIZE) - 1)
-#define PROF_DETAIL_WITH_INTERPOSE (PROF_DETAIL_HOOKS == 1)
+
+// Sanitizer runtimes replace malloc and pthread_create themselves, and must come first: in such a
+// file nothing is interposed. CPU profiles still work for threads that exist at their start.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PROF_DETAIL_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+    __has_feature(memory_sanitizer)
+#define PROF_DETAIL_SANITIZED 1
+#else
+#define PROF_DETAIL_SANITIZED 0
+#endif
+#else
+#define PROF_DETAIL_SANITIZED 0
+#endif
+
+#define PROF_DETAIL_WITH_INTERPOSE (PROF_DETAIL_HOOKS == 1 && PROF_DETAIL_SANITIZED == 0)
 
 #endif  // PROF_CONFIG_HPP

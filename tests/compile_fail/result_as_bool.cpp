@@ -1,5 +1,5 @@
 // A result is no number.
-// expect: prof::
+// expect: bool
 
 #include <string>
 

@@ -4,9 +4,11 @@
     tests/compile_fail/test_compile_fail.py [-v]
 
 Every *.cpp here is compiled twice with each compiler: with PROF_COMPILE_FAIL=0 it must compile (so
-that it cannot fail for another reason), with 1 it must fail with the text of its `// expect:` line.
+that it cannot fail for another reason), with 1 it must fail with one error and the text of its
+`// expect:` line in the compiler's words.
 """
 
+import concurrent.futures
 import itertools
 import os
 import pathlib
@@ -18,88 +20,101 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parents[1] / os.environ.get("PROF_TEST_TREE", "include")
 COMPILERS = os.environ.get("PROF_COMPILERS", "g++ clang++").split()
+INCLUDE = '#include "prof/prof.hpp"\n'
 SWITCHES = ("CPU", "HEAP", "HTTP", "SYMBOLIZE")
 
 
 def compile_text(compiler, source, *flags):
-    """Return code and messages of a compilation without output; source is a path or program text."""
+    """Return code and messages of a compilation without output."""
     path = shutil.which(compiler)
     if path is None:
         raise RuntimeError(f"{compiler} is needed by this test and is not installed")
-    command = [path, "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Wundef", "-Werror",
-               "-fdiagnostics-color=never", "-I", str(TREE), *flags, "-x", "c++"]
-    text = source.read_text(encoding="ascii") if isinstance(source, pathlib.Path) else source
-    done = subprocess.run([*command, "-"], input=text, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, env={**os.environ, "LC_ALL": "C"})
+    output = () if "-E" in flags else ("-fsyntax-only",)
+    command = [path, "-std=c++17", *output, "-Wall", "-Wextra", "-Werror",
+               "-fdiagnostics-color=never", "-I", str(TREE), *flags, "-x", "c++", "-"]
+    done = subprocess.run(command, input=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, env={**os.environ, "LC_ALL": "C"})
     return done.returncode, done.stdout
+
+
+def compile_all(jobs):
+    """Runs (compiler, source, flags...) jobs, two at a time; their answers in order."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda job: compile_text(*job), jobs))
 
 
 class CompileFail(unittest.TestCase):
     def test_every_file(self):
         files = sorted(HERE.glob("*.cpp"))
         self.assertGreater(len(files), 20)
-        for file, compiler in itertools.product(files, COMPILERS):
+        cases = list(itertools.product(files, COMPILERS))
+        text = {file: file.read_text(encoding="ascii") for file in files}
+        # The preprocessor finds mistakes of configuration; the rest of such a compilation is the
+        # same in all of them and done below, in Switches.
+        only = {f: ("-E", "-o", os.devnull) if f.name.startswith("config_") else () for f in files}
+        good = compile_all(
+            [(c, text[f], "-DPROF_COMPILE_FAIL=0", "-Wundef", *only[f]) for f, c in cases])
+        bad = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=1", *only[f]) for f, c in cases])
+        for (file, compiler), (good_code, good_words), (bad_code, bad_words) in zip(
+                cases, good, bad):
             with self.subTest(file=file.name, compiler=compiler):
-                expected = re.search(r"^// expect: (.+)$", file.read_text(encoding="ascii"), re.M)
+                expected = re.search(r"^// expect: (.+)$", text[file], re.M)
                 self.assertIsNotNone(expected, "has no // expect: line")
-                code, messages = compile_text(compiler, file, "-DPROF_COMPILE_FAIL=0")
-                self.assertEqual(code, 0, "must compile with 0:\n" + messages[:2000])
-                code, messages = compile_text(compiler, file, "-DPROF_COMPILE_FAIL=1")
-                self.assertNotEqual(code, 0, "must not compile with 1")
-                errors = [line for line in messages.splitlines() if "error" in line]
-                self.assertTrue(any(expected[1] in line for line in errors),
-                                f"no error says {expected[1]!r}:\n" + messages[:2000])
-
-    def test_a_config_mistake_is_the_only_error(self):
-        for compiler in COMPILERS:
-            with self.subTest(compiler=compiler):
-                code, messages = compile_text(compiler, HERE / "config_hooks_bogus.cpp",
-                                              "-DPROF_COMPILE_FAIL=1")
-                self.assertNotEqual(code, 0)
-                errors = [line for line in messages.splitlines() if "error:" in line]
-                self.assertEqual(len(errors), 1, messages[:2000])
+                self.assertEqual(good_code, 0, "must compile with 0:\n" + good_words[:2000])
+                self.assertNotEqual(bad_code, 0, "must not compile with 1")
+                errors = re.findall(r"^\S+ (?:fatal )?error: .*", bad_words, re.M)
+                self.assertIn(expected[1], bad_words)
+                self.assertEqual(len(errors), 1, "more than one error:\n" + bad_words[:2000])
 
 
 class Switches(unittest.TestCase):
+    def expect_all_compile(self, jobs):
+        for job, (code, words) in zip(jobs, compile_all(jobs)):
+            with self.subTest(compiler=job[0], flags=job[2:]):
+                self.assertEqual(code, 0, words[:2000])
+
     def test_empty_0_and_1_all_compile(self):
-        values = ("", "0", "1")
-        for compiler, switch, value in itertools.product(COMPILERS, SWITCHES, values):
-            with self.subTest(compiler=compiler, switch=switch, value=value):
-                flag = f"-DPROF_ENABLE_{switch}={value}"
-                code, messages = compile_text(compiler, '#include "prof/prof.hpp"\n', flag)
-                self.assertEqual(code, 0, messages[:2000])
+        turns = itertools.cycle(COMPILERS)
+        self.expect_all_compile([
+            (next(turns), INCLUDE, f"-DPROF_ENABLE_{switch}={value}", "-Wundef")
+            for switch, value in itertools.product(SWITCHES, ("", "0", "1"))])
 
     def test_every_combination_of_on_and_off_compiles(self):
-        compilers = itertools.cycle(COMPILERS)
+        turns = itertools.cycle(itertools.product(COMPILERS, ("interpose", "none")))
+        jobs = []
         for values in itertools.product("01", repeat=len(SWITCHES)):
-            for hooks in ("interpose", "none"):
-                compiler = next(compilers)
-                flags = [f"-DPROF_ENABLE_{s}={v}" for s, v in zip(SWITCHES, values)]
-                flags.append(f"-DPROF_HOOKS={hooks}")
-                with self.subTest(compiler=compiler, flags=flags):
-                    code, messages = compile_text(compiler, '#include "prof/prof.hpp"\n', *flags)
-                    self.assertEqual(code, 0, messages[:2000])
+            compiler, hooks = next(turns)
+            flags = [f"-DPROF_ENABLE_{s}={v}" for s, v in zip(SWITCHES, values)]
+            jobs.append((compiler, INCLUDE, *flags, f"-DPROF_HOOKS={hooks}", "-Wundef"))
+        self.expect_all_compile(jobs)
 
-    def test_the_facts_are_0_or_1(self):
-        text = '#include "prof/prof.hpp"\n'
+    def test_a_switch_is_what_it_says(self):
+        text = INCLUDE
         for switch in SWITCHES:
-            text += (f"static_assert(PROF_DETAIL_WITH_{switch} == EXPECTED_{switch});\n")
+            text += f"static_assert(PROF_DETAIL_WITH_{switch} == EXPECTED_{switch});\n"
+        jobs = []
         for compiler, (value, fact) in itertools.product(COMPILERS, (("", 1), ("0", 0), ("1", 1))):
             flags = []
             for switch in SWITCHES:
                 flags += [f"-DPROF_ENABLE_{switch}={value}", f"-DEXPECTED_{switch}={fact}"]
-            with self.subTest(compiler=compiler, value=value):
-                code, messages = compile_text(compiler, text, *flags)
-                self.assertEqual(code, 0, messages[:2000])
+            jobs.append((compiler, text, *flags))
+        self.expect_all_compile(jobs)
 
     def test_defaults(self):
-        text = ('#include "prof/prof.hpp"\n'
-                "static_assert(PROF_DETAIL_WITH_CPU && PROF_DETAIL_WITH_HEAP);\n"
-                "static_assert(PROF_DETAIL_WITH_SYMBOLIZE && !PROF_DETAIL_WITH_HTTP);\n"
-                "static_assert(PROF_DETAIL_WITH_INTERPOSE);\n")
-        for compiler in COMPILERS:
-            code, messages = compile_text(compiler, text)
-            self.assertEqual(code, 0, messages[:2000])
+        text = INCLUDE + ("static_assert(PROF_DETAIL_WITH_CPU == 1 && PROF_DETAIL_WITH_HEAP == 1);\n"
+                          "static_assert(PROF_DETAIL_WITH_SYMBOLIZE == 1);\n"
+                          "static_assert(PROF_DETAIL_WITH_HTTP == 0);\n"
+                          "static_assert(PROF_DETAIL_WITH_INTERPOSE == 1);\n")
+        self.expect_all_compile([(compiler, text) for compiler in COMPILERS])
+
+    def test_what_is_off_is_not_there(self):
+        missing = (("HTTP", "prof::http::stop();"),
+                   ("HEAP", "prof::record_free(nullptr);"))
+        for compiler, (switch, call) in itertools.product(COMPILERS, missing):
+            text = INCLUDE + "void use() { " + call + " }\n"
+            with self.subTest(compiler=compiler, switch=switch):
+                self.assertEqual(compile_text(compiler, text, f"-DPROF_ENABLE_{switch}")[0], 0)
+                self.assertNotEqual(compile_text(compiler, text, f"-DPROF_ENABLE_{switch}=0")[0], 0)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def compile_object(source, name, compiler, flags):
     harness.BUILD.mkdir(parents=True, exist_ok=True)
     output = harness.BUILD / f"{name}.o"
     include = harness.TREE if source.name == "include_all.cpp" else harness.ROOT / "include"
-    subprocess.run([harness.tool(compiler), "-std=c++17", "-g", *flags, "-I", str(include), "-c", str(source), "-o", str(output)],
+    subprocess.run([harness.tool(compiler), "-std=c++17", *flags, "-I", str(include), "-c", str(source), "-o", str(output)],
                    check=True)
     return output
 

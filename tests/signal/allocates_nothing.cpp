@@ -47,7 +47,6 @@ void work() {
 }
 
 void wait_for(int stage) {
-  gate.fetch_add(1);
   while (gate.load() < stage) std::this_thread::yield();
 }
 }  // namespace
@@ -60,15 +59,22 @@ int main() {
   options.hz = 1000;
   need(prof::start_cpu_profile("/dev/null", options), "start");
   const prof::status_report before = prof::status();
-  std::thread other([] { wait_for(2); work(); wait_for(4); wait_for(6); });
-  wait_for(2);  // both threads exist and have drawn nothing yet
+  std::thread other([] {
+    gate.store(1);  // exists, and what its start allocated is allocated
+    wait_for(2);
+    work();
+    gate.store(3);
+    wait_for(4);  // before its end frees something
+  });
+  wait_for(1);
   const unsigned long allocations_before = allocations();
   const unsigned long frees_before = frees();
+  gate.store(2);
   work();
-  wait_for(4);
+  wait_for(3);
   const unsigned long seen_allocations = allocations() - allocations_before;
   const unsigned long seen_frees = frees() - frees_before;
-  wait_for(6);
+  gate.store(4);
   other.join();
   const prof::status_report after = prof::status();
   need(prof::stop_cpu_profile(), "stop");

@@ -18,7 +18,10 @@
 PROF_DETAIL_BEGIN
 
 class errno_guard {};
-class sigpipe_guard {};
+class sigpipe_guard {
+ public:
+  sigpipe_guard() noexcept {}  // user-provided: no warning about an unused variable
+};
 
 inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
 inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }

@@ -39,6 +39,7 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   process_state* const process = enter_process();
   void* const pages = process == nullptr ? nullptr : os_map_sig(sizeof(cpu_recording));
   if (pages == nullptr) return result(error::out_of_memory, "the CPU profile");
+  process->used.store(true);
   auto* const made = new (pages) cpu_recording(*process, target);
   profile_request request;
   request.hz = wanted.hz;
@@ -168,6 +169,7 @@ inline result write_profile(const char* name, const sink& target,
   if (name == nullptr) return result(error::unknown_profile, "(null)");
   if (result known = detail::check_profile(*process, name); !known) return known;
   if (result agreed = detail::check_versions(); !agreed) return agreed;
+  process->used.store(true);
   detail::delivery out(target);
   if (result opened = out.open(); !opened) return opened;
   detail::collection work(*process);

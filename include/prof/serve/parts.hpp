@@ -38,8 +38,10 @@ struct heap_part {
 
 struct symbolize_part {
   void (*symbolize)(profile& p, const code_map* code, bool hide_allocators);
-  // The demangled name of the function at an address into a buffer; its length, 0 if unknown.
-  std::size_t (*name)(std::uint64_t address, const code_map* code, char* buffer, std::size_t size);
+  // Calls emit(context, address, demangled name) for each address whose function is known.
+  void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
+                   void (*emit)(void* context, std::uint64_t address, text_view name),
+                   void* context);
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
@@ -91,7 +93,6 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
-  process->used.store(true);
   if (object_pinned.exchange(true)) return process;
   os_pin_this_object();
   register_part(*process, part::cpu, &prof_part_cpu_v1);

@@ -59,18 +59,22 @@ inline void answer_symbol(process_state& process, const http_request& request,
   text_writer text(body_of(response));
   text.put(names != nullptr ? "num_symbols: 1\n" : "num_symbols: 0\n");
   if (names == nullptr) return;
-  const own_code_scope own(process);
-  refresh_code_map_sig(process);
-  const code_map* const code = process.code.load(std::memory_order_acquire);
+  arena_vector<std::uint64_t> addresses(*request.memory);
   text_view rest = request.method.equals({"POST", 4}) ? request.body : request.query;
   while (rest.size != 0) {
     const std::size_t end = rest.find('+');
     const std::uint64_t address = parse_address_token({rest.data, end});
-    char name[2048];
-    const std::size_t n = address == 0 ? 0 : names->name(address, code, name, sizeof name);
-    if (n != 0) text.hex(address).put(" ").put({name, n}).put("\n");
+    if (address != 0) addresses.push(address);
     rest = rest.from(end == rest.size ? end : end + 1);
   }
+  const own_code_scope own(process);
+  refresh_code_map_sig(process);
+  names->name_all(
+      addresses.data(), addresses.size(), process.code.load(std::memory_order_acquire),
+      [](void* context, std::uint64_t address, text_view name) {
+        static_cast<text_writer*>(context)->hex(address).put(" ").put(name).put("\n");
+      },
+      &text);
 }
 
 inline void answer_index(process_state& process, http_response& response) noexcept {
@@ -224,6 +228,7 @@ inline result serve(const char* address) {
       !parsed) {
     return parsed;
   }
+  process->used.store(true);
   auto& place = process->part_states[static_cast<unsigned>(part::http)];
   void* there = place.load(std::memory_order_acquire);
   if (there == nullptr) {

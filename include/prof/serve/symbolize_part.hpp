@@ -18,18 +18,19 @@ inline void symbolize_profile(profile& p, const code_map* code, bool hide_alloca
   if (hide_allocators) hide_leading_allocator_frames(p);
 }
 
-inline std::size_t name_address(std::uint64_t address, const code_map* code, char* buffer,
-                                std::size_t size) {
+inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
+                           void (*emit)(void* context, std::uint64_t address, text_view name),
+                           void* context) {
   arena memory(os_pages);
-  symbolizer names(memory);
-  const text_view name = names.name_of(address, code);
-  const std::size_t n = name.size < size ? name.size : size;
-  std::memcpy(buffer, name.data, n);
-  return n;
+  symbolizer names(memory);  // one for all: it reads each file's symbols once
+  for (std::size_t i = 0; i < count; ++i) {
+    const text_view name = names.name_of(addresses[i], code);
+    if (name.size != 0) emit(context, addresses[i], name);
+  }
 }
 
 extern "C" __attribute__((weak, used, visibility("hidden"))) const symbolize_part
-    prof_part_symbolize_v1 = {&symbolize_profile, &name_address};
+    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 

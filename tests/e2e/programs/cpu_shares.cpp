@@ -15,20 +15,26 @@ WORK_FUNCTION void burn_30() { burn_ns(burst_ns); STAY_ON_STACK(); }
 WORK_FUNCTION void burn_20() { burn_ns(burst_ns); STAY_ON_STACK(); }
 WORK_FUNCTION void burn_10() { burn_ns(burst_ns); STAY_ON_STACK(); }
 
-// Every ten bursts have the shares, in an order that no fixed sampling phase lines up with.
+struct step {
+  void (*burn)();
+  unsigned bursts;
+};
+
+// Every ten bursts have the shares. Bursts of one function follow each other, since a profile errs where
+// functions change; the order of the functions changes, so that no fixed sampling phase lines up with it.
 void run(std::uint64_t cpu_ns, unsigned seed) {
-  using work = void (*)();
-  work volatile order[10] = {burn_40, burn_40, burn_40, burn_40, burn_30,
-                             burn_30, burn_30, burn_20, burn_20, burn_10};
+  step steps[4] = {{burn_40, 4}, {burn_30, 3}, {burn_20, 2}, {burn_10, 1}};
   for (std::uint64_t done = 0; done < cpu_ns; done += 10 * burst_ns) {
-    for (unsigned i = 10; i-- > 1;) {
+    for (unsigned i = 4; i-- > 1;) {
       seed = seed * 1103515245u + 12345u;
       const unsigned j = (seed >> 16) % (i + 1);
-      const work other = order[j];
-      order[j] = order[i];
-      order[i] = other;
+      const step other = steps[j];
+      steps[j] = steps[i];
+      steps[i] = other;
     }
-    for (const auto& step : order) step();
+    for (const step& one : steps) {
+      for (unsigned i = 0; i < one.bursts; ++i) one.burn();
+    }
   }
 }
 

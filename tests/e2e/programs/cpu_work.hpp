@@ -33,12 +33,12 @@ inline std::uint64_t process_cpu_ns() {
   return ns(used.ru_utime) + ns(used.ru_stime);
 }
 
-// About 100 us of pure arithmetic between two looks at the clock, so that next to no sample falls into the
+// About 400 us of pure arithmetic between two looks at the clock, so that next to no sample falls into the
 // clock: it is code without frame pointers.
 __attribute__((always_inline)) inline void compute() {
   static volatile std::uint64_t sink;
   std::uint64_t x = sink;
-  for (int i = 0; i < 100000; ++i) x = x * 6364136223846793005u + 1442695040888963407u;
+  for (int i = 0; i < 400000; ++i) x = x * 6364136223846793005u + 1442695040888963407u;
   sink = x;
 }
 

@@ -52,7 +52,7 @@ TEST_CASE("every descriptor is complete") {
   CHECK(static_cast<bool>(prof_part_heap_v1.set_rate != nullptr &&
                           prof_part_heap_v1.read != nullptr && prof_part_heap_v1.fill != nullptr));
   CHECK(static_cast<bool>(prof_part_symbolize_v1.symbolize != nullptr &&
-                          prof_part_symbolize_v1.name != nullptr));
+                          prof_part_symbolize_v1.name_all != nullptr));
   CHECK(prof_part_heap_hooks_v1.count == 30);
   CHECK(prof_part_thread_hooks_v1.count == 1);
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -13,11 +14,28 @@ namespace {
 
 using namespace prof::detail;
 
-std::string name_at(std::uint64_t address, std::size_t size = 256) {
-  char buffer[256];
-  const std::size_t n = prof_part_symbolize_v1.name(address, read_code_map_sig(nullptr), buffer, size);
-  REQUIRE(n <= size);
-  return std::string(buffer, n);
+struct named {
+  std::uint64_t address;
+  std::string name;
+};
+
+std::vector<named> names_of(const std::vector<std::uint64_t>& addresses,
+                            const code_map* map = read_code_map_sig(nullptr)) {
+  std::vector<named> found;
+  prof_part_symbolize_v1.name_all(
+      addresses.data(), addresses.size(), map,
+      [](void* context, std::uint64_t address, text_view name) {
+        static_cast<std::vector<named>*>(context)->push_back(
+            {address, std::string(name.data, name.size)});
+      },
+      &found);
+  return found;
+}
+
+std::string name_at(std::uint64_t address) {
+  const std::vector<named> found = names_of({address});
+  REQUIRE(found.size() <= 1);
+  return found.empty() ? std::string() : found[0].name;
 }
 
 }  // namespace
@@ -33,10 +51,13 @@ TEST_CASE("a function of this program is named") {
   CHECK(prof_test_function_with_a_name(1) == 2);
 }
 
-TEST_CASE("a name longer than the buffer is cut") {
+TEST_CASE("of several addresses the known ones are answered in order") {
   const auto address = reinterpret_cast<std::uint64_t>(&prof_test_function_with_a_name);
-  CHECK(name_at(address, 9) == "prof_test");
-  CHECK(name_at(address, 0).empty());
+  const std::vector<named> found = names_of({address + 1, 1, address});
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].address == address + 1);
+  CHECK(found[1].address == address);
+  CHECK(found[1].name == "prof_test_function_with_a_name");
 }
 
 TEST_CASE("an address of nobody has no name") {
@@ -44,8 +65,7 @@ TEST_CASE("an address of nobody has no name") {
   CHECK(name_at(~std::uint64_t{0}).empty());
   int local = 0;
   CHECK(name_at(reinterpret_cast<std::uint64_t>(&local)).empty());
-  char buffer[8];
-  CHECK(prof_part_symbolize_v1.name(1, nullptr, buffer, sizeof buffer) == 0);
+  CHECK(names_of({1}, nullptr).empty());
 }
 
 TEST_CASE("a profile's locations get functions") {
