@@ -4,12 +4,16 @@
 Bounds are on CPU time as getrusage counts it, so a busy machine makes these tests slower, not wrong.
 """
 
+import re
 import unittest
 
 import harness
 import pprof_check
 
 FRAMES = ("-fno-omit-frame-pointer",)
+# The functions of cpu_addresses touch each other, as far as the compiler lets them.
+ADDRESS_FLAGS = {"g++": FRAMES + ("-falign-functions=1", "-fno-toplevel-reorder"), "clang++": FRAMES}
+LIBC_START = re.compile(r"^(_start|__libc_start.*|libc\.so.*|ld-musl.*)$")
 
 
 def built(name, compiler="g++", flags=FRAMES):
@@ -121,6 +125,26 @@ class Cpu(unittest.TestCase):
         both = pprof_check.find(slow_profile, r"::both\(", "cpu")
         self.assertLessEqual(abs(both - fast_used), 0.03 * fast_used, "the slow session's view of the fast one's time")
 
+    # ---- frames ----
+
+    def test_no_frame_that_was_never_called(self):
+        """Words that an earlier call left on the stack are not callers: prof's own functions did not call
+        main, and only the C library does."""
+        slow, fast, zeros, where = (self.path(name) for name in ("slow", "fast", "zeros", "where"))
+        harness.run(built("cpu_sessions"), slow, fast)
+        harness.run(built("cpu_read"), zeros, 1000, 500)
+        harness.run(built("cpu_addresses", "g++", ADDRESS_FLAGS["g++"]), where)
+        for path in (slow, fast, zeros, where):
+            with self.subTest(path=path.name):
+                profile = pprof_check.parse(path.read_bytes())
+                wrong = {}
+                for sample in profile.sample:
+                    stack = profile.stack(sample)
+                    above = stack[stack.index("main") + 1:] if "main" in stack else []
+                    for name in [n for n in stack if n.startswith("prof::")] + [n for n in above if not LIBC_START.match(n)]:
+                        wrong[name] = wrong.get(name, 0) + sample.value[1] / 1e9
+                self.assertEqual(wrong, {}, "CPU seconds with a made-up caller")
+
     # ---- (f) go tool pprof, addresses ----
 
     def test_go_tool_pprof_reads_it(self):
@@ -147,9 +171,8 @@ class Cpu(unittest.TestCase):
                 self.check_addresses(compiler)
 
     def check_addresses(self, compiler):
-        flags = FRAMES + ("-falign-functions=1",) + (("-fno-toplevel-reorder",) if compiler == "g++" else ())
         path = self.path(compiler)
-        where, behind = harness.run(built("cpu_addresses", compiler, flags), path).stdout.split()
+        where, behind = harness.run(built("cpu_addresses", compiler, ADDRESS_FLAGS[compiler]), path).stdout.split()
         profile = self.profile_of(path, 1000)
         leaves = {}
         for sample in profile.sample:

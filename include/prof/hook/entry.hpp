@@ -227,26 +227,22 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   }
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
-    if (probing != 0 || !heap_resolved_sig()) return unready_slow(args...);
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    if (probing != 0) {
+      note_hit_sig(Tag::index);
+      return base::call_next(args...);
+    }
+    if (!heap_resolved_sig()) {
+      if (resolving != 0) return Tag::while_resolving(args...);
+      resolve_heap_slow_sig();
+      heap_left = -static_cast<std::int64_t>(Tag::size(args...));
+    }
     R answer{};
     sampled_alloc_sig(Tag::size(args...), caller, [&] {
       answer = base::call_next(args...);
       return Tag::object(answer, args...);
     });
     return answer;
-  }
-
- private:
-  PROF_DETAIL_COLD static R unready_slow(Args... args) {
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(args...);
-    }
-    if (resolving != 0) return Tag::while_resolving(args...);
-    resolve_heap_slow_sig();
-    heap_left = -static_cast<std::int64_t>(Tag::size(args...));
-    return counting_slow(args...);
   }
 };
 

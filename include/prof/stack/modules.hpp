@@ -25,6 +25,7 @@ struct code_range {
   std::uintptr_t limit = 0;
   std::uint64_t offset = 0;   // of start in the file
   std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
+  std::uintptr_t functions = 0;  // its .eh_frame_hdr in memory: a sorted table of function starts
   const char* path = "";      // NUL-terminated, lives as long as the map
   std::uint32_t path_size = 0;
   std::uint32_t build_id_length = 0;
@@ -36,22 +37,28 @@ struct code_map {
   std::size_t bytes = 0;
   std::uint64_t fingerprint = 0;
   std::size_t count = 0;
-  code_range* ranges = nullptr;  // sorted by start; current ranges never overlap each other
+  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
+  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
   const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    std::size_t low = 0;
-    std::size_t high = count;
+    const code_range* const now = find_in(0, current, 1, address);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+  }
+
+ private:
+  // Historic ranges may overlap each other; this many neighbours are looked at.
+  static constexpr std::size_t max_overlaps = 64;
+
+  const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
+                            std::uintptr_t address) const PROF_DETAIL_SIG {
+    const std::size_t first = low;
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
       if (ranges[middle].start <= address) low = middle + 1;
       else high = middle;
     }
-    // Historic ranges may overlap current ones, so look back over equal neighbours.
-    for (std::size_t i = low; i-- > 0 && low - i <= 8;) {
-      if (address < ranges[i].limit && ranges[i].current) return &ranges[i];
-    }
-    for (std::size_t i = low; i-- > 0 && low - i <= 8;) {
-      if (address < ranges[i].limit) return &ranges[i];
+    for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
+      if (address < ranges[--i].limit) return &ranges[i];
     }
     return nullptr;
   }
@@ -99,8 +106,10 @@ inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visito
   }
 }
 
-// Visits the notes of the ELF image whose header is mapped at `header`; false: no ELF image.
-inline bool walk_image_notes_sig(std::uintptr_t header, note_visitor visitor) PROF_DETAIL_SIG {
+// Visits the notes of the ELF image whose header is mapped at `header`, and finds its
+// .eh_frame_hdr if `functions` is given; false: no ELF image.
+inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
+                           std::uintptr_t* functions = nullptr) PROF_DETAIL_SIG {
   ElfW(Ehdr) elf;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
@@ -115,6 +124,9 @@ inline bool walk_image_notes_sig(std::uintptr_t header, note_visitor visitor) PR
       }
       if (pass == 1 && segment.p_type == PT_NOTE) {
         walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, visitor);
+      }
+      if (pass == 1 && segment.p_type == PT_GNU_EH_FRAME && functions != nullptr) {
+        *functions = bias + segment.p_vaddr;
       }
     }
   }
@@ -160,7 +172,9 @@ inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) P
   range.path_size = static_cast<std::uint32_t>(path.size);
   std::memcpy(build.paths, path.data, path.size);
   build.paths += path.size + 1;
-  if (range.header != 0) walk_image_notes_sig(range.header, {&take_build_id_sig, &range});
+  if (range.header != 0) {
+    walk_image_sig(range.header, {&take_build_id_sig, &range}, &range.functions);
+  }
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -181,8 +195,8 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
 }
 
-inline void sort_ranges_sig(code_map& map) PROF_DETAIL_SIG {
-  heap_sort(map.ranges, map.count, [](const code_range& a, const code_range& b) {
+inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
+  heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
     return a.start != b.start ? a.start < b.start : a.limit < b.limit;
   });
 }
@@ -198,7 +212,7 @@ inline constexpr std::size_t max_historic_ranges = 4096;
 
 // Appends the ranges of `before` that are gone; their paths live on in the older map.
 inline void keep_history_sig(code_map& map, const code_map& before) PROF_DETAIL_SIG {
-  const std::size_t current = map.count;
+  const std::size_t current = map.current;
   for (std::size_t i = 0; i < before.count; ++i) {
     const code_range& old = before.ranges[i];
     bool still_there = false;
@@ -230,8 +244,10 @@ inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG
   build.header = 0;
   build.header_inode = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
+  build.map->current = build.map->count;
   if (before != nullptr) keep_history_sig(*build.map, *before);
-  sort_ranges_sig(*build.map);
+  sort_ranges_sig(build.map->ranges, build.map->current);
+  sort_ranges_sig(build.map->ranges + build.map->current, build.map->count - build.map->current);
   return build.map;
 }
 
@@ -240,7 +256,7 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
         if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
-        walk_image_notes_sig(mapping.start, *static_cast<note_visitor*>(context));
+        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context));
       },
       &visitor);
 }

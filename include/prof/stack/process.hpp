@@ -272,6 +272,10 @@ struct code_predicate {
   bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
     return map != nullptr && map->find(address) != nullptr;
   }
+  std::uintptr_t function_table(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const range = map == nullptr ? nullptr : map->find(address);
+    return range == nullptr ? 0 : range->functions;
+  }
 };
 
 // Brings the code map up to date. Hooks call it once (the first map), ordinary code before and

@@ -21,9 +21,12 @@ inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 inline constexpr std::size_t scan_words = 64;    // last resort, per frame
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
-// An indirect call's target is unknown, so such a word is believed only this close to sp.
+// A call whose target does not prove it right, because it is indirect or led into a function that
+// jumped on (libstdc++'s string growth jumps to operator new), is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// How far behind its entry point a function's code is believed to reach.
+inline constexpr std::size_t unproven_words = 4;
+inline constexpr std::size_t unproven_depth = 2;  // and for a direct call only this close to the leaf
+// How far behind its entry point a function's code is believed to reach where no table tells.
 inline constexpr std::uintptr_t max_function_size = 32 * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
 // PLT, ours again).
@@ -86,7 +89,40 @@ inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG 
 #endif
 }
 
-// Memory: bool read_word(address, word&). Code: bool contains(address).
+// Start of the function that holds `pc`, from a module's .eh_frame_hdr (LSB 10.6.2: a table of
+// {function start, FDE}, both 32-bit and relative to the header, sorted); 0 when it does not tell.
+template <class Memory>
+inline std::uintptr_t function_start_sig(std::uintptr_t header, std::uintptr_t pc, Memory& memory)
+    PROF_DETAIL_SIG {
+  std::uintptr_t head = 0;
+  std::uintptr_t count = 0;
+  if (header == 0 || !memory.read_word(header, head) || !memory.read_word(header + 8, count)) {
+    return 0;
+  }
+  // Version 1, eh_frame_ptr any 4 bytes, count udata4, table datarel sdata4: what linkers write.
+  if ((head & 0xff) != 1 || (head >> 16 & 0xff) != 0x03 || (head >> 24 & 0xff) != 0x3b) return 0;
+  std::size_t low = 0;
+  std::size_t high = count & 0xffffffffu;
+  std::uintptr_t start = 0;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    std::uintptr_t entry = 0;
+    if (!memory.read_word(header + 12 + 8 * middle, entry)) return 0;
+    const auto offset = static_cast<std::int32_t>(entry & 0xffffffffu);
+    const std::uintptr_t begin =
+        header + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset));
+    if (begin > pc) {
+      high = middle;
+    } else {
+      start = begin;
+      low = middle + 1;
+    }
+  }
+  return start;
+}
+
+// Memory: bool read_word(address, word&). Code: bool contains(address); std::uintptr_t
+// function_table(address), the .eh_frame_hdr of the module there or 0.
 template <class Memory, class Code>
 class stack_walk {
  public:
@@ -161,33 +197,46 @@ class stack_walk {
     return scan_sig(bridge_words, fp_);
   }
 
-  // Takes the first word above sp that is a believable return address.
+  // Takes the first word above sp that is a believable return address: best one whose call leads
+  // here, else an unproven one close by.
   bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
     const std::uintptr_t first = (sp_ + 7) & ~std::uintptr_t{7};
+    const std::uintptr_t pc = out_[result_.depth - 1];
+    const std::uintptr_t here = function_start_sig(code_.function_table(pc), pc, memory_);
+    std::uintptr_t unproven = 0;
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) return false;
+      if (!memory_.read_word(at, word)) break;
       word = strip_address_sig(word);
-      if (!code_.contains(word)) continue;
-      const call_site call = call_at_sig(word);
-      if (call.kind == call_kind::none) continue;
-      if (call.kind == call_kind::indirect && at >= first + 8 * indirect_words) continue;
-      if (call.kind == call_kind::direct && !entered_through_sig(call.target)) continue;
-      push_sig(word, true);
-      result_.approximate = true;
-      sp_ = at + 8;
-      return true;
+      const call_site call = code_.contains(word) ? call_at_sig(word) : call_site{};
+      if (call.kind == call_kind::direct && entered_through_sig(call.target, pc, here)) {
+        return take_sig(at, word);
+      }
+      const std::size_t near = call.kind == call_kind::indirect ? indirect_words : unproven_words;
+      if (call.kind == call_kind::none || at >= first + 8 * near) continue;
+      if (call.kind == call_kind::indirect) return take_sig(at, word);
+      if (unproven == 0 && result_.depth <= unproven_depth) unproven = at;
     }
-    return false;
+    std::uintptr_t word = 0;
+    return unproven != 0 && memory_.read_word(unproven, word) &&
+           take_sig(unproven, strip_address_sig(word));
   }
 
-  // Whether a call to `target` leads into the function the walk is in: directly, or through PLT
-  // stubs and tail jumps, which are followed.
-  bool entered_through_sig(std::uintptr_t target) PROF_DETAIL_SIG {
-    const std::uintptr_t pc = out_[result_.depth - 1];
+  bool take_sig(std::uintptr_t at, std::uintptr_t return_address) PROF_DETAIL_SIG {
+    push_sig(return_address, true);
+    result_.approximate = true;
+    sp_ = at + 8;
+    return true;
+  }
+
+  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
+  // pc: directly, or through PLT stubs and tail jumps, which are followed.
+  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
+      PROF_DETAIL_SIG {
     for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-      if (target <= pc && pc - target < max_function_size) return true;
+      if (target == here) return true;
+      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
       target = jump_target_sig(target);
     }
     return false;

@@ -49,6 +49,7 @@ struct fake_memory {
 
 struct fake_code {
   std::vector<std::pair<word, word>> ranges;
+  word function_table(word) const { return 0; }
   bool contains(word address) const {
     for (const auto& range : ranges) {
       if (address >= range.first && address < range.second) return true;
@@ -238,7 +239,7 @@ TEST_CASE("a record below the stack pointer is not believed") {
   fixture f;
   const word elsewhere = f.call(1, f.function(9));
   f.record(stack + 0x100, 0, elsewhere);
-  f.walk(at(f.function(0), stack + 0x108, stack + 0x100));
+  f.walk(at(f.function(0), stack + 0x110, stack + 0x100));
   CHECK(f.walked.depth == 1);
   const word into_leaf = f.call(1, f.function(0));
   f.record(stack + 0x100, 0, into_leaf);
@@ -320,8 +321,8 @@ TEST_CASE("a word that leads somewhere else is not taken for the bridge") {
   fixture f;
   const word elsewhere = f.call(1, f.function(9));
   const word outer = f.call(2, f.function(0));
-  f.memory.put(stack, elsewhere);
-  for (word at = stack + 8; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8 * unproven_words, elsewhere);
   f.record(stack + 0x100, 0, outer);
   f.walk(at(f.function(0) + 4, stack, stack + 0x100));
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, outer - 1});
@@ -334,11 +335,48 @@ TEST_CASE("a call far before the leaf's code is not its entry") {
   f.memory.put_text(text, text + 0x40000);
   const word into = f.call(1, f.function(2));
   for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
-  f.memory.put(stack, into);
+  f.memory.put(stack + 8 * unproven_words, into);
   f.walk(at(f.function(2) + max_function_size - 1, stack, 0));
   CHECK(f.walked.depth == 2);
   f.walk(at(f.function(2) + max_function_size, stack, 0));
   CHECK(f.walked.depth == 1);
+}
+
+TEST_CASE("a call that proves nothing is believed next to sp and near the leaf only") {
+  fixture f;
+  const word unproven = f.call(1, f.function(9));  // its callee may have jumped into function 0
+  for (word at = stack; at < stack + 0x800; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8 * (unproven_words - 1), unproven);
+  f.walk(at(f.function(0) + 4, stack, 0));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, unproven - 1});
+  // A proven one further out is better.
+  const word proven = f.call(2, f.function(0));
+  f.memory.put(stack + 8 * unproven_words, proven);
+  f.walk(at(f.function(0) + 4, stack, 0));
+  REQUIRE(f.walked.depth >= 2);
+  CHECK(f.frames[1] == proven - 1);
+}
+
+TEST_CASE("function starts are read from an .eh_frame_hdr") {
+  fixture f;
+  const word table = text + 0x20000;
+  const auto put_entry = [&](word at, word start) {
+    f.memory.put(at, (start - table) & 0xffffffffu);
+  };
+  f.memory.put_text(table, table + 0x100);
+  f.memory.put(table, 0x3b031b01u);  // version 1, pcrel sdata4, udata4, datarel sdata4
+  f.memory.put(table + 8, 3);
+  put_entry(table + 12, f.function(0));
+  put_entry(table + 20, f.function(1));
+  put_entry(table + 28, f.function(3));
+  CHECK(function_start_sig(table, f.function(0), f.memory) == f.function(0));
+  CHECK(function_start_sig(table, f.function(1) - 1, f.memory) == f.function(0));
+  CHECK(function_start_sig(table, f.function(1) + 5, f.memory) == f.function(1));
+  CHECK(function_start_sig(table, f.function(7), f.memory) == f.function(3));
+  CHECK(function_start_sig(table, f.function(0) - 1, f.memory) == 0);
+  f.memory.put(table, 0x3b031b02u);  // another version
+  CHECK(function_start_sig(table, f.function(1), f.memory) == 0);
+  CHECK(function_start_sig(0, f.function(1), f.memory) == 0);
 }
 
 TEST_CASE("an indirect call is believed only next to the stack pointer") {
@@ -403,7 +441,7 @@ struct stub_fixture : fixture {
   bool leads_to_leaf() {
     for (word at = stack; at < stack + 0x800; at += 8) memory.put(at, 0);
     const word ra = call(1, stub);
-    memory.put(stack + 8, ra);
+    memory.put(stack + 8 * unproven_words, ra);  // only a call that leads here is believed
     walk(at(function(0) + 4, stack, 0));
     return walked.depth == 2 && frames[1] == ra - 1;
   }
@@ -536,6 +574,7 @@ struct noise {
     std::memcpy(&value, bytes + (address - base), 8);
     return true;
   }
+  word function_table(word) const { return 0; }
   bool contains(word address) const { return address >= base && address < base + size; }
 };
 
