@@ -1260,7 +1260,8 @@ class label_table {
     bool fresh = false;
     const std::size_t index = slots_.find_or_add_sig(hash > 2 ? hash : 3, fresh);
     if (index == no_slot) return full();
-    if (fresh && !write(slots_.at(index), sorted, kept, size)) return full();
+    if (fresh) write(slots_.at(index), sorted, kept, size);
+    if (slots_.at(index).where.load(std::memory_order_relaxed) == no_room) return full();
     return static_cast<label_set_id>(index + 2);
   }
 
@@ -1270,7 +1271,7 @@ class label_table {
     if (id == no_labels) return;
     if (id == overflow_labels) return visit(label_pair{"prof", "label sets overflowed"});
     const std::uint64_t where = slots_.at(id - 2).where.load(std::memory_order_acquire);
-    if (where == 0) return;
+    if (where == 0 || where == no_room) return;
     const char* at = text_ + (where - 1);
     for (auto left = static_cast<unsigned char>(*at++); left != 0; --left) {
       const text_view key = take(at);
@@ -1283,6 +1284,8 @@ class label_table {
   std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+
   static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -1320,14 +1323,13 @@ class label_table {
     at += 2 + size;
     return text;
   }
-  bool write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
+  void write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
     const std::size_t begin = used_.fetch_add(size, std::memory_order_relaxed);
-    if (begin + size > capacity_) return false;
+    if (begin + size > capacity_) return target.where.store(no_room, std::memory_order_relaxed);
     char* at = text_ + begin;
     *at++ = static_cast<char>(count);
     for (std::size_t i = 0; i < count; ++i) at = store(store(at, pairs[i].key), pairs[i].value);
     target.where.store(begin + 1, std::memory_order_release);
-    return true;
   }
   label_set_id full() noexcept {
     overflow_.fetch_add(1, std::memory_order_relaxed);
@@ -1777,10 +1779,11 @@ inline int os_open_write(const char* path, int& os_error) noexcept {
 
 inline bool os_write(int descriptor, const void* data, std::size_t size, int& os_error) noexcept {
   const char* next = static_cast<const char*>(data);
+  int waits = 0;
   while (size != 0) {
     const long n = os_call_sig(SYS_write, descriptor, os_word(next), static_cast<long>(size));
     if (n == -EINTR) continue;
-    if (n == -EAGAIN) {  // a non-blocking descriptor of the host: wait for room
+    if (n == -EAGAIN && ++waits <= 5000) {  // a non-blocking descriptor: wait for room, at most 5 s
       os_sleep_ns(1000000);
       continue;
     }
@@ -1790,6 +1793,7 @@ inline bool os_write(int descriptor, const void* data, std::size_t size, int& os
     }
     next += n;
     size -= static_cast<std::size_t>(n);
+    waits = 0;
   }
   return true;
 }
@@ -2380,7 +2384,7 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
 struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
-  std::size_t path_bytes = 0;
+  std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
   char* paths = nullptr;
   std::uint64_t fingerprint = 0;
   // The image whose header was mapped last: later segments of the same file belong to it.
@@ -2430,8 +2434,12 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
     build.header_inode = mapping.inode;
   }
   if (!mapping.executable || mapping.path.size == 0) return;
-  if (build.map != nullptr && build.map->count < build.count) return fill_range_sig(build, mapping);
-  if (build.map != nullptr) return;  // a mapping appeared between the two passes
+  if (build.map != nullptr) {
+    // The maps may have changed since the first pass: what does not fit waits for the next refresh.
+    if (build.map->count >= build.count || mapping.path.size + 1 > build.path_bytes) return;
+    build.path_bytes -= mapping.path.size + 1;
+    return fill_range_sig(build, mapping);
+  }
   build.count++;
   build.path_bytes += mapping.path.size + 1;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
@@ -2566,16 +2574,21 @@ class stack_table {
     bool fresh = false;
     const std::uint64_t marks = (stack.truncated ? 1u << 15 : 0u) | (stack.approximate ? 1u << 14 : 0u);
     const std::uint64_t key = hash_words_sig(stack.frames, stack.depth, marks);
-    if (used_.load(std::memory_order_relaxed) + stack.depth > capacity_) return full_sig();
     const std::size_t index = slots_.find_or_add_sig(key, fresh);
     if (index == no_slot) return full_sig();
-    if (!fresh) return static_cast<stack_id>(index + 1);
-    const std::size_t begin = used_.fetch_add(stack.depth, std::memory_order_relaxed);
-    if (begin + stack.depth > capacity_) return full_sig();
+    stack_slot& slot = slots_.at(index);
+    if (!fresh) {
+      const bool lost = slot.where.load(std::memory_order_relaxed) == no_room;
+      return lost ? full_sig() : static_cast<stack_id>(index + 1);
+    }
+    std::size_t begin = 0;
+    if (!reserve_sig(stack.depth, begin)) {
+      slot.where.store(no_room, std::memory_order_relaxed);
+      return full_sig();
+    }
     std::memcpy(words_ + begin, stack.frames, stack.depth * sizeof words_[0]);
     // Pairs with the acquire in view(): who sees `where` sees the frames.
-    slots_.at(index).where.store(std::uint64_t{begin} << 16 | marks | stack.depth,
-                                 std::memory_order_release);
+    slot.where.store(std::uint64_t{begin} << 16 | marks | stack.depth, std::memory_order_release);
     return static_cast<stack_id>(index + 1);
   }
 
@@ -2584,6 +2597,7 @@ class stack_table {
     stack_view stack;
     if (id == overflow_stack) return stack;
     const std::uint64_t where = slots_.at(id - 1).where.load(std::memory_order_acquire);
+    if (where == no_room) return stack;
     stack.frames = words_ + (where >> 16);
     stack.depth = where & 0x3fff;
     stack.approximate = (where >> 14 & 1) != 0;
@@ -2599,6 +2613,18 @@ class stack_table {
   std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+
+  // Words for one stack; gives up (false) when they run out or others are quicker 16 times.
+  bool reserve_sig(std::size_t depth, std::size_t& begin) PROF_DETAIL_SIG {
+    begin = used_.load(std::memory_order_relaxed);
+    for (std::size_t attempt = 0; attempt < max_probe; ++attempt) {
+      if (begin + depth > capacity_) return false;
+      if (used_.compare_exchange_weak(begin, begin + depth, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+
   stack_id full_sig() PROF_DETAIL_SIG {
     overflow_.fetch_add(1, std::memory_order_relaxed);
     return overflow_stack;
@@ -2803,11 +2829,8 @@ inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 inline constexpr std::size_t scan_words = 64;    // last resort, per frame
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
-// A call whose target does not prove it right, because it is indirect or led into a function that
-// jumped on (libstdc++'s string growth jumps to operator new), is believed only this close to sp.
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-inline constexpr std::size_t unproven_words = 4;
-inline constexpr std::size_t unproven_depth = 2;  // and for a direct call only this close to the leaf
 // How far behind its entry point a function's code is believed to reach where no table tells.
 inline constexpr std::uintptr_t max_function_size = 32 * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
@@ -2979,13 +3002,11 @@ class stack_walk {
     return scan_sig(bridge_words, fp_);
   }
 
-  // Takes the first word above sp that is a believable return address: best one whose call leads
-  // here, else an unproven one close by.
+  // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
     const std::uintptr_t first = (sp_ + 7) & ~std::uintptr_t{7};
     const std::uintptr_t pc = out_[result_.depth - 1];
     const std::uintptr_t here = function_start_sig(code_.function_table(pc), pc, memory_);
-    std::uintptr_t unproven = 0;
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
@@ -2995,14 +3016,11 @@ class stack_walk {
       if (call.kind == call_kind::direct && entered_through_sig(call.target, pc, here)) {
         return take_sig(at, word);
       }
-      const std::size_t near = call.kind == call_kind::indirect ? indirect_words : unproven_words;
-      if (call.kind == call_kind::none || at >= first + 8 * near) continue;
-      if (call.kind == call_kind::indirect) return take_sig(at, word);
-      if (unproven == 0 && result_.depth <= unproven_depth) unproven = at;
+      if (call.kind == call_kind::indirect && at < first + 8 * indirect_words) {
+        return take_sig(at, word);
+      }
     }
-    std::uintptr_t word = 0;
-    return unproven != 0 && memory_.read_word(unproven, word) &&
-           take_sig(unproven, strip_address_sig(word));
+    return false;
   }
 
   bool take_sig(std::uintptr_t at, std::uintptr_t return_address) PROF_DETAIL_SIG {
@@ -3019,7 +3037,25 @@ class stack_walk {
     for (int hop = 0; hop < max_hops && target != 0; ++hop) {
       if (target == here) return true;
       if (here == 0 && target <= pc && pc - target < max_function_size) return true;
-      target = jump_target_sig(target);
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0 && code_.contains(target); ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
     }
     return false;
   }
@@ -3032,6 +3068,7 @@ class stack_walk {
     if (!memory_.read_word(at, code)) return 0;
     if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
     if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
     const auto offset_at = [&code](unsigned byte) {
       return static_cast<std::uintptr_t>(
           static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
@@ -3147,6 +3184,8 @@ enum class drop : unsigned {
   no_frame_buffer,
   thread_table_full,
   timer_failed,
+  threads_unlisted,
+  start_records_full,
   foreign_signal,
   late_signal,
   count_
@@ -3694,7 +3733,7 @@ struct arm_all_context {
 // if at least one thread has a timer, else the errno.
 inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
   arm_all_context all{process, cpu};
-  os_for_each_thread(
+  const bool listed = os_for_each_thread(
       [](void* context, std::uint32_t thread) {
         auto& here = *static_cast<arm_all_context*>(context);
         const spin_guard lock(here.cpu.threads_lock);
@@ -3705,6 +3744,11 @@ inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
       },
       &all);
   cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);
+  if (!listed) {  // no /proc: this thread and the ones to come
+    const spin_guard lock(cpu.threads_lock);
+    count_drop_sig(process, drop::threads_unlisted);
+    return arm_thread(process, cpu, os_thread_id_sig(), false);
+  }
   return all.armed != 0 ? 0 : all.failed;
 }
 
@@ -3713,7 +3757,7 @@ inline void disarm_all_threads(cpu_state& cpu) noexcept {
   for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
 }
 
-// Sets all timers to a new period; threads that are gone fail silently and are swept later.
+// Sets all timers to a new period; the ones of threads that are gone never fire.
 inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
   const spin_guard lock(cpu.threads_lock);
   for_each_armed(cpu, [&](std::size_t index) { set_timer(cpu, cpu.threads.at(index), period_ns); });
@@ -3915,9 +3959,11 @@ inline constexpr std::size_t heap_bytes =
 inline void set_filter_sig(heap_state& heap, unsigned bits) PROF_DETAIL_SIG {
   const auto base = reinterpret_cast<std::uintptr_t>(heap.filters + filter_offset(bits));
   const std::uint64_t word = base | (64 - bits);
-  heap.filter.store(word);
+  // What free() reads goes first: an object that was added to the new filter only must not be freed
+  // by the old one.
   auto* const fast = heap.fast_filter.load();
   if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
+  heap.filter.store(word);
 }
 
 inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, std::uint64_t size)
@@ -4022,9 +4068,11 @@ inline bool take_live_sig(heap_state& heap, std::uint64_t address, live_object& 
   if (index == no_slot) return false;
   const live_slot& slot = heap.live.at(index);
   object = {slot.size, slot.weight, slot.counts};
+  // Only the filter that was in force while the key was still there: one that is being filled may not
+  // have counted it, and taking from it could hide a neighbour.
+  const std::uint64_t filter = heap.filter.load();
   heap.live.remove_sig(index);
-  // Only the filter in force: taking from one that is being filled could hide a neighbour.
-  filter_remove_sig(address, heap.filter.load());
+  filter_remove_sig(address, filter);
   return true;
 }
 
@@ -4072,6 +4120,22 @@ inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
 // every thread takes the slow path, which draws its first gap.
 inline PROF_DETAIL_TLS std::int64_t heap_left PROF_DETAIL_TLS_MODEL = 0;
 
+// Counts an allocation down; true when no sample point or cut lies in it. Unsigned, so that a size
+// beyond half of the address space does not wrap to a huge gap; heap_left is never negative here,
+// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
+// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
+inline bool count_down_sig(std::uint64_t size) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  bool above = false;
+  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(heap_left) : [size] "r"(size));
+  return above;
+#else
+  const auto before = static_cast<std::uint64_t>(heap_left);
+  heap_left = static_cast<std::int64_t>(before - size);
+  return before > size;
+#endif
+}
+
 struct heap_gap {
   std::uint64_t random;  // 0: not seeded
   std::uint64_t rate;    // the gap under way was drawn at this rate
@@ -4086,42 +4150,42 @@ inline void seed_gap_sig() PROF_DETAIL_SIG {
                         reinterpret_cast<std::uintptr_t>(&gap)) | 1;
 }
 
-// Draws the next gap, cut at max_gap, and returns its length (>= 1).
+// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
 inline std::int64_t draw_gap_sig(std::uint64_t rate) PROF_DETAIL_SIG {
   heap_gap& gap = gap_under_way;
   gap.rate = rate;
   gap.ends_in_point = false;
   if (rate == 0) return max_gap;
+  if (rate == 1) return 0;  // the next allocation takes the slow path too
   const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
   if (drawn >= static_cast<double>(max_gap)) return max_gap;
   gap.ends_in_point = true;
   return static_cast<std::int64_t>(drawn) + 1;
 }
 
-// Called when heap_left fell to 0 or below by an allocation of `size` bytes. Returns the rate to
-// weigh it with, or 0 when no sample point lies in it; leaves heap_left > 0, or 0 at rate 1.
-inline std::uint64_t sample_point_sig(std::uint64_t rate, std::uint64_t size) PROF_DETAIL_SIG {
+// Memoryless: after a sample the next gap starts behind the allocation. Returns `weighed_at`.
+inline std::uint64_t next_gap_sig(std::uint64_t rate, std::uint64_t weighed_at) PROF_DETAIL_SIG {
+  heap_left = draw_gap_sig(rate);
+  return weighed_at;
+}
+
+// Called when heap_left fell to 0 or below by an allocation. Returns the rate to weigh it with, or 0
+// when no sample point lies in it; leaves heap_left > 0, or 0 at rate 1.
+inline std::uint64_t sample_point_sig(std::uint64_t rate) PROF_DETAIL_SIG {
   seed_gap_sig();
   heap_gap& gap = gap_under_way;
-  if (rate == 1) {
-    heap_left = 0;
-    gap.ends_in_point = false;
-    return 1;
-  }
-  if (heap_left < -16 * max_gap && !gap.ends_in_point) {
-    // Far past a cut: one draw for the whole allocation instead of one per 4 MiB.
-    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(size) /
+  if (heap_left > 0) heap_left = -max_gap;  // wrapped by an absurd size, which will fail anyway
+  if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);  // also where the rate changed since
+  if (rate == 1) return next_gap_sig(rate, 1);
+  if (heap_left < -16 * max_gap) {
+    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
+    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-heap_left) /
                                                                   static_cast<double>(rate));
     const bool hit = uniform_sig(gap.random) <= chance;
-    heap_left = draw_gap_sig(rate);
-    return hit ? rate : 0;
+    return next_gap_sig(rate, hit ? rate : 0);
   }
   while (heap_left <= 0) {
-    if (gap.ends_in_point) {
-      const std::uint64_t weighed_at = gap.rate;
-      heap_left = draw_gap_sig(rate);  // memoryless: the next gap starts behind this allocation
-      return weighed_at;
-    }
+    if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);
     heap_left += draw_gap_sig(rate);
   }
   return 0;
@@ -5786,6 +5850,8 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "stacks lost: more than 64 captures at once",
     "threads not sampled: the thread table is full",
     "threads not sampled: no timer (RLIMIT_SIGPENDING)",
+    "CPU profiles without the threads that existed before: /proc/self/task cannot be read",
+    "threads started unwrapped: more than 256 starts at once",
     "signals that were not from our timers",
     "ticks that arrived after the end",
 };
@@ -6148,8 +6214,9 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   request.symbolize = wanted.symbolize;
   result started = check_profile(*process, "profile");
   if (started) started = check_versions();
-  if (started) started = made->out.open();
+  // The file is opened, and truncated, only when everything else has worked.
   if (started) started = made->work.begin("profile", request);
+  if (started) started = made->out.open();
   if (started) {
     recording = made;
     return started;
@@ -6273,9 +6340,9 @@ inline result write_profile(const char* name, const sink& target,
   if (result agreed = detail::check_versions(); !agreed) return agreed;
   process->used.store(true);
   detail::delivery out(target);
-  if (result opened = out.open(); !opened) return opened;
   detail::collection work(*process);
   if (result begun = work.begin(name, request); !begun) return begun;
+  if (result opened = out.open(); !opened) return opened;
   if (!detail::wait_unless_canceled(work.duration_ns(), request.cancel)) {
     return result(error::canceled);
   }
@@ -6674,7 +6741,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
-  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed), size);
+  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
                            caller);
@@ -6689,8 +6756,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  detail::heap_left -= static_cast<std::int64_t>(size);
-  if (detail::heap_left <= 0) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(size)) detail::record_alloc_slow(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.
@@ -7564,9 +7630,20 @@ class symbolizer {
 // ---- frames of the allocator
 // -----------------------------------------------------------------------
 
+// prof's own hooks, which are frames of their own at -O0. A name may begin with a return type.
+inline bool is_own_frame(text_view name) noexcept {
+  constexpr text_view own{"prof::v1::detail::", 18};
+  for (; name.size > own.size; name = name.from(1)) {
+    if (name.starts_with(own)) return true;
+    if (name.data[0] == '(' || name.data[0] == '<') return false;
+  }
+  return false;
+}
+
 // The functions through which memory is asked for and given back, as demangled.
 inline bool is_allocator_frame(text_view name) noexcept {
   if (name.starts_with("operator new(") || name.starts_with("operator new[](")) return true;
+  if (is_own_frame(name)) return true;
   for (const char* known : {"malloc", "calloc", "realloc", "free", "reallocarray", "memalign",
                             "posix_memalign", "aligned_alloc", "valloc", "pvalloc"}) {
     if (name.equals(known)) return true;
@@ -9781,7 +9858,7 @@ inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Alloca
     return allocate();
   }
   const std::uint64_t rate =
-      sample_point_sig(heap->rate.load(std::memory_order_relaxed), size);
+      sample_point_sig(heap->rate.load(std::memory_order_relaxed));
   void* const object = allocate();
   if (rate != 0 && object != nullptr && own_code_depth == 0) {
     record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
@@ -9812,9 +9889,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   using base = hooked_base<Tag, R(Args...)>;
 
   static R counting(Args... args) {
-    if (PROF_DETAIL_LIKELY((heap_left -= static_cast<std::int64_t>(Tag::size(args...))) > 0)) {
-      return base::call_next(args...);
-    }
+    if (PROF_DETAIL_LIKELY(count_down_sig(Tag::size(args...)))) return base::call_next(args...);
     return counting_slow(args...);
   }
 
@@ -9827,7 +9902,8 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
     if (!heap_resolved_sig()) {
       if (resolving != 0) return Tag::while_resolving(args...);
       resolve_heap_slow_sig();
-      heap_left = -static_cast<std::int64_t>(Tag::size(args...));
+      heap_left = 0;
+      (void)count_down_sig(Tag::size(args...));
     }
     R answer{};
     sampled_alloc_sig(Tag::size(args...), caller, [&] {
@@ -10004,8 +10080,8 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
 
   static void* counting(void* before, Size... sizes) {
-    heap_left -= static_cast<std::int64_t>(Tag::size(sizes...));
-    if (PROF_DETAIL_LIKELY(heap_left > 0) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
+    const bool fast = count_down_sig(Tag::size(sizes...));
+    if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
     return counting_slow(before, sizes...);
@@ -10024,8 +10100,9 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
     const bool sampled = heap != nullptr && take_live_sig(*heap, address, old);
     if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
     const auto resize = [&] { return base::call_next(before, sizes...); };
-    void* const after = heap_left > 0 ? resize()
-                                      : sampled_alloc_sig(Tag::size(sizes...), caller, resize);
+    const std::size_t size = Tag::size(sizes...);
+    const bool counted_down = heap_left > 0 && size <= static_cast<std::size_t>(parked_gap);
+    void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
     if (!sampled) return after;
     // Failed: the old object is still there. realloc(p, 0) freed it.
     const bool failed = after == nullptr && Tag::size(sizes...) != 0;
@@ -10556,7 +10633,7 @@ inline pthread_create_fn find_pthread_create() noexcept {
 inline void forget_this_thread(void*) {
   process_state* const process = attached_process_sig();
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu == nullptr) return;
+  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
   const spin_guard lock(cpu->threads_lock);
   const std::size_t index = cpu->threads.find_sig(thread_key_base + os_thread_id_sig());
   if (index != no_slot) disarm_slot(*cpu, index);
@@ -10576,7 +10653,11 @@ inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
     thread_exit_key.store(key);
     thread_exit_key_made.store(made ? 2 : 3);
   }
-  if (thread_exit_key_made.load() == 2) os_at_thread_exit(thread_exit_key.load(), &cpu);
+  // Others may have been quicker by a moment; the key is one pthread_key_create away.
+  for (int i = 0; i < 1000 && thread_exit_key_made.load() == 1; ++i) os_yield();
+  if (thread_exit_key_made.load() != 2) return;
+  const own_code_scope own(process);  // libc allocates for a key above 31
+  os_at_thread_exit(thread_exit_key.load(), &cpu);
 }
 
 // The new thread's first function; ends in a tail call, so it is no frame of the thread's stacks.
@@ -10618,7 +10699,7 @@ inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attrib
   if (!counts) return next(thread, attributes, main, argument);
   start_record* const record = take_start_record();
   if (record == nullptr) {
-    count_drop_sig(*process, drop::thread_table_full);
+    count_drop_sig(*process, drop::start_records_full);
     return next(thread, attributes, main, argument);
   }
   record->main = main;

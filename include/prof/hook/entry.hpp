@@ -189,7 +189,7 @@ inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Alloca
     return allocate();
   }
   const std::uint64_t rate =
-      sample_point_sig(heap->rate.load(std::memory_order_relaxed), size);
+      sample_point_sig(heap->rate.load(std::memory_order_relaxed));
   void* const object = allocate();
   if (rate != 0 && object != nullptr && own_code_depth == 0) {
     record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
@@ -220,9 +220,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   using base = hooked_base<Tag, R(Args...)>;
 
   static R counting(Args... args) {
-    if (PROF_DETAIL_LIKELY((heap_left -= static_cast<std::int64_t>(Tag::size(args...))) > 0)) {
-      return base::call_next(args...);
-    }
+    if (PROF_DETAIL_LIKELY(count_down_sig(Tag::size(args...)))) return base::call_next(args...);
     return counting_slow(args...);
   }
 
@@ -235,7 +233,8 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
     if (!heap_resolved_sig()) {
       if (resolving != 0) return Tag::while_resolving(args...);
       resolve_heap_slow_sig();
-      heap_left = -static_cast<std::int64_t>(Tag::size(args...));
+      heap_left = 0;
+      (void)count_down_sig(Tag::size(args...));
     }
     R answer{};
     sampled_alloc_sig(Tag::size(args...), caller, [&] {

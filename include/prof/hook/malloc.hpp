@@ -135,8 +135,8 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
 
   static void* counting(void* before, Size... sizes) {
-    heap_left -= static_cast<std::int64_t>(Tag::size(sizes...));
-    if (PROF_DETAIL_LIKELY(heap_left > 0) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
+    const bool fast = count_down_sig(Tag::size(sizes...));
+    if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
     return counting_slow(before, sizes...);
@@ -155,8 +155,9 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
     const bool sampled = heap != nullptr && take_live_sig(*heap, address, old);
     if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
     const auto resize = [&] { return base::call_next(before, sizes...); };
-    void* const after = heap_left > 0 ? resize()
-                                      : sampled_alloc_sig(Tag::size(sizes...), caller, resize);
+    const std::size_t size = Tag::size(sizes...);
+    const bool counted_down = heap_left > 0 && size <= static_cast<std::size_t>(parked_gap);
+    void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
     if (!sampled) return after;
     // Failed: the old object is still there. realloc(p, 0) freed it.
     const bool failed = after == nullptr && Tag::size(sizes...) != 0;

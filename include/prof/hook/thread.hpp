@@ -62,7 +62,7 @@ inline pthread_create_fn find_pthread_create() noexcept {
 inline void forget_this_thread(void*) {
   process_state* const process = attached_process_sig();
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu == nullptr) return;
+  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
   const spin_guard lock(cpu->threads_lock);
   const std::size_t index = cpu->threads.find_sig(thread_key_base + os_thread_id_sig());
   if (index != no_slot) disarm_slot(*cpu, index);
@@ -82,7 +82,11 @@ inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
     thread_exit_key.store(key);
     thread_exit_key_made.store(made ? 2 : 3);
   }
-  if (thread_exit_key_made.load() == 2) os_at_thread_exit(thread_exit_key.load(), &cpu);
+  // Others may have been quicker by a moment; the key is one pthread_key_create away.
+  for (int i = 0; i < 1000 && thread_exit_key_made.load() == 1; ++i) os_yield();
+  if (thread_exit_key_made.load() != 2) return;
+  const own_code_scope own(process);  // libc allocates for a key above 31
+  os_at_thread_exit(thread_exit_key.load(), &cpu);
 }
 
 // The new thread's first function; ends in a tail call, so it is no frame of the thread's stacks.
@@ -124,7 +128,7 @@ inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attrib
   if (!counts) return next(thread, attributes, main, argument);
   start_record* const record = take_start_record();
   if (record == nullptr) {
-    count_drop_sig(*process, drop::thread_table_full);
+    count_drop_sig(*process, drop::start_records_full);
     return next(thread, attributes, main, argument);
   }
   record->main = main;

@@ -257,10 +257,11 @@ inline int os_open_write(const char* path, int& os_error) noexcept {
 
 inline bool os_write(int descriptor, const void* data, std::size_t size, int& os_error) noexcept {
   const char* next = static_cast<const char*>(data);
+  int waits = 0;
   while (size != 0) {
     const long n = os_call_sig(SYS_write, descriptor, os_word(next), static_cast<long>(size));
     if (n == -EINTR) continue;
-    if (n == -EAGAIN) {  // a non-blocking descriptor of the host: wait for room
+    if (n == -EAGAIN && ++waits <= 5000) {  // a non-blocking descriptor: wait for room, at most 5 s
       os_sleep_ns(1000000);
       continue;
     }
@@ -270,6 +271,7 @@ inline bool os_write(int descriptor, const void* data, std::size_t size, int& os
     }
     next += n;
     size -= static_cast<std::size_t>(n);
+    waits = 0;
   }
   return true;
 }

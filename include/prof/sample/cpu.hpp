@@ -228,7 +228,7 @@ struct arm_all_context {
 // if at least one thread has a timer, else the errno.
 inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
   arm_all_context all{process, cpu};
-  os_for_each_thread(
+  const bool listed = os_for_each_thread(
       [](void* context, std::uint32_t thread) {
         auto& here = *static_cast<arm_all_context*>(context);
         const spin_guard lock(here.cpu.threads_lock);
@@ -239,6 +239,11 @@ inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
       },
       &all);
   cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);
+  if (!listed) {  // no /proc: this thread and the ones to come
+    const spin_guard lock(cpu.threads_lock);
+    count_drop_sig(process, drop::threads_unlisted);
+    return arm_thread(process, cpu, os_thread_id_sig(), false);
+  }
   return all.armed != 0 ? 0 : all.failed;
 }
 
@@ -247,7 +252,7 @@ inline void disarm_all_threads(cpu_state& cpu) noexcept {
   for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
 }
 
-// Sets all timers to a new period; threads that are gone fail silently and are swept later.
+// Sets all timers to a new period; the ones of threads that are gone never fire.
 inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
   const spin_guard lock(cpu.threads_lock);
   for_each_armed(cpu, [&](std::size_t index) { set_timer(cpu, cpu.threads.at(index), period_ns); });

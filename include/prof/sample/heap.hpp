@@ -132,9 +132,11 @@ inline constexpr std::size_t heap_bytes =
 inline void set_filter_sig(heap_state& heap, unsigned bits) PROF_DETAIL_SIG {
   const auto base = reinterpret_cast<std::uintptr_t>(heap.filters + filter_offset(bits));
   const std::uint64_t word = base | (64 - bits);
-  heap.filter.store(word);
+  // What free() reads goes first: an object that was added to the new filter only must not be freed
+  // by the old one.
   auto* const fast = heap.fast_filter.load();
   if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
+  heap.filter.store(word);
 }
 
 inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, std::uint64_t size)
@@ -239,9 +241,11 @@ inline bool take_live_sig(heap_state& heap, std::uint64_t address, live_object& 
   if (index == no_slot) return false;
   const live_slot& slot = heap.live.at(index);
   object = {slot.size, slot.weight, slot.counts};
+  // Only the filter that was in force while the key was still there: one that is being filled may not
+  // have counted it, and taking from it could hide a neighbour.
+  const std::uint64_t filter = heap.filter.load();
   heap.live.remove_sig(index);
-  // Only the filter in force: taking from one that is being filled could hide a neighbour.
-  filter_remove_sig(address, heap.filter.load());
+  filter_remove_sig(address, filter);
   return true;
 }
 
@@ -289,6 +293,22 @@ inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
 // every thread takes the slow path, which draws its first gap.
 inline PROF_DETAIL_TLS std::int64_t heap_left PROF_DETAIL_TLS_MODEL = 0;
 
+// Counts an allocation down; true when no sample point or cut lies in it. Unsigned, so that a size
+// beyond half of the address space does not wrap to a huge gap; heap_left is never negative here,
+// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
+// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
+inline bool count_down_sig(std::uint64_t size) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  bool above = false;
+  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(heap_left) : [size] "r"(size));
+  return above;
+#else
+  const auto before = static_cast<std::uint64_t>(heap_left);
+  heap_left = static_cast<std::int64_t>(before - size);
+  return before > size;
+#endif
+}
+
 struct heap_gap {
   std::uint64_t random;  // 0: not seeded
   std::uint64_t rate;    // the gap under way was drawn at this rate
@@ -303,42 +323,42 @@ inline void seed_gap_sig() PROF_DETAIL_SIG {
                         reinterpret_cast<std::uintptr_t>(&gap)) | 1;
 }
 
-// Draws the next gap, cut at max_gap, and returns its length (>= 1).
+// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
 inline std::int64_t draw_gap_sig(std::uint64_t rate) PROF_DETAIL_SIG {
   heap_gap& gap = gap_under_way;
   gap.rate = rate;
   gap.ends_in_point = false;
   if (rate == 0) return max_gap;
+  if (rate == 1) return 0;  // the next allocation takes the slow path too
   const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
   if (drawn >= static_cast<double>(max_gap)) return max_gap;
   gap.ends_in_point = true;
   return static_cast<std::int64_t>(drawn) + 1;
 }
 
-// Called when heap_left fell to 0 or below by an allocation of `size` bytes. Returns the rate to
-// weigh it with, or 0 when no sample point lies in it; leaves heap_left > 0, or 0 at rate 1.
-inline std::uint64_t sample_point_sig(std::uint64_t rate, std::uint64_t size) PROF_DETAIL_SIG {
+// Memoryless: after a sample the next gap starts behind the allocation. Returns `weighed_at`.
+inline std::uint64_t next_gap_sig(std::uint64_t rate, std::uint64_t weighed_at) PROF_DETAIL_SIG {
+  heap_left = draw_gap_sig(rate);
+  return weighed_at;
+}
+
+// Called when heap_left fell to 0 or below by an allocation. Returns the rate to weigh it with, or 0
+// when no sample point lies in it; leaves heap_left > 0, or 0 at rate 1.
+inline std::uint64_t sample_point_sig(std::uint64_t rate) PROF_DETAIL_SIG {
   seed_gap_sig();
   heap_gap& gap = gap_under_way;
-  if (rate == 1) {
-    heap_left = 0;
-    gap.ends_in_point = false;
-    return 1;
-  }
-  if (heap_left < -16 * max_gap && !gap.ends_in_point) {
-    // Far past a cut: one draw for the whole allocation instead of one per 4 MiB.
-    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(size) /
+  if (heap_left > 0) heap_left = -max_gap;  // wrapped by an absurd size, which will fail anyway
+  if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);  // also where the rate changed since
+  if (rate == 1) return next_gap_sig(rate, 1);
+  if (heap_left < -16 * max_gap) {
+    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
+    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-heap_left) /
                                                                   static_cast<double>(rate));
     const bool hit = uniform_sig(gap.random) <= chance;
-    heap_left = draw_gap_sig(rate);
-    return hit ? rate : 0;
+    return next_gap_sig(rate, hit ? rate : 0);
   }
   while (heap_left <= 0) {
-    if (gap.ends_in_point) {
-      const std::uint64_t weighed_at = gap.rate;
-      heap_left = draw_gap_sig(rate);  // memoryless: the next gap starts behind this allocation
-      return weighed_at;
-    }
+    if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);
     heap_left += draw_gap_sig(rate);
   }
   return 0;

@@ -46,8 +46,9 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   request.symbolize = wanted.symbolize;
   result started = check_profile(*process, "profile");
   if (started) started = check_versions();
-  if (started) started = made->out.open();
+  // The file is opened, and truncated, only when everything else has worked.
   if (started) started = made->work.begin("profile", request);
+  if (started) started = made->out.open();
   if (started) {
     recording = made;
     return started;
@@ -171,9 +172,9 @@ inline result write_profile(const char* name, const sink& target,
   if (result agreed = detail::check_versions(); !agreed) return agreed;
   process->used.store(true);
   detail::delivery out(target);
-  if (result opened = out.open(); !opened) return opened;
   detail::collection work(*process);
   if (result begun = work.begin(name, request); !begun) return begun;
+  if (result opened = out.open(); !opened) return opened;
   if (!detail::wait_unless_canceled(work.duration_ns(), request.cancel)) {
     return result(error::canceled);
   }

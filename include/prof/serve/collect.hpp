@@ -98,6 +98,8 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "stacks lost: more than 64 captures at once",
     "threads not sampled: the thread table is full",
     "threads not sampled: no timer (RLIMIT_SIGPENDING)",
+    "CPU profiles without the threads that existed before: /proc/self/task cannot be read",
+    "threads started unwrapped: more than 256 starts at once",
     "signals that were not from our timers",
     "ticks that arrived after the end",
 };

@@ -41,7 +41,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
-  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed), size);
+  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
                            caller);
@@ -56,8 +56,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  detail::heap_left -= static_cast<std::int64_t>(size);
-  if (detail::heap_left <= 0) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(size)) detail::record_alloc_slow(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.

@@ -58,7 +58,8 @@ class label_table {
     bool fresh = false;
     const std::size_t index = slots_.find_or_add_sig(hash > 2 ? hash : 3, fresh);
     if (index == no_slot) return full();
-    if (fresh && !write(slots_.at(index), sorted, kept, size)) return full();
+    if (fresh) write(slots_.at(index), sorted, kept, size);
+    if (slots_.at(index).where.load(std::memory_order_relaxed) == no_room) return full();
     return static_cast<label_set_id>(index + 2);
   }
 
@@ -68,7 +69,7 @@ class label_table {
     if (id == no_labels) return;
     if (id == overflow_labels) return visit(label_pair{"prof", "label sets overflowed"});
     const std::uint64_t where = slots_.at(id - 2).where.load(std::memory_order_acquire);
-    if (where == 0) return;
+    if (where == 0 || where == no_room) return;
     const char* at = text_ + (where - 1);
     for (auto left = static_cast<unsigned char>(*at++); left != 0; --left) {
       const text_view key = take(at);
@@ -81,6 +82,8 @@ class label_table {
   std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+
   static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -118,14 +121,13 @@ class label_table {
     at += 2 + size;
     return text;
   }
-  bool write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
+  void write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
     const std::size_t begin = used_.fetch_add(size, std::memory_order_relaxed);
-    if (begin + size > capacity_) return false;
+    if (begin + size > capacity_) return target.where.store(no_room, std::memory_order_relaxed);
     char* at = text_ + begin;
     *at++ = static_cast<char>(count);
     for (std::size_t i = 0; i < count; ++i) at = store(store(at, pairs[i].key), pairs[i].value);
     target.where.store(begin + 1, std::memory_order_release);
-    return true;
   }
   label_set_id full() noexcept {
     overflow_.fetch_add(1, std::memory_order_relaxed);

@@ -138,7 +138,7 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
 struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
-  std::size_t path_bytes = 0;
+  std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
   char* paths = nullptr;
   std::uint64_t fingerprint = 0;
   // The image whose header was mapped last: later segments of the same file belong to it.
@@ -188,8 +188,12 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
     build.header_inode = mapping.inode;
   }
   if (!mapping.executable || mapping.path.size == 0) return;
-  if (build.map != nullptr && build.map->count < build.count) return fill_range_sig(build, mapping);
-  if (build.map != nullptr) return;  // a mapping appeared between the two passes
+  if (build.map != nullptr) {
+    // The maps may have changed since the first pass: what does not fit waits for the next refresh.
+    if (build.map->count >= build.count || mapping.path.size + 1 > build.path_bytes) return;
+    build.path_bytes -= mapping.path.size + 1;
+    return fill_range_sig(build, mapping);
+  }
   build.count++;
   build.path_bytes += mapping.path.size + 1;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;

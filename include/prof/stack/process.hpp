@@ -48,6 +48,8 @@ enum class drop : unsigned {
   no_frame_buffer,
   thread_table_full,
   timer_failed,
+  threads_unlisted,
+  start_records_full,
   foreign_signal,
   late_signal,
   count_

@@ -54,16 +54,21 @@ class stack_table {
     bool fresh = false;
     const std::uint64_t marks = (stack.truncated ? 1u << 15 : 0u) | (stack.approximate ? 1u << 14 : 0u);
     const std::uint64_t key = hash_words_sig(stack.frames, stack.depth, marks);
-    if (used_.load(std::memory_order_relaxed) + stack.depth > capacity_) return full_sig();
     const std::size_t index = slots_.find_or_add_sig(key, fresh);
     if (index == no_slot) return full_sig();
-    if (!fresh) return static_cast<stack_id>(index + 1);
-    const std::size_t begin = used_.fetch_add(stack.depth, std::memory_order_relaxed);
-    if (begin + stack.depth > capacity_) return full_sig();
+    stack_slot& slot = slots_.at(index);
+    if (!fresh) {
+      const bool lost = slot.where.load(std::memory_order_relaxed) == no_room;
+      return lost ? full_sig() : static_cast<stack_id>(index + 1);
+    }
+    std::size_t begin = 0;
+    if (!reserve_sig(stack.depth, begin)) {
+      slot.where.store(no_room, std::memory_order_relaxed);
+      return full_sig();
+    }
     std::memcpy(words_ + begin, stack.frames, stack.depth * sizeof words_[0]);
     // Pairs with the acquire in view(): who sees `where` sees the frames.
-    slots_.at(index).where.store(std::uint64_t{begin} << 16 | marks | stack.depth,
-                                 std::memory_order_release);
+    slot.where.store(std::uint64_t{begin} << 16 | marks | stack.depth, std::memory_order_release);
     return static_cast<stack_id>(index + 1);
   }
 
@@ -72,6 +77,7 @@ class stack_table {
     stack_view stack;
     if (id == overflow_stack) return stack;
     const std::uint64_t where = slots_.at(id - 1).where.load(std::memory_order_acquire);
+    if (where == no_room) return stack;
     stack.frames = words_ + (where >> 16);
     stack.depth = where & 0x3fff;
     stack.approximate = (where >> 14 & 1) != 0;
@@ -87,6 +93,18 @@ class stack_table {
   std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
  private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+
+  // Words for one stack; gives up (false) when they run out or others are quicker 16 times.
+  bool reserve_sig(std::size_t depth, std::size_t& begin) PROF_DETAIL_SIG {
+    begin = used_.load(std::memory_order_relaxed);
+    for (std::size_t attempt = 0; attempt < max_probe; ++attempt) {
+      if (begin + depth > capacity_) return false;
+      if (used_.compare_exchange_weak(begin, begin + depth, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
+
   stack_id full_sig() PROF_DETAIL_SIG {
     overflow_.fetch_add(1, std::memory_order_relaxed);
     return overflow_stack;

@@ -21,11 +21,8 @@ inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 inline constexpr std::size_t scan_words = 64;    // last resort, per frame
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
-// A call whose target does not prove it right, because it is indirect or led into a function that
-// jumped on (libstdc++'s string growth jumps to operator new), is believed only this close to sp.
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-inline constexpr std::size_t unproven_words = 4;
-inline constexpr std::size_t unproven_depth = 2;  // and for a direct call only this close to the leaf
 // How far behind its entry point a function's code is believed to reach where no table tells.
 inline constexpr std::uintptr_t max_function_size = 32 * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
@@ -197,13 +194,11 @@ class stack_walk {
     return scan_sig(bridge_words, fp_);
   }
 
-  // Takes the first word above sp that is a believable return address: best one whose call leads
-  // here, else an unproven one close by.
+  // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
     const std::uintptr_t first = (sp_ + 7) & ~std::uintptr_t{7};
     const std::uintptr_t pc = out_[result_.depth - 1];
     const std::uintptr_t here = function_start_sig(code_.function_table(pc), pc, memory_);
-    std::uintptr_t unproven = 0;
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
@@ -213,14 +208,11 @@ class stack_walk {
       if (call.kind == call_kind::direct && entered_through_sig(call.target, pc, here)) {
         return take_sig(at, word);
       }
-      const std::size_t near = call.kind == call_kind::indirect ? indirect_words : unproven_words;
-      if (call.kind == call_kind::none || at >= first + 8 * near) continue;
-      if (call.kind == call_kind::indirect) return take_sig(at, word);
-      if (unproven == 0 && result_.depth <= unproven_depth) unproven = at;
+      if (call.kind == call_kind::indirect && at < first + 8 * indirect_words) {
+        return take_sig(at, word);
+      }
     }
-    std::uintptr_t word = 0;
-    return unproven != 0 && memory_.read_word(unproven, word) &&
-           take_sig(unproven, strip_address_sig(word));
+    return false;
   }
 
   bool take_sig(std::uintptr_t at, std::uintptr_t return_address) PROF_DETAIL_SIG {
@@ -237,7 +229,25 @@ class stack_walk {
     for (int hop = 0; hop < max_hops && target != 0; ++hop) {
       if (target == here) return true;
       if (here == 0 && target <= pc && pc - target < max_function_size) return true;
-      target = jump_target_sig(target);
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0 && code_.contains(target); ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
     }
     return false;
   }
@@ -250,6 +260,7 @@ class stack_walk {
     if (!memory_.read_word(at, code)) return 0;
     if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
     if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
     const auto offset_at = [&code](unsigned byte) {
       return static_cast<std::uintptr_t>(
           static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));

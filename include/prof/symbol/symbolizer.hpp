@@ -258,9 +258,20 @@ class symbolizer {
 // ---- frames of the allocator
 // -----------------------------------------------------------------------
 
+// prof's own hooks, which are frames of their own at -O0. A name may begin with a return type.
+inline bool is_own_frame(text_view name) noexcept {
+  constexpr text_view own{"prof::v1::detail::", 18};
+  for (; name.size > own.size; name = name.from(1)) {
+    if (name.starts_with(own)) return true;
+    if (name.data[0] == '(' || name.data[0] == '<') return false;
+  }
+  return false;
+}
+
 // The functions through which memory is asked for and given back, as demangled.
 inline bool is_allocator_frame(text_view name) noexcept {
   if (name.starts_with("operator new(") || name.starts_with("operator new[](")) return true;
+  if (is_own_frame(name)) return true;
   for (const char* known : {"malloc", "calloc", "realloc", "free", "reallocarray", "memalign",
                             "posix_memalign", "aligned_alloc", "valloc", "pvalloc"}) {
     if (name.equals(known)) return true;

@@ -82,7 +82,8 @@ TEST_CASE("null and negative things are invalid") {
   CHECK_FALSE(sink(static_cast<const char*>(nullptr)).valid());
   CHECK_FALSE(sink("").valid());
   CHECK_FALSE(sink(prof::fd(-1)).valid());
-  CHECK_FALSE(sink(static_cast<bool (*)(void*, const void*, std::size_t)>(nullptr), nullptr).valid());
+  CHECK_FALSE(
+      sink(static_cast<bool (*)(void*, const void*, std::size_t)>(nullptr), nullptr).valid());
 }
 
 TEST_CASE("a callback gets its context, and its answer counts") {

@@ -235,7 +235,8 @@ TEST_CASE("allocations that fail are not counted and say ENOMEM") {
 
 TEST_CASE("a thread is sampled again after it asked for more than half of the address space") {
   const rate_scope all(1);
-  for (const std::size_t much : {huge, huge + 1, huge + 2, huge + (std::size_t{1} << 62), SIZE_MAX}) {
+  for (const std::size_t much :
+       {huge, huge + 1, huge + 2, huge + (std::size_t{1} << 62), SIZE_MAX}) {
     CAPTURE(much);
     watch w(12351);
     CHECK(call_malloc(much) == nullptr);

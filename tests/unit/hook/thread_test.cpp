@@ -1,5 +1,5 @@
-// tests/unit/hook/thread_test.cpp - new threads are seen, get a timer while a profile runs, and give
-// it back.
+// tests/unit/hook/thread_test.cpp - new threads are seen, get a timer while a profile runs, and
+// give it back.
 
 #include "prof/hook/thread.hpp"
 

@@ -82,7 +82,8 @@ TEST_CASE("the mappings come in order and hold this code") {
       [](void* context, const os_mapping& mapping) {
         auto& counts = *static_cast<mapping_count*>(context);
         ++counts.count;
-        counts.ordered = counts.ordered && mapping.start >= counts.last && mapping.start < mapping.limit;
+        counts.ordered =
+            counts.ordered && mapping.start >= counts.last && mapping.start < mapping.limit;
         counts.last = mapping.limit;
         const auto here = reinterpret_cast<std::uintptr_t>(&scratch_path);
         if (here < mapping.start || here >= mapping.limit) return;

@@ -64,7 +64,8 @@ struct fixture {
   }
   std::string named(std::uint32_t location) const {
     const profile_location& there = p.locations[location];
-    return there.line_count == 0 ? "" : string(p.functions[p.lines[there.first_line].function].name);
+    return there.line_count == 0 ? ""
+                                 : string(p.functions[p.lines[there.first_line].function].name);
   }
   std::uint32_t frame(std::size_t sample, std::uint32_t i) const {
     return p.frames_of(p.samples[sample])[i];

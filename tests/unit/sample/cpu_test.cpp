@@ -107,7 +107,9 @@ TEST_CASE("the profile has Go's columns and period") {
   arena memory(os_pages);
   profile p(memory);
   fill_cpu_profile(p, *own.process, *own.cpu, cpu_reading(memory), 250);
-  const auto text = [&](string_index i) { return std::string(p.strings[i].data, p.strings[i].size); };
+  const auto text = [&](string_index i) {
+    return std::string(p.strings[i].data, p.strings[i].size);
+  };
   REQUIRE(p.value_types.size() == 2);
   CHECK(text(p.value_types[0].type) == "samples");
   CHECK(text(p.value_types[0].unit) == "count");

@@ -48,8 +48,7 @@ class countdown_scope {
 
 // An allocation as a hook sees it: the rate to weigh it with, or 0.
 inline std::uint64_t allocate(std::uint64_t rate, std::uint64_t size) {
-  heap_left -= static_cast<std::int64_t>(size);
-  return heap_left > 0 ? 0 : sample_point_sig(rate, size);
+  return count_down_sig(size) ? 0 : sample_point_sig(rate);
 }
 
 double chance_of(std::uint64_t size, std::uint64_t rate) {
@@ -93,7 +92,8 @@ heap_reading::row sum_of(const heap_state& heap) {
 
 }  // namespace
 
-// ---- the sampling decision -----------------------------------------------------------------------
+// ---- the sampling decision
+// -----------------------------------------------------------------------
 
 TEST_CASE("an allocation of S bytes is sampled with probability 1 - exp(-S/R)") {
   constexpr std::uint64_t rate = 512 * 1024;
@@ -133,7 +133,8 @@ TEST_CASE("the same where an allocation spans many cuts of the gap") {
 TEST_CASE("rate 1 samples everything, rate 0 nothing") {
   const countdown_scope countdown(1);
   int sampled = 0;
-  for (int i = 0; i < 1000; ++i) sampled += allocate(1, 1 + static_cast<std::uint64_t>(i) % 100) == 1 ? 1 : 0;
+  for (int i = 0; i < 1000; ++i)
+    sampled += allocate(1, 1 + static_cast<std::uint64_t>(i) % 100) == 1 ? 1 : 0;
   CHECK(sampled == 1000);
   redraw_gap();
   sampled = 0;
@@ -152,7 +153,8 @@ TEST_CASE("an allocation of no bytes is sampled at rate 1 and never elsewhere") 
   CHECK(sampled == 0);
 }
 
-// ---- weights ----------------------------------------------------------------------------------------
+// ---- weights
+// ----------------------------------------------------------------------------------------
 
 TEST_CASE("weights are the inverse of the chance, in 1/65536") {
   CHECK(weight_sig(100, 1) == 65536);
@@ -161,7 +163,8 @@ TEST_CASE("weights are the inverse of the chance, in 1/65536") {
   CHECK(weight_sig(std::uint64_t{1} << 40, 512 * 1024) == 65536);
   for (const std::uint64_t size : {1u, 16u, 4096u, 524288u, 1u << 22}) {
     const double exact = 65536 / chance_of(size, 512 * 1024);
-    CHECK(std::fabs(static_cast<double>(weight_sig(size, 512 * 1024)) - exact) <= 0.5 + exact * 1e-8);
+    CHECK(std::fabs(static_cast<double>(weight_sig(size, 512 * 1024)) - exact) <=
+          0.5 + exact * 1e-8);
   }
   CHECK(weighted_bytes_sig(12345, 65536) == 12345);
   CHECK(weighted_bytes_sig(1000, 98304) == 1500);
@@ -242,12 +245,14 @@ TEST_CASE("a thread notices a new rate after four megabytes at most") {
   CHECK(passed <= (4u << 20) + 1000);
 }
 
-// ---- the free filter ----------------------------------------------------------------------------------
+// ---- the free filter
+// ----------------------------------------------------------------------------------
 
 TEST_CASE("filters lie one behind the other and are aligned") {
   CHECK(filter_offset(first_filter_bits) == 0);
   CHECK(filter_offset(first_filter_bits + 1) == std::size_t{1} << first_filter_bits);
-  CHECK(filter_bytes == (std::size_t{2} << last_filter_bits) - (std::size_t{1} << first_filter_bits));
+  CHECK(filter_bytes ==
+        (std::size_t{2} << last_filter_bits) - (std::size_t{1} << first_filter_bits));
   const own_tables own;
   CHECK(reinterpret_cast<std::uintptr_t>(own.heap->filters) % 64 == 0);
   CHECK((own.heap->filter.load() & 63) == 64 - first_filter_bits);
@@ -354,7 +359,8 @@ TEST_CASE("the owner's free() follows the filter") {
   CHECK((own.heap->filter.load() & 63) == 64 - last_filter_bits);
 }
 
-// ---- live objects and counts --------------------------------------------------------------------------
+// ---- live objects and counts
+// --------------------------------------------------------------------------
 
 TEST_CASE("an object is taken once, and null never is") {
   const own_tables own;
@@ -425,7 +431,8 @@ TEST_CASE("bootstrap objects are dropped without being counted") {
   CHECK(sum_of(*own.heap).freed_objects == 0);
 }
 
-// ---- profiles ------------------------------------------------------------------------------------------
+// ---- profiles
+// ------------------------------------------------------------------------------------------
 
 namespace {
 

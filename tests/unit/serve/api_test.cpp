@@ -66,7 +66,8 @@ int code_of(const result& r) { return static_cast<int>(r.code()); }
 
 }  // namespace
 
-// ---- the unnamed session -------------------------------------------------------------------------
+// ---- the unnamed session
+// -------------------------------------------------------------------------
 
 TEST_CASE("stopping what does not run does nothing") {
   CHECK(prof::stop_cpu_profile());
@@ -139,7 +140,8 @@ TEST_CASE("two threads that start at once: one runs, one is refused") {
   }
 }
 
-// ---- sessions ------------------------------------------------------------------------------------------
+// ---- sessions
+// ------------------------------------------------------------------------------------------
 
 TEST_CASE("a session runs once at a time and can be used again") {
   std::string text;
@@ -196,7 +198,8 @@ TEST_CASE("the unnamed session and others run side by side") {
   CHECK(is_gzip(unnamed));
 }
 
-// ---- profiles by name ------------------------------------------------------------------------------------
+// ---- profiles by name
+// ------------------------------------------------------------------------------------
 
 TEST_CASE("unknown, absent and null names") {
   std::string text;
@@ -309,7 +312,8 @@ TEST_CASE("every profile is visited in order, with whether it is there") {
         "allocs+ block- goroutine- heap+ mutex- profile+ threadcreate- threads- ");
 }
 
-// ---- rates and limits ------------------------------------------------------------------------------------
+// ---- rates and limits
+// ------------------------------------------------------------------------------------
 
 TEST_CASE("the CPU rate of later profiles") {
   CHECK(prof::set_cpu_profile_rate(250) == 100);
@@ -355,7 +359,8 @@ TEST_CASE("configure works before the first profile and is too late afterwards")
         }) == static_cast<int>(error::configured_late));
 }
 
-// ---- fork ------------------------------------------------------------------------------------------------
+// ---- fork
+// ------------------------------------------------------------------------------------------------
 
 TEST_CASE("a child profiles on its own while its parent's profile runs") {
   std::string parents;

@@ -1,4 +1,5 @@
-// tests/unit/serve/routes_test.cpp - what each path answers, through a real server and a raw socket.
+// tests/unit/serve/routes_test.cpp - what each path answers, through a real server and a raw
+// socket.
 
 #include "prof/serve/routes.hpp"
 
@@ -232,7 +233,8 @@ TEST_CASE("seconds that make no sense are 400 with Go's words") {
   const answer both = get("/heap?seconds=1&debug=1");
   CHECK(both.status == 400);
   CHECK(both.body == "seconds and debug params are incompatible\n");
-  for (const char* path : {"/profile?seconds=301", "/heap?seconds=301", "/allocs?seconds=4000000000"}) {
+  for (const char* path :
+       {"/profile?seconds=301", "/heap?seconds=301", "/allocs?seconds=4000000000"}) {
     CAPTURE(path);
     const answer longer = get(path);
     CHECK(longer.status == 400);

@@ -1,4 +1,5 @@
-// tests/unit/stack/modules_test.cpp - the code map against /proc/self/maps and the files themselves.
+// tests/unit/stack/modules_test.cpp - the code map against /proc/self/maps and the files
+// themselves.
 
 #include "prof/stack/modules.hpp"
 
