@@ -142,7 +142,6 @@ class stack_walk {
         linked = true;
         sp_ = fp_ + 16;
         fp_ = next_fp;
-        if (fp_ == 0) return result_;  // the ABI's mark of the outermost frame
       } else if (!scan_sig(scan_words, ~std::uintptr_t{0})) {
         return result_;
       }
@@ -183,7 +182,10 @@ class stack_walk {
     if (!memory_.read_word(fp_, next_fp) || !memory_.read_word(fp_ + 8, ra)) return false;
     ra = strip_address_sig(ra);
     if (!is_return_address_sig(ra)) return false;
-    return next_fp == 0 || next_fp > fp_;
+    // The caller may use the register for something else (libstdc++, libc's start code): then its
+    // own record is gone and the walk goes on by scanning, but this return address stands. 0 is the
+    // ABI's mark of the outermost frame, and also a value like any other.
+    return next_fp == 0 || next_fp > fp_ || code_.contains(ra);
   }
 
   // Between the leaf and the first frame record there may be a function that keeps no frame

@@ -99,7 +99,7 @@ TEST_CASE("a thread that cannot be started gives its record back") {
 
 TEST_CASE("without a free record a thread starts all the same and is counted as lost") {
   for (start_record& record : start_records) record.taken.store(1);
-  auto& lost = process_sig()->drops[static_cast<unsigned>(drop::thread_table_full)];
+  auto& lost = process_sig()->drops[static_cast<unsigned>(drop::start_records_full)];
   const std::uint64_t before = lost.load();
   bool ran = false;
   std::thread([&ran] { ran = true; }).join();
