@@ -3078,7 +3078,9 @@ class stack_walk {
     std::uintptr_t slot = 0;
     if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
     if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
-    if ((code & 0xffffff) == 0x058b48) slot = at + 7 + offset_at(3);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
     return slot != 0 && memory_.read_word(slot, target) ? target : 0;
 #else
@@ -4383,11 +4385,12 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
-  if (object_pinned.exchange(true)) return process;
-  os_pin_this_object();
+  if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
+  os_pin_this_object();
+  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 

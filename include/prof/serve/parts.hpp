@@ -93,11 +93,12 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
-  if (object_pinned.exchange(true)) return process;
-  os_pin_this_object();
+  if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
+  os_pin_this_object();
+  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 

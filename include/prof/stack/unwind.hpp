@@ -270,7 +270,9 @@ class stack_walk {
     std::uintptr_t slot = 0;
     if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
     if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
-    if ((code & 0xffffff) == 0x058b48) slot = at + 7 + offset_at(3);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
     return slot != 0 && memory_.read_word(slot, target) ? target : 0;
 #else
