@@ -2,9 +2,9 @@
 // route its symbol jumps to, and the probe that tells who counts.
 // Floor 6 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
 // Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
-//         /proc/self/maps by raw system calls; it takes no lock of ours, so that two threads may
-//         do it at once and both arrive at the same answer (waiting for each other could deadlock
-//         through the loader's lock).
+//         /proc/self/maps by raw system calls; it takes no lock of ours, because waiting for each
+//         other could deadlock through the loader's lock. Known gap: of two threads that resolve
+//         at once, the later may judge a hook dead that the earlier has settled already.
 // Memory: a few words per entry and object; an 8 KiB arena for allocations that dlsym makes.
 // Source: design decisions "several DSOs", "count the outermost call only, without a depth flag".
 #ifndef PROF_HOOK_ENTRY_HPP
