@@ -835,6 +835,14 @@ class text_writer {
     const std::size_t n = format_decimal(magnitude % unit + unit, digits);
     return put(".").put({digits + 1, n - 1});
   }
+  // Control characters as `?`: a line break in a name would start a record.
+  text_writer& printable(text_view text) noexcept {
+    for (; text.size != 0; text = text.from(1)) {
+      const auto byte = static_cast<unsigned char>(text.data[0]);
+      put(byte < 0x20 || byte == 0x7f ? text_view("?", 1) : text_view(text.data, 1));
+    }
+    return *this;
+  }
   text_writer& spaces(std::size_t count) noexcept {
     for (; count != 0; --count) put(" ");
     return *this;
@@ -1404,7 +1412,7 @@ inline constexpr error_message error_messages[] = {
     {error::not_in_version, "%s is not available in this version"},
     {error::unsupported, "%s is not supported on this platform"},
     {error::bad_argument, "%s"},
-    {error::open_failed, "cannot open %s for writing"},
+    {error::open_failed, "cannot write to %s; pass another path"},
     {error::write_failed, "writing the profile failed: %s"},
     {error::out_of_memory, "no memory for %s; raise the address space or memory limit"},
     {error::signal_in_use, "no free signal for sampling: %s has a foreign handler; set"
@@ -1873,6 +1881,67 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
+// ---- next definitions --------------------------------------------------------------------------------------
+
+// Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
+// every hook has a defined fallback for "no next definition".
+extern "C" {
+void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
+int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
+}
+
+// The next definition after this shared object's. RTLD_NEXT looks at the caller's address, so this
+// must be a real call from this object's own text and never a tail call.
+PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
+  void* found = nullptr;
+  if (prof_weak_dlsym != nullptr) found = prof_weak_dlsym(RTLD_NEXT, name);
+  __asm__ volatile("" : "+r"(found));
+  return found;
+}
+
+// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
+// time.
+inline void os_pin_object(const void* address) noexcept {
+  Dl_info self;
+  // Looked up at run time: a static link warns about any reference to dlopen.
+  if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
+  void* const found = prof_weak_dlsym(RTLD_DEFAULT, "dlopen");
+  void* (*open)(const char*, int) = nullptr;
+  std::memcpy(&open, &found, sizeof open);
+  if (open == nullptr) return;
+  if (prof_weak_dladdr(address, &self) == 0) return;
+  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
+  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
+inline int os_at_fork_in_child(void (*handler)()) noexcept {
+  return pthread_atfork(nullptr, nullptr, handler);
+}
+
+// The file that holds an address ("" when unknown); for status texts.
+inline const char* os_file_of(const void* address) noexcept {
+  Dl_info info;
+  if (prof_weak_dladdr == nullptr || prof_weak_dladdr(address, &info) == 0) return "";
+  return info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_HPP
+
+// ---- prof/os/linux_sampling.hpp ----
+// prof/os/linux_sampling.hpp - the OS contract on Linux: the sampling signal, CPU-time timers, threads.
+// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Safety: as os/os.hpp says. os_signal_handler_sig is the signal handler.
+// Memory: none.
+// Source: sigaction(2), timer_create(2), timer_getoverrun(2), proc(5), pthreads(7) of man-pages 6.03;
+//         kernel 6.18 and glibc 2.36 are what it was run on.
+#ifndef PROF_OS_LINUX_SAMPLING_HPP
+#define PROF_OS_LINUX_SAMPLING_HPP
+
+PROF_DETAIL_BEGIN
+
 // ---- sampling signal and timers ----------------------------------------------------------------------
 
 // What sample/ does with a tick. One per shared object; the first that starts a CPU profile
@@ -2049,48 +2118,9 @@ inline void os_at_thread_exit(unsigned key, void* value) noexcept {
   pthread_setspecific(key, value);
 }
 
-// ---- next definitions --------------------------------------------------------------------------------------
-
-// Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
-// every hook has a defined fallback for "no next definition".
-extern "C" {
-void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
-int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
-}
-
-// The next definition after this shared object's. RTLD_NEXT looks at the caller's address, so this
-// must be a real call from this object's own text and never a tail call.
-PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
-  void* found = nullptr;
-  if (prof_weak_dlsym != nullptr) found = prof_weak_dlsym(RTLD_NEXT, name);
-  __asm__ volatile("" : "+r"(found));
-  return found;
-}
-
-// Keeps this shared object loaded for ever: a handler or a hook in it may be entered any time.
-inline void os_pin_this_object() noexcept {
-  Dl_info self;
-  // Looked up at run time: a static link warns about any reference to dlopen.
-  if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
-  void* const found = prof_weak_dlsym(RTLD_DEFAULT, "dlopen");
-  void* (*open)(const char*, int) = nullptr;
-  std::memcpy(&open, &found, sizeof open);
-  if (open == nullptr) return;
-  if (prof_weak_dladdr(reinterpret_cast<const void*>(&os_signal_handler_sig), &self) == 0) return;
-  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
-  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-// The file that holds an address ("" when unknown); for status texts.
-inline const char* os_file_of(const void* address) noexcept {
-  Dl_info info;
-  if (prof_weak_dladdr == nullptr || prof_weak_dladdr(address, &info) == 0) return "";
-  return info.dli_fname != nullptr ? info.dli_fname : "";
-}
-
 PROF_DETAIL_END
 
-#endif  // PROF_OS_LINUX_HPP
+#endif  // PROF_OS_LINUX_SAMPLING_HPP
 
 // ---- prof/os/os.hpp (continued) ----
 #else
@@ -2174,7 +2204,8 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
-inline void os_pin_this_object() noexcept {}
+inline void os_pin_object(const void*) noexcept {}
+inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }
 inline const char* os_file_of(const void*) noexcept { return ""; }
 
 PROF_DETAIL_END
@@ -2255,8 +2286,9 @@ PROF_DETAIL_END
 // Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
 //         headers by raw system calls, no loader lock, no allocation but pages. find() is
 //         async-signal-safe.
-// Memory: one immutable code_map per change of the address space, published by pointer and never
-//         freed (a handler may hold it); ranges that are gone stay listed as historic.
+// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
+//         historic, the 4096 latest.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
@@ -2460,8 +2492,15 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 
 inline constexpr std::size_t max_historic_ranges = 4096;
 
-// Appends the ranges of `before` that are gone; their paths live on in the older map.
-inline void keep_history_sig(code_map& map, const code_map& before) PROF_DETAIL_SIG {
+inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < map.count; ++i) bytes += map.ranges[i].path_size + 1;
+  return bytes;
+}
+
+// Appends the ranges of `before` that are gone, the ones that vanished last first, with copies of
+// their paths: `paths` has room for all of them.
+inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
   const std::size_t current = map.current;
   for (std::size_t i = 0; i < before.count; ++i) {
     const code_range& old = before.ranges[i];
@@ -2470,8 +2509,12 @@ inline void keep_history_sig(code_map& map, const code_map& before) PROF_DETAIL_
       still_there = same_range_sig(old, map.ranges[k]);
     }
     if (still_there || map.count - current >= max_historic_ranges) continue;
-    map.ranges[map.count] = old;
-    map.ranges[map.count++].current = false;
+    code_range& kept = map.ranges[map.count++];
+    kept = old;
+    kept.current = false;
+    kept.path = paths;
+    std::memcpy(paths, old.path, old.path_size);  // the byte behind it is zero already
+    paths += old.path_size + 1;
   }
 }
 
@@ -2482,20 +2525,22 @@ inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;
   const std::size_t old_count = before != nullptr ? before->count : 0;
+  const std::size_t old_paths = before != nullptr ? path_bytes_sig(*before) : 0;
   const std::size_t bytes = sizeof(code_map) + (build.count + old_count) * sizeof(code_range) +
-                            build.path_bytes;
+                            build.path_bytes + old_paths;
   char* const pages = static_cast<char*>(os_map_sig(bytes));
   if (pages == nullptr) return before;
   build.map = new (pages) code_map;
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  build.paths = pages + bytes - build.path_bytes;
+  char* const history = pages + bytes - old_paths;
+  build.paths = history - build.path_bytes;
   build.header = 0;
   build.header_inode = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
-  if (before != nullptr) keep_history_sig(*build.map, *before);
+  if (before != nullptr) keep_history_sig(*build.map, *before, history);
   sort_ranges_sig(build.map->ranges, build.map->current);
   sort_ranges_sig(build.map->ranges + build.map->current, build.map->count - build.map->current);
   return build.map;
@@ -2561,7 +2606,7 @@ inline std::uint64_t hash_words_sig(const std::uintptr_t* words, std::size_t cou
 class stack_table {
  public:
   static constexpr std::size_t first_level = 1024;
-  static constexpr unsigned levels = 8;  // 261,120 stacks
+  static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
   static constexpr std::size_t slot_bytes = add_only_table<stack_slot>::bytes_for(first_level, levels);
 
   void bind(void* slots, std::uintptr_t* words, std::size_t word_count) noexcept {
@@ -3192,6 +3237,7 @@ enum class drop : unsigned {
   start_records_full,
   foreign_signal,
   late_signal,
+  code_map_stale,
   count_
 };
 
@@ -3202,8 +3248,11 @@ struct hook_record {
   std::atomic<const char*> why;
 };
 
+inline constexpr std::uint64_t hook_part_magic = 0x70726f66686f6f6bu;  // "profhook"
+
 // A group of hooks of one object: what it knows of them and how it tests them.
 struct hook_part {
+  std::uint64_t magic;  // hook_part_magic: tells whether the object that claimed is still loaded
   hook_record* records;
   int count;
   void (*test)() noexcept;
@@ -3216,6 +3265,7 @@ struct frame_buffer {
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;
+inline constexpr std::size_t max_retired_maps = 16;
 
 struct process_state {
   std::uint64_t magic;
@@ -3233,9 +3283,14 @@ struct process_state {
   // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
   std::atomic<const hook_part*> heap_hooks;
   std::atomic<const hook_part*> thread_hooks;
+  std::atomic<const hook_part*> kept_heap_hooks;  // whose object is pinned
+  std::atomic<const hook_part*> kept_thread_hooks;
   std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
   std::atomic<std::uint64_t> own_bytes;
+  std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
   spin_lock refresh_lock;
+  const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
+  std::size_t retired_count;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -3420,17 +3475,64 @@ struct code_predicate {
   }
 };
 
-// Brings the code map up to date. Hooks call it once (the first map), ordinary code before and
-// after every profile; a handler never.
-inline void refresh_code_map_sig(process_state& process) PROF_DETAIL_SIG {
-  if (!process.refresh_lock.try_lock()) return;  // somebody else is at it
-  const code_map* const before = process.code.load(std::memory_order_acquire);
-  const code_map* const now = read_code_map_sig(before);
-  if (now != before) {
-    process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
-    process.code.store(now, std::memory_order_release);
+// Waits its turn; for ordinary context.
+class spin_guard {
+ public:
+  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
+    while (!lock_.try_lock()) os_yield();
   }
+  ~spin_guard() { lock_.unlock(); }
+  spin_guard(const spin_guard&) = delete;
+  spin_guard& operator=(const spin_guard&) = delete;
+
+ private:
+  spin_lock& lock_;
+};
+
+// Caller holds refresh_lock.
+inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  const code_map* const before = process.code.load(std::memory_order_acquire);
+  if (process.retired_count == max_retired_maps) {
+    return count_drop_sig(process, drop::code_map_stale);
+  }
+  const code_map* const now = read_code_map_sig(before);
+  if (now == before) return;
+  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+  process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
+  if (before != nullptr) process.retired[process.retired_count++] = before;
+}
+
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it.
+inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  if (process.code.load(std::memory_order_acquire) != nullptr) return;
+  if (!process.refresh_lock.try_lock()) return;
+  replace_code_map_sig(process);
   process.refresh_lock.unlock();
+}
+
+// Gives replaced maps back. A walk leases its frame buffer before it loads the map, so when every
+// buffer has been seen free since the map was replaced, no walk holds an old one. Caller holds
+// refresh_lock.
+inline void give_back_maps(process_state& process) noexcept {
+  if (process.retired_count == 0 || process.code_readers.load() != 0) return;
+  for (const frame_buffer& buffer : process.buffers) {
+    for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
+    if (buffer.taken.load() != 0) return;  // next time
+  }
+  while (process.retired_count != 0) {
+    const code_map* const old = process.retired[--process.retired_count];
+    const std::size_t bytes = old->bytes;
+    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    os_unmap_sig(const_cast<code_map*>(old), bytes);
+  }
+}
+
+// Brings the code map up to date: ordinary code, before and after every profile.
+inline void refresh_code_map(process_state& process) noexcept {
+  const spin_guard lock(process.refresh_lock);
+  give_back_maps(process);  // first, so that there is room for one more
+  replace_code_map_sig(process);
+  give_back_maps(process);
 }
 
 // A frame buffer from the pool; null (counted) when 64 captures are under way.
@@ -3440,7 +3542,7 @@ class frame_lease {
     const std::size_t home = os_thread_id_sig() % frame_buffers;
     for (std::size_t i = 0; i < frame_buffers; ++i) {
       frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
-      if (buffer.taken.exchange(1, std::memory_order_acquire) != 0) continue;
+      if (buffer.taken.exchange(1) != 0) continue;
       buffer_ = &buffer;
       return;
     }
@@ -3465,7 +3567,7 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
   const frame_lease lease(process);
   if (lease.frames() == nullptr) return overflow_stack;
   probed_memory memory;
-  const code_predicate code{process.code.load(std::memory_order_acquire)};
+  const code_predicate code{process.code.load()};  // after the lease: see give_back_maps
   stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
                                                  process.depth.load(std::memory_order_relaxed));
   const walked_stack walked = walk.run_sig(start, leaf_is_return);
@@ -3663,19 +3765,6 @@ inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
 
 // ---- threads and their timers --------------------------------------------------------------------------
 
-class spin_guard {
- public:
-  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
-    while (!lock_.try_lock()) os_yield();
-  }
-  ~spin_guard() { lock_.unlock(); }
-  spin_guard(const spin_guard&) = delete;
-  spin_guard& operator=(const spin_guard&) = delete;
-
- private:
-  spin_lock& lock_;
-};
-
 // First expiry uniform in (0, period]; returns 0 or an errno. Caller holds threads_lock.
 inline int set_timer(cpu_state& cpu, thread_slot& slot, std::uint64_t period_ns) noexcept {
   slot.period_ns.store(period_ns, std::memory_order_relaxed);
@@ -3761,10 +3850,13 @@ inline void disarm_all_threads(cpu_state& cpu) noexcept {
   for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
 }
 
-// Sets all timers to a new period; the ones of threads that are gone never fire.
+// Sets all timers to a period and gives those of threads that are gone back: the kernel answers
+// ESRCH for them (6.18, posix_cpu_timer_set), also when a new thread has got the same id.
 inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
   const spin_guard lock(cpu.threads_lock);
-  for_each_armed(cpu, [&](std::size_t index) { set_timer(cpu, cpu.threads.at(index), period_ns); });
+  for_each_armed(cpu, [&](std::size_t index) {
+    if (set_timer(cpu, cpu.threads.at(index), period_ns) != 0) disarm_slot(cpu, index);
+  });
 }
 
 // In a forked child: no timer was inherited and no session is its own.
@@ -3832,73 +3924,36 @@ PROF_DETAIL_END
 
 #endif  // PROF_SAMPLE_CPU_HPP
 
-// ---- prof/sample/heap.hpp ----
-// prof/sample/heap.hpp - which allocations are sampled, what a sample weighs, and what is live.
-// Floor 5 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
-// Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
-// Memory: one reservation (heap_bytes) of address space, touched on demand.
-// Source: the bytes of all allocations are one stream in which sample points form a Poisson
-//         process of one point per `rate` bytes (Go runtime/mprof.go, tcmalloc Sampler). An
-//         allocation of S bytes is sampled when a point falls into it, with probability
-//         1 - exp(-S/R), and then stands for 1 / (1 - exp(-S/R)) allocations like itself: the
-//         weight is fixed here, with the rate its gap was drawn at, so sums are unbiased whatever
-//         happens to the rate later (jemalloc PROFILING_INTERNALS: unbias per sample, never after
-//         aggregation). A gap is memoryless, so it may be cut at max_gap and redrawn; that lets a
-//         new rate reach every thread after at most 4 MiB.
-#ifndef PROF_SAMPLE_HEAP_HPP
-#define PROF_SAMPLE_HEAP_HPP
+// ---- prof/base/live_table.hpp ----
+// prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
+// free() that an address is not among them.
+// Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
+// Safety: functions ending in _sig run inside malloc and free: lock-free, no allocation, no libc.
+// Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
+//         of 64 KiB that doubles up to 8 MiB.
+// Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
+//         "maybe" costs only a look into the table.
+#ifndef PROF_BASE_LIVE_TABLE_HPP
+#define PROF_BASE_LIVE_TABLE_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::uint64_t default_heap_rate = 512 * 1024;
-inline constexpr std::int64_t max_gap = std::int64_t{4} << 20;
-inline constexpr std::int64_t parked_gap = std::int64_t{1} << 62;
-
-// Objects are counted in 1/65536: a weight such as 1.58 must not be rounded to 2.
-inline constexpr unsigned weight_bits = 16;
-
-// Counts of one (stack, labels, size).
-struct heap_slot {
-  std::atomic<std::uint64_t> key;
-  std::atomic<std::uint32_t> ready;  // the three fields below are written
-  std::atomic<stack_id> stack;
-  std::atomic<label_set_id> labels;
-  std::atomic<std::uint64_t> size;
-  std::atomic<std::uint64_t> allocated_objects;  // in 1 / 2^weight_bits
-  std::atomic<std::uint64_t> allocated_bytes;
-  std::atomic<std::uint64_t> freed_objects;
-  std::atomic<std::uint64_t> freed_bytes;
+// What is known about a live object.
+struct live_object {
+  std::uint64_t size = 0;
+  std::uint64_t weight = 0;
+  std::uint32_t counts = 0;  // index of the counts it was added to
 };
 
-// A sampled object that was not freed yet.
 struct live_slot {
   std::atomic<std::uint64_t> key;  // address
-  std::uint64_t size;
-  std::uint64_t weight;
-  std::uint32_t counts;  // index of its heap_slot, or bootstrap_object
+  live_object object;
 };
-inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
 
-inline std::uint64_t weight_sig(std::uint64_t size, std::uint64_t rate) PROF_DETAIL_SIG {
-  if (rate <= 1 || size == 0) return std::uint64_t{1} << weight_bits;
-  const double chance = one_minus_exp_minus_sig(static_cast<double>(size) /
-                                                static_cast<double>(rate));
-  return static_cast<std::uint64_t>((std::uint64_t{1} << weight_bits) / chance + 0.5);
-}
+// ---- the filter's word -----------------------------------------------------------------------------
 
-// size * weight without overflow for sizes up to 2^63.
-inline std::uint64_t weighted_bytes_sig(std::uint64_t size, std::uint64_t weight) PROF_DETAIL_SIG {
-  if (weight == std::uint64_t{1} << weight_bits) return size;
-  return static_cast<std::uint64_t>(static_cast<double>(size) * static_cast<double>(weight) /
-                                        (1u << weight_bits) +
-                                    0.5);
-}
-
-// ---- the free filter --------------------------------------------------------------------------------
-
-// A table of one-byte counters of live sampled addresses. free() looks at one byte: 0 means "not
-// sampled", the answer for almost every free. Base (64-byte aligned) and shift share one word, so
-// that a reader never combines two filters.
+// A filter is a table of one-byte counters. Base (64-byte aligned) and shift share one word, so that
+// a reader never combines two filters.
 constexpr std::size_t filter_index_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
   return static_cast<std::size_t>((address * 0x9e3779b97f4a7c15u) >> (word & 63));
 }
@@ -3922,52 +3977,325 @@ inline void filter_remove_sig(std::uint64_t address, std::uint64_t word) PROF_DE
   }
 }
 
-inline constexpr unsigned first_filter_bits = 16;  // 64 KiB
-inline constexpr unsigned last_filter_bits = 23;   // 8 MiB, for the 1,047,552 live slots
-// Filter k lies behind the smaller ones; its size is 2^k.
-constexpr std::size_t filter_offset(unsigned bits) {
-  return (std::size_t{1} << bits) - (std::size_t{1} << first_filter_bits);
+// ---- the table ----------------------------------------------------------------------------------------
+
+class live_table {
+ public:
+  static constexpr std::size_t first_level = 1024;
+  static constexpr unsigned levels = 10;            // 1,047,552 objects
+  static constexpr unsigned first_filter_bits = 16;  // 64 KiB
+  static constexpr unsigned last_filter_bits = 23;   // 8 MiB
+  static constexpr std::size_t slot_bytes =
+      (add_remove_table<live_slot>::bytes_for(first_level, levels) + 63) & ~std::size_t{63};
+  // Filter k lies behind the smaller ones; its size is 2^k.
+  static constexpr std::size_t filter_offset(unsigned bits) {
+    return (std::size_t{1} << bits) - (std::size_t{1} << first_filter_bits);
+  }
+  static constexpr std::size_t bytes() { return slot_bytes + filter_offset(last_filter_bits + 1); }
+  // Addresses up to this one are marks of the table.
+  static constexpr std::uint64_t last_reserved = add_remove_table<live_slot>::claimed;
+
+  // `memory`: bytes() zero bytes, 64-byte aligned.
+  void bind(char* memory) noexcept {
+    slots_.bind(memory, first_level, levels);
+    filters_ = memory + slot_bytes;
+    set_filter_sig(first_filter_bits);
+  }
+
+  // Remembers an object; false when there is no room.
+  bool add_sig(std::uint64_t address, const live_object& object) PROF_DETAIL_SIG {
+    const std::size_t index = slots_.claim_sig(address);
+    if (index == no_slot) return false;
+    slots_.at(index).object = object;
+    slots_.publish_sig(index, address);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint64_t next = next_filter_.load();  // before filter_: see grow_filter_sig
+    const std::uint64_t now = filter_.load();
+    filter_add_sig(address, now);
+    if (next != 0 && next != now) filter_add_sig(address, next);
+    if (slots_.used() > filter_size(now) / 8) grow_filter_sig();
+    return true;
+  }
+
+  // Forgets an object if it is known. To be called before the real free: afterwards another thread
+  // may own the address.
+  bool take_sig(std::uint64_t address, live_object& object) PROF_DETAIL_SIG {
+    if (address <= last_reserved) return false;
+    const std::size_t index = slots_.find_sig(address);
+    if (index == no_slot) return false;
+    object = slots_.at(index).object;
+    // Only the filter that was in force while the key was still there: one that is being filled
+    // may not have counted it, and taking from it could hide a neighbour.
+    const std::uint64_t now = filter_.load();
+    slots_.remove_sig(index);
+    filter_remove_sig(address, now);
+    return true;
+  }
+
+  // False: certainly not known.
+  bool maybe_known_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return filter_byte_sig(address, filter_.load()).load(std::memory_order_relaxed) != 0;
+  }
+  bool contains_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return address > last_reserved && slots_.find_sig(address) != no_slot;
+  }
+
+  // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
+  // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
+  // soon, unless it stayed behind in the parent of a fork; hence the bound.
+  void publish_filter_to(std::atomic<char*>& fast) noexcept {
+    constexpr int patience = 100000000;
+    for (int i = 0; growing_.exchange(1) != 0 && i < patience; ++i) {
+    }
+    fast_filter_.store(&fast);
+    fast.store(reinterpret_cast<char*>(filter_.load()));
+    growing_.store(0);
+  }
+
+  // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
+  // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
+  // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
+  // stick above zero.
+  PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
+    if (filter_bits() >= last_filter_bits || growing_.exchange(1) != 0) return;
+    const unsigned bits = filter_bits() < last_filter_bits ? filter_bits() + 1 : last_filter_bits;
+    const std::uint64_t word = word_of(bits);
+    next_filter_.store(word);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::size_t span = slots_.span();
+    for (std::size_t i = 0; i < span; ++i) {
+      const std::uint64_t address = slots_.at(i).key.load();
+      if (address > last_reserved) filter_add_sig(address, word);
+    }
+    set_filter_sig(bits);
+    next_filter_.store(0);
+    growing_.store(0);
+  }
+
+  // In a forked child: the thread that was growing the filter is not here; the old one is complete.
+  void forget_growing() noexcept {
+    next_filter_.store(0);
+    growing_.store(0);
+  }
+
+  std::size_t used() const PROF_DETAIL_SIG { return slots_.used(); }
+  std::uint64_t filter() const PROF_DETAIL_SIG { return filter_.load(); }
+  unsigned filter_bits() const PROF_DETAIL_SIG {
+    return 64 - static_cast<unsigned>(filter_.load() & 63);
+  }
+  bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
+  // Bytes that were touched at most.
+  std::size_t touched() const noexcept {
+    return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
+  }
+
+ private:
+  static constexpr std::size_t filter_size(std::uint64_t word) PROF_DETAIL_SIG {
+    return std::size_t{1} << (64 - (word & 63));
+  }
+  std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
+    return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
+  }
+  void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    // What free() reads goes first: an object that was added to the new filter only must not be
+    // freed by the old one.
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
+    filter_.store(word);
+  }
+
+  add_remove_table<live_slot> slots_;
+  char* filters_ = nullptr;
+  std::atomic<std::uint64_t> filter_{0};       // the filter in force
+  std::atomic<std::uint64_t> next_filter_{0};  // being filled, or 0
+  std::atomic<std::atomic<char*>*> fast_filter_{nullptr};  // where the owner's free() reads it
+  std::atomic<std::uint32_t> growing_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_LIVE_TABLE_HPP
+
+// ---- prof/base/poisson.hpp ----
+// prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
+// process, and what a sampled object weighs.
+// Floor 1 (base). Used by sample/heap.hpp; one gap per thread and stream.
+// Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
+// Memory: none.
+// Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
+//         average (Go runtime/mprof.go, tcmalloc Sampler). An object of S bytes is sampled when a
+//         point falls into it, with probability 1 - exp(-S/R), and then stands for
+//         1 / (1 - exp(-S/R)) objects like itself: the weight is fixed then, with the rate its gap
+//         was drawn at, so sums are unbiased whatever happens to the rate later (jemalloc
+//         PROFILING_INTERNALS: unbias per sample, never after aggregation). A gap is memoryless,
+//         so it may be cut at max_gap and redrawn; that lets a new rate reach every thread after
+//         at most 4 MiB.
+#ifndef PROF_BASE_POISSON_HPP
+#define PROF_BASE_POISSON_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::int64_t max_gap = std::int64_t{4} << 20;
+inline constexpr std::int64_t parked_gap = std::int64_t{1} << 62;  // for ever
+
+// Zero-initialised: the first object takes the slow path, which seeds and draws.
+struct poisson_gap {
+  std::int64_t left;     // bytes until the next sample point or cut
+  std::uint64_t random;  // 0: not seeded
+  std::uint64_t rate;    // the gap under way was drawn at this rate
+  bool ends_in_point;    // false: it was cut, nothing is sampled at its end
+};
+
+// Objects are counted in 1/65536: a weight such as 1.58 must not be rounded to 2.
+inline constexpr unsigned weight_bits = 16;
+
+inline std::uint64_t weight_sig(std::uint64_t size, std::uint64_t rate) PROF_DETAIL_SIG {
+  if (rate <= 1 || size == 0) return std::uint64_t{1} << weight_bits;
+  const double chance = one_minus_exp_minus_sig(static_cast<double>(size) /
+                                                static_cast<double>(rate));
+  return static_cast<std::uint64_t>((std::uint64_t{1} << weight_bits) / chance + 0.5);
 }
-inline constexpr std::size_t filter_bytes = filter_offset(last_filter_bits + 1);
+
+// size * weight without overflow for sizes up to 2^63.
+inline std::uint64_t weighted_bytes_sig(std::uint64_t size, std::uint64_t weight) PROF_DETAIL_SIG {
+  if (weight == std::uint64_t{1} << weight_bits) return size;
+  return static_cast<std::uint64_t>(static_cast<double>(size) * static_cast<double>(weight) /
+                                        (1u << weight_bits) +
+                                    0.5);
+}
+
+// Counts an object down; true when no sample point or cut lies in it. Unsigned, so that a size
+// beyond half of the address space does not wrap to a huge gap; `left` is never negative here,
+// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
+// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
+inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  bool above = false;
+  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(gap.left) : [size] "r"(size));
+  return above;
+#else
+  const auto before = static_cast<std::uint64_t>(gap.left);
+  gap.left = static_cast<std::int64_t>(before - size);
+  return before > size;
+#endif
+}
+
+// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
+inline std::int64_t draw_gap_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+  gap.rate = rate;
+  gap.ends_in_point = false;
+  if (rate == 0) return max_gap;
+  if (rate == 1) return 0;  // the next object takes the slow path too
+  const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
+  if (drawn >= static_cast<double>(max_gap)) return max_gap;
+  gap.ends_in_point = true;
+  return static_cast<std::int64_t>(drawn) + 1;
+}
+
+// Memoryless: after a sample the next gap starts behind the object. Returns `weighed_at`.
+inline std::uint64_t next_gap_sig(poisson_gap& gap, std::uint64_t rate, std::uint64_t weighed_at)
+    PROF_DETAIL_SIG {
+  gap.left = draw_gap_sig(gap, rate);
+  return weighed_at;
+}
+
+// Called when an object took `left` to 0 or below, on a seeded gap. Returns the rate to weigh the
+// object with, or 0 when no sample point lies in it; leaves left > 0, or 0 at rate 1.
+inline std::uint64_t sample_point_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+  if (gap.left > 0) gap.left = -max_gap;  // wrapped by an absurd size, which will fail anyway
+  if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);  // also where the rate changed
+  if (rate == 1) return next_gap_sig(gap, rate, 1);
+  if (gap.left < -16 * max_gap) {
+    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
+    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-gap.left) /
+                                                                  static_cast<double>(rate));
+    const bool hit = uniform_sig(gap.random) <= chance;
+    return next_gap_sig(gap, rate, hit ? rate : 0);
+  }
+  while (gap.left <= 0) {
+    if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);
+    gap.left += draw_gap_sig(gap, rate);
+  }
+  return 0;
+}
+
+// Makes the thread of this gap draw a new one, so that a new rate counts for it at once.
+inline void redraw_sig(poisson_gap& gap) PROF_DETAIL_SIG {
+  gap.left = 0;
+  gap.ends_in_point = false;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_POISSON_HPP
+
+// ---- prof/sample/heap.hpp ----
+// prof/sample/heap.hpp - what is counted of sampled allocations, and which of them are live.
+// Floor 5 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
+// Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
+// Memory: one reservation (heap_bytes) of address space, touched on demand.
+// Source: Go's heap profile (runtime/mprof.go): a bucket per stack and size class, four columns.
+//         What is sampled, and what it weighs: base/poisson.hpp.
+#ifndef PROF_SAMPLE_HEAP_HPP
+#define PROF_SAMPLE_HEAP_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint64_t default_heap_rate = 512 * 1024;
+
+// Counts of one (stack, labels, size class).
+struct heap_slot {
+  std::atomic<std::uint64_t> key;
+  std::atomic<std::uint32_t> ready;  // the three fields below are written
+  std::atomic<stack_id> stack;
+  std::atomic<label_set_id> labels;
+  std::atomic<std::uint64_t> size;
+  std::atomic<std::uint64_t> allocated_objects;  // in 1 / 2^weight_bits
+  std::atomic<std::uint64_t> allocated_bytes;
+  std::atomic<std::uint64_t> freed_objects;
+  std::atomic<std::uint64_t> freed_bytes;
+};
+
+// The counts of an object that a hook made itself while it could not forward.
+inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
 
 // ---- state ---------------------------------------------------------------------------------------------
 
 using heap_counts = add_only_table<heap_slot>;
-using live_objects = add_remove_table<live_slot>;
 
 struct heap_state {
   static constexpr std::size_t counts_first = 256;
-  static constexpr unsigned counts_levels = 10;  // 261,888 slots
-  static constexpr std::size_t live_first = 1024;
-  static constexpr unsigned live_levels = 10;  // 1,047,552 objects
+  static constexpr unsigned counts_levels = 10;  // 261,888 slots; see counted_size_sig
 
   std::atomic<std::uint64_t> rate;
   heap_counts counts;
-  live_objects live;
+  live_table live;
   std::size_t overflow_counts;  // the slot of samples that found no slot
-  char* filters;
-  std::atomic<std::uint64_t> filter;       // the filter in force
-  std::atomic<std::uint64_t> next_filter;  // being filled, or 0
-  // Where the owner's free() reads it.
-  std::atomic<std::atomic<char*>*> fast_filter;
-  std::atomic<std::uint32_t> growing;
   std::atomic<std::uint64_t> samples;
 };
 
+inline constexpr std::size_t heap_counts_slots =
+    heap_counts::slots_in(heap_state::counts_first, heap_state::counts_levels);
+inline constexpr std::size_t heap_counts_bytes = page_round(
+    heap_counts::bytes_for(heap_state::counts_first, heap_state::counts_levels));
 inline constexpr std::size_t heap_bytes =
-    page_round(sizeof(heap_state)) +
-    page_round(heap_counts::bytes_for(heap_state::counts_first, heap_state::counts_levels)) +
-    page_round(live_objects::bytes_for(heap_state::live_first, heap_state::live_levels)) +
-    filter_bytes;
+    page_round(sizeof(heap_state)) + heap_counts_bytes + page_round(live_table::bytes());
 
-inline void set_filter_sig(heap_state& heap, unsigned bits) PROF_DETAIL_SIG {
-  const auto base = reinterpret_cast<std::uintptr_t>(heap.filters + filter_offset(bits));
-  const std::uint64_t word = base | (64 - bits);
-  // What free() reads goes first: an object that was added to the new filter only must not be freed
-  // by the old one.
-  auto* const fast = heap.fast_filter.load();
-  if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
-  heap.filter.store(word);
+// The next size class, four to a doubling, at or above `size`.
+constexpr std::uint64_t size_class_sig(std::uint64_t size) PROF_DETAIL_SIG {
+  if (size <= 8 || size > std::uint64_t{1} << 62) return size;
+  const int shift = 61 - __builtin_clzll(size - 1);
+  return (((size - 1) >> shift) + 1) << shift;
+}
+
+// By which size an object is counted. Exact while there is room; a server that allocates every
+// size there is must not fill the table with them, so from a quarter on by class, and from three
+// eighths on by stack alone (0): the table refuses its first key at about 100,000 of its 261,888
+// slots, since only the last level takes new ones. Sums are right in any case.
+constexpr std::uint64_t counted_size_sig(std::size_t used, std::uint64_t size) PROF_DETAIL_SIG {
+  if (used < heap_counts_slots / 4) return size;
+  return used < heap_counts_slots / 8 * 3 ? size_class_sig(size) : 0;
 }
 
 inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, std::uint64_t size)
@@ -3986,12 +4314,9 @@ inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
   auto* const heap = new (at) heap_state{};
   at += page_round(sizeof(heap_state));
   heap->counts.bind(at, heap_state::counts_first, heap_state::counts_levels);
-  at += page_round(heap_counts::bytes_for(heap_state::counts_first, heap_state::counts_levels));
-  heap->live.bind(at, heap_state::live_first, heap_state::live_levels);
-  at += page_round(live_objects::bytes_for(heap_state::live_first, heap_state::live_levels));
-  heap->filters = at;
+  at += heap_counts_bytes;
+  heap->live.bind(at);
   heap->rate.store(default_heap_rate, std::memory_order_relaxed);
-  set_filter_sig(*heap, first_filter_bits);
   bool fresh = false;
   heap->overflow_counts = heap->counts.find_or_add_sig(3, fresh);
   fill_slot_sig(heap->counts.at(heap->overflow_counts), overflow_stack, no_labels, 0);
@@ -4010,74 +4335,14 @@ inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
   return static_cast<heap_state*>(there);
 }
 
-// ---- live objects -----------------------------------------------------------------------------------------
-
-// Doubles the filter when it is one eighth full. An insert publishes its key before it looks at
-// next_filter, the grower publishes next_filter before it looks at keys: one of them sees the
-// other (all sequentially consistent), so no live object is ever missing from a filter. Counting
-// one twice only makes a byte stick above zero.
-PROF_DETAIL_COLD inline void grow_filter_sig(heap_state& heap) PROF_DETAIL_SIG {
-  const unsigned bits = 64 - static_cast<unsigned>(heap.filter.load() & 63);
-  if (bits >= last_filter_bits || heap.growing.exchange(1) != 0) return;
-  const auto base = reinterpret_cast<std::uintptr_t>(heap.filters + filter_offset(bits + 1));
-  const std::uint64_t word = base | (64 - (bits + 1));
-  heap.next_filter.store(word);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  const std::size_t span = heap.live.span();
-  for (std::size_t i = 0; i < span; ++i) {
-    const std::uint64_t address = heap.live.at(i).key.load();
-    if (address > live_objects::claimed) filter_add_sig(address, word);
-  }
-  set_filter_sig(heap, bits + 1);
-  heap.next_filter.store(0);
-  heap.growing.store(0);
-}
+// ---- recording -----------------------------------------------------------------------------------------------
 
 // Remembers a sampled object; false (counted) when there is no room.
 inline bool add_live_sig(process_state& process, heap_state& heap, std::uint64_t address,
-                         std::uint64_t size, std::uint64_t weight, std::uint32_t counts)
-    PROF_DETAIL_SIG {
-  const std::size_t index = heap.live.claim_sig(address);
-  if (index == no_slot) {
-    count_drop_sig(process, drop::live_table_full);
-    return false;
-  }
-  live_slot& slot = heap.live.at(index);
-  slot.size = size;
-  slot.weight = weight;
-  slot.counts = counts;
-  heap.live.publish_sig(index, address);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  const std::uint64_t next = heap.next_filter.load();  // before `filter`: see grow_filter_sig
-  const std::uint64_t now = heap.filter.load();
-  filter_add_sig(address, now);
-  if (next != 0 && next != now) filter_add_sig(address, next);
-  const std::size_t filter_size = std::size_t{1} << (64 - (now & 63));
-  if (heap.live.used() > filter_size / 8) grow_filter_sig(heap);
-  return true;
-}
-
-struct live_object {
-  std::uint64_t size = 0;
-  std::uint64_t weight = 0;
-  std::uint32_t counts = 0;
-};
-
-// Forgets an object if it was sampled. To be called before the real free: afterwards another
-// thread may own the address.
-inline bool take_live_sig(heap_state& heap, std::uint64_t address, live_object& object)
-    PROF_DETAIL_SIG {
-  if (address <= live_objects::claimed) return false;
-  const std::size_t index = heap.live.find_sig(address);
-  if (index == no_slot) return false;
-  const live_slot& slot = heap.live.at(index);
-  object = {slot.size, slot.weight, slot.counts};
-  // Only the filter that was in force while the key was still there: one that is being filled may not
-  // have counted it, and taking from it could hide a neighbour.
-  const std::uint64_t filter = heap.filter.load();
-  heap.live.remove_sig(index);
-  filter_remove_sig(address, filter);
-  return true;
+                         const live_object& object) PROF_DETAIL_SIG {
+  if (heap.live.add_sig(address, object)) return true;
+  count_drop_sig(process, drop::live_table_full);
+  return false;
 }
 
 inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DETAIL_SIG {
@@ -4088,23 +4353,22 @@ inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DE
                              std::memory_order_relaxed);
 }
 
-// ---- recording -----------------------------------------------------------------------------------------------
-
 // An allocation that the sampler chose. `rate` is what its gap was drawn at.
 inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
                                      std::uint64_t address, std::uint64_t size, std::uint64_t rate,
                                      const registers& caller) PROF_DETAIL_SIG {
-  if (process.code.load(std::memory_order_acquire) == nullptr) refresh_code_map_sig(process);
+  first_code_map_sig(process);
   const stack_id stack = capture_stack_sig(process, caller, true);
   const label_set_id labels = current_labels_sig();
-  const std::uintptr_t words[3] = {stack, labels, size};
+  const std::uint64_t counted = counted_size_sig(heap.counts.used(), size);
+  const std::uintptr_t words[3] = {stack, labels, counted};
   bool fresh = false;
   std::size_t index = heap.counts.find_or_add_sig(hash_words_sig(words, 3, 1), fresh);
   if (index == no_slot) {
     count_drop_sig(process, drop::count_table_full);
     index = heap.overflow_counts;
   } else {
-    fill_slot_sig(heap.counts.at(index), stack, labels, size);
+    fill_slot_sig(heap.counts.at(index), stack, labels, counted);
   }
   const std::uint64_t weight = weight_sig(size, rate);
   const std::uint64_t bytes = weighted_bytes_sig(size, weight);
@@ -4112,100 +4376,26 @@ inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
   slot.allocated_objects.fetch_add(weight, std::memory_order_relaxed);
   slot.allocated_bytes.fetch_add(bytes, std::memory_order_relaxed);
   heap.samples.fetch_add(1, std::memory_order_relaxed);
-  if (add_live_sig(process, heap, address, size, weight, static_cast<std::uint32_t>(index))) return;
+  if (add_live_sig(process, heap, address, {size, weight, static_cast<std::uint32_t>(index)})) return;
   // Untracked objects must not look live for ever.
   slot.freed_objects.fetch_add(weight, std::memory_order_relaxed);
   slot.freed_bytes.fetch_add(bytes, std::memory_order_relaxed);
 }
 
-// ---- the countdown ------------------------------------------------------------------------------------------
-
-// Bytes until the next sample point or cut. 0 at thread start, so that the first allocation of
-// every thread takes the slow path, which draws its first gap.
-inline PROF_DETAIL_TLS std::int64_t heap_left PROF_DETAIL_TLS_MODEL = 0;
-
-// Counts an allocation down; true when no sample point or cut lies in it. Unsigned, so that a size
-// beyond half of the address space does not wrap to a huge gap; heap_left is never negative here,
-// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
-// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
-inline bool count_down_sig(std::uint64_t size) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-  bool above = false;
-  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(heap_left) : [size] "r"(size));
-  return above;
-#else
-  const auto before = static_cast<std::uint64_t>(heap_left);
-  heap_left = static_cast<std::int64_t>(before - size);
-  return before > size;
-#endif
-}
-
-struct heap_gap {
-  std::uint64_t random;  // 0: not seeded
-  std::uint64_t rate;    // the gap under way was drawn at this rate
-  bool ends_in_point;    // false: it was cut, nothing is sampled at its end
-};
-inline PROF_DETAIL_TLS heap_gap gap_under_way PROF_DETAIL_TLS_MODEL = {0, 0, false};
-
-inline void seed_gap_sig() PROF_DETAIL_SIG {
-  heap_gap& gap = gap_under_way;
+// A gap that was never drawn starts from the clock, the thread and its own address.
+inline void seed_gap_sig(poisson_gap& gap) PROF_DETAIL_SIG {
   if (gap.random != 0) return;
   gap.random = mix_bits(os_monotonic_ns_sig() ^ std::uint64_t{os_thread_id_sig()} << 40 ^
                         reinterpret_cast<std::uintptr_t>(&gap)) | 1;
 }
 
-// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
-inline std::int64_t draw_gap_sig(std::uint64_t rate) PROF_DETAIL_SIG {
-  heap_gap& gap = gap_under_way;
-  gap.rate = rate;
-  gap.ends_in_point = false;
-  if (rate == 0) return max_gap;
-  if (rate == 1) return 0;  // the next allocation takes the slow path too
-  const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
-  if (drawn >= static_cast<double>(max_gap)) return max_gap;
-  gap.ends_in_point = true;
-  return static_cast<std::int64_t>(drawn) + 1;
-}
+// The gap of hooked allocations; record_alloc has one of its own, because hooks that only forward
+// are parked. 0 at thread start, so that a thread's first allocation draws the first gap.
+inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
 
-// Memoryless: after a sample the next gap starts behind the allocation. Returns `weighed_at`.
-inline std::uint64_t next_gap_sig(std::uint64_t rate, std::uint64_t weighed_at) PROF_DETAIL_SIG {
-  heap_left = draw_gap_sig(rate);
-  return weighed_at;
-}
+inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
-// Called when heap_left fell to 0 or below by an allocation. Returns the rate to weigh it with, or 0
-// when no sample point lies in it; leaves heap_left > 0, or 0 at rate 1.
-inline std::uint64_t sample_point_sig(std::uint64_t rate) PROF_DETAIL_SIG {
-  seed_gap_sig();
-  heap_gap& gap = gap_under_way;
-  if (heap_left > 0) heap_left = -max_gap;  // wrapped by an absurd size, which will fail anyway
-  if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);  // also where the rate changed since
-  if (rate == 1) return next_gap_sig(rate, 1);
-  if (heap_left < -16 * max_gap) {
-    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
-    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-heap_left) /
-                                                                  static_cast<double>(rate));
-    const bool hit = uniform_sig(gap.random) <= chance;
-    return next_gap_sig(rate, hit ? rate : 0);
-  }
-  while (heap_left <= 0) {
-    if (gap.ends_in_point) return next_gap_sig(rate, gap.rate);
-    heap_left += draw_gap_sig(rate);
-  }
-  return 0;
-}
-
-// Makes the calling thread draw a new gap, so that a new rate counts for it at once.
-inline void redraw_gap() noexcept {
-  heap_left = 0;
-  gap_under_way.ends_in_point = false;
-}
-
-// In a forked child: the thread that was growing the filter is not here; the old one is complete.
-inline void forget_parent_heap(heap_state& heap) noexcept {
-  heap.next_filter.store(0);
-  heap.growing.store(0);
-}
+inline void forget_parent_heap(heap_state& heap) noexcept { heap.live.forget_growing(); }
 
 // ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -4363,11 +4553,19 @@ inline void append_version(char* text, std::size_t size, std::uint32_t version) 
 }
 
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
-// held at the fork are held by nobody.
+// held at the fork are held by nobody. The first call in the child does it, others wait for it.
 inline void forget_parent(process_state& process) noexcept {
+  constexpr std::uint32_t at_it = std::uint32_t{1} << 31;  // a pid has at most 22 bits
   const std::uint32_t pid = os_process_id_sig();
-  if (process.pid.exchange(pid) == pid) return;
+  std::uint32_t seen = process.pid.load(std::memory_order_acquire);
+  while (seen != pid) {
+    if (seen != (pid | at_it) && process.pid.compare_exchange_strong(seen, pid | at_it)) break;
+    os_yield();
+    seen = process.pid.load(std::memory_order_acquire);
+  }
+  if (seen == pid) return;
   process.refresh_lock.unlock();
+  process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   for (frame_buffer& buffer : process.buffers) buffer.taken.store(0);
   const auto state = [&process](part which) {
@@ -4375,6 +4573,24 @@ inline void forget_parent(process_state& process) noexcept {
   };
   if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
   if (state(part::heap) != nullptr) forget_parent_heap(*static_cast<heap_state*>(state(part::heap)));
+  process.pid.store(pid, std::memory_order_release);
+}
+
+inline bool is_hook_part(const hook_part* hooks) noexcept {
+  std::uint64_t magic = 0;
+  return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
+         magic == hook_part_magic;
+}
+
+// The object whose hooks count may have claimed them without a public call, and may be unloaded
+// with dlclose: keeps it loaded from now on, or forgets it when it is gone.
+inline void keep_owner(std::atomic<const hook_part*>& owner,
+                       std::atomic<const hook_part*>& kept) noexcept {
+  const hook_part* hooks = owner.load(std::memory_order_acquire);
+  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
+  if (is_hook_part(hooks)) os_pin_object(hooks);
+  if (is_hook_part(hooks)) return kept.store(hooks, std::memory_order_relaxed);
+  owner.compare_exchange_strong(hooks, nullptr);
 }
 
 inline std::atomic<bool> object_pinned{false};
@@ -4385,11 +4601,13 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
+  keep_owner(process->heap_hooks, process->kept_heap_hooks);
+  keep_owner(process->thread_hooks, process->kept_thread_hooks);
   if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  os_pin_this_object();
+  os_pin_object(&this_object);
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
@@ -5180,7 +5398,7 @@ class heap_text_writer {
     out_.put("\n");
     for (std::size_t i = 0; i < stat_count; ++i) {
       out_.put("# ");
-      put_printable(stats[i].key);
+      out_.printable(stats[i].key);
       out_.put(" = ").decimal(stats[i].value).put("\n");
     }
     put_mappings();
@@ -5266,10 +5484,10 @@ class heap_text_writer {
     if (line.function < p_.functions.size()) {
       const profile_function& function = p_.functions[line.function];
       out_.put("\t");
-      put_printable(string(function.name));
+      out_.printable(string(function.name));
       out_.put("+0x0");
       if (string(function.file).size != 0) out_.put("\t");
-      put_printable(string(function.file));
+      out_.printable(string(function.file));
       const bool has_place = string(function.file).size != 0 && line.line > 0;
       if (has_place) out_.put(":").signed_decimal(line.line);
     }
@@ -5295,7 +5513,7 @@ class heap_text_writer {
     out_.put(" r-xp ");
     put_padded_hex(mapping.offset);
     out_.put(" 00:00 0 ");
-    put_printable(string(mapping.file));
+    out_.printable(string(mapping.file));
     out_.put("\n");
   }
 
@@ -5304,14 +5522,6 @@ class heap_text_writer {
     const std::size_t size = format_hex(number, digits);
     for (std::size_t i = size; i < 8; ++i) out_.put("0");
     out_.put({digits, size});
-  }
-
-  // A line break in a name would start a record.
-  void put_printable(text_view text) noexcept {
-    for (; text.size != 0; text = text.from(1)) {
-      const auto byte = static_cast<unsigned char>(text.data[0]);
-      out_.put(byte < 0x20 || byte == 0x7F ? text_view("?", 1) : text_view(text.data, 1));
-    }
   }
 
   // Checked, because a profile that ran out of memory may name a string that it lost.
@@ -5647,7 +5857,7 @@ class top_writer {
 
   void put_facts() noexcept {
     out_.put("Type: ");
-    put_printable(string(p_.value_types[column_].type));
+    out_.printable(string(p_.value_types[column_].type));
     out_.put("\n");
     if (p_.time_ns != 0) out_.put("Time: ").put(top_date(p_.time_ns).view()).put("\n");
     if (p_.duration_ns != 0) put_duration();
@@ -5672,7 +5882,7 @@ class top_writer {
     const top_scale scale = top_scale_of(string(p_.period_type.unit));
     const top_unit* const unit = top_unit_for(top_magnitude(p_.period), scale);
     out_.put("Period: ").put(top_value(p_.period, scale, unit).view()).put(" ");
-    put_printable(string(p_.period_type.type));
+    out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
 
@@ -5697,21 +5907,13 @@ class top_writer {
     out_.put(" ");
     put_right(top_percent(row.cum, total_), 6);
     out_.put("  ");
-    put_printable(row.name);
+    out_.printable(row.name);
     out_.put("\n");
   }
 
   void put_right(const top_cell& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
     out_.put(cell.view());
-  }
-
-  // A name must not move the cursor of the terminal.
-  void put_printable(text_view text) noexcept {
-    for (; text.size != 0; text = text.from(1)) {
-      const auto byte = static_cast<unsigned char>(text.data[0]);
-      out_.put(byte < 0x20 || byte == 0x7F ? text_view("?", 1) : text_view(text.data, 1));
-    }
   }
 
   top_cell value(std::int64_t number) const noexcept { return top_value(number, scale_, unit_); }
@@ -5859,6 +6061,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "threads started unwrapped: more than 256 starts at once",
     "signals that were not from our timers",
     "ticks that arrived after the end",
+    "refreshes of the code map put off: old maps are still in use",
 };
 
 class collection {
@@ -5884,6 +6087,10 @@ class collection {
   // Ends the collection and writes it. False from `out` shows as the caller's own error.
   result finish(output out) noexcept {
     const own_code_scope own(process_);
+    if (is_cpu()) end_cpu_run();
+    else refresh_code_map(process_);
+    // Behind the refresh, which could not give old maps back otherwise.
+    const presence_guard reading(process_.code_readers);
     arena store(os_pages);
     profile p(store);
     fill(p);
@@ -5918,11 +6125,7 @@ class collection {
   }
 
   void fill(profile& p) noexcept {
-    if (is_cpu()) {
-      end_cpu_run();
-      return find_part<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    }
-    refresh_code_map_sig(process_);
+    if (is_cpu()) return find_part<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
     find_part<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
     if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
     if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");
@@ -5977,7 +6180,7 @@ PROF_DETAIL_END
 // ---- prof/base/sink.hpp ----
 // prof/base/sink.hpp - where the bytes of a profile go.
 // Floor 1 (base). Part of every public call that writes; delivered by os/ and serve/.
-// Safety: a value of three words; thread-compatible. Not for signal handlers.
+// Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
 // Source: the kinds fixed in the design brief.
@@ -6038,7 +6241,10 @@ class sink {
 
   template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0>
   sink(Stream& stream) noexcept
-      : kind_(kind::callback), context_(&stream), callback_(&write_stream<Stream>) {}
+      : kind_(kind::callback),
+        context_(&stream),
+        callback_(&write_stream<Stream>),
+        finish_(&flush_stream<Stream>) {}
 
   // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
   template <class String,
@@ -6053,6 +6259,8 @@ class sink {
   int descriptor() const noexcept { return descriptor_; }
   const char* path() const noexcept { return path_; }
   bool call(const void* data, std::size_t size) const { return callback_(context_, data, size); }
+  // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
+  bool finish() const { return finish_ == nullptr || finish_(context_); }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
@@ -6073,6 +6281,19 @@ class sink {
     return stream_good(stream, 0);
   }
   template <class Stream>
+  static bool flush_stream(void* context) {
+    return flush_if_any(*static_cast<Stream*>(context), 0);
+  }
+  template <class Stream>
+  static auto flush_if_any(Stream& stream, int) -> decltype(stream.flush(), true) {
+    stream.flush();
+    return stream_good(stream, 0);
+  }
+  template <class Stream>
+  static bool flush_if_any(Stream&, long) {
+    return true;
+  }
+  template <class Stream>
   static auto stream_good(Stream& stream, int) -> decltype(static_cast<bool>(stream)) {
     return static_cast<bool>(stream);
   }
@@ -6086,6 +6307,7 @@ class sink {
   const char* path_ = nullptr;
   void* context_ = nullptr;
   bool (*callback_)(void*, const void*, std::size_t) = nullptr;
+  bool (*finish_)(void*) = nullptr;
 };
 
 PROF_PUBLIC_END
@@ -6134,6 +6356,7 @@ class delivery {
     if (!failed_ && target_.type() == sink::kind::file) {
       failed_ = !os_flush(target_.file(), os_error_);
     }
+    if (!failed_ && target_.type() == sink::kind::callback) failed_ = !target_.finish();
     if (!close_path()) failed_ = true;
     if (!failed_) return {};
     return result(error::write_failed,
@@ -6476,8 +6699,7 @@ inline void report_heap(status_report& report, const heap_state& heap) noexcept 
   report.heap_samples = heap.samples.load();
   report.heap_live_objects = heap.live.used();
   report.own_memory += heap.counts.span() * sizeof(heap_slot) +
-                       heap.live.span() * sizeof(live_slot) +
-                       (std::size_t{1} << (64 - (heap.filter.load() & 63)));
+                       heap.live.touched();
 }
 
 PROF_DETAIL_END
@@ -6631,18 +6853,18 @@ inline void wait_for_handlers(const cpu_state& cpu) noexcept {
   }
 }
 
+// Runs the timers as the sessions that there are now want them. Also where the rate stays: threads
+// have come and gone since the last session began.
 inline result apply_rate(process_state& process, cpu_state& cpu) noexcept {
   const std::uint32_t hz = highest_hz(cpu);
-  const std::uint64_t before = cpu.period_ns.load();
   const std::uint64_t period = hz == 0 ? 0 : 1000000000u / hz;
-  if (period == before) return {};
   cpu.period_ns.store(period, std::memory_order_release);
   if (period == 0) {
     disarm_all_threads(cpu);
     wait_for_handlers(cpu);
     return {};
   }
-  if (before != 0) retime_all_threads(cpu, period);
+  retime_all_threads(cpu, period);
   const int failed = arm_all_threads(process, cpu);
   if (failed == 0) return {};
   return result(error::timer_failed, os_error_text(failed), failed);
@@ -6659,7 +6881,7 @@ inline result begin_cpu(process_state& process, cpu_run& run) {
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
   if (result ready = prepare_signal(process, *cpu); !ready) return ready;
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
   read_cpu(*cpu, run.base);
   run.started_at = os_realtime_ns_sig();
   run.started = os_monotonic_ns_sig();
@@ -6681,7 +6903,7 @@ inline void end_cpu(process_state& process, cpu_run& run) {
   run.slot = -1;
   run.ended = os_monotonic_ns_sig();
   (void)apply_rate(process, *cpu);
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
 }
 
 inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {
@@ -6716,11 +6938,14 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+// Of record_alloc on this thread; see hook_gap.
+inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
+
 inline void set_heap_rate(process_state& process, std::uint64_t bytes, std::uint64_t& before) {
   heap_state* const heap = heap_sig(process);
   if (heap == nullptr) return;
   before = heap->rate.exchange(bytes);
-  redraw_gap();
+  redraw_sig(explicit_gap);
   const hook_part* const hooks = process.heap_hooks.load();
   if (hooks != nullptr) hooks->rate_changed();
 }
@@ -6746,7 +6971,9 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
-  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed));
+  seed_gap_sig(explicit_gap);
+  const std::uint64_t rate =
+      sample_point_sig(explicit_gap, heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
                            caller);
@@ -6761,7 +6988,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(size)) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.
@@ -6771,8 +6998,8 @@ inline void record_free(void* object) noexcept {
   detail::heap_state* const heap = detail::heap_sig(*process);
   detail::live_object known;
   const auto address = reinterpret_cast<std::uintptr_t>(object);
-  if (heap == nullptr || detail::filter_byte_sig(address, heap->filter.load()).load() == 0) return;
-  if (detail::take_live_sig(*heap, address, known)) detail::count_freed_sig(*heap, known);
+  if (heap == nullptr || !heap->live.maybe_known_sig(address)) return;
+  if (heap->live.take_sig(address, known)) detail::count_freed_sig(*heap, known);
 }
 
 PROF_PUBLIC_END
@@ -8762,17 +8989,15 @@ PROF_DETAIL_END
 
 #endif  // PROF_SERVE_PAGES_HPP
 
-// ---- prof/serve/server.hpp ----
-// prof/serve/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
-// Floor 9 (serve). Started by the public http calls; answers through http_routes.
-// Safety: start, stop and running from any thread, not from signal handlers; stop also from a
-//         route. Routes run on the server's thread, one at a time. After fork the child has no
-//         server: running() is false there, stop() does nothing and start() begins afresh.
-// Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
-//         are in an arena per connection, released after each response.
-// Source: Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
-#ifndef PROF_SERVE_SERVER_HPP
-#define PROF_SERVE_SERVER_HPP
+// ---- prof/serve/connection.hpp ----
+// prof/serve/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
+// Floor 9 (serve). Driven by server.hpp's loop.
+// Safety: one thread. Nothing here blocks: a step goes as far as the socket allows.
+// Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
+//         response.
+// Source: RFC 9112 (HTTP/1.1); Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
+#ifndef PROF_SERVE_CONNECTION_HPP
+#define PROF_SERVE_CONNECTION_HPP
 
 #include <new>
 #include <type_traits>
@@ -8824,10 +9049,6 @@ struct http_setting {
   http_rules rules;
   http_limits limits;
 };
-
-// Chrome and Firefox open at most 6 connections to one host; pprof one.
-inline constexpr std::size_t http_slots = 8;
-inline constexpr int http_backlog = 8;
 
 // ---- one connection ----------------------------------------------------------------------------
 
@@ -9113,7 +9334,27 @@ class http_connection {
   char input_[http_head_limit];
 };
 
-// ---- the server --------------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#endif  // PROF_SERVE_CONNECTION_HPP
+
+// ---- prof/serve/server.hpp ----
+// prof/serve/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
+// Floor 9 (serve). Started by the public http calls; answers through http_routes.
+// Safety: start, stop and running from any thread, not from signal handlers; stop also from a
+//         route. Routes run on the server's thread, one at a time. After fork the child has no
+//         server: running() is false there, stop() does nothing and start() begins afresh.
+// Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
+//         are in an arena per connection, released after each response.
+// Source: Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
+#ifndef PROF_SERVE_SERVER_HPP
+#define PROF_SERVE_SERVER_HPP
+
+PROF_DETAIL_BEGIN
+
+// Chrome and Firefox open at most 6 connections to one host; pprof one.
+inline constexpr std::size_t http_slots = 8;
+inline constexpr int http_backlog = 8;
 
 class http_server {
  public:
@@ -9151,6 +9392,12 @@ class http_server {
     if (owner_.load(std::memory_order_relaxed) != os_process_id_sig()) return;
     ask_to_stop();
     join();
+  }
+
+  // In a forked child: closes its copies of the sockets, or the port would stay taken when the
+  // parent is gone, and clients would wait for a server that is not there.
+  void forget_parent() noexcept {
+    if (owner_.load(std::memory_order_relaxed) != os_process_id_sig()) abandon();
   }
 
   // Until stop() is called; false in a forked child.
@@ -9445,7 +9692,8 @@ inline void answer_symbol(process_state& process, const http_request& request,
     rest = rest.from(end == rest.size ? end : end + 1);
   }
   const own_code_scope own(process);
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
+  const presence_guard reading(process.code_readers);
   names->name_all(
       addresses.data(), addresses.size(), process.code.load(std::memory_order_acquire),
       [](void* context, std::uint64_t address, text_view name) {
@@ -9585,6 +9833,21 @@ inline void begin_request(void* context, const http_request& request, http_respo
   begin_profile(process, name, request, response, job);
 }
 
+// A child of fork() gives the parent's sockets back at once; it may never call prof again.
+inline void forget_server_in_child() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return;
+  forget_parent(*process);
+  void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
+  if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
+}
+
+inline std::atomic<bool> fork_watched{false};
+inline void watch_forks() noexcept {
+  if (fork_watched.exchange(true)) return;
+  (void)os_at_fork_in_child(&forget_server_in_child);
+}
+
 PROF_DETAIL_END
 
 PROF_PUBLIC_BEGIN
@@ -9616,6 +9879,7 @@ inline result serve(const char* address) {
     if (!place.compare_exchange_strong(none, there)) there = none;
   }
   const own_code_scope own(*process);
+  watch_forks();
   return static_cast<http_server*>(there)->start(where, {&begin_request, process},
                                                  os_default_signal());
 }
@@ -9678,9 +9942,8 @@ PROF_PUBLIC_END
 // route its symbol jumps to, and the probe that tells who counts.
 // Floor 6 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
 // Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
-//         /proc/self/maps by raw system calls; it takes no lock of ours, because waiting for each
-//         other could deadlock through the loader's lock. Known gap: of two threads that resolve
-//         at once, the later may judge a hook dead that the earlier has settled already.
+//         /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
+//         uncounted, because waiting could deadlock through the loader's lock.
 // Memory: a few words per entry and object; an 8 KiB arena for allocations that dlsym makes.
 // Source: design decisions "several DSOs", "count the outermost call only, without a depth flag".
 #ifndef PROF_HOOK_ENTRY_HPP
@@ -9710,7 +9973,13 @@ inline PROF_DETAIL_TLS int first_hit PROF_DETAIL_TLS_MODEL = no_entry;
 
 inline void note_hit_sig(int entry) PROF_DETAIL_SIG {
   if (first_hit == no_entry) first_hit = entry;
-  heap_left = 0;  // the next hooked call of this probe takes its slow path too
+  hook_gap.left = 0;  // the next hooked call of this probe takes its slow path too
+}
+// Slow paths ask this first: a call that belongs to a probe is noted and counts nowhere.
+inline bool probed_sig(int entry) PROF_DETAIL_SIG {
+  if (probing == 0) return false;
+  note_hit_sig(entry);
+  return true;
 }
 
 // X(identifier, symbol, what it does); the order of status().
@@ -9771,8 +10040,9 @@ inline void set_record_sig(int entry, const char* state, const char* why) PROF_D
   heap_records[entry].why.store(why, std::memory_order_relaxed);
 }
 
-// Resolves all entries of this object; defined in hook/malloc.hpp, which knows them all.
-void resolve_heap_slow_sig() PROF_DETAIL_SIG;
+// Resolves all entries of this object; false when another thread is at it. Defined in
+// hook/resolve.hpp, which knows them all.
+bool resolve_heap_slow_sig() PROF_DETAIL_SIG;
 
 inline bool heap_resolved_sig() PROF_DETAIL_SIG {
   return heap_role.load(std::memory_order_acquire) != hook_role::unresolved;
@@ -9797,7 +10067,7 @@ inline void* bootstrap_alloc_sig(std::size_t size, std::size_t alignment = 16) P
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return nullptr;
-  add_live_sig(*process, *heap, place, size, 0, bootstrap_object);
+  add_live_sig(*process, *heap, place, {size, 0, bootstrap_object});
   return reinterpret_cast<void*>(place);
 }
 
@@ -9833,6 +10103,16 @@ struct hooked_base<Tag, R(Args...)> {
     route.store(decided, std::memory_order_relaxed);
   }
 
+  // While another thread resolves: on to the next definition, uncounted.
+  static R forward_unsettled(Args... args) {
+    if (next.load(std::memory_order_acquire) == nullptr) {
+      ++resolving;  // dlsym may allocate
+      find_next_sig();
+      --resolving;
+    }
+    return call_next(args...);
+  }
+
   static void find_next_sig() PROF_DETAIL_SIG {
     void* const found = os_next_symbol(Tag::symbol);
     function usable = &Tag::fallback;
@@ -9843,12 +10123,9 @@ struct hooked_base<Tag, R(Args...)> {
 
 template <class Tag, class R, class... Args>
 PROF_DETAIL_COLD R hooked_base<Tag, R(Args...)>::first_call(Args... args) {
-  if (probing != 0) {
-    note_hit_sig(Tag::index);
-    return probing == probe_without_next ? R() : call_next(args...);
-  }
+  if (probed_sig(Tag::index)) return probing == probe_without_next ? R() : call_next(args...);
   if (resolving != 0) return Tag::while_resolving(args...);
-  if (!heap_resolved_sig()) resolve_heap_slow_sig();
+  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return forward_unsettled(args...);
   return settled.load(std::memory_order_relaxed)(args...);
 }
 
@@ -9859,11 +10136,12 @@ inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Alloca
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr || heap_role.load(std::memory_order_relaxed) == hook_role::forwarding) {
-    heap_left = parked_gap;
+    hook_gap.left = parked_gap;
     return allocate();
   }
+  seed_gap_sig(hook_gap);
   const std::uint64_t rate =
-      sample_point_sig(heap->rate.load(std::memory_order_relaxed));
+      sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
   void* const object = allocate();
   if (rate != 0 && object != nullptr && own_code_depth == 0) {
     record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
@@ -9878,7 +10156,7 @@ inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   live_object object;
   if (heap == nullptr ||
-      !take_live_sig(*heap, reinterpret_cast<std::uintptr_t>(pointer), object)) {
+      !heap->live.take_sig(reinterpret_cast<std::uintptr_t>(pointer), object)) {
     return false;
   }
   count_freed_sig(*heap, object);
@@ -9894,21 +10172,20 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   using base = hooked_base<Tag, R(Args...)>;
 
   static R counting(Args... args) {
-    if (PROF_DETAIL_LIKELY(count_down_sig(Tag::size(args...)))) return base::call_next(args...);
+    if (PROF_DETAIL_LIKELY(count_down_sig(hook_gap, Tag::size(args...)))) {
+      return base::call_next(args...);
+    }
     return counting_slow(args...);
   }
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(args...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(args...);
     if (!heap_resolved_sig()) {
       if (resolving != 0) return Tag::while_resolving(args...);
-      resolve_heap_slow_sig();
-      heap_left = 0;
-      (void)count_down_sig(Tag::size(args...));
+      if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
+      hook_gap.left = 0;
+      (void)count_down_sig(hook_gap, Tag::size(args...));
     }
     R answer{};
     sampled_alloc_sig(Tag::size(args...), caller, [&] {
@@ -9933,13 +10210,10 @@ struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest
   }
 
   PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) {
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(pointer, rest...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(pointer, rest...);
     if (!heap_resolved_sig()) {
       if (resolving != 0) return;  // a bootstrap object, or nothing that dlsym could have got
-      resolve_heap_slow_sig();
+      if (!resolve_heap_slow_sig()) return base::forward_unsettled(pointer, rest...);
     }
     if (!sampled_free_sig(pointer)) base::call_next(pointer, rest...);
   }
@@ -10085,7 +10359,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
 
   static void* counting(void* before, Size... sizes) {
-    const bool fast = count_down_sig(Tag::size(sizes...));
+    const bool fast = count_down_sig(hook_gap, Tag::size(sizes...));
     if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
@@ -10094,25 +10368,22 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(before, sizes...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
     process_state* const process = attached_process_sig();
     heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
     live_object old;
     const auto address = reinterpret_cast<std::uintptr_t>(before);
-    const bool sampled = heap != nullptr && take_live_sig(*heap, address, old);
+    const bool sampled = heap != nullptr && heap->live.take_sig(address, old);
     if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
     const auto resize = [&] { return base::call_next(before, sizes...); };
     const std::size_t size = Tag::size(sizes...);
-    const bool counted_down = heap_left > 0 && size <= static_cast<std::size_t>(parked_gap);
+    const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
     void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
     if (!sampled) return after;
     // Failed: the old object is still there. realloc(p, 0) freed it.
     const bool failed = after == nullptr && Tag::size(sizes...) != 0;
     if (!failed) count_freed_sig(*heap, old);
-    else add_live_sig(*process, *heap, address, old.size, old.weight, old.counts);
+    else add_live_sig(*process, *heap, address, old);
     return after;
   }
 
@@ -10474,7 +10745,7 @@ inline int first_entered_by(Entry entry, Function function) {
   };
   exercise(entry, [&](auto... args) {
     first_hit = no_entry;
-    heap_left = 0;
+    hook_gap.left = 0;
     const take_verdict after{verdict};
     return function(args...);
   });
@@ -10486,19 +10757,19 @@ class probe_scope {
   probe_scope() PROF_DETAIL_SIG { ++probing; }
   ~probe_scope() {
     --probing;
-    heap_left = 0;
+    hook_gap.left = 0;
   }
   probe_scope(const probe_scope&) = delete;
   probe_scope& operator=(const probe_scope&) = delete;
 };
 
 inline void ensure_heap_resolved() noexcept {
-  if (!heap_resolved_sig()) resolve_heap_slow_sig();
+  if (!heap_resolved_sig()) (void)resolve_heap_slow_sig();
 }
 
 extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
-    prof_part_heap_hooks_v1 = {heap_records, heap_entry_count, &ensure_heap_resolved, &redraw_gap,
-                               &own_code_depth_address};
+    prof_part_heap_hooks_v1 = {hook_part_magic, heap_records, heap_entry_count,
+                               &ensure_heap_resolved, &redraw_hook_gap, &own_code_depth_address};
 
 // ---- resolving -------------------------------------------------------------------------------------------
 
@@ -10541,7 +10812,13 @@ inline void settle_counting_sig(Entry entry, Function public_symbol) {
                                                         : "counts");
 }
 
-PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
+// Process id of the one thread that resolves: in a forked child that thread may not be there.
+inline std::atomic<std::uint32_t> resolver{0};
+
+PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
+  const std::uint32_t self = os_process_id_sig();
+  std::uint32_t other = resolver.load();
+  if (other == self || !resolver.compare_exchange_strong(other, self)) return heap_resolved_sig();
   const errno_guard keep_errno;
   ++resolving;
   process_state* const process = process_sig();
@@ -10553,8 +10830,7 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   if (counting) {
     const probe_scope probe;
     for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
-    heap->fast_filter.store(&free_filter);
-    free_filter.store(reinterpret_cast<char*>(heap->filter.load()));
+    heap->live.publish_filter_to(free_filter);
   } else {
     for_each_heap_entry([](auto entry, auto) {
       using hooked = decltype(entry);
@@ -10565,6 +10841,7 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   }
   heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
                   std::memory_order_release);
+  return true;
 }
 
 PROF_DETAIL_END
@@ -10689,8 +10966,8 @@ inline start_record* take_start_record() noexcept {
 
 void test_thread_hook() noexcept;
 extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
-    prof_part_thread_hooks_v1 = {&thread_record, 1, &test_thread_hook, nullptr,
-                                 &own_code_depth_address};
+    prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
+                                 nullptr, &own_code_depth_address};
 
 inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attributes* attributes,
                                 os_thread_main main, void* argument) {

@@ -74,7 +74,7 @@ class Errors(unittest.TestCase):
         missing = self.folder / "no/such/directory"
         for name in ("cpu to unwritable path", "heap to unwritable path"):
             self.assertEqual(outcomes[name], ("open_failed", errno.ENOENT,
-                                              f"cannot open {missing}: No such file or directory for writing"))
+                                              f"cannot write to {missing}: No such file or directory; pass another path"))
         self.assertEqual(outcomes["heap to directory"][:2], ("open_failed", errno.EISDIR))
         full = ("write_failed", errno.ENOSPC, "writing the profile failed: No space left on device")
         for name in ("heap to full disk", "heap to full descriptor", "heap to full FILE", "status to full disk"):

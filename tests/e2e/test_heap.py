@@ -119,6 +119,15 @@ class Heap(unittest.TestCase):
     def test_rate_1_o0(self):
         self.exact_sites("-O0")
 
+    def test_threads_that_free_each_others_objects(self):
+        path = harness.BUILD / "heap-threads.pb.gz"
+        still_live = int(harness.run(built("heap_threads"), path).stdout)
+        count = 4 * 3 * 80000
+        objects, space, alloc_objects, alloc_space = site_values(self.profile_of(path, rate=1), "shared_site")
+        self.assertEqual((objects, space, alloc_objects), (0, 0, count))
+        self.assertEqual(alloc_space, 12 * sum(16 + i % 7 * 16 for i in range(80000)))
+        self.assertLess(abs(still_live), 20)
+
     # ---- every way to allocate ----
 
     def run_kinds(self, compiler="g++", optimize="-O2"):

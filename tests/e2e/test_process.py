@@ -48,6 +48,11 @@ class Fork(unittest.TestCase):
             self.assertGreater(pprof_check.find(profile, own, "cpu"), 150e6)
             self.assertEqual(pprof_check.find(profile, foreign, "cpu"), 0)
 
+    def test_child_gives_the_sockets_back(self):
+        """A worker that outlives its parent's server must not keep the port."""
+        program = harness.build(["fork_server.cpp"], "fork_server")
+        self.assertEqual(harness.run(program).stdout.split(), ["0", "1", "1"])
+
 
 if __name__ == "__main__":
     unittest.main()

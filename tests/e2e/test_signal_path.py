@@ -94,6 +94,17 @@ class Running(unittest.TestCase):
                 self.assertGreaterEqual(samples, 40000)
                 self.assertGreaterEqual(ticks, 10)
 
+    def test_thread_hook_allocates_nothing(self):
+        library = harness.build([SIGNAL / "counting_malloc.cpp"], "libcounting_malloc.so", flags=("-shared", "-fPIC"))
+        found = {}
+        for hooks in ("none", "interpose"):
+            program = harness.build([SIGNAL / "thread_allocations.cpp"], f"signal-thread_allocations-{hooks}",
+                                    flags=(*FRAMES, f"-DPROF_HOOKS={hooks}"), libraries=("-ldl",))
+            found[hooks] = self.numbers(program, env={"LD_PRELOAD": str(library)})
+        self.assertEqual(found["interpose"][1], 200)
+        self.assertEqual(found["none"][1], 0)
+        self.assertEqual(found["interpose"][0], found["none"][0])
+
     def test_no_thread_that_nobody_asked_for(self):
         first, during, after, serving, stopped = self.numbers(self.program("threads"))
         self.assertEqual((first, during, after, serving, stopped), (1, 1, 1, 2, 1))

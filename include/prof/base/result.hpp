@@ -58,7 +58,7 @@ inline constexpr error_message error_messages[] = {
     {error::not_in_version, "%s is not available in this version"},
     {error::unsupported, "%s is not supported on this platform"},
     {error::bad_argument, "%s"},
-    {error::open_failed, "cannot open %s for writing"},
+    {error::open_failed, "cannot write to %s; pass another path"},
     {error::write_failed, "writing the profile failed: %s"},
     {error::out_of_memory, "no memory for %s; raise the address space or memory limit"},
     {error::signal_in_use, "no free signal for sampling: %s has a foreign handler; set"

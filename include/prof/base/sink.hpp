@@ -1,6 +1,6 @@
 // prof/base/sink.hpp - where the bytes of a profile go.
 // Floor 1 (base). Part of every public call that writes; delivered by os/ and serve/.
-// Safety: a value of three words; thread-compatible. Not for signal handlers.
+// Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
 // Source: the kinds fixed in the design brief.
@@ -68,7 +68,10 @@ class sink {
 
   template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0>
   sink(Stream& stream) noexcept
-      : kind_(kind::callback), context_(&stream), callback_(&write_stream<Stream>) {}
+      : kind_(kind::callback),
+        context_(&stream),
+        callback_(&write_stream<Stream>),
+        finish_(&flush_stream<Stream>) {}
 
   // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
   template <class String,
@@ -83,6 +86,8 @@ class sink {
   int descriptor() const noexcept { return descriptor_; }
   const char* path() const noexcept { return path_; }
   bool call(const void* data, std::size_t size) const { return callback_(context_, data, size); }
+  // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
+  bool finish() const { return finish_ == nullptr || finish_(context_); }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
@@ -103,6 +108,19 @@ class sink {
     return stream_good(stream, 0);
   }
   template <class Stream>
+  static bool flush_stream(void* context) {
+    return flush_if_any(*static_cast<Stream*>(context), 0);
+  }
+  template <class Stream>
+  static auto flush_if_any(Stream& stream, int) -> decltype(stream.flush(), true) {
+    stream.flush();
+    return stream_good(stream, 0);
+  }
+  template <class Stream>
+  static bool flush_if_any(Stream&, long) {
+    return true;
+  }
+  template <class Stream>
   static auto stream_good(Stream& stream, int) -> decltype(static_cast<bool>(stream)) {
     return static_cast<bool>(stream);
   }
@@ -116,6 +134,7 @@ class sink {
   const char* path_ = nullptr;
   void* context_ = nullptr;
   bool (*callback_)(void*, const void*, std::size_t) = nullptr;
+  bool (*finish_)(void*) = nullptr;
 };
 
 PROF_PUBLIC_END

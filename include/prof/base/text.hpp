@@ -147,6 +147,14 @@ class text_writer {
     const std::size_t n = format_decimal(magnitude % unit + unit, digits);
     return put(".").put({digits + 1, n - 1});
   }
+  // Control characters as `?`: a line break in a name would start a record.
+  text_writer& printable(text_view text) noexcept {
+    for (; text.size != 0; text = text.from(1)) {
+      const auto byte = static_cast<unsigned char>(text.data[0]);
+      put(byte < 0x20 || byte == 0x7f ? text_view("?", 1) : text_view(text.data, 1));
+    }
+    return *this;
+  }
   text_writer& spaces(std::size_t count) noexcept {
     for (; count != 0; --count) put(" ");
     return *this;

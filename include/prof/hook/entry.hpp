@@ -2,9 +2,8 @@
 // route its symbol jumps to, and the probe that tells who counts.
 // Floor 6 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
 // Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
-//         /proc/self/maps by raw system calls; it takes no lock of ours, because waiting for each
-//         other could deadlock through the loader's lock. Known gap: of two threads that resolve
-//         at once, the later may judge a hook dead that the earlier has settled already.
+//         /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
+//         uncounted, because waiting could deadlock through the loader's lock.
 // Memory: a few words per entry and object; an 8 KiB arena for allocations that dlsym makes.
 // Source: design decisions "several DSOs", "count the outermost call only, without a depth flag".
 #ifndef PROF_HOOK_ENTRY_HPP
@@ -36,7 +35,13 @@ inline PROF_DETAIL_TLS int first_hit PROF_DETAIL_TLS_MODEL = no_entry;
 
 inline void note_hit_sig(int entry) PROF_DETAIL_SIG {
   if (first_hit == no_entry) first_hit = entry;
-  heap_left = 0;  // the next hooked call of this probe takes its slow path too
+  hook_gap.left = 0;  // the next hooked call of this probe takes its slow path too
+}
+// Slow paths ask this first: a call that belongs to a probe is noted and counts nowhere.
+inline bool probed_sig(int entry) PROF_DETAIL_SIG {
+  if (probing == 0) return false;
+  note_hit_sig(entry);
+  return true;
 }
 
 // X(identifier, symbol, what it does); the order of status().
@@ -97,8 +102,9 @@ inline void set_record_sig(int entry, const char* state, const char* why) PROF_D
   heap_records[entry].why.store(why, std::memory_order_relaxed);
 }
 
-// Resolves all entries of this object; defined in hook/malloc.hpp, which knows them all.
-void resolve_heap_slow_sig() PROF_DETAIL_SIG;
+// Resolves all entries of this object; false when another thread is at it. Defined in
+// hook/resolve.hpp, which knows them all.
+bool resolve_heap_slow_sig() PROF_DETAIL_SIG;
 
 inline bool heap_resolved_sig() PROF_DETAIL_SIG {
   return heap_role.load(std::memory_order_acquire) != hook_role::unresolved;
@@ -123,7 +129,7 @@ inline void* bootstrap_alloc_sig(std::size_t size, std::size_t alignment = 16) P
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return nullptr;
-  add_live_sig(*process, *heap, place, size, 0, bootstrap_object);
+  add_live_sig(*process, *heap, place, {size, 0, bootstrap_object});
   return reinterpret_cast<void*>(place);
 }
 
@@ -159,6 +165,16 @@ struct hooked_base<Tag, R(Args...)> {
     route.store(decided, std::memory_order_relaxed);
   }
 
+  // While another thread resolves: on to the next definition, uncounted.
+  static R forward_unsettled(Args... args) {
+    if (next.load(std::memory_order_acquire) == nullptr) {
+      ++resolving;  // dlsym may allocate
+      find_next_sig();
+      --resolving;
+    }
+    return call_next(args...);
+  }
+
   static void find_next_sig() PROF_DETAIL_SIG {
     void* const found = os_next_symbol(Tag::symbol);
     function usable = &Tag::fallback;
@@ -169,12 +185,9 @@ struct hooked_base<Tag, R(Args...)> {
 
 template <class Tag, class R, class... Args>
 PROF_DETAIL_COLD R hooked_base<Tag, R(Args...)>::first_call(Args... args) {
-  if (probing != 0) {
-    note_hit_sig(Tag::index);
-    return probing == probe_without_next ? R() : call_next(args...);
-  }
+  if (probed_sig(Tag::index)) return probing == probe_without_next ? R() : call_next(args...);
   if (resolving != 0) return Tag::while_resolving(args...);
-  if (!heap_resolved_sig()) resolve_heap_slow_sig();
+  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return forward_unsettled(args...);
   return settled.load(std::memory_order_relaxed)(args...);
 }
 
@@ -185,11 +198,12 @@ inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Alloca
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr || heap_role.load(std::memory_order_relaxed) == hook_role::forwarding) {
-    heap_left = parked_gap;
+    hook_gap.left = parked_gap;
     return allocate();
   }
+  seed_gap_sig(hook_gap);
   const std::uint64_t rate =
-      sample_point_sig(heap->rate.load(std::memory_order_relaxed));
+      sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
   void* const object = allocate();
   if (rate != 0 && object != nullptr && own_code_depth == 0) {
     record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
@@ -204,7 +218,7 @@ inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   live_object object;
   if (heap == nullptr ||
-      !take_live_sig(*heap, reinterpret_cast<std::uintptr_t>(pointer), object)) {
+      !heap->live.take_sig(reinterpret_cast<std::uintptr_t>(pointer), object)) {
     return false;
   }
   count_freed_sig(*heap, object);
@@ -220,21 +234,20 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   using base = hooked_base<Tag, R(Args...)>;
 
   static R counting(Args... args) {
-    if (PROF_DETAIL_LIKELY(count_down_sig(Tag::size(args...)))) return base::call_next(args...);
+    if (PROF_DETAIL_LIKELY(count_down_sig(hook_gap, Tag::size(args...)))) {
+      return base::call_next(args...);
+    }
     return counting_slow(args...);
   }
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(args...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(args...);
     if (!heap_resolved_sig()) {
       if (resolving != 0) return Tag::while_resolving(args...);
-      resolve_heap_slow_sig();
-      heap_left = 0;
-      (void)count_down_sig(Tag::size(args...));
+      if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
+      hook_gap.left = 0;
+      (void)count_down_sig(hook_gap, Tag::size(args...));
     }
     R answer{};
     sampled_alloc_sig(Tag::size(args...), caller, [&] {
@@ -259,13 +272,10 @@ struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest
   }
 
   PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) {
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(pointer, rest...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(pointer, rest...);
     if (!heap_resolved_sig()) {
       if (resolving != 0) return;  // a bootstrap object, or nothing that dlsym could have got
-      resolve_heap_slow_sig();
+      if (!resolve_heap_slow_sig()) return base::forward_unsettled(pointer, rest...);
     }
     if (!sampled_free_sig(pointer)) base::call_next(pointer, rest...);
   }

@@ -135,7 +135,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
 
   static void* counting(void* before, Size... sizes) {
-    const bool fast = count_down_sig(Tag::size(sizes...));
+    const bool fast = count_down_sig(hook_gap, Tag::size(sizes...));
     if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
@@ -144,25 +144,22 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probing != 0) {
-      note_hit_sig(Tag::index);
-      return base::call_next(before, sizes...);
-    }
+    if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
     process_state* const process = attached_process_sig();
     heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
     live_object old;
     const auto address = reinterpret_cast<std::uintptr_t>(before);
-    const bool sampled = heap != nullptr && take_live_sig(*heap, address, old);
+    const bool sampled = heap != nullptr && heap->live.take_sig(address, old);
     if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
     const auto resize = [&] { return base::call_next(before, sizes...); };
     const std::size_t size = Tag::size(sizes...);
-    const bool counted_down = heap_left > 0 && size <= static_cast<std::size_t>(parked_gap);
+    const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
     void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
     if (!sampled) return after;
     // Failed: the old object is still there. realloc(p, 0) freed it.
     const bool failed = after == nullptr && Tag::size(sizes...) != 0;
     if (!failed) count_freed_sig(*heap, old);
-    else add_live_sig(*process, *heap, address, old.size, old.weight, old.counts);
+    else add_live_sig(*process, *heap, address, old);
     return after;
   }
 

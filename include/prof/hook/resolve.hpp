@@ -144,7 +144,7 @@ inline int first_entered_by(Entry entry, Function function) {
   };
   exercise(entry, [&](auto... args) {
     first_hit = no_entry;
-    heap_left = 0;
+    hook_gap.left = 0;
     const take_verdict after{verdict};
     return function(args...);
   });
@@ -156,19 +156,19 @@ class probe_scope {
   probe_scope() PROF_DETAIL_SIG { ++probing; }
   ~probe_scope() {
     --probing;
-    heap_left = 0;
+    hook_gap.left = 0;
   }
   probe_scope(const probe_scope&) = delete;
   probe_scope& operator=(const probe_scope&) = delete;
 };
 
 inline void ensure_heap_resolved() noexcept {
-  if (!heap_resolved_sig()) resolve_heap_slow_sig();
+  if (!heap_resolved_sig()) (void)resolve_heap_slow_sig();
 }
 
 extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
-    prof_part_heap_hooks_v1 = {heap_records, heap_entry_count, &ensure_heap_resolved, &redraw_gap,
-                               &own_code_depth_address};
+    prof_part_heap_hooks_v1 = {hook_part_magic, heap_records, heap_entry_count,
+                               &ensure_heap_resolved, &redraw_hook_gap, &own_code_depth_address};
 
 // ---- resolving -------------------------------------------------------------------------------------------
 
@@ -211,7 +211,13 @@ inline void settle_counting_sig(Entry entry, Function public_symbol) {
                                                         : "counts");
 }
 
-PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
+// Process id of the one thread that resolves: in a forked child that thread may not be there.
+inline std::atomic<std::uint32_t> resolver{0};
+
+PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
+  const std::uint32_t self = os_process_id_sig();
+  std::uint32_t other = resolver.load();
+  if (other == self || !resolver.compare_exchange_strong(other, self)) return heap_resolved_sig();
   const errno_guard keep_errno;
   ++resolving;
   process_state* const process = process_sig();
@@ -223,8 +229,7 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   if (counting) {
     const probe_scope probe;
     for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
-    heap->fast_filter.store(&free_filter);
-    free_filter.store(reinterpret_cast<char*>(heap->filter.load()));
+    heap->live.publish_filter_to(free_filter);
   } else {
     for_each_heap_entry([](auto entry, auto) {
       using hooked = decltype(entry);
@@ -235,6 +240,7 @@ PROF_DETAIL_COLD inline void resolve_heap_slow_sig() PROF_DETAIL_SIG {
   }
   heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
                   std::memory_order_release);
+  return true;
 }
 
 PROF_DETAIL_END

@@ -113,8 +113,8 @@ inline start_record* take_start_record() noexcept {
 
 void test_thread_hook() noexcept;
 extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
-    prof_part_thread_hooks_v1 = {&thread_record, 1, &test_thread_hook, nullptr,
-                                 &own_code_depth_address};
+    prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
+                                 nullptr, &own_code_depth_address};
 
 inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attributes* attributes,
                                 os_thread_main main, void* argument) {

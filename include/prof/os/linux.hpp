@@ -351,182 +351,6 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
-// ---- sampling signal and timers ----------------------------------------------------------------------
-
-// What sample/ does with a tick. One per shared object; the first that starts a CPU profile
-// installs its own and the others find it there.
-inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
-
-inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
-  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
-  registers r;
-#if defined(__x86_64__)
-  r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
-  r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
-  r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
-#else
-  r.pc = static_cast<std::uintptr_t>(machine.pc);
-  r.sp = static_cast<std::uintptr_t>(machine.sp);
-  r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
-  r.lr = static_cast<std::uintptr_t>(machine.regs[30]);
-#endif
-  return r;
-}
-
-inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETAIL_SIG {
-  const auto receiver = tick_receiver.load(std::memory_order_acquire);
-  if (receiver == nullptr || info == nullptr || info->si_code != SI_TIMER) return;
-  timer_event event;
-  event.slot = info->si_value.sival_ptr;
-  // timer_getoverrun(2): expirations while the signal was pending. Above the kernel's tick rate
-  // (250 Hz here) most expirations arrive this way.
-  event.expirations = 1 + static_cast<std::uint64_t>(info->si_overrun > 0 ? info->si_overrun : 0);
-  event.regs = os_registers_sig(context);
-  receiver(event);
-}
-
-inline int os_default_signal() noexcept { return SIGPROF; }
-// From the top down: low real-time signals are the ones applications number by hand.
-inline int os_candidate_signal(int n) noexcept {
-  const int number = SIGRTMAX - 2 - n;
-  return number > SIGRTMIN + 2 ? number : 0;
-}
-
-// The handler a signal has now: null for the default action or a failed question.
-inline const void* os_signal_handler(int number) noexcept {
-  struct sigaction now;
-  if (sigaction(number, nullptr, &now) != 0) return nullptr;
-  return (now.sa_flags & SA_SIGINFO) != 0 ? reinterpret_cast<const void*>(now.sa_sigaction)
-                                          : reinterpret_cast<const void*>(now.sa_handler);
-}
-inline const void* os_own_signal_handler() noexcept {
-  return reinterpret_cast<const void*>(&os_signal_handler_sig);
-}
-
-inline bool os_install_handler(int number) noexcept {
-  struct sigaction wanted;
-  std::memset(&wanted, 0, sizeof wanted);
-  wanted.sa_sigaction = &os_signal_handler_sig;
-  // SA_RESTART: the host's slow system calls go on. SA_ONSTACK: a host that gave its threads small
-  // stacks and an alternate one gets the handler there. Only this signal is blocked meanwhile.
-  wanted.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-  sigemptyset(&wanted.sa_mask);
-  return sigaction(number, &wanted, nullptr) == 0;
-}
-
-inline const char* os_signal_name(int number) noexcept {
-  return number == SIGPROF ? "SIGPROF" : "a real-time signal";
-}
-
-// The kernel's struct sigevent; libcs spell the thread id member differently.
-struct kernel_sigevent {
-  void* value;
-  int signal_number;
-  int notify;
-  int thread;
-  int padding[11];
-};
-static_assert(sizeof(kernel_sigevent) == 64, "SIGEV_MAX_SIZE of the kernel");
-
-inline int os_timer_create_sig(std::uint32_t thread, int signal_number, void* slot, int& timer)
-    PROF_DETAIL_SIG {
-  kernel_sigevent event{};
-  event.value = slot;
-  event.signal_number = signal_number;
-  event.notify = SIGEV_THREAD_ID;
-  event.thread = static_cast<int>(thread);
-  // CPUCLOCK_SCHED of a thread as in the kernel's posix-timers_types.h: ~tid << 3 | PERTHREAD(4)
-  // | SCHED(2); pthread_getcpuclockid builds the same but needs a pthread_t.
-  const auto clock = static_cast<std::int32_t>((~thread << 3) | 6u);
-  return static_cast<int>(-os_call_sig(SYS_timer_create, clock, os_word(&event), os_word(&timer)));
-}
-inline int os_timer_set_sig(int timer, std::uint64_t first_ns, std::uint64_t period_ns)
-    PROF_DETAIL_SIG {
-  itimerspec spec{};
-  spec.it_value = os_timespec(first_ns);
-  spec.it_interval = os_timespec(period_ns);
-  return static_cast<int>(-os_call_sig(SYS_timer_settime, timer, 0, os_word(&spec), 0));
-}
-inline void os_timer_delete_sig(int timer) PROF_DETAIL_SIG {
-  os_call_sig(SYS_timer_delete, timer);
-}
-
-// ---- threads --------------------------------------------------------------------------------------------
-
-using os_thread_handle = pthread_t;
-using os_thread_attributes = pthread_attr_t;
-using os_thread_main = void* (*)(void*);
-
-inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept {
-  const int descriptor =
-      static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word("/proc/self/task"),
-                                   O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (descriptor < 0) return false;
-  alignas(8) char entries[2048];
-  for (;;) {
-    const long n = os_call_sig(SYS_getdents64, descriptor, os_word(entries), sizeof entries);
-    if (n <= 0) break;
-    for (long at = 0; at < n;) {
-      // struct linux_dirent64: u64 inode, s64 offset, u16 length, u8 type, name.
-      std::uint16_t length = 0;
-      std::memcpy(&length, entries + at + 16, sizeof length);
-      std::uint64_t thread = 0;
-      if (parse_decimal(text_view(entries + at + 19), thread)) {
-        visit(context, static_cast<std::uint32_t>(thread));
-      }
-      at += length;
-    }
-  }
-  os_close_sig(descriptor);
-  return true;
-}
-
-inline bool os_signal_blocked(std::uint32_t thread, int number) noexcept {
-  char path[48] = "/proc/self/task/";
-  const std::size_t digits = format_decimal(thread, path + 16);
-  std::memcpy(path + 16 + digits, "/status", 8);
-  char text[2048];
-  text_view rest{text, os_read_file(path, text, sizeof text)};
-  for (; rest.size != 0; rest = rest.from(rest.next_line())) {
-    if (!rest.starts_with("SigBlk:\t")) continue;
-    rest = rest.from(8);
-    return (take_hex(rest) >> (number - 1) & 1) != 0;
-  }
-  return false;
-}
-
-// Lets a signal through on the calling thread.
-inline void os_unblock_signal_sig(int number) PROF_DETAIL_SIG {
-  const std::uint64_t set = std::uint64_t{1} << (number - 1);
-  os_call_sig(SYS_rt_sigprocmask, SIG_UNBLOCK, os_word(&set), 0, 8);
-}
-
-// Runs main(argument) on a new thread that blocks every signal but `open_signal` (0: every one).
-// Returns 0 or an errno.
-inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
-                           os_thread_handle& thread) noexcept {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  if (open_signal != 0) sigdelset(&all, open_signal);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int answer = pthread_create(&thread, nullptr, main, argument);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return answer;
-}
-inline void os_join_thread(os_thread_handle thread) noexcept { pthread_join(thread, nullptr); }
-
-// Calls destroy(value) when a thread that called os_at_thread_exit ends. 0 or an errno.
-inline int os_make_exit_key(unsigned& key, void (*destroy)(void*)) noexcept {
-  pthread_key_t made = 0;
-  const int answer = pthread_key_create(&made, destroy);
-  key = made;
-  return answer;
-}
-inline void os_at_thread_exit(unsigned key, void* value) noexcept {
-  pthread_setspecific(key, value);
-}
-
 // ---- next definitions --------------------------------------------------------------------------------------
 
 // Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
@@ -545,8 +369,9 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
   return found;
 }
 
-// Keeps this shared object loaded for ever: a handler or a hook in it may be entered any time.
-inline void os_pin_this_object() noexcept {
+// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
+// time.
+inline void os_pin_object(const void* address) noexcept {
   Dl_info self;
   // Looked up at run time: a static link warns about any reference to dlopen.
   if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
@@ -554,9 +379,14 @@ inline void os_pin_this_object() noexcept {
   void* (*open)(const char*, int) = nullptr;
   std::memcpy(&open, &found, sizeof open);
   if (open == nullptr) return;
-  if (prof_weak_dladdr(reinterpret_cast<const void*>(&os_signal_handler_sig), &self) == 0) return;
+  if (prof_weak_dladdr(address, &self) == 0) return;
   if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
   (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
+inline int os_at_fork_in_child(void (*handler)()) noexcept {
+  return pthread_atfork(nullptr, nullptr, handler);
 }
 
 // The file that holds an address ("" when unknown); for status texts.

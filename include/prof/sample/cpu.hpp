@@ -154,19 +154,6 @@ inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
 
 // ---- threads and their timers --------------------------------------------------------------------------
 
-class spin_guard {
- public:
-  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
-    while (!lock_.try_lock()) os_yield();
-  }
-  ~spin_guard() { lock_.unlock(); }
-  spin_guard(const spin_guard&) = delete;
-  spin_guard& operator=(const spin_guard&) = delete;
-
- private:
-  spin_lock& lock_;
-};
-
 // First expiry uniform in (0, period]; returns 0 or an errno. Caller holds threads_lock.
 inline int set_timer(cpu_state& cpu, thread_slot& slot, std::uint64_t period_ns) noexcept {
   slot.period_ns.store(period_ns, std::memory_order_relaxed);
@@ -252,10 +239,13 @@ inline void disarm_all_threads(cpu_state& cpu) noexcept {
   for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
 }
 
-// Sets all timers to a new period; the ones of threads that are gone never fire.
+// Sets all timers to a period and gives those of threads that are gone back: the kernel answers
+// ESRCH for them (6.18, posix_cpu_timer_set), also when a new thread has got the same id.
 inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
   const spin_guard lock(cpu.threads_lock);
-  for_each_armed(cpu, [&](std::size_t index) { set_timer(cpu, cpu.threads.at(index), period_ns); });
+  for_each_armed(cpu, [&](std::size_t index) {
+    if (set_timer(cpu, cpu.threads.at(index), period_ns) != 0) disarm_slot(cpu, index);
+  });
 }
 
 // In a forked child: no timer was inherited and no session is its own.

@@ -102,6 +102,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "threads started unwrapped: more than 256 starts at once",
     "signals that were not from our timers",
     "ticks that arrived after the end",
+    "refreshes of the code map put off: old maps are still in use",
 };
 
 class collection {
@@ -127,6 +128,10 @@ class collection {
   // Ends the collection and writes it. False from `out` shows as the caller's own error.
   result finish(output out) noexcept {
     const own_code_scope own(process_);
+    if (is_cpu()) end_cpu_run();
+    else refresh_code_map(process_);
+    // Behind the refresh, which could not give old maps back otherwise.
+    const presence_guard reading(process_.code_readers);
     arena store(os_pages);
     profile p(store);
     fill(p);
@@ -161,11 +166,7 @@ class collection {
   }
 
   void fill(profile& p) noexcept {
-    if (is_cpu()) {
-      end_cpu_run();
-      return find_part<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    }
-    refresh_code_map_sig(process_);
+    if (is_cpu()) return find_part<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
     find_part<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
     if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
     if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");

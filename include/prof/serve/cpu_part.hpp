@@ -56,18 +56,18 @@ inline void wait_for_handlers(const cpu_state& cpu) noexcept {
   }
 }
 
+// Runs the timers as the sessions that there are now want them. Also where the rate stays: threads
+// have come and gone since the last session began.
 inline result apply_rate(process_state& process, cpu_state& cpu) noexcept {
   const std::uint32_t hz = highest_hz(cpu);
-  const std::uint64_t before = cpu.period_ns.load();
   const std::uint64_t period = hz == 0 ? 0 : 1000000000u / hz;
-  if (period == before) return {};
   cpu.period_ns.store(period, std::memory_order_release);
   if (period == 0) {
     disarm_all_threads(cpu);
     wait_for_handlers(cpu);
     return {};
   }
-  if (before != 0) retime_all_threads(cpu, period);
+  retime_all_threads(cpu, period);
   const int failed = arm_all_threads(process, cpu);
   if (failed == 0) return {};
   return result(error::timer_failed, os_error_text(failed), failed);
@@ -84,7 +84,7 @@ inline result begin_cpu(process_state& process, cpu_run& run) {
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
   if (result ready = prepare_signal(process, *cpu); !ready) return ready;
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
   read_cpu(*cpu, run.base);
   run.started_at = os_realtime_ns_sig();
   run.started = os_monotonic_ns_sig();
@@ -106,7 +106,7 @@ inline void end_cpu(process_state& process, cpu_run& run) {
   run.slot = -1;
   run.ended = os_monotonic_ns_sig();
   (void)apply_rate(process, *cpu);
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
 }
 
 inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {

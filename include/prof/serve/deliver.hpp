@@ -42,6 +42,7 @@ class delivery {
     if (!failed_ && target_.type() == sink::kind::file) {
       failed_ = !os_flush(target_.file(), os_error_);
     }
+    if (!failed_ && target_.type() == sink::kind::callback) failed_ = !target_.finish();
     if (!close_path()) failed_ = true;
     if (!failed_) return {};
     return result(error::write_failed,

@@ -11,11 +11,14 @@
 
 PROF_DETAIL_BEGIN
 
+// Of record_alloc on this thread; see hook_gap.
+inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
+
 inline void set_heap_rate(process_state& process, std::uint64_t bytes, std::uint64_t& before) {
   heap_state* const heap = heap_sig(process);
   if (heap == nullptr) return;
   before = heap->rate.exchange(bytes);
-  redraw_gap();
+  redraw_sig(explicit_gap);
   const hook_part* const hooks = process.heap_hooks.load();
   if (hooks != nullptr) hooks->rate_changed();
 }
@@ -41,7 +44,9 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
-  const std::uint64_t rate = sample_point_sig(heap->rate.load(std::memory_order_relaxed));
+  seed_gap_sig(explicit_gap);
+  const std::uint64_t rate =
+      sample_point_sig(explicit_gap, heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
                            caller);
@@ -56,7 +61,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(size)) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.
@@ -66,8 +71,8 @@ inline void record_free(void* object) noexcept {
   detail::heap_state* const heap = detail::heap_sig(*process);
   detail::live_object known;
   const auto address = reinterpret_cast<std::uintptr_t>(object);
-  if (heap == nullptr || detail::filter_byte_sig(address, heap->filter.load()).load() == 0) return;
-  if (detail::take_live_sig(*heap, address, known)) detail::count_freed_sig(*heap, known);
+  if (heap == nullptr || !heap->live.maybe_known_sig(address)) return;
+  if (heap->live.take_sig(address, known)) detail::count_freed_sig(*heap, known);
 }
 
 PROF_PUBLIC_END

@@ -71,11 +71,19 @@ inline void append_version(char* text, std::size_t size, std::uint32_t version) 
 }
 
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
-// held at the fork are held by nobody.
+// held at the fork are held by nobody. The first call in the child does it, others wait for it.
 inline void forget_parent(process_state& process) noexcept {
+  constexpr std::uint32_t at_it = std::uint32_t{1} << 31;  // a pid has at most 22 bits
   const std::uint32_t pid = os_process_id_sig();
-  if (process.pid.exchange(pid) == pid) return;
+  std::uint32_t seen = process.pid.load(std::memory_order_acquire);
+  while (seen != pid) {
+    if (seen != (pid | at_it) && process.pid.compare_exchange_strong(seen, pid | at_it)) break;
+    os_yield();
+    seen = process.pid.load(std::memory_order_acquire);
+  }
+  if (seen == pid) return;
   process.refresh_lock.unlock();
+  process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   for (frame_buffer& buffer : process.buffers) buffer.taken.store(0);
   const auto state = [&process](part which) {
@@ -83,6 +91,24 @@ inline void forget_parent(process_state& process) noexcept {
   };
   if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
   if (state(part::heap) != nullptr) forget_parent_heap(*static_cast<heap_state*>(state(part::heap)));
+  process.pid.store(pid, std::memory_order_release);
+}
+
+inline bool is_hook_part(const hook_part* hooks) noexcept {
+  std::uint64_t magic = 0;
+  return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
+         magic == hook_part_magic;
+}
+
+// The object whose hooks count may have claimed them without a public call, and may be unloaded
+// with dlclose: keeps it loaded from now on, or forgets it when it is gone.
+inline void keep_owner(std::atomic<const hook_part*>& owner,
+                       std::atomic<const hook_part*>& kept) noexcept {
+  const hook_part* hooks = owner.load(std::memory_order_acquire);
+  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
+  if (is_hook_part(hooks)) os_pin_object(hooks);
+  if (is_hook_part(hooks)) return kept.store(hooks, std::memory_order_relaxed);
+  owner.compare_exchange_strong(hooks, nullptr);
 }
 
 inline std::atomic<bool> object_pinned{false};
@@ -93,11 +119,13 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
+  keep_owner(process->heap_hooks, process->kept_heap_hooks);
+  keep_owner(process->thread_hooks, process->kept_thread_hooks);
   if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  os_pin_this_object();
+  os_pin_object(&this_object);
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }

@@ -68,7 +68,8 @@ inline void answer_symbol(process_state& process, const http_request& request,
     rest = rest.from(end == rest.size ? end : end + 1);
   }
   const own_code_scope own(process);
-  refresh_code_map_sig(process);
+  refresh_code_map(process);
+  const presence_guard reading(process.code_readers);
   names->name_all(
       addresses.data(), addresses.size(), process.code.load(std::memory_order_acquire),
       [](void* context, std::uint64_t address, text_view name) {
@@ -208,6 +209,21 @@ inline void begin_request(void* context, const http_request& request, http_respo
   begin_profile(process, name, request, response, job);
 }
 
+// A child of fork() gives the parent's sockets back at once; it may never call prof again.
+inline void forget_server_in_child() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return;
+  forget_parent(*process);
+  void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
+  if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
+}
+
+inline std::atomic<bool> fork_watched{false};
+inline void watch_forks() noexcept {
+  if (fork_watched.exchange(true)) return;
+  (void)os_at_fork_in_child(&forget_server_in_child);
+}
+
 PROF_DETAIL_END
 
 PROF_PUBLIC_BEGIN
@@ -239,6 +255,7 @@ inline result serve(const char* address) {
     if (!place.compare_exchange_strong(none, there)) there = none;
   }
   const own_code_scope own(*process);
+  watch_forks();
   return static_cast<http_server*>(there)->start(where, {&begin_request, process},
                                                  os_default_signal());
 }

@@ -80,8 +80,7 @@ inline void report_heap(status_report& report, const heap_state& heap) noexcept 
   report.heap_samples = heap.samples.load();
   report.heap_live_objects = heap.live.used();
   report.own_memory += heap.counts.span() * sizeof(heap_slot) +
-                       heap.live.span() * sizeof(live_slot) +
-                       (std::size_t{1} << (64 - (heap.filter.load() & 63)));
+                       heap.live.touched();
 }
 
 PROF_DETAIL_END

@@ -5,8 +5,9 @@
 // Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
 //         headers by raw system calls, no loader lock, no allocation but pages. find() is
 //         async-signal-safe.
-// Memory: one immutable code_map per change of the address space, published by pointer and never
-//         freed (a handler may hold it); ranges that are gone stay listed as historic.
+// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
+//         historic, the 4096 latest.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
@@ -214,8 +215,15 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 
 inline constexpr std::size_t max_historic_ranges = 4096;
 
-// Appends the ranges of `before` that are gone; their paths live on in the older map.
-inline void keep_history_sig(code_map& map, const code_map& before) PROF_DETAIL_SIG {
+inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
+  std::size_t bytes = 0;
+  for (std::size_t i = 0; i < map.count; ++i) bytes += map.ranges[i].path_size + 1;
+  return bytes;
+}
+
+// Appends the ranges of `before` that are gone, the ones that vanished last first, with copies of
+// their paths: `paths` has room for all of them.
+inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
   const std::size_t current = map.current;
   for (std::size_t i = 0; i < before.count; ++i) {
     const code_range& old = before.ranges[i];
@@ -224,8 +232,12 @@ inline void keep_history_sig(code_map& map, const code_map& before) PROF_DETAIL_
       still_there = same_range_sig(old, map.ranges[k]);
     }
     if (still_there || map.count - current >= max_historic_ranges) continue;
-    map.ranges[map.count] = old;
-    map.ranges[map.count++].current = false;
+    code_range& kept = map.ranges[map.count++];
+    kept = old;
+    kept.current = false;
+    kept.path = paths;
+    std::memcpy(paths, old.path, old.path_size);  // the byte behind it is zero already
+    paths += old.path_size + 1;
   }
 }
 
@@ -236,20 +248,22 @@ inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;
   const std::size_t old_count = before != nullptr ? before->count : 0;
+  const std::size_t old_paths = before != nullptr ? path_bytes_sig(*before) : 0;
   const std::size_t bytes = sizeof(code_map) + (build.count + old_count) * sizeof(code_range) +
-                            build.path_bytes;
+                            build.path_bytes + old_paths;
   char* const pages = static_cast<char*>(os_map_sig(bytes));
   if (pages == nullptr) return before;
   build.map = new (pages) code_map;
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  build.paths = pages + bytes - build.path_bytes;
+  char* const history = pages + bytes - old_paths;
+  build.paths = history - build.path_bytes;
   build.header = 0;
   build.header_inode = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
-  if (before != nullptr) keep_history_sig(*build.map, *before);
+  if (before != nullptr) keep_history_sig(*build.map, *before, history);
   sort_ranges_sig(build.map->ranges, build.map->current);
   sort_ranges_sig(build.map->ranges + build.map->current, build.map->count - build.map->current);
   return build.map;

@@ -52,6 +52,7 @@ enum class drop : unsigned {
   start_records_full,
   foreign_signal,
   late_signal,
+  code_map_stale,
   count_
 };
 
@@ -62,8 +63,11 @@ struct hook_record {
   std::atomic<const char*> why;
 };
 
+inline constexpr std::uint64_t hook_part_magic = 0x70726f66686f6f6bu;  // "profhook"
+
 // A group of hooks of one object: what it knows of them and how it tests them.
 struct hook_part {
+  std::uint64_t magic;  // hook_part_magic: tells whether the object that claimed is still loaded
   hook_record* records;
   int count;
   void (*test)() noexcept;
@@ -76,6 +80,7 @@ struct frame_buffer {
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;
+inline constexpr std::size_t max_retired_maps = 16;
 
 struct process_state {
   std::uint64_t magic;
@@ -93,9 +98,14 @@ struct process_state {
   // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
   std::atomic<const hook_part*> heap_hooks;
   std::atomic<const hook_part*> thread_hooks;
+  std::atomic<const hook_part*> kept_heap_hooks;  // whose object is pinned
+  std::atomic<const hook_part*> kept_thread_hooks;
   std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
   std::atomic<std::uint64_t> own_bytes;
+  std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
   spin_lock refresh_lock;
+  const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
+  std::size_t retired_count;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -280,17 +290,64 @@ struct code_predicate {
   }
 };
 
-// Brings the code map up to date. Hooks call it once (the first map), ordinary code before and
-// after every profile; a handler never.
-inline void refresh_code_map_sig(process_state& process) PROF_DETAIL_SIG {
-  if (!process.refresh_lock.try_lock()) return;  // somebody else is at it
-  const code_map* const before = process.code.load(std::memory_order_acquire);
-  const code_map* const now = read_code_map_sig(before);
-  if (now != before) {
-    process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
-    process.code.store(now, std::memory_order_release);
+// Waits its turn; for ordinary context.
+class spin_guard {
+ public:
+  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
+    while (!lock_.try_lock()) os_yield();
   }
+  ~spin_guard() { lock_.unlock(); }
+  spin_guard(const spin_guard&) = delete;
+  spin_guard& operator=(const spin_guard&) = delete;
+
+ private:
+  spin_lock& lock_;
+};
+
+// Caller holds refresh_lock.
+inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  const code_map* const before = process.code.load(std::memory_order_acquire);
+  if (process.retired_count == max_retired_maps) {
+    return count_drop_sig(process, drop::code_map_stale);
+  }
+  const code_map* const now = read_code_map_sig(before);
+  if (now == before) return;
+  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+  process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
+  if (before != nullptr) process.retired[process.retired_count++] = before;
+}
+
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it.
+inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  if (process.code.load(std::memory_order_acquire) != nullptr) return;
+  if (!process.refresh_lock.try_lock()) return;
+  replace_code_map_sig(process);
   process.refresh_lock.unlock();
+}
+
+// Gives replaced maps back. A walk leases its frame buffer before it loads the map, so when every
+// buffer has been seen free since the map was replaced, no walk holds an old one. Caller holds
+// refresh_lock.
+inline void give_back_maps(process_state& process) noexcept {
+  if (process.retired_count == 0 || process.code_readers.load() != 0) return;
+  for (const frame_buffer& buffer : process.buffers) {
+    for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
+    if (buffer.taken.load() != 0) return;  // next time
+  }
+  while (process.retired_count != 0) {
+    const code_map* const old = process.retired[--process.retired_count];
+    const std::size_t bytes = old->bytes;
+    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    os_unmap_sig(const_cast<code_map*>(old), bytes);
+  }
+}
+
+// Brings the code map up to date: ordinary code, before and after every profile.
+inline void refresh_code_map(process_state& process) noexcept {
+  const spin_guard lock(process.refresh_lock);
+  give_back_maps(process);  // first, so that there is room for one more
+  replace_code_map_sig(process);
+  give_back_maps(process);
 }
 
 // A frame buffer from the pool; null (counted) when 64 captures are under way.
@@ -300,7 +357,7 @@ class frame_lease {
     const std::size_t home = os_thread_id_sig() % frame_buffers;
     for (std::size_t i = 0; i < frame_buffers; ++i) {
       frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
-      if (buffer.taken.exchange(1, std::memory_order_acquire) != 0) continue;
+      if (buffer.taken.exchange(1) != 0) continue;
       buffer_ = &buffer;
       return;
     }
@@ -325,7 +382,7 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
   const frame_lease lease(process);
   if (lease.frames() == nullptr) return overflow_stack;
   probed_memory memory;
-  const code_predicate code{process.code.load(std::memory_order_acquire)};
+  const code_predicate code{process.code.load()};  // after the lease: see give_back_maps
   stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
                                                  process.depth.load(std::memory_order_relaxed));
   const walked_stack walked = walk.run_sig(start, leaf_is_return);

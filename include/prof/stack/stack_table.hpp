@@ -41,7 +41,7 @@ inline std::uint64_t hash_words_sig(const std::uintptr_t* words, std::size_t cou
 class stack_table {
  public:
   static constexpr std::size_t first_level = 1024;
-  static constexpr unsigned levels = 8;  // 261,120 stacks
+  static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
   static constexpr std::size_t slot_bytes = add_only_table<stack_slot>::bytes_for(first_level, levels);
 
   void bind(void* slots, std::uintptr_t* words, std::size_t word_count) noexcept {

@@ -62,7 +62,7 @@ class heap_text_writer {
     out_.put("\n");
     for (std::size_t i = 0; i < stat_count; ++i) {
       out_.put("# ");
-      put_printable(stats[i].key);
+      out_.printable(stats[i].key);
       out_.put(" = ").decimal(stats[i].value).put("\n");
     }
     put_mappings();
@@ -148,10 +148,10 @@ class heap_text_writer {
     if (line.function < p_.functions.size()) {
       const profile_function& function = p_.functions[line.function];
       out_.put("\t");
-      put_printable(string(function.name));
+      out_.printable(string(function.name));
       out_.put("+0x0");
       if (string(function.file).size != 0) out_.put("\t");
-      put_printable(string(function.file));
+      out_.printable(string(function.file));
       const bool has_place = string(function.file).size != 0 && line.line > 0;
       if (has_place) out_.put(":").signed_decimal(line.line);
     }
@@ -177,7 +177,7 @@ class heap_text_writer {
     out_.put(" r-xp ");
     put_padded_hex(mapping.offset);
     out_.put(" 00:00 0 ");
-    put_printable(string(mapping.file));
+    out_.printable(string(mapping.file));
     out_.put("\n");
   }
 
@@ -186,14 +186,6 @@ class heap_text_writer {
     const std::size_t size = format_hex(number, digits);
     for (std::size_t i = size; i < 8; ++i) out_.put("0");
     out_.put({digits, size});
-  }
-
-  // A line break in a name would start a record.
-  void put_printable(text_view text) noexcept {
-    for (; text.size != 0; text = text.from(1)) {
-      const auto byte = static_cast<unsigned char>(text.data[0]);
-      out_.put(byte < 0x20 || byte == 0x7F ? text_view("?", 1) : text_view(text.data, 1));
-    }
   }
 
   // Checked, because a profile that ran out of memory may name a string that it lost.

@@ -312,7 +312,7 @@ class top_writer {
 
   void put_facts() noexcept {
     out_.put("Type: ");
-    put_printable(string(p_.value_types[column_].type));
+    out_.printable(string(p_.value_types[column_].type));
     out_.put("\n");
     if (p_.time_ns != 0) out_.put("Time: ").put(top_date(p_.time_ns).view()).put("\n");
     if (p_.duration_ns != 0) put_duration();
@@ -337,7 +337,7 @@ class top_writer {
     const top_scale scale = top_scale_of(string(p_.period_type.unit));
     const top_unit* const unit = top_unit_for(top_magnitude(p_.period), scale);
     out_.put("Period: ").put(top_value(p_.period, scale, unit).view()).put(" ");
-    put_printable(string(p_.period_type.type));
+    out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
 
@@ -362,21 +362,13 @@ class top_writer {
     out_.put(" ");
     put_right(top_percent(row.cum, total_), 6);
     out_.put("  ");
-    put_printable(row.name);
+    out_.printable(row.name);
     out_.put("\n");
   }
 
   void put_right(const top_cell& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
     out_.put(cell.view());
-  }
-
-  // A name must not move the cursor of the terminal.
-  void put_printable(text_view text) noexcept {
-    for (; text.size != 0; text = text.from(1)) {
-      const auto byte = static_cast<unsigned char>(text.data[0]);
-      out_.put(byte < 0x20 || byte == 0x7F ? text_view("?", 1) : text_view(text.data, 1));
-    }
   }
 
   top_cell value(std::int64_t number) const noexcept { return top_value(number, scale_, unit_); }

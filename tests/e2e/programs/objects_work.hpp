@@ -1,5 +1,6 @@
-// What every object of the object tests does: `count` allocations of its own sizes by malloc and by
-// new, half of them freed, and two threads. The sizes tell the objects apart in the profile.
+// What every object of the object tests does: 100 allocations of its own sizes by malloc and by new, half of
+// the latter freed, 20 explicit records of malloc's size + 100, half of them withdrawn, and two threads. The
+// sizes tell the objects apart in the profile.
 #pragma once
 #include <cstdlib>
 #include <prof/prof.hpp>
@@ -15,6 +16,9 @@
       object = ::operator new(new_size);                                         \
     }                                                                            \
     for (int i = 0; i < 50; ++i) ::operator delete(kept[i]);                     \
+    static char recorded[20];                                                    \
+    for (char& object : recorded) prof::record_alloc(&object, (malloc_size) + 100); \
+    for (int i = 0; i < 10; ++i) prof::record_free(&recorded[i]);                \
     for (int i = 0; i < 2; ++i) std::thread([] {}).join();                       \
     return prof::status().heap_rate == 1 ? 0 : 1;                                \
   }

@@ -69,7 +69,7 @@ TEST_CASE("every error has a message of its own, without the mark") {
 
 TEST_CASE("the detail stands where %s stood") {
   const result failed(error::open_failed, "/tmp/x: Permission denied", 13);
-  CHECK(std::string(failed.message()) == "cannot open /tmp/x: Permission denied for writing");
+  CHECK(std::string(failed.message()) == "cannot write to /tmp/x: Permission denied; pass another path");
   CHECK(std::string(result(error::bad_argument, "say it so").message()) == "say it so");
   CHECK(std::string(result(error::bad_argument, "100 %s").message()) == "100 %s");
 }

@@ -29,7 +29,7 @@ heap_state& heap() {
 }
 
 bool is_live(const void* object) {
-  return heap().live.find_sig(reinterpret_cast<std::uintptr_t>(object)) != no_slot;
+  return heap().live.contains_sig(reinterpret_cast<std::uintptr_t>(object));
 }
 
 struct rate_scope {
@@ -60,8 +60,11 @@ TEST_CASE("after the first allocation this object counts") {
   call_free(call_malloc(1));
   CHECK(heap_resolved_sig());
   CHECK(heap_role.load() == hook_role::counting);
-  CHECK(heap().fast_filter.load() == &free_filter);
-  CHECK(reinterpret_cast<std::uintptr_t>(free_filter.load()) == heap().filter.load());
+  CHECK(reinterpret_cast<std::uintptr_t>(free_filter.load()) == heap().live.filter());
+  const std::uint64_t before = heap().live.filter();
+  heap().live.grow_filter_sig();  // free_filter is what the table keeps up to date
+  CHECK(heap().live.filter() != before);
+  CHECK(reinterpret_cast<std::uintptr_t>(free_filter.load()) == heap().live.filter());
 }
 
 TEST_CASE("the closed filter catches every pointer, the open one none") {
@@ -90,7 +93,7 @@ TEST_CASE("a sampled object hits the filter until it is freed") {
   CHECK(is_live(object));
   const auto address = reinterpret_cast<std::uintptr_t>(object);
   call_free(object);
-  CHECK(heap().live.find_sig(address) == no_slot);
+  CHECK_FALSE(heap().live.contains_sig(address));
 }
 
 TEST_CASE("bootstrap objects are aligned, zeroed, and known as such") {

@@ -89,6 +89,33 @@ TEST_CASE("asking for the state records nothing and leaves the hooks as they wer
   prof::set_mem_profile_rate(before_rate);
 }
 
+TEST_CASE("nothing is resolved twice, and what another thread resolves is left to it") {
+  call_free(call_malloc(1));
+  CHECK(resolver.load() == os_process_id_sig());
+  char* const filter = free_filter.load();
+  CHECK(resolve_heap_slow_sig());
+  CHECK(free_filter.load() == filter);
+  CHECK(heap_role.load() == hook_role::counting);
+  heap_role.store(hook_role::unresolved);  // as another thread that is not through sees it
+  const bool mine = resolve_heap_slow_sig();
+  heap_role.store(hook_role::counting);
+  CHECK_FALSE(mine);
+}
+
+TEST_CASE("a call forwards uncounted while another thread resolves") {
+  const std::size_t before_rate = prof::set_mem_profile_rate(1);
+  const heap_state& heap = *heap_sig(*process_sig());
+  const std::uint64_t samples = heap.samples.load();
+  void* const object = malloc_entry::forward_unsettled(4713);
+  const bool counted = heap.samples.load() != samples;
+  const bool live = heap.live.contains_sig(reinterpret_cast<std::uintptr_t>(object));
+  call_free(object);
+  prof::set_mem_profile_rate(before_rate);
+  CHECK(object != nullptr);
+  CHECK_FALSE(counted);
+  CHECK_FALSE(live);
+}
+
 TEST_CASE("the next definitions are another object's") {
   const auto next = malloc_entry::next.load();
   REQUIRE(static_cast<bool>(next != nullptr));
@@ -99,9 +126,9 @@ TEST_CASE("the next definitions are another object's") {
 }
 
 TEST_CASE("a changed rate redraws the gap of the thread that changed it") {
-  heap_left = 123;
+  hook_gap.left = 123;
   process_sig()->heap_hooks.load()->rate_changed();
-  CHECK(heap_left == 0);
+  CHECK(hook_gap.left == 0);
 }
 
 #endif

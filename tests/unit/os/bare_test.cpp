@@ -73,7 +73,7 @@ TEST_CASE("bare: what cannot be known is answered so") {
   CHECK(std::string(os_file_of(buffer)).empty());
   CHECK_FALSE(std::string(os_error_text(1)).empty());
   os_timer_delete_sig(0);
-  os_pin_this_object();
+  os_pin_object(nullptr);
 }
 
 TEST_CASE("bare: a FILE* and the clock work") {

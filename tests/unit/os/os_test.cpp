@@ -171,7 +171,7 @@ TEST_CASE("the file of an address") {
   CHECK(std::string(os_file_of(reinterpret_cast<const void*>(&std::fopen))).find("libc") !=
         std::string::npos);
   CHECK(std::string(os_file_of(nullptr)).empty());
-  os_pin_this_object();
+  os_pin_object(&os_pages);
 }
 
 #endif

@@ -3,6 +3,8 @@
 #include "prof/sample/cpu.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <string>
 #include <thread>
@@ -21,7 +23,7 @@ struct own_tables {
   own_tables() {
     REQUIRE(process != nullptr);
     REQUIRE(cpu != nullptr);
-    refresh_code_map_sig(*process);
+    refresh_code_map(*process);
   }
   ~own_tables() {
     os_unmap_sig(cpu, cpu_bytes);
@@ -213,6 +215,11 @@ TEST_CASE("a thread that is gone gets no timer, and that is counted") {
   own.cpu->period_ns.store(1000000000);
   std::uint32_t gone = 0;
   std::thread([&] { gone = os_thread_id_sig(); }).join();
+  // Joined is not gone: the kernel wakes the joiner first.
+  const auto alive = [&] {
+    return syscall(SYS_tgkill, getpid(), static_cast<pid_t>(gone), 0) == 0;
+  };
+  for (int i = 0; i < 1000 && alive(); ++i) os_sleep_ns(1000000);
   const spin_guard lock(own.cpu->threads_lock);
   CHECK(arm_thread(*own.process, *own.cpu, gone, false) != 0);
   CHECK(own.cpu->threads.used() == 0);

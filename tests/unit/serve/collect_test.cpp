@@ -3,9 +3,13 @@
 #include "prof/serve/collect.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include "prof/prof.hpp"
 
@@ -174,6 +178,29 @@ TEST_CASE("an output that refuses ends the collection with an error") {
   REQUIRE(work.begin("heap", {}));
   const output refusing{[](void*, const void*, std::size_t) { return false; }, nullptr};
   CHECK(work.finish(refusing).code() == error::write_failed);
+}
+
+TEST_CASE("heap profiles alone keep the code map up to date, however often code comes and goes") {
+  process_state& process = *enter_process();
+  const auto& stale = process.drops[static_cast<unsigned>(drop::code_map_stale)];
+  const std::uint64_t before = stale.load();
+  int unknown = 0;
+  std::vector<void*> mapped;  // until the end: at the same place again it would be no change
+  for (std::size_t i = 0; i < 2 * max_retired_maps; ++i) {
+    const int file = open("/bin/true", O_RDONLY | O_CLOEXEC);
+    void* const code = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
+    close(file);
+    mapped.push_back(code);
+    std::string text;
+    CHECK(collected("heap", {}, text));
+    const code_range* const range =
+        process.code.load()->find(reinterpret_cast<std::uintptr_t>(code));
+    unknown += range == nullptr || !range->current ? 1 : 0;
+  }
+  for (void* const code : mapped) munmap(code, 4096);
+  CHECK(unknown == 0);
+  CHECK(stale.load() == before);
+  CHECK(process.retired_count <= 1);
 }
 
 TEST_CASE("what was lost is a comment of the profile") {

@@ -4,6 +4,9 @@
 #include "prof/serve/cpu_part.hpp"
 
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <initializer_list>
@@ -199,6 +202,79 @@ TEST_CASE("a handler that the host replaced meanwhile moves us to another signal
   signal(cpu().signal.load(), SIG_DFL);
   sigaction(before, &ours, nullptr);
   cpu().signal.store(before);
+}
+
+namespace {
+
+// A thread that the hook is not told of, neither when it starts nor when it ends.
+class unseen_thread {
+ public:
+  unseen_thread() {
+    REQUIRE(find_pthread_create()(&thread_, nullptr, &run, this) == 0);
+    while (id_.load() == 0) os_yield();
+  }
+  ~unseen_thread() { end(); }
+  unseen_thread(const unseen_thread&) = delete;
+  unseen_thread& operator=(const unseen_thread&) = delete;
+
+  std::uint32_t id() const { return id_.load(); }
+  bool armed() const { return cpu().threads.find_sig(thread_key_base + id()) != no_slot; }
+  void end() {
+    if (stop_.exchange(true)) return;
+    pthread_join(thread_, nullptr);
+    // Joined is not gone: the kernel wakes the joiner first.
+    const auto gone = [this] {
+      return syscall(SYS_tgkill, getpid(), static_cast<pid_t>(id()), 0) != 0;
+    };
+    for (int i = 0; i < 1000 && !gone(); ++i) os_sleep_ns(1000000);
+  }
+
+ private:
+  static void* run(void* context) {
+    auto& self = *static_cast<unseen_thread*>(context);
+    self.id_.store(os_thread_id_sig());
+    while (!self.stop_.load()) os_sleep_ns(1000000);
+    return nullptr;
+  }
+
+  pthread_t thread_{};
+  std::atomic<std::uint32_t> id_{0};
+  std::atomic<bool> stop_{false};
+};
+
+}  // namespace
+
+TEST_CASE("a session at the rate that is running finds the threads that came and went") {
+  session first;
+  REQUIRE(first.begin(100));
+  const std::size_t before = cpu().threads.used();
+  unseen_thread thread;
+  CHECK_FALSE(thread.armed());
+  session second;
+  REQUIRE(second.begin(100));
+  CHECK(cpu().period_ns.load() == 10000000);
+  CHECK(thread.armed());
+  CHECK(cpu().threads.used() == before + 1);
+
+  thread.end();
+  CHECK(thread.armed());  // nobody was told
+  session third;
+  REQUIRE(third.begin(100));
+  CHECK_FALSE(thread.armed());
+  CHECK(cpu().threads.used() == before);
+  CHECK(nanoseconds_in(third.run) >= 0);
+}
+
+TEST_CASE("a session that ends tidies up too") {
+  session first;
+  session second;
+  REQUIRE(first.begin(100));
+  unseen_thread thread;
+  REQUIRE(second.begin(100));
+  REQUIRE(thread.armed());
+  thread.end();
+  second.end();
+  CHECK_FALSE(thread.armed());
 }
 
 TEST_CASE("a child forgets the timers and sessions of its parent") {

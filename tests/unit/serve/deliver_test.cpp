@@ -105,7 +105,7 @@ TEST_CASE("a path that cannot be opened says which and why") {
   CHECK(missing.code() == error::open_failed);
   CHECK(missing.os_errno() == ENOENT);
   CHECK(std::string(missing.message()) ==
-        "cannot open /no/such/directory/file: No such file or directory for writing");
+        "cannot write to /no/such/directory/file: No such file or directory; pass another path");
   CHECK(deliver("/tmp").os_errno() == EISDIR);
   const std::string long_path = "/tmp/" + std::string(5000, 'x');
   const result refused = deliver(long_path.c_str());
@@ -180,6 +180,11 @@ TEST_CASE("a stream that went bad is an error") {
   std::ostringstream stream;
   stream.setstate(std::ios::badbit);
   CHECK(deliver(stream).code() == error::write_failed);
+}
+
+TEST_CASE("a stream is flushed at the end, so that a full device is told") {
+  std::ofstream full("/dev/full");  // takes the bytes into its buffer without complaint
+  CHECK(deliver(full).code() == error::write_failed);
 }
 
 TEST_CASE("a FILE* opened for reading is an error") {

@@ -82,6 +82,18 @@ TEST_CASE("what another thread frees is freed") {
   CHECK(of_size(34573).freed_objects == 1);
 }
 
+TEST_CASE("record_alloc counts where the hooks only forward") {
+  const rate_scope all(1);
+  hook_gap.left = parked_gap;  // as in an object whose hooks forward
+  prof::record_alloc(g_pool[0], 34581);
+  const bool still_parked = hook_gap.left > parked_gap / 2;
+  redraw_hook_gap();
+  prof::record_free(g_pool[0]);
+  CHECK(still_parked);
+  CHECK(of_size(34581).allocated_objects == 1);
+  CHECK(of_size(34581).freed_objects == 1);
+}
+
 TEST_CASE("at rate 0 nothing is recorded, at larger rates the sum is about right") {
   {
     const rate_scope none(0);

@@ -3,6 +3,9 @@
 #include "prof/serve/parts.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/mman.h>
+
+#include <thread>
 
 #include "prof/prof.hpp"
 
@@ -70,6 +73,134 @@ TEST_CASE("a child opens the locks and gives back the buffers that its parent's 
   CHECK(process.unnamed_session.load() == nullptr);
   for (const frame_buffer& buffer : process.buffers) CHECK(buffer.taken.load() == 0);
   delete held;
+}
+
+namespace {
+
+// A process state as a child finds it, with a CPU part.
+struct inherited {
+  own_process own;
+  process_state& process = *own.state;
+  cpu_state& cpu = *cpu_of(process);
+
+  ~inherited() { os_unmap_sig(&cpu, cpu_bytes); }
+  void fork() {
+    process.code_readers.store(3);
+    process.unnamed_session.store(this);
+    for (frame_buffer& buffer : process.buffers) buffer.taken.store(1);
+    cpu.pid.store(1);
+    cpu.period_ns.store(1);
+    cpu.session_hz[0] = 100;
+    process.pid.store(1);  // as if this were the child of process 1
+  }
+  bool forgotten() const {
+    bool all = process.pid.load() == os_process_id_sig() && process.code_readers.load() == 0 &&
+               process.unnamed_session.load() == nullptr &&
+               cpu.pid.load() == os_process_id_sig() && cpu.period_ns.load() == 0 &&
+               cpu.session_hz[0] == 0;
+    for (const frame_buffer& buffer : process.buffers) all = all && buffer.taken.load() == 0;
+    return all;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("of two threads of a child, none goes on before the parent is forgotten") {
+  inherited child;
+  std::atomic<int> round{0};
+  std::atomic<int> returned{0};
+  std::atomic<int> early{0};
+  constexpr int rounds = 2000;
+  const auto run = [&] {
+    for (int mine = 1; mine <= rounds; ++mine) {
+      while (round.load() != mine) std::this_thread::yield();
+      forget_parent(child.process);
+      if (!child.forgotten()) ++early;
+      ++returned;
+    }
+  };
+  std::thread first(run);
+  std::thread second(run);
+  for (int i = 1; i <= rounds; ++i) {
+    child.fork();
+    round.store(i);
+    while (returned.load() != 2 * i) std::this_thread::yield();
+  }
+  first.join();
+  second.join();
+  CHECK(early.load() == 0);
+}
+
+TEST_CASE("a call waits while another thread of the child forgets the parent") {
+  const own_process own;
+  const std::uint32_t me = os_process_id_sig();
+  own.state->pid.store(me | std::uint32_t{1} << 31);  // somebody is at it
+  own.state->unnamed_session.store(own.state);
+  std::atomic<bool> returned{false};
+  std::thread waiting([&] {
+    forget_parent(*own.state);
+    returned.store(true);
+  });
+  os_sleep_ns(20000000);
+  CHECK_FALSE(returned.load());
+  own.state->pid.store(me);
+  waiting.join();
+  CHECK(own.state->unnamed_session.load() == own.state);  // not reset a second time
+}
+
+TEST_CASE("a child that was forked while its parent forgot starts over") {
+  const own_process own;
+  own.state->pid.store(1 | std::uint32_t{1} << 31);
+  own.state->unnamed_session.store(own.state);
+  forget_parent(*own.state);
+  CHECK(own.state->pid.load() == os_process_id_sig());
+  CHECK(own.state->unnamed_session.load() == nullptr);
+}
+
+TEST_CASE("the object whose hooks count is kept") {
+  static const hook_part hooks{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
+  std::atomic<const hook_part*> owner{nullptr};
+  std::atomic<const hook_part*> kept{nullptr};
+  keep_owner(owner, kept);  // nobody counts
+  CHECK(owner.load() == nullptr);
+  CHECK(kept.load() == nullptr);
+  owner.store(&hooks);
+  CHECK(is_hook_part(&hooks));
+  for (int i = 0; i < 2; ++i) {
+    keep_owner(owner, kept);
+    CHECK(owner.load() == &hooks);
+    CHECK(kept.load() == &hooks);
+  }
+  // Both of this program are valid, and kept since the first public call.
+  process_state& process = *enter_process();
+  CHECK(process.kept_heap_hooks.load() == process.heap_hooks.load());
+  CHECK(process.kept_thread_hooks.load() == process.thread_hooks.load());
+  CHECK(is_hook_part(process.heap_hooks.load()));
+}
+
+TEST_CASE("hooks whose object was unloaded are forgotten, so that others may count") {
+  void* const pages =
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(static_cast<bool>(pages != MAP_FAILED));
+  auto* const hooks = new (pages)
+      hook_part{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
+  std::atomic<const hook_part*> owner{hooks};
+  std::atomic<const hook_part*> kept{nullptr};
+  SUBCASE("nothing is mapped there now") {
+    REQUIRE(munmap(pages, 4096) == 0);
+    CHECK_FALSE(is_hook_part(hooks));
+    keep_owner(owner, kept);
+  }
+  SUBCASE("something else is mapped there now") {
+    ++hooks->magic;
+    CHECK_FALSE(is_hook_part(hooks));
+    keep_owner(owner, kept);
+    munmap(pages, 4096);
+  }
+  CHECK(owner.load() == nullptr);
+  CHECK(kept.load() == nullptr);
+  const hook_part other{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
+  CHECK(claim_hooks_sig(owner, &other));
 }
 
 TEST_CASE("a fresh run belongs to no slot") {

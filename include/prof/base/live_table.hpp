@@ -1,0 +1,193 @@
+// prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
+// free() that an address is not among them.
+// Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
+// Safety: functions ending in _sig run inside malloc and free: lock-free, no allocation, no libc.
+// Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
+//         of 64 KiB that doubles up to 8 MiB.
+// Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
+//         "maybe" costs only a look into the table.
+#ifndef PROF_BASE_LIVE_TABLE_HPP
+#define PROF_BASE_LIVE_TABLE_HPP
+
+#include "prof/base/table.hpp"
+
+PROF_DETAIL_BEGIN
+
+// What is known about a live object.
+struct live_object {
+  std::uint64_t size = 0;
+  std::uint64_t weight = 0;
+  std::uint32_t counts = 0;  // index of the counts it was added to
+};
+
+struct live_slot {
+  std::atomic<std::uint64_t> key;  // address
+  live_object object;
+};
+
+// ---- the filter's word -----------------------------------------------------------------------------
+
+// A filter is a table of one-byte counters. Base (64-byte aligned) and shift share one word, so that
+// a reader never combines two filters.
+constexpr std::size_t filter_index_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  return static_cast<std::size_t>((address * 0x9e3779b97f4a7c15u) >> (word & 63));
+}
+inline std::atomic<std::uint8_t>& filter_byte_sig(std::uint64_t address, std::uint64_t word)
+    PROF_DETAIL_SIG {
+  auto* const base = reinterpret_cast<std::atomic<std::uint8_t>*>(word & ~std::uint64_t{63});
+  return base[filter_index_sig(address, word)];
+}
+inline void filter_add_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  auto& byte = filter_byte_sig(address, word);
+  std::uint8_t seen = byte.load(std::memory_order_relaxed);
+  // 255 is sticky: it only means that such frees take the slow path.
+  while (seen != 255 && !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1))) {
+  }
+}
+inline void filter_remove_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  auto& byte = filter_byte_sig(address, word);
+  std::uint8_t seen = byte.load(std::memory_order_relaxed);
+  while (seen != 255 && seen != 0 &&
+         !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen - 1))) {
+  }
+}
+
+// ---- the table ----------------------------------------------------------------------------------------
+
+class live_table {
+ public:
+  static constexpr std::size_t first_level = 1024;
+  static constexpr unsigned levels = 10;            // 1,047,552 objects
+  static constexpr unsigned first_filter_bits = 16;  // 64 KiB
+  static constexpr unsigned last_filter_bits = 23;   // 8 MiB
+  static constexpr std::size_t slot_bytes =
+      (add_remove_table<live_slot>::bytes_for(first_level, levels) + 63) & ~std::size_t{63};
+  // Filter k lies behind the smaller ones; its size is 2^k.
+  static constexpr std::size_t filter_offset(unsigned bits) {
+    return (std::size_t{1} << bits) - (std::size_t{1} << first_filter_bits);
+  }
+  static constexpr std::size_t bytes() { return slot_bytes + filter_offset(last_filter_bits + 1); }
+  // Addresses up to this one are marks of the table.
+  static constexpr std::uint64_t last_reserved = add_remove_table<live_slot>::claimed;
+
+  // `memory`: bytes() zero bytes, 64-byte aligned.
+  void bind(char* memory) noexcept {
+    slots_.bind(memory, first_level, levels);
+    filters_ = memory + slot_bytes;
+    set_filter_sig(first_filter_bits);
+  }
+
+  // Remembers an object; false when there is no room.
+  bool add_sig(std::uint64_t address, const live_object& object) PROF_DETAIL_SIG {
+    const std::size_t index = slots_.claim_sig(address);
+    if (index == no_slot) return false;
+    slots_.at(index).object = object;
+    slots_.publish_sig(index, address);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint64_t next = next_filter_.load();  // before filter_: see grow_filter_sig
+    const std::uint64_t now = filter_.load();
+    filter_add_sig(address, now);
+    if (next != 0 && next != now) filter_add_sig(address, next);
+    if (slots_.used() > filter_size(now) / 8) grow_filter_sig();
+    return true;
+  }
+
+  // Forgets an object if it is known. To be called before the real free: afterwards another thread
+  // may own the address.
+  bool take_sig(std::uint64_t address, live_object& object) PROF_DETAIL_SIG {
+    if (address <= last_reserved) return false;
+    const std::size_t index = slots_.find_sig(address);
+    if (index == no_slot) return false;
+    object = slots_.at(index).object;
+    // Only the filter that was in force while the key was still there: one that is being filled
+    // may not have counted it, and taking from it could hide a neighbour.
+    const std::uint64_t now = filter_.load();
+    slots_.remove_sig(index);
+    filter_remove_sig(address, now);
+    return true;
+  }
+
+  // False: certainly not known.
+  bool maybe_known_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return filter_byte_sig(address, filter_.load()).load(std::memory_order_relaxed) != 0;
+  }
+  bool contains_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return address > last_reserved && slots_.find_sig(address) != no_slot;
+  }
+
+  // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
+  // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
+  // soon, unless it stayed behind in the parent of a fork; hence the bound.
+  void publish_filter_to(std::atomic<char*>& fast) noexcept {
+    constexpr int patience = 100000000;
+    for (int i = 0; growing_.exchange(1) != 0 && i < patience; ++i) {
+    }
+    fast_filter_.store(&fast);
+    fast.store(reinterpret_cast<char*>(filter_.load()));
+    growing_.store(0);
+  }
+
+  // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
+  // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
+  // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
+  // stick above zero.
+  PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
+    if (filter_bits() >= last_filter_bits || growing_.exchange(1) != 0) return;
+    const unsigned bits = filter_bits() < last_filter_bits ? filter_bits() + 1 : last_filter_bits;
+    const std::uint64_t word = word_of(bits);
+    next_filter_.store(word);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::size_t span = slots_.span();
+    for (std::size_t i = 0; i < span; ++i) {
+      const std::uint64_t address = slots_.at(i).key.load();
+      if (address > last_reserved) filter_add_sig(address, word);
+    }
+    set_filter_sig(bits);
+    next_filter_.store(0);
+    growing_.store(0);
+  }
+
+  // In a forked child: the thread that was growing the filter is not here; the old one is complete.
+  void forget_growing() noexcept {
+    next_filter_.store(0);
+    growing_.store(0);
+  }
+
+  std::size_t used() const PROF_DETAIL_SIG { return slots_.used(); }
+  std::uint64_t filter() const PROF_DETAIL_SIG { return filter_.load(); }
+  unsigned filter_bits() const PROF_DETAIL_SIG {
+    return 64 - static_cast<unsigned>(filter_.load() & 63);
+  }
+  bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
+  // Bytes that were touched at most.
+  std::size_t touched() const noexcept {
+    return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
+  }
+
+ private:
+  static constexpr std::size_t filter_size(std::uint64_t word) PROF_DETAIL_SIG {
+    return std::size_t{1} << (64 - (word & 63));
+  }
+  std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
+    return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
+  }
+  void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    // What free() reads goes first: an object that was added to the new filter only must not be
+    // freed by the old one.
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
+    filter_.store(word);
+  }
+
+  add_remove_table<live_slot> slots_;
+  char* filters_ = nullptr;
+  std::atomic<std::uint64_t> filter_{0};       // the filter in force
+  std::atomic<std::uint64_t> next_filter_{0};  // being filled, or 0
+  std::atomic<std::atomic<char*>*> fast_filter_{nullptr};  // where the owner's free() reads it
+  std::atomic<std::uint32_t> growing_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_LIVE_TABLE_HPP
