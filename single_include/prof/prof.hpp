@@ -2288,7 +2288,7 @@ PROF_DETAIL_END
 //         async-signal-safe.
 // Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
 //         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
-//         historic, the 4096 latest.
+//         historic, at most 4096 of them.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
@@ -2498,7 +2498,7 @@ inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
   return bytes;
 }
 
-// Appends the ranges of `before` that are gone, the ones that vanished last first, with copies of
+// Appends the ranges of `before` that are gone, the ones that vanished now first, with copies of
 // their paths: `paths` has room for all of them.
 inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
   const std::size_t current = map.current;
@@ -2827,7 +2827,7 @@ class depth_guard {
 class presence_guard {
  public:
   explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
-    inside_.fetch_add(1, std::memory_order_acq_rel);
+    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
   }
   ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
   presence_guard(const presence_guard&) = delete;
@@ -2843,6 +2843,7 @@ class spin_lock {
  public:
   bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
   void unlock() noexcept { held_.store(false, std::memory_order_release); }
+  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<bool> held_{false};
@@ -3899,7 +3900,7 @@ inline void fill_cpu_profile(profile& p, const process_state& process, const cpu
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
-  profile_builder build(p, process.code.load(std::memory_order_acquire), process.stacks,
+  profile_builder build(p, process.code.load(), process.stacks,
                         process.labels);
   const std::size_t span = cpu.counts.span();
   for (std::size_t i = 0; i < span; ++i) {
@@ -4042,14 +4043,20 @@ class live_table {
 
   // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
   // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
-  // soon, unless it stayed behind in the parent of a fork; hence the bound.
+  // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
   void publish_filter_to(std::atomic<char*>& fast) noexcept {
-    constexpr int patience = 100000000;
-    for (int i = 0; growing_.exchange(1) != 0 && i < patience; ++i) {
-    }
+    constexpr int patience = 1000000;
+    bool alone = false;
+    for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
     fast_filter_.store(&fast);
     fast.store(reinterpret_cast<char*>(filter_.load()));
-    growing_.store(0);
+    if (alone) growing_.store(0);
+  }
+  // Where the filter's word is published now, and an end to that if it still is there: its object
+  // may have been unloaded.
+  std::atomic<char*>* published_to() const noexcept { return fast_filter_.load(); }
+  void stop_publishing(std::atomic<char*>* to) noexcept {
+    fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
   // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
@@ -4074,6 +4081,8 @@ class live_table {
 
   // In a forked child: the thread that was growing the filter is not here; the old one is complete.
   void forget_growing() noexcept {
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(filter_.load()));
     next_filter_.store(0);
     growing_.store(0);
   }
@@ -4083,6 +4092,7 @@ class live_table {
   unsigned filter_bits() const PROF_DETAIL_SIG {
     return 64 - static_cast<unsigned>(filter_.load() & 63);
   }
+  bool grower_at_work() const PROF_DETAIL_SIG { return growing_.load() != 0; }
   bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
   // Bytes that were touched at most.
   std::size_t touched() const noexcept {
@@ -4446,7 +4456,7 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.add_value_type("inuse_space", "bytes");
   p.period_type = {p.string("space"), p.string("bytes")};
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
-  profile_builder build(p, process.code.load(std::memory_order_acquire), process.stacks,
+  profile_builder build(p, process.code.load(), process.stacks,
                         process.labels);
   const string_index bytes_key = p.string("bytes");
   const std::size_t span = heap.counts.span();
@@ -4552,9 +4562,44 @@ inline void append_version(char* text, std::size_t size, std::uint32_t version) 
   append_text(text, size, number, n);
 }
 
+// What a thread of this process holds for a moment, and a thread that the fork left behind holds for
+// ever. Right after the fork (`alone`) it is certainly the latter; later it is, when it is still
+// held after 100 ms.
+template <class Held>
+inline void outwait(bool alone, Held held) noexcept {
+  for (int i = 0; !alone && i < 100 && held(); ++i) os_sleep_ns(1000000);
+}
+
+// Undoes what other threads of the parent were doing at the fork.
+inline void release_parent(process_state& process, bool alone) noexcept {
+  outwait(alone, [&] { return process.refresh_lock.held(); });
+  process.refresh_lock.unlock();
+  process.code_readers.store(0);
+  process.unnamed_session.store(nullptr);
+  const auto busy = [&process] {
+    for (frame_buffer& buffer : process.buffers) {
+      if (buffer.taken.load() != 0) return true;
+    }
+    return false;
+  };
+  outwait(alone, busy);
+  for (frame_buffer& buffer : process.buffers) {
+    if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch 64 pages in every child
+  }
+  const auto state = [&process](part which) {
+    return process.part_states[static_cast<unsigned>(which)].load();
+  };
+  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
+  auto* const heap = static_cast<heap_state*>(state(part::heap));
+  if (heap == nullptr) return;
+  outwait(alone, [&] { return heap->live.grower_at_work(); });
+  forget_parent_heap(*heap);
+}
+
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
-// held at the fork are held by nobody. The first call in the child does it, others wait for it.
-inline void forget_parent(process_state& process) noexcept {
+// held at the fork are held by nobody. Runs when fork returns in the child (`alone`) if the parent
+// has made a public call, else in the first public call of the child; others wait for it.
+inline void forget_parent(process_state& process, bool alone = false) noexcept {
   constexpr std::uint32_t at_it = std::uint32_t{1} << 31;  // a pid has at most 22 bits
   const std::uint32_t pid = os_process_id_sig();
   std::uint32_t seen = process.pid.load(std::memory_order_acquire);
@@ -4564,16 +4609,13 @@ inline void forget_parent(process_state& process) noexcept {
     seen = process.pid.load(std::memory_order_acquire);
   }
   if (seen == pid) return;
-  process.refresh_lock.unlock();
-  process.code_readers.store(0);
-  process.unnamed_session.store(nullptr);
-  for (frame_buffer& buffer : process.buffers) buffer.taken.store(0);
-  const auto state = [&process](part which) {
-    return process.part_states[static_cast<unsigned>(which)].load();
-  };
-  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
-  if (state(part::heap) != nullptr) forget_parent_heap(*static_cast<heap_state*>(state(part::heap)));
+  release_parent(process, alone);
   process.pid.store(pid, std::memory_order_release);
+}
+
+inline void forget_parent_at_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process != nullptr) forget_parent(*process, true);
 }
 
 inline bool is_hook_part(const hook_part* hooks) noexcept {
@@ -4583,14 +4625,27 @@ inline bool is_hook_part(const hook_part* hooks) noexcept {
 }
 
 // The object whose hooks count may have claimed them without a public call, and may be unloaded
-// with dlclose: keeps it loaded from now on, or forgets it when it is gone.
-inline void keep_owner(std::atomic<const hook_part*>& owner,
-                       std::atomic<const hook_part*>& kept) noexcept {
-  const hook_part* hooks = owner.load(std::memory_order_acquire);
-  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
-  if (is_hook_part(hooks)) os_pin_object(hooks);
-  if (is_hook_part(hooks)) return kept.store(hooks, std::memory_order_relaxed);
+// with dlclose. Tells whether it is still there, and forgets it when it is not.
+inline bool owner_is_there(process_state& process, std::atomic<const hook_part*>& owner,
+                           const hook_part* hooks) noexcept {
+  auto* const heap = static_cast<heap_state*>(
+      process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire));
+  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to() : nullptr;
+  if (is_hook_part(hooks)) return true;
+  // The filter first: whoever claims next publishes it anew.
+  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing(published);
   owner.compare_exchange_strong(hooks, nullptr);
+  return false;
+}
+
+// Keeps that object loaded from now on. Not inside an allocator: calls into the loader.
+inline void keep_owner(process_state& process, std::atomic<const hook_part*>& owner,
+                       std::atomic<const hook_part*>& kept) noexcept {
+  const hook_part* const hooks = owner.load(std::memory_order_acquire);
+  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
+  if (!owner_is_there(process, owner, hooks)) return;
+  os_pin_object(hooks);
+  if (owner_is_there(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
 }
 
 inline std::atomic<bool> object_pinned{false};
@@ -4601,13 +4656,17 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
-  keep_owner(process->heap_hooks, process->kept_heap_hooks);
-  keep_owner(process->thread_hooks, process->kept_thread_hooks);
+  keep_owner(*process, process->heap_hooks, process->kept_heap_hooks);
+  keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
   if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
   os_pin_object(&this_object);
+  {
+    const own_code_scope own(*process);  // libc may allocate for the handler
+    (void)os_at_fork_in_child(&forget_parent_at_fork);
+  }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
@@ -6147,7 +6206,7 @@ class collection {
   void name(profile& p) const noexcept {
     const auto* const names = find_part<symbolize_part>(process_, part::symbolize);
     if (!request_.symbolize || names == nullptr) return;
-    names->symbolize(p, process_.code.load(std::memory_order_acquire), !is_cpu());
+    names->symbolize(p, process_.code.load(), !is_cpu());
   }
 
   bool write(const profile& p, output out) const noexcept {
@@ -6258,9 +6317,13 @@ class sink {
   std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
   int descriptor() const noexcept { return descriptor_; }
   const char* path() const noexcept { return path_; }
-  bool call(const void* data, std::size_t size) const { return callback_(context_, data, size); }
+  bool call(const void* data, std::size_t size) const {
+    return guarded([&] { return callback_(context_, data, size); });
+  }
   // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
-  bool finish() const { return finish_ == nullptr || finish_(context_); }
+  bool finish() const {
+    return finish_ == nullptr || guarded([&] { return finish_(context_); });
+  }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
@@ -6269,6 +6332,19 @@ class sink {
   }
 
  private:
+  // What the user's code throws (a stream with exceptions() set) is a refusal, not the host's end.
+  template <class Call>
+  static bool guarded(Call call) {
+#if defined(__cpp_exceptions)
+    try {
+      return call();
+    } catch (...) {
+      return false;
+    }
+#else
+    return call();
+#endif
+  }
   template <class String>
   static bool append(void* context, const void* data, std::size_t size) {
     static_cast<String*>(context)->append(static_cast<const char*>(data), size);
@@ -6971,6 +7047,11 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
+  // Growing the filter of free() writes into the owner, which may have been unloaded.
+  const hook_part* const hooks = process->heap_hooks.load(std::memory_order_acquire);
+  if (hooks != nullptr && hooks != process->kept_heap_hooks.load(std::memory_order_relaxed)) {
+    (void)owner_is_there(*process, process->heap_hooks, hooks);
+  }
   seed_gap_sig(explicit_gap);
   const std::uint64_t rate =
       sample_point_sig(explicit_gap, heap->rate.load(std::memory_order_relaxed));
@@ -8136,8 +8217,9 @@ inline void os_unlisten(const net_endpoint& where, net_listener& listener) noexc
       found.st_ino == listener.inode) {
     net_unlink(where.path);
   }
-  if (listener.socket >= 0) os_close_sig(listener.socket);
-  listener = net_listener{};
+  const int socket = listener.socket;
+  listener = net_listener{};  // before it is closed: a fork must not find a number that is reused
+  if (socket >= 0) os_close_sig(socket);
 }
 
 inline int os_listen(const net_endpoint& where, int backlog, net_listener& listener) noexcept {
@@ -9067,15 +9149,13 @@ class http_connection {
 
   void close() noexcept {
     if (phase_ == phase::waiting && job_.cancel != nullptr) job_.cancel(job_.state);
-    if (socket_ >= 0) os_close_socket(socket_);
-    forget();
+    close_socket();
     renew_memory();
   }
 
   // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
   void abandon() noexcept {
-    if (socket_ >= 0) os_close_socket(socket_);
-    forget();
+    close_socket();
   }
 
   // Answers without asking the routes, and closes.
@@ -9130,6 +9210,13 @@ class http_connection {
 
   bool is_reading() const noexcept {
     return phase_ == phase::reading_head || phase_ == phase::reading_body;
+  }
+
+  // Forgets the number first: a fork in between must not find one that is the host's by then.
+  void close_socket() noexcept {
+    const int socket = socket_;
+    forget();
+    if (socket >= 0) os_close_socket(socket);
   }
 
   void forget() noexcept {
@@ -9486,10 +9573,12 @@ class http_server {
     owner_.store(0, std::memory_order_relaxed);
     thread_id_.store(0, std::memory_order_relaxed);
     for (http_connection& connection : connections_) connection.abandon();
-    if (listener_.socket >= 0) os_close_socket(listener_.socket);
-    if (event_ >= 0) os_close_socket(event_);
-    listener_ = net_listener{};
+    const int listening = listener_.socket;
+    const int event = event_;
+    listener_ = net_listener{};  // before they are closed: see http_connection::close_socket
     event_ = -1;
+    if (listening >= 0) os_close_socket(listening);
+    if (event >= 0) os_close_socket(event);
   }
 
   void ask_to_stop() noexcept {
@@ -9695,7 +9784,7 @@ inline void answer_symbol(process_state& process, const http_request& request,
   refresh_code_map(process);
   const presence_guard reading(process.code_readers);
   names->name_all(
-      addresses.data(), addresses.size(), process.code.load(std::memory_order_acquire),
+      addresses.data(), addresses.size(), process.code.load(),
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<text_writer*>(context)->hex(address).put(" ").put(name).put("\n");
       },
@@ -9837,7 +9926,7 @@ inline void begin_request(void* context, const http_request& request, http_respo
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
   if (process == nullptr) return;
-  forget_parent(*process);
+  forget_parent(*process, true);
   void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
   if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
 }
@@ -10182,6 +10271,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
     if (probed_sig(Tag::index)) return base::call_next(args...);
     if (!heap_resolved_sig()) {
+      hook_gap.left = 0;  // never below it: the next call must come here too
       if (resolving != 0) return Tag::while_resolving(args...);
       if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
       hook_gap.left = 0;
@@ -10369,6 +10459,10 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
     if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
+    if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
+      hook_gap.left = 0;
+      return base::forward_unsettled(before, sizes...);
+    }
     process_state* const process = attached_process_sig();
     heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
     live_object old;

@@ -36,7 +36,7 @@ class depth_guard {
 class presence_guard {
  public:
   explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
-    inside_.fetch_add(1, std::memory_order_acq_rel);
+    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
   }
   ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
   presence_guard(const presence_guard&) = delete;
@@ -52,6 +52,7 @@ class spin_lock {
  public:
   bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
   void unlock() noexcept { held_.store(false, std::memory_order_release); }
+  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
 
  private:
   std::atomic<bool> held_{false};

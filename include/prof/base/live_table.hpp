@@ -117,14 +117,20 @@ class live_table {
 
   // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
   // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
-  // soon, unless it stayed behind in the parent of a fork; hence the bound.
+  // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
   void publish_filter_to(std::atomic<char*>& fast) noexcept {
-    constexpr int patience = 100000000;
-    for (int i = 0; growing_.exchange(1) != 0 && i < patience; ++i) {
-    }
+    constexpr int patience = 1000000;
+    bool alone = false;
+    for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
     fast_filter_.store(&fast);
     fast.store(reinterpret_cast<char*>(filter_.load()));
-    growing_.store(0);
+    if (alone) growing_.store(0);
+  }
+  // Where the filter's word is published now, and an end to that if it still is there: its object
+  // may have been unloaded.
+  std::atomic<char*>* published_to() const noexcept { return fast_filter_.load(); }
+  void stop_publishing(std::atomic<char*>* to) noexcept {
+    fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
   // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
@@ -149,6 +155,8 @@ class live_table {
 
   // In a forked child: the thread that was growing the filter is not here; the old one is complete.
   void forget_growing() noexcept {
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(filter_.load()));
     next_filter_.store(0);
     growing_.store(0);
   }
@@ -158,6 +166,7 @@ class live_table {
   unsigned filter_bits() const PROF_DETAIL_SIG {
     return 64 - static_cast<unsigned>(filter_.load() & 63);
   }
+  bool grower_at_work() const PROF_DETAIL_SIG { return growing_.load() != 0; }
   bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
   // Bytes that were touched at most.
   std::size_t touched() const noexcept {

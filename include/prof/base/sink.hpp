@@ -85,9 +85,13 @@ class sink {
   std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
   int descriptor() const noexcept { return descriptor_; }
   const char* path() const noexcept { return path_; }
-  bool call(const void* data, std::size_t size) const { return callback_(context_, data, size); }
+  bool call(const void* data, std::size_t size) const {
+    return guarded([&] { return callback_(context_, data, size); });
+  }
   // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
-  bool finish() const { return finish_ == nullptr || finish_(context_); }
+  bool finish() const {
+    return finish_ == nullptr || guarded([&] { return finish_(context_); });
+  }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
@@ -96,6 +100,19 @@ class sink {
   }
 
  private:
+  // What the user's code throws (a stream with exceptions() set) is a refusal, not the host's end.
+  template <class Call>
+  static bool guarded(Call call) {
+#if defined(__cpp_exceptions)
+    try {
+      return call();
+    } catch (...) {
+      return false;
+    }
+#else
+    return call();
+#endif
+  }
   template <class String>
   static bool append(void* context, const void* data, std::size_t size) {
     static_cast<String*>(context)->append(static_cast<const char*>(data), size);

@@ -244,6 +244,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
     if (probed_sig(Tag::index)) return base::call_next(args...);
     if (!heap_resolved_sig()) {
+      hook_gap.left = 0;  // never below it: the next call must come here too
       if (resolving != 0) return Tag::while_resolving(args...);
       if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
       hook_gap.left = 0;

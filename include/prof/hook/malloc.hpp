@@ -145,6 +145,10 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
     if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
+    if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
+      hook_gap.left = 0;
+      return base::forward_unsettled(before, sizes...);
+    }
     process_state* const process = attached_process_sig();
     heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
     live_object old;

@@ -143,8 +143,9 @@ inline void os_unlisten(const net_endpoint& where, net_listener& listener) noexc
       found.st_ino == listener.inode) {
     net_unlink(where.path);
   }
-  if (listener.socket >= 0) os_close_sig(listener.socket);
-  listener = net_listener{};
+  const int socket = listener.socket;
+  listener = net_listener{};  // before it is closed: a fork must not find a number that is reused
+  if (socket >= 0) os_close_sig(socket);
 }
 
 inline int os_listen(const net_endpoint& where, int backlog, net_listener& listener) noexcept {

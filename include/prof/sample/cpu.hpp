@@ -288,7 +288,7 @@ inline void fill_cpu_profile(profile& p, const process_state& process, const cpu
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
-  profile_builder build(p, process.code.load(std::memory_order_acquire), process.stacks,
+  profile_builder build(p, process.code.load(), process.stacks,
                         process.labels);
   const std::size_t span = cpu.counts.span();
   for (std::size_t i = 0; i < span; ++i) {

@@ -218,7 +218,7 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.add_value_type("inuse_space", "bytes");
   p.period_type = {p.string("space"), p.string("bytes")};
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
-  profile_builder build(p, process.code.load(std::memory_order_acquire), process.stacks,
+  profile_builder build(p, process.code.load(), process.stacks,
                         process.labels);
   const string_index bytes_key = p.string("bytes");
   const std::size_t span = heap.counts.span();

@@ -188,7 +188,7 @@ class collection {
   void name(profile& p) const noexcept {
     const auto* const names = find_part<symbolize_part>(process_, part::symbolize);
     if (!request_.symbolize || names == nullptr) return;
-    names->symbolize(p, process_.code.load(std::memory_order_acquire), !is_cpu());
+    names->symbolize(p, process_.code.load(), !is_cpu());
   }
 
   bool write(const profile& p, output out) const noexcept {

@@ -80,15 +80,13 @@ class http_connection {
 
   void close() noexcept {
     if (phase_ == phase::waiting && job_.cancel != nullptr) job_.cancel(job_.state);
-    if (socket_ >= 0) os_close_socket(socket_);
-    forget();
+    close_socket();
     renew_memory();
   }
 
   // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
   void abandon() noexcept {
-    if (socket_ >= 0) os_close_socket(socket_);
-    forget();
+    close_socket();
   }
 
   // Answers without asking the routes, and closes.
@@ -143,6 +141,13 @@ class http_connection {
 
   bool is_reading() const noexcept {
     return phase_ == phase::reading_head || phase_ == phase::reading_body;
+  }
+
+  // Forgets the number first: a fork in between must not find one that is the host's by then.
+  void close_socket() noexcept {
+    const int socket = socket_;
+    forget();
+    if (socket >= 0) os_close_socket(socket);
   }
 
   void forget() noexcept {

@@ -44,6 +44,11 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr) return;
+  // Growing the filter of free() writes into the owner, which may have been unloaded.
+  const hook_part* const hooks = process->heap_hooks.load(std::memory_order_acquire);
+  if (hooks != nullptr && hooks != process->kept_heap_hooks.load(std::memory_order_relaxed)) {
+    (void)owner_is_there(*process, process->heap_hooks, hooks);
+  }
   seed_gap_sig(explicit_gap);
   const std::uint64_t rate =
       sample_point_sig(explicit_gap, heap->rate.load(std::memory_order_relaxed));

@@ -70,9 +70,44 @@ inline void append_version(char* text, std::size_t size, std::uint32_t version) 
   append_text(text, size, number, n);
 }
 
+// What a thread of this process holds for a moment, and a thread that the fork left behind holds for
+// ever. Right after the fork (`alone`) it is certainly the latter; later it is, when it is still
+// held after 100 ms.
+template <class Held>
+inline void outwait(bool alone, Held held) noexcept {
+  for (int i = 0; !alone && i < 100 && held(); ++i) os_sleep_ns(1000000);
+}
+
+// Undoes what other threads of the parent were doing at the fork.
+inline void release_parent(process_state& process, bool alone) noexcept {
+  outwait(alone, [&] { return process.refresh_lock.held(); });
+  process.refresh_lock.unlock();
+  process.code_readers.store(0);
+  process.unnamed_session.store(nullptr);
+  const auto busy = [&process] {
+    for (frame_buffer& buffer : process.buffers) {
+      if (buffer.taken.load() != 0) return true;
+    }
+    return false;
+  };
+  outwait(alone, busy);
+  for (frame_buffer& buffer : process.buffers) {
+    if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch 64 pages in every child
+  }
+  const auto state = [&process](part which) {
+    return process.part_states[static_cast<unsigned>(which)].load();
+  };
+  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
+  auto* const heap = static_cast<heap_state*>(state(part::heap));
+  if (heap == nullptr) return;
+  outwait(alone, [&] { return heap->live.grower_at_work(); });
+  forget_parent_heap(*heap);
+}
+
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
-// held at the fork are held by nobody. The first call in the child does it, others wait for it.
-inline void forget_parent(process_state& process) noexcept {
+// held at the fork are held by nobody. Runs when fork returns in the child (`alone`) if the parent
+// has made a public call, else in the first public call of the child; others wait for it.
+inline void forget_parent(process_state& process, bool alone = false) noexcept {
   constexpr std::uint32_t at_it = std::uint32_t{1} << 31;  // a pid has at most 22 bits
   const std::uint32_t pid = os_process_id_sig();
   std::uint32_t seen = process.pid.load(std::memory_order_acquire);
@@ -82,16 +117,13 @@ inline void forget_parent(process_state& process) noexcept {
     seen = process.pid.load(std::memory_order_acquire);
   }
   if (seen == pid) return;
-  process.refresh_lock.unlock();
-  process.code_readers.store(0);
-  process.unnamed_session.store(nullptr);
-  for (frame_buffer& buffer : process.buffers) buffer.taken.store(0);
-  const auto state = [&process](part which) {
-    return process.part_states[static_cast<unsigned>(which)].load();
-  };
-  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
-  if (state(part::heap) != nullptr) forget_parent_heap(*static_cast<heap_state*>(state(part::heap)));
+  release_parent(process, alone);
   process.pid.store(pid, std::memory_order_release);
+}
+
+inline void forget_parent_at_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process != nullptr) forget_parent(*process, true);
 }
 
 inline bool is_hook_part(const hook_part* hooks) noexcept {
@@ -101,14 +133,27 @@ inline bool is_hook_part(const hook_part* hooks) noexcept {
 }
 
 // The object whose hooks count may have claimed them without a public call, and may be unloaded
-// with dlclose: keeps it loaded from now on, or forgets it when it is gone.
-inline void keep_owner(std::atomic<const hook_part*>& owner,
-                       std::atomic<const hook_part*>& kept) noexcept {
-  const hook_part* hooks = owner.load(std::memory_order_acquire);
-  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
-  if (is_hook_part(hooks)) os_pin_object(hooks);
-  if (is_hook_part(hooks)) return kept.store(hooks, std::memory_order_relaxed);
+// with dlclose. Tells whether it is still there, and forgets it when it is not.
+inline bool owner_is_there(process_state& process, std::atomic<const hook_part*>& owner,
+                           const hook_part* hooks) noexcept {
+  auto* const heap = static_cast<heap_state*>(
+      process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire));
+  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to() : nullptr;
+  if (is_hook_part(hooks)) return true;
+  // The filter first: whoever claims next publishes it anew.
+  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing(published);
   owner.compare_exchange_strong(hooks, nullptr);
+  return false;
+}
+
+// Keeps that object loaded from now on. Not inside an allocator: calls into the loader.
+inline void keep_owner(process_state& process, std::atomic<const hook_part*>& owner,
+                       std::atomic<const hook_part*>& kept) noexcept {
+  const hook_part* const hooks = owner.load(std::memory_order_acquire);
+  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
+  if (!owner_is_there(process, owner, hooks)) return;
+  os_pin_object(hooks);
+  if (owner_is_there(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
 }
 
 inline std::atomic<bool> object_pinned{false};
@@ -119,13 +164,17 @@ inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
-  keep_owner(process->heap_hooks, process->kept_heap_hooks);
-  keep_owner(process->thread_hooks, process->kept_thread_hooks);
+  keep_owner(*process, process->heap_hooks, process->kept_heap_hooks);
+  keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
   if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
   os_pin_object(&this_object);
+  {
+    const own_code_scope own(*process);  // libc may allocate for the handler
+    (void)os_at_fork_in_child(&forget_parent_at_fork);
+  }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }

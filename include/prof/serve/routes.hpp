@@ -71,7 +71,7 @@ inline void answer_symbol(process_state& process, const http_request& request,
   refresh_code_map(process);
   const presence_guard reading(process.code_readers);
   names->name_all(
-      addresses.data(), addresses.size(), process.code.load(std::memory_order_acquire),
+      addresses.data(), addresses.size(), process.code.load(),
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<text_writer*>(context)->hex(address).put(" ").put(name).put("\n");
       },
@@ -213,7 +213,7 @@ inline void begin_request(void* context, const http_request& request, http_respo
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
   if (process == nullptr) return;
-  forget_parent(*process);
+  forget_parent(*process, true);
   void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
   if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
 }

@@ -151,10 +151,12 @@ class http_server {
     owner_.store(0, std::memory_order_relaxed);
     thread_id_.store(0, std::memory_order_relaxed);
     for (http_connection& connection : connections_) connection.abandon();
-    if (listener_.socket >= 0) os_close_socket(listener_.socket);
-    if (event_ >= 0) os_close_socket(event_);
-    listener_ = net_listener{};
+    const int listening = listener_.socket;
+    const int event = event_;
+    listener_ = net_listener{};  // before they are closed: see http_connection::close_socket
     event_ = -1;
+    if (listening >= 0) os_close_socket(listening);
+    if (event >= 0) os_close_socket(event);
   }
 
   void ask_to_stop() noexcept {

@@ -7,7 +7,7 @@
 //         async-signal-safe.
 // Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
 //         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
-//         historic, the 4096 latest.
+//         historic, at most 4096 of them.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
@@ -221,7 +221,7 @@ inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
   return bytes;
 }
 
-// Appends the ranges of `before` that are gone, the ones that vanished last first, with copies of
+// Appends the ranges of `before` that are gone, the ones that vanished now first, with copies of
 // their paths: `paths` has room for all of them.
 inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
   const std::size_t current = map.current;

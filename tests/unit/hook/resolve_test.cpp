@@ -116,6 +116,28 @@ TEST_CASE("a call forwards uncounted while another thread resolves") {
   CHECK_FALSE(live);
 }
 
+TEST_CASE("a thread that met the resolver counts again as soon as that is done") {
+  void* (*volatile call_realloc)(void*, std::size_t) = &std::realloc;
+  const std::size_t before_rate = prof::set_mem_profile_rate(1);
+  const heap_state& heap = *heap_sig(*process_sig());
+  void* early[2];
+  void* late[2];
+  const std::uint64_t samples = heap.samples.load();
+  heap_role.store(hook_role::unresolved);  // `resolver` says that this process is at it
+  early[0] = call_malloc(4714);
+  early[1] = call_realloc(nullptr, 4715);
+  heap_role.store(hook_role::counting);
+  const std::uint64_t early_samples = heap.samples.load() - samples;
+  late[0] = call_malloc(4716);
+  late[1] = call_realloc(nullptr, 4717);
+  const std::uint64_t late_samples = heap.samples.load() - samples;
+  for (void* object : early) call_free(object);
+  for (void* object : late) call_free(object);
+  prof::set_mem_profile_rate(before_rate);
+  CHECK(early_samples == 0);
+  CHECK(late_samples == 2);
+}
+
 TEST_CASE("the next definitions are another object's") {
   const auto next = malloc_entry::next.load();
   REQUIRE(static_cast<bool>(next != nullptr));

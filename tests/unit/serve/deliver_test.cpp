@@ -187,6 +187,17 @@ TEST_CASE("a stream is flushed at the end, so that a full device is told") {
   CHECK(deliver(full).code() == error::write_failed);
 }
 
+#if defined(__cpp_exceptions)
+TEST_CASE("what a stream or callback throws is an error and ends here") {
+  std::ofstream full("/dev/full");
+  full.exceptions(std::ios::badbit | std::ios::failbit);
+  CHECK(deliver(full).code() == error::write_failed);
+  const prof::sink throws([](void*, const void*, std::size_t) -> bool { throw 1; }, nullptr);
+  CHECK(deliver(throws).code() == error::write_failed);
+  full.exceptions(std::ios::goodbit);
+}
+#endif
+
 TEST_CASE("a FILE* opened for reading is an error") {
   std::FILE* const in = std::fopen("/dev/null", "r");
   REQUIRE(in != nullptr);

@@ -38,11 +38,10 @@ TEST_CASE("a part is absent until it is registered, and the first one stays") {
   CHECK(find_part<heap_part>(*own.state, part::heap) == nullptr);
 }
 
-TEST_CASE("entering brings this program's parts and marks the process as used") {
+TEST_CASE("entering brings this program's parts") {
   process_state* const process = enter_process();
   REQUIRE(process != nullptr);
   CHECK(process == process_sig());
-  CHECK(process->used.load());
   CHECK(find_part<cpu_part>(*process, part::cpu) == &prof_part_cpu_v1);
   CHECK(find_part<heap_part>(*process, part::heap) == &prof_part_heap_v1);
   CHECK(find_part<symbolize_part>(*process, part::symbolize) == &prof_part_symbolize_v1);
@@ -114,7 +113,7 @@ TEST_CASE("of two threads of a child, none goes on before the parent is forgotte
   const auto run = [&] {
     for (int mine = 1; mine <= rounds; ++mine) {
       while (round.load() != mine) std::this_thread::yield();
-      forget_parent(child.process);
+      forget_parent(child.process, true);
       if (!child.forgotten()) ++early;
       ++returned;
     }
@@ -159,15 +158,16 @@ TEST_CASE("a child that was forked while its parent forgot starts over") {
 
 TEST_CASE("the object whose hooks count is kept") {
   static const hook_part hooks{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
+  const own_process own;
   std::atomic<const hook_part*> owner{nullptr};
   std::atomic<const hook_part*> kept{nullptr};
-  keep_owner(owner, kept);  // nobody counts
+  keep_owner(*own.state, owner, kept);  // nobody counts
   CHECK(owner.load() == nullptr);
   CHECK(kept.load() == nullptr);
   owner.store(&hooks);
   CHECK(is_hook_part(&hooks));
   for (int i = 0; i < 2; ++i) {
-    keep_owner(owner, kept);
+    keep_owner(*own.state, owner, kept);
     CHECK(owner.load() == &hooks);
     CHECK(kept.load() == &hooks);
   }
@@ -184,23 +184,33 @@ TEST_CASE("hooks whose object was unloaded are forgotten, so that others may cou
   REQUIRE(static_cast<bool>(pages != MAP_FAILED));
   auto* const hooks = new (pages)
       hook_part{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
-  std::atomic<const hook_part*> owner{hooks};
-  std::atomic<const hook_part*> kept{nullptr};
+  const own_process own;
+  std::atomic<const hook_part*>& owner = own.state->heap_hooks;
+  std::atomic<const hook_part*>& kept = own.state->kept_heap_hooks;
+  owner.store(hooks);
+  live_table& live = heap_sig(*own.state)->live;
+  std::atomic<char*> fast{nullptr};  // stands for the free_filter of the object that is gone
+  live.publish_filter_to(fast);
+  char* const word = fast.load();
   SUBCASE("nothing is mapped there now") {
     REQUIRE(munmap(pages, 4096) == 0);
     CHECK_FALSE(is_hook_part(hooks));
-    keep_owner(owner, kept);
+    keep_owner(*own.state, owner, kept);
   }
   SUBCASE("something else is mapped there now") {
     ++hooks->magic;
     CHECK_FALSE(is_hook_part(hooks));
-    keep_owner(owner, kept);
+    keep_owner(*own.state, owner, kept);
     munmap(pages, 4096);
   }
   CHECK(owner.load() == nullptr);
   CHECK(kept.load() == nullptr);
   const hook_part other{hook_part_magic, nullptr, 0, nullptr, nullptr, nullptr};
   CHECK(claim_hooks_sig(owner, &other));
+  live.grow_filter_sig();
+  CHECK(live.filter() != reinterpret_cast<std::uintptr_t>(word));
+  CHECK(fast.load() == word);  // nothing is written into memory that is gone
+  os_unmap_sig(heap_sig(*own.state), heap_bytes);
 }
 
 TEST_CASE("a fresh run belongs to no slot") {
