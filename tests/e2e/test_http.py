@@ -101,12 +101,23 @@ class Http(unittest.TestCase):
                     break
             else:
                 self.fail(seen)
-            with urllib.request.urlopen(found.group(1) + "/ui/top", timeout=PATIENCE) as page:
-                self.assertIn(b"keep_site", page.read())
+            self.assertIn(b"keep_site", self.page_of(found.group(1) + "/ui/top"))
         finally:
             os.killpg(viewer.pid, signal.SIGKILL)
             viewer.wait()
             viewer.stderr.close()
+
+    def page_of(self, url):
+        """pprof says that it serves a moment before it listens."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with urllib.request.urlopen(url, timeout=PATIENCE) as page:
+                    return page.read()
+            except urllib.error.URLError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     # ---- answers and headers ----
 

@@ -1,6 +1,7 @@
 // Usage: cpu_shares PROFILE HZ CPU_MS. Four functions burn 40, 30, 20 and 10 % of CPU_MS in bursts
 // of 10 ms of the thread's own CPU clock, on two threads: one exists before the profile starts, one
-// does not. Prints the CPU time (ns) that getrusage saw between start and stop.
+// does not. Prints the CPU time (ns) that getrusage saw between start and stop, and how long (ns) the two
+// threads waited for a CPU meanwhile.
 #include "cpu_work.hpp"
 
 #include <atomic>
@@ -38,6 +39,18 @@ void run(std::uint64_t cpu_ns, unsigned seed) {
   }
 }
 
+std::atomic<std::uint64_t> waited_ns{0};
+
+// Time on a run queue without running: the second number of /proc/thread-self/schedstat (Linux, schedstats).
+void add_wait() {
+  std::FILE* const file = std::fopen("/proc/thread-self/schedstat", "r");
+  unsigned long long ran = 0;
+  unsigned long long waited = 0;
+  if (file == nullptr || std::fscanf(file, "%llu %llu", &ran, &waited) != 2) std::exit(7);
+  std::fclose(file);
+  waited_ns.fetch_add(waited);
+}
+
 WORK_FUNCTION void thread_before_start(std::uint64_t cpu_ns) { run(cpu_ns, 1); STAY_ON_STACK(); }
 WORK_FUNCTION void thread_after_start(std::uint64_t cpu_ns) { run(cpu_ns, 2); STAY_ON_STACK(); }
 
@@ -53,15 +66,20 @@ int main(int argc, char** argv) {
     gate.fetch_add(1);
     while (gate.load() < 2) std::this_thread::yield();
     thread_before_start(each);
+    add_wait();
   });
   while (gate.load() < 1) std::this_thread::yield();
   need(prof::start_cpu_profile(argv[1], options), "start");
   const std::uint64_t cpu = process_cpu_ns();
   gate.fetch_add(1);
-  std::thread after([&] { thread_after_start(each); });
+  std::thread after([&] {
+    thread_after_start(each);
+    add_wait();
+  });
   before.join();
   after.join();
   const std::uint64_t used = process_cpu_ns() - cpu;
   need(prof::stop_cpu_profile(), "stop");
-  std::printf("%llu\n", static_cast<unsigned long long>(used));
+  std::printf("%llu %llu\n", static_cast<unsigned long long>(used),
+              static_cast<unsigned long long>(waited_ns.load()));
 }
