@@ -194,7 +194,7 @@ class ReadmeTest(unittest.TestCase):
                 (project / "CMakeLists.txt").write_text(
                     "cmake_minimum_required(VERSION 3.14)\nproject(app CXX)\n"
                     f"add_executable(app app.cpp)\n{block.text}")
-                self.run_here(["cmake", "-S", "project", "-B", "project/build"])
+                self.run_here(["cmake", "-G", "Ninja", "-S", "project", "-B", "project/build"])
                 self.run_here(["cmake", "--build", "project/build"])
 
 

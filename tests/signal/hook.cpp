@@ -5,7 +5,8 @@ extern const void* const hook_path[];  // extern: a const array would be local, 
 const void* const hook_path[] = {
     reinterpret_cast<const void*>(&prof::detail::record_sampled_alloc_sig),
     reinterpret_cast<const void*>(&prof::detail::sample_point_sig),
-    reinterpret_cast<const void*>(&prof::detail::take_live_sig),
+    reinterpret_cast<const void*>(&prof::detail::seed_gap_sig),
+    reinterpret_cast<const void*>(&prof::detail::add_live_sig),
     reinterpret_cast<const void*>(&prof::detail::count_freed_sig),
     reinterpret_cast<const void*>(&prof::detail::sampled_free_sig),
 };
