@@ -1556,7 +1556,6 @@ PROF_DETAIL_END
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -1940,6 +1939,8 @@ PROF_DETAIL_END
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
+#include <ucontext.h>
+
 PROF_DETAIL_BEGIN
 
 // ---- sampling signal and timers ----------------------------------------------------------------------
@@ -2273,6 +2274,21 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// Runs main(argument) on a thread that blocks every signal but `open_signal` (0: every one); both
+// types are the backend's. 0 or an errno.
+int os_start_thread(os_thread_main main, void* argument, int open_signal,
+                    os_thread_handle& thread) noexcept;
+void os_join_thread(os_thread_handle thread) noexcept;
+
+// Keeps the executable or library that holds `address` loaded for ever.
+void os_pin_object(const void* address) noexcept;
+// Its file's name, "" when unknown.
+const char* os_file_of(const void* address) noexcept;
+// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
+int os_at_fork_in_child(void (*handler)()) noexcept;
+
+// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
+// and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 
@@ -2853,6 +2869,330 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_GUARD_HPP
 
+// ---- prof/stack/process.hpp ----
+// prof/stack/process.hpp - what is one per process: the tables, the code map, the registered parts;
+// and how every object that includes prof finds it.
+// Floor 3 (stack). Entered by every hook, handler and public call.
+// Safety: process_sig() is one load once attached. attach_slow_sig runs in a hook's slow path: raw
+//         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
+//         one compare-and-swap.
+// Memory: one reservation of process_bytes of address space, touched on demand; never freed.
+// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor.
+//         Notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
+//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
+#ifndef PROF_STACK_PROCESS_HPP
+#define PROF_STACK_PROCESS_HPP
+
+PROF_PUBLIC_BEGIN
+
+// Limits of this process; see configure(). 0 keeps a default.
+struct options {
+  // Frames kept per stack, leaf end first; 1 to 1024.
+  std::size_t max_depth = 128;
+  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
+  int signal = 0;
+};
+
+PROF_PUBLIC_END
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t default_depth = 128;
+inline constexpr std::size_t max_depth = 1024;
+
+// Raised when process_state changes shape: objects with another layout do not share it.
+inline constexpr std::uint32_t layout_version = 1;
+inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
+
+// The optional parts. A part's descriptor is a weak symbol that is null where no file of the
+// object brings the part; attaching registers the ones that exist, so the union of all objects'
+// switches is what the process has.
+enum class part : unsigned { cpu, heap, symbolize, http, count_ };
+
+// Why something was not recorded. Shown in status(), in that order.
+enum class drop : unsigned {
+  stack_table_full,
+  count_table_full,
+  live_table_full,
+  no_frame_buffer,
+  thread_table_full,
+  timer_failed,
+  threads_unlisted,
+  start_records_full,
+  foreign_signal,
+  late_signal,
+  code_map_stale,
+  count_
+};
+
+// One hooked entry, as status() shows it. `state` and `why` are string literals.
+struct hook_record {
+  const char* name;
+  std::atomic<const char*> state;
+  std::atomic<const char*> why;
+};
+
+inline constexpr std::uint64_t hook_part_magic = 0x70726f66686f6f6bu;  // "profhook"
+
+// A group of hooks of one object: what it knows of them and how it tests them.
+struct hook_part {
+  std::uint64_t magic;  // hook_part_magic: tells whether the object that claimed is still loaded
+  hook_record* records;
+  int count;
+  void (*test)() noexcept;
+  void (*rate_changed)() noexcept;  // the calling thread should notice at once
+  int* (*own_depth)() noexcept;     // this object's own_code_depth of the calling thread
+};
+
+struct frame_buffer {
+  std::atomic<std::uint32_t> taken;
+  std::uintptr_t frames[max_depth];
+};
+inline constexpr std::size_t frame_buffers = 64;
+inline constexpr std::size_t max_retired_maps = 16;
+
+struct process_state {
+  std::uint64_t magic;
+  std::uint32_t layout;
+  std::uint32_t version;
+  std::atomic<std::uint32_t> pid;
+  std::atomic<bool> used;  // a public call was made: configure() is late
+  std::atomic<std::size_t> depth;
+  std::atomic<int> wanted_signal;
+  std::atomic<std::uint32_t> hz;  // of CPU profiles that do not say
+  std::atomic<void*> unnamed_session;  // of start_cpu_profile
+  std::atomic<const code_map*> code;
+  std::atomic<const void*> parts[static_cast<unsigned>(part::count_)];
+  std::atomic<void*> part_states[static_cast<unsigned>(part::count_)];
+  // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
+  std::atomic<const hook_part*> heap_hooks;
+  std::atomic<const hook_part*> thread_hooks;
+  std::atomic<const hook_part*> kept_heap_hooks;  // whose object is pinned
+  std::atomic<const hook_part*> kept_thread_hooks;
+  std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
+  std::atomic<std::uint64_t> own_bytes;
+  std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
+  spin_lock refresh_lock;
+  const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
+  std::size_t retired_count;
+  stack_table stacks;
+  label_table labels;
+  frame_buffer buffers[frame_buffers];
+};
+
+inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
+inline constexpr std::size_t label_text = std::size_t{1} << 20;
+inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
+inline constexpr std::size_t process_bytes =
+    page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
+    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
+
+// One per object that includes prof; notes point at it.
+struct object_anchor {
+  std::atomic<process_state*> process;
+};
+__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
+
+PROF_DETAIL_END
+
+// The record of this file: format, PROF_VERSION, switches (bit 0 cpu, 1 heap, 2 http, 3 symbolize,
+// 4 interpose), offset of the object's anchor, file name.
+#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
+#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
+#if PROF_DETAIL_OS_LINUX
+__asm__(
+    ".pushsection .note.prof,\"a\",%note\n"
+    ".balign 4\n"
+    ".long 5, 2f - 1f, 1\n"
+    ".asciz \"prof\"\n"
+    ".balign 4\n"
+    "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
+    ".long " PROF_DETAIL_TEXT(PROF_DETAIL_WITH_CPU) " + 2 * (" PROF_DETAIL_TEXT(
+        PROF_DETAIL_WITH_HEAP) ") + 4 * (" PROF_DETAIL_TEXT(PROF_DETAIL_WITH_HTTP) ") + 8 * ("
+        PROF_DETAIL_TEXT(PROF_DETAIL_WITH_SYMBOLIZE) ")\n"
+    ".long prof_object_anchor_v1 - .\n"
+    ".asciz \"" __BASE_FILE__ "\"\n"
+    "2: .balign 4\n"
+    ".popsection\n");
+#endif
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint32_t file_note_type = 1;
+
+// A file's record as read back from its note.
+struct file_record {
+  std::uint32_t version = 0;
+  std::uint32_t switches = 0;
+  object_anchor* anchor = nullptr;
+  const char* file = "";  // dies with the visitor's call
+};
+
+inline bool parse_file_record_sig(std::uint32_t type, text_view owner, std::uintptr_t address,
+                                  const unsigned char* data, std::size_t size, file_record& record)
+    PROF_DETAIL_SIG {
+  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 13) return false;
+  std::int32_t words[3];
+  std::memcpy(words, data, sizeof words);
+  record.version = static_cast<std::uint32_t>(words[0]);
+  record.switches = static_cast<std::uint32_t>(words[1]);
+  record.anchor = reinterpret_cast<object_anchor*>(
+      address + 8 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[2])));
+  record.file = reinterpret_cast<const char*>(data) + 12;
+  return true;
+}
+
+#if PROF_DETAIL_OS_LINUX
+// Calls visit(context, record) for every file of every loaded object that includes prof.
+struct file_record_visitor {
+  void (*visit)(void* context, const file_record& record);
+  void* context;
+};
+inline void for_each_file_record_sig(file_record_visitor visitor) PROF_DETAIL_SIG {
+  for_each_image_note_sig({[](void* context, const elf_note& note) {
+                             auto& target = *static_cast<file_record_visitor*>(context);
+                             file_record record;
+                             if (parse_file_record_sig(note.type, note.owner, note.address,
+                                                       note.data, note.size, record)) {
+                               target.visit(target.context, record);
+                             }
+                           },
+                           &visitor});
+}
+#else
+struct file_record_visitor {
+  void (*visit)(void* context, const file_record& record);
+  void* context;
+};
+inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
+#endif
+
+// ---- finding or making the process state -----------------------------------------------------------
+
+inline process_state* make_process_sig() PROF_DETAIL_SIG {
+  char* at = static_cast<char*>(os_map_sig(process_bytes));
+  if (at == nullptr) return nullptr;
+  auto* const process = new (at) process_state;
+  at += page_round(sizeof(process_state));
+  void* const stack_slots = at;
+  at += page_round(stack_table::slot_bytes);
+  auto* const words = reinterpret_cast<std::uintptr_t*>(at);
+  at += stack_words * sizeof(std::uintptr_t);
+  process->stacks.bind(stack_slots, words, stack_words);
+  process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
+  process->layout = layout_version;
+  process->version = PROF_VERSION;
+  process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
+  process->depth.store(default_depth, std::memory_order_relaxed);
+  process->hz.store(100, std::memory_order_relaxed);
+  process->magic = process_magic;
+  return process;
+}
+
+struct anchor_search {
+  process_state* found = nullptr;
+  object_anchor* first = nullptr;  // the arbiter: lowest address among objects with prof
+};
+
+inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
+  anchor_search& search = *static_cast<anchor_search*>(context);
+  if (record.version / 1000 != PROF_VERSION / 1000) return;
+  if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
+  process_state* const there = record.anchor->process.load(std::memory_order_acquire);
+  if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
+    search.found = there;
+  }
+}
+
+PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
+  anchor_search search;
+  for_each_file_record_sig({&see_anchor_sig, &search});
+  if (search.found == nullptr) {
+    object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
+    process_state* const made = make_process_sig();
+    if (made == nullptr) return nullptr;
+    process_state* winner = nullptr;
+    if (arbiter.process.compare_exchange_strong(winner, made, std::memory_order_acq_rel)) {
+      winner = made;
+    } else {
+      os_unmap_sig(made, process_bytes);
+    }
+    search.found = winner;
+  }
+  this_object.process.store(search.found, std::memory_order_release);
+  return search.found;
+}
+
+// The process state if this object is attached; the handler's way in.
+inline process_state* attached_process_sig() PROF_DETAIL_SIG {
+  return this_object.process.load(std::memory_order_acquire);
+}
+// The same, attaching on first use; null only when no memory can be mapped.
+inline process_state* process_sig() PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  return PROF_DETAIL_LIKELY(process != nullptr) ? process : attach_slow_sig();
+}
+
+inline void count_drop_sig(process_state& process, drop cause, std::uint64_t n = 1)
+    PROF_DETAIL_SIG {
+  process.drops[static_cast<unsigned>(cause)].fetch_add(n, std::memory_order_relaxed);
+}
+
+// True for the one object whose hooks count.
+inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_part* mine)
+    PROF_DETAIL_SIG {
+  const hook_part* there = nullptr;
+  return owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
+}
+
+// ---- ordinary context ------------------------------------------------------------------------------------
+
+// Waits its turn; for ordinary context.
+class spin_guard {
+ public:
+  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
+    while (!lock_.try_lock()) os_yield();
+  }
+  ~spin_guard() { lock_.unlock(); }
+  spin_guard(const spin_guard&) = delete;
+  spin_guard& operator=(const spin_guard&) = delete;
+
+ private:
+  spin_lock& lock_;
+};
+
+// Code of ours that runs in ordinary context: its allocations and threads are not the host's. The
+// counting hooks may be another object's, which has a flag of its own.
+inline PROF_DETAIL_TLS int own_code_depth PROF_DETAIL_TLS_MODEL = 0;
+inline int* own_code_depth_address() noexcept { return &own_code_depth; }
+
+class own_code_scope {
+ public:
+  explicit own_code_scope(process_state& process) noexcept
+      : heap_(owner_depth(process.heap_hooks.load())),
+        threads_(owner_depth(process.thread_hooks.load())) {
+    ++*heap_;
+    ++*threads_;
+  }
+  ~own_code_scope() {
+    --*heap_;
+    --*threads_;
+  }
+  own_code_scope(const own_code_scope&) = delete;
+  own_code_scope& operator=(const own_code_scope&) = delete;
+
+ private:
+  static int* owner_depth(const hook_part* hooks) noexcept {
+    return hooks != nullptr ? hooks->own_depth() : &own_code_depth;
+  }
+  int* const heap_;
+  int* const threads_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_PROCESS_HPP
+
 // ---- prof/stack/unwind.hpp ----
 // prof/stack/unwind.hpp - from registers and a way to read memory to call addresses.
 // Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
@@ -2868,8 +3208,6 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t default_depth = 128;
-inline constexpr std::size_t max_depth = 1024;
 // A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
 inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
@@ -3189,280 +3527,19 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_UNWIND_HPP
 
-// ---- prof/stack/process.hpp ----
-// prof/stack/process.hpp - what is one per process: the tables, the code map, the registered parts;
-// and how every object that includes prof finds it.
-// Floor 3 (stack). Entered by every hook, handler and public call.
-// Safety: process_sig() is one load once attached. attach_slow_sig runs in a hook's slow path: raw
-//         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
-//         one compare-and-swap.
-// Memory: one reservation of process_bytes of address space, touched on demand; never freed.
-// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor.
-//         Notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
-//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
-#ifndef PROF_STACK_PROCESS_HPP
-#define PROF_STACK_PROCESS_HPP
-
-PROF_PUBLIC_BEGIN
-
-// Limits of this process; see configure(). 0 keeps a default.
-struct options {
-  // Frames kept per stack, leaf end first; 1 to 1024.
-  std::size_t max_depth = 128;
-  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
-  int signal = 0;
-};
-
-PROF_PUBLIC_END
+// ---- prof/stack/capture.hpp ----
+// prof/stack/capture.hpp - from registers to the number of a stack; and the code map that walks look
+// into, replaced while they do.
+// Floor 3 (stack). Used by the samplers; every profile refreshes the code map before and after.
+// Safety: functions ending in _sig run in handlers and hooks; the others are for ordinary context.
+// Memory: a new map is pages of its own; the replaced one goes back when no walk can hold it.
+// Source: a walk leases its frame buffer before it loads the map, so a map that was replaced before
+//         all buffers were seen free is unreachable: the grace period of read-copy-update (McKenney
+//         and Slingwine, 1998) with the buffers as readers.
+#ifndef PROF_STACK_CAPTURE_HPP
+#define PROF_STACK_CAPTURE_HPP
 
 PROF_DETAIL_BEGIN
-
-// Raised when process_state changes shape: objects with another layout do not share it.
-inline constexpr std::uint32_t layout_version = 1;
-inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
-
-// The optional parts. A part's descriptor is a weak symbol that is null where no file of the
-// object brings the part; attaching registers the ones that exist, so the union of all objects'
-// switches is what the process has.
-enum class part : unsigned { cpu, heap, symbolize, http, count_ };
-
-// Why something was not recorded. Shown in status(), in that order.
-enum class drop : unsigned {
-  stack_table_full,
-  count_table_full,
-  live_table_full,
-  no_frame_buffer,
-  thread_table_full,
-  timer_failed,
-  threads_unlisted,
-  start_records_full,
-  foreign_signal,
-  late_signal,
-  code_map_stale,
-  count_
-};
-
-// One hooked entry, as status() shows it. `state` and `why` are string literals.
-struct hook_record {
-  const char* name;
-  std::atomic<const char*> state;
-  std::atomic<const char*> why;
-};
-
-inline constexpr std::uint64_t hook_part_magic = 0x70726f66686f6f6bu;  // "profhook"
-
-// A group of hooks of one object: what it knows of them and how it tests them.
-struct hook_part {
-  std::uint64_t magic;  // hook_part_magic: tells whether the object that claimed is still loaded
-  hook_record* records;
-  int count;
-  void (*test)() noexcept;
-  void (*rate_changed)() noexcept;  // the calling thread should notice at once
-  int* (*own_depth)() noexcept;     // this object's own_code_depth of the calling thread
-};
-
-struct frame_buffer {
-  std::atomic<std::uint32_t> taken;
-  std::uintptr_t frames[max_depth];
-};
-inline constexpr std::size_t frame_buffers = 64;
-inline constexpr std::size_t max_retired_maps = 16;
-
-struct process_state {
-  std::uint64_t magic;
-  std::uint32_t layout;
-  std::uint32_t version;
-  std::atomic<std::uint32_t> pid;
-  std::atomic<bool> used;  // a public call was made: configure() is late
-  std::atomic<std::size_t> depth;
-  std::atomic<int> wanted_signal;
-  std::atomic<std::uint32_t> hz;  // of CPU profiles that do not say
-  std::atomic<void*> unnamed_session;  // of start_cpu_profile
-  std::atomic<const code_map*> code;
-  std::atomic<const void*> parts[static_cast<unsigned>(part::count_)];
-  std::atomic<void*> part_states[static_cast<unsigned>(part::count_)];
-  // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
-  std::atomic<const hook_part*> heap_hooks;
-  std::atomic<const hook_part*> thread_hooks;
-  std::atomic<const hook_part*> kept_heap_hooks;  // whose object is pinned
-  std::atomic<const hook_part*> kept_thread_hooks;
-  std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
-  std::atomic<std::uint64_t> own_bytes;
-  std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
-  spin_lock refresh_lock;
-  const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
-  std::size_t retired_count;
-  stack_table stacks;
-  label_table labels;
-  frame_buffer buffers[frame_buffers];
-};
-
-inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
-inline constexpr std::size_t label_text = std::size_t{1} << 20;
-inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
-inline constexpr std::size_t process_bytes =
-    page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
-    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
-
-// One per object that includes prof; notes point at it.
-struct object_anchor {
-  std::atomic<process_state*> process;
-};
-__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
-
-PROF_DETAIL_END
-
-// The record of this file: format, PROF_VERSION, switches (bit 0 cpu, 1 heap, 2 http, 3 symbolize,
-// 4 interpose), offset of the object's anchor, file name.
-#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
-#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
-#if PROF_DETAIL_OS_LINUX
-__asm__(
-    ".pushsection .note.prof,\"a\",%note\n"
-    ".balign 4\n"
-    ".long 5, 2f - 1f, 1\n"
-    ".asciz \"prof\"\n"
-    ".balign 4\n"
-    "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
-    ".long " PROF_DETAIL_TEXT(PROF_DETAIL_WITH_CPU) " + 2 * (" PROF_DETAIL_TEXT(
-        PROF_DETAIL_WITH_HEAP) ") + 4 * (" PROF_DETAIL_TEXT(PROF_DETAIL_WITH_HTTP) ") + 8 * ("
-        PROF_DETAIL_TEXT(PROF_DETAIL_WITH_SYMBOLIZE) ")\n"
-    ".long prof_object_anchor_v1 - .\n"
-    ".asciz \"" __BASE_FILE__ "\"\n"
-    "2: .balign 4\n"
-    ".popsection\n");
-#endif
-
-PROF_DETAIL_BEGIN
-
-inline constexpr std::uint32_t file_note_type = 1;
-
-// A file's record as read back from its note.
-struct file_record {
-  std::uint32_t version = 0;
-  std::uint32_t switches = 0;
-  object_anchor* anchor = nullptr;
-  const char* file = "";  // dies with the visitor's call
-};
-
-inline bool parse_file_record_sig(std::uint32_t type, text_view owner, std::uintptr_t address,
-                                  const unsigned char* data, std::size_t size, file_record& record)
-    PROF_DETAIL_SIG {
-  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 13) return false;
-  std::int32_t words[3];
-  std::memcpy(words, data, sizeof words);
-  record.version = static_cast<std::uint32_t>(words[0]);
-  record.switches = static_cast<std::uint32_t>(words[1]);
-  record.anchor = reinterpret_cast<object_anchor*>(
-      address + 8 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[2])));
-  record.file = reinterpret_cast<const char*>(data) + 12;
-  return true;
-}
-
-#if PROF_DETAIL_OS_LINUX
-// Calls visit(context, record) for every file of every loaded object that includes prof.
-struct file_record_visitor {
-  void (*visit)(void* context, const file_record& record);
-  void* context;
-};
-inline void for_each_file_record_sig(file_record_visitor visitor) PROF_DETAIL_SIG {
-  for_each_image_note_sig({[](void* context, const elf_note& note) {
-                             auto& target = *static_cast<file_record_visitor*>(context);
-                             file_record record;
-                             if (parse_file_record_sig(note.type, note.owner, note.address,
-                                                       note.data, note.size, record)) {
-                               target.visit(target.context, record);
-                             }
-                           },
-                           &visitor});
-}
-#else
-struct file_record_visitor {
-  void (*visit)(void* context, const file_record& record);
-  void* context;
-};
-inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
-#endif
-
-// ---- finding or making the process state -----------------------------------------------------------
-
-inline process_state* make_process_sig() PROF_DETAIL_SIG {
-  char* at = static_cast<char*>(os_map_sig(process_bytes));
-  if (at == nullptr) return nullptr;
-  auto* const process = new (at) process_state;
-  at += page_round(sizeof(process_state));
-  void* const stack_slots = at;
-  at += page_round(stack_table::slot_bytes);
-  auto* const words = reinterpret_cast<std::uintptr_t*>(at);
-  at += stack_words * sizeof(std::uintptr_t);
-  process->stacks.bind(stack_slots, words, stack_words);
-  process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
-  process->layout = layout_version;
-  process->version = PROF_VERSION;
-  process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
-  process->depth.store(default_depth, std::memory_order_relaxed);
-  process->hz.store(100, std::memory_order_relaxed);
-  process->magic = process_magic;
-  return process;
-}
-
-struct anchor_search {
-  process_state* found = nullptr;
-  object_anchor* first = nullptr;  // the arbiter: lowest address among objects with prof
-};
-
-inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
-  anchor_search& search = *static_cast<anchor_search*>(context);
-  if (record.version / 1000 != PROF_VERSION / 1000) return;
-  if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
-  process_state* const there = record.anchor->process.load(std::memory_order_acquire);
-  if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
-    search.found = there;
-  }
-}
-
-PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
-  anchor_search search;
-  for_each_file_record_sig({&see_anchor_sig, &search});
-  if (search.found == nullptr) {
-    object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
-    process_state* const made = make_process_sig();
-    if (made == nullptr) return nullptr;
-    process_state* winner = nullptr;
-    if (arbiter.process.compare_exchange_strong(winner, made, std::memory_order_acq_rel)) {
-      winner = made;
-    } else {
-      os_unmap_sig(made, process_bytes);
-    }
-    search.found = winner;
-  }
-  this_object.process.store(search.found, std::memory_order_release);
-  return search.found;
-}
-
-// The process state if this object is attached; the handler's way in.
-inline process_state* attached_process_sig() PROF_DETAIL_SIG {
-  return this_object.process.load(std::memory_order_acquire);
-}
-// The same, attaching on first use; null only when no memory can be mapped.
-inline process_state* process_sig() PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  return PROF_DETAIL_LIKELY(process != nullptr) ? process : attach_slow_sig();
-}
-
-inline void count_drop_sig(process_state& process, drop cause, std::uint64_t n = 1)
-    PROF_DETAIL_SIG {
-  process.drops[static_cast<unsigned>(cause)].fetch_add(n, std::memory_order_relaxed);
-}
-
-// True for the one object whose hooks count.
-inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_part* mine)
-    PROF_DETAIL_SIG {
-  const hook_part* there = nullptr;
-  return owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
-}
-
-// ---- capturing ------------------------------------------------------------------------------------------
 
 // Code ranges for the walk: without a map nothing counts as code, and only frame records work.
 struct code_predicate {
@@ -3476,28 +3553,15 @@ struct code_predicate {
   }
 };
 
-// Waits its turn; for ordinary context.
-class spin_guard {
- public:
-  explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
-    while (!lock_.try_lock()) os_yield();
-  }
-  ~spin_guard() { lock_.unlock(); }
-  spin_guard(const spin_guard&) = delete;
-  spin_guard& operator=(const spin_guard&) = delete;
-
- private:
-  spin_lock& lock_;
-};
-
 // Caller holds refresh_lock.
 inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
-  if (process.retired_count == max_retired_maps) {
-    return count_drop_sig(process, drop::code_map_stale);
-  }
   const code_map* const now = read_code_map_sig(before);
   if (now == before) return;
+  if (process.retired_count == max_retired_maps) {
+    os_unmap_sig(const_cast<code_map*>(now), now->bytes);
+    return count_drop_sig(process, drop::code_map_stale);
+  }
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   if (before != nullptr) process.retired[process.retired_count++] = before;
@@ -3581,37 +3645,9 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
   return id;
 }
 
-// Code of ours that runs in ordinary context: its allocations and threads are not the host's. The
-// counting hooks may be another object's, which has a flag of its own.
-inline PROF_DETAIL_TLS int own_code_depth PROF_DETAIL_TLS_MODEL = 0;
-inline int* own_code_depth_address() noexcept { return &own_code_depth; }
-
-class own_code_scope {
- public:
-  explicit own_code_scope(process_state& process) noexcept
-      : heap_(owner_depth(process.heap_hooks.load())),
-        threads_(owner_depth(process.thread_hooks.load())) {
-    ++*heap_;
-    ++*threads_;
-  }
-  ~own_code_scope() {
-    --*heap_;
-    --*threads_;
-  }
-  own_code_scope(const own_code_scope&) = delete;
-  own_code_scope& operator=(const own_code_scope&) = delete;
-
- private:
-  static int* owner_depth(const hook_part* hooks) noexcept {
-    return hooks != nullptr ? hooks->own_depth() : &own_code_depth;
-  }
-  int* const heap_;
-  int* const threads_;
-};
-
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_PROCESS_HPP
+#endif  // PROF_STACK_CAPTURE_HPP
 
 // ---- prof/sample/cpu.hpp ----
 // prof/sample/cpu.hpp - CPU time by stack: one CPU-time timer per thread, aggregated in its handler.
@@ -3900,8 +3936,7 @@ inline void fill_cpu_profile(profile& p, const process_state& process, const cpu
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
-  profile_builder build(p, process.code.load(), process.stacks,
-                        process.labels);
+  profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const std::size_t span = cpu.counts.span();
   for (std::size_t i = 0; i < span; ++i) {
     const cpu_slot& slot = cpu.counts.at(i);
@@ -3929,7 +3964,9 @@ PROF_DETAIL_END
 // prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
 // free() that an address is not among them.
 // Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
-// Safety: functions ending in _sig run inside malloc and free: lock-free, no allocation, no libc.
+// Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
+//         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
+//         publishes the filter.
 // Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
 //         of 64 KiB that doubles up to 8 MiB.
 // Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
@@ -4044,7 +4081,7 @@ class live_table {
   // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
   // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
   // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
-  void publish_filter_to(std::atomic<char*>& fast) noexcept {
+  void publish_filter_to_sig(std::atomic<char*>& fast) PROF_DETAIL_SIG {
     constexpr int patience = 1000000;
     bool alone = false;
     for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
@@ -4054,28 +4091,19 @@ class live_table {
   }
   // Where the filter's word is published now, and an end to that if it still is there: its object
   // may have been unloaded.
-  std::atomic<char*>* published_to() const noexcept { return fast_filter_.load(); }
-  void stop_publishing(std::atomic<char*>* to) noexcept {
+  std::atomic<char*>* published_to_sig() const PROF_DETAIL_SIG { return fast_filter_.load(); }
+  void stop_publishing_sig(std::atomic<char*>* to) PROF_DETAIL_SIG {
     fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
-  // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
+  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its key before it looks at next_filter_, the grower
   // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
   // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
   // stick above zero.
   PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
-    if (filter_bits() >= last_filter_bits || growing_.exchange(1) != 0) return;
-    const unsigned bits = filter_bits() < last_filter_bits ? filter_bits() + 1 : last_filter_bits;
-    const std::uint64_t word = word_of(bits);
-    next_filter_.store(word);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::size_t span = slots_.span();
-    for (std::size_t i = 0; i < span; ++i) {
-      const std::uint64_t address = slots_.at(i).key.load();
-      if (address > last_reserved) filter_add_sig(address, word);
-    }
-    set_filter_sig(bits);
-    next_filter_.store(0);
+    if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
+    // Another thread may have grown it between the look and the lock.
+    if (filter_bits() < last_filter_bits) fill_next_filter_sig(filter_bits() + 1);
     growing_.store(0);
   }
 
@@ -4092,8 +4120,7 @@ class live_table {
   unsigned filter_bits() const PROF_DETAIL_SIG {
     return 64 - static_cast<unsigned>(filter_.load() & 63);
   }
-  bool grower_at_work() const PROF_DETAIL_SIG { return growing_.load() != 0; }
-  bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
+  bool growing() const PROF_DETAIL_SIG { return growing_.load() != 0; }
   // Bytes that were touched at most.
   std::size_t touched() const noexcept {
     return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
@@ -4105,6 +4132,18 @@ class live_table {
   }
   std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
     return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
+  }
+  void fill_next_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    next_filter_.store(word);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::size_t span = slots_.span();
+    for (std::size_t i = 0; i < span; ++i) {
+      const std::uint64_t address = slots_.at(i).key.load();
+      if (address > last_reserved) filter_add_sig(address, word);
+    }
+    set_filter_sig(bits);
+    next_filter_.store(0);
   }
   void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
     const std::uint64_t word = word_of(bits);
@@ -4405,8 +4444,6 @@ inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, fa
 
 inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
-inline void forget_parent_heap(heap_state& heap) noexcept { heap.live.forget_growing(); }
-
 // ---- reading ---------------------------------------------------------------------------------------------------
 
 // The counts at one moment: a copy of the slots that were used, for deltas.
@@ -4456,8 +4493,7 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.add_value_type("inuse_space", "bytes");
   p.period_type = {p.string("space"), p.string("bytes")};
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
-  profile_builder build(p, process.code.load(), process.stacks,
-                        process.labels);
+  profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const string_index bytes_key = p.string("bytes");
   const std::size_t span = heap.counts.span();
   for (std::size_t i = 0; i < span; ++i) {
@@ -4592,8 +4628,8 @@ inline void release_parent(process_state& process, bool alone) noexcept {
   if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
   auto* const heap = static_cast<heap_state*>(state(part::heap));
   if (heap == nullptr) return;
-  outwait(alone, [&] { return heap->live.grower_at_work(); });
-  forget_parent_heap(*heap);
+  outwait(alone, [&] { return heap->live.growing(); });
+  heap->live.forget_growing();
 }
 
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
@@ -4618,7 +4654,7 @@ inline void forget_parent_at_fork() noexcept {
   if (process != nullptr) forget_parent(*process, true);
 }
 
-inline bool is_hook_part(const hook_part* hooks) noexcept {
+inline bool is_hook_part_sig(const hook_part* hooks) PROF_DETAIL_SIG {
   std::uint64_t magic = 0;
   return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
          magic == hook_part_magic;
@@ -4626,14 +4662,14 @@ inline bool is_hook_part(const hook_part* hooks) noexcept {
 
 // The object whose hooks count may have claimed them without a public call, and may be unloaded
 // with dlclose. Tells whether it is still there, and forgets it when it is not.
-inline bool owner_is_there(process_state& process, std::atomic<const hook_part*>& owner,
-                           const hook_part* hooks) noexcept {
+inline bool owner_is_there_sig(process_state& process, std::atomic<const hook_part*>& owner,
+                               const hook_part* hooks) PROF_DETAIL_SIG {
   auto* const heap = static_cast<heap_state*>(
       process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire));
-  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to() : nullptr;
-  if (is_hook_part(hooks)) return true;
+  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to_sig() : nullptr;
+  if (is_hook_part_sig(hooks)) return true;
   // The filter first: whoever claims next publishes it anew.
-  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing(published);
+  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing_sig(published);
   owner.compare_exchange_strong(hooks, nullptr);
   return false;
 }
@@ -4643,9 +4679,9 @@ inline void keep_owner(process_state& process, std::atomic<const hook_part*>& ow
                        std::atomic<const hook_part*>& kept) noexcept {
   const hook_part* const hooks = owner.load(std::memory_order_acquire);
   if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
-  if (!owner_is_there(process, owner, hooks)) return;
+  if (!owner_is_there_sig(process, owner, hooks)) return;
   os_pin_object(hooks);
-  if (owner_is_there(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
+  if (owner_is_there_sig(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
 }
 
 inline std::atomic<bool> object_pinned{false};
@@ -5605,13 +5641,184 @@ PROF_DETAIL_END
 
 #endif  // PROF_WRITE_TEXT_HPP
 
+// ---- prof/base/units.hpp ----
+// prof/base/units.hpp - values, percentages and dates as people read them: 1.50s, 3.25MB, 12.5%.
+// Floor 1 (base). Used by write/top.hpp.
+// Safety: pure; no stdio, no locale.
+// Memory: none.
+// Source: the numbers are those of `go tool pprof` (google/pprof internal/measurement/measurement.go,
+//         September 2026).
+#ifndef PROF_BASE_UNITS_HPP
+#define PROF_BASE_UNITS_HPP
+
+PROF_DETAIL_BEGIN
+
+struct value_unit {
+  const char* name;
+  std::uint64_t size;  // in the first unit of its family
+};
+
+inline constexpr value_unit byte_units[] = {
+    {"B", 1},
+    {"kB", std::uint64_t{1} << 10},
+    {"MB", std::uint64_t{1} << 20},
+    {"GB", std::uint64_t{1} << 30},
+    {"TB", std::uint64_t{1} << 40},
+    {"PB", std::uint64_t{1} << 50},
+};
+inline constexpr value_unit time_units[] = {
+    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"hrs", 3600000000000},
+};
+
+// What one unit of a value type is worth; no units: it is not scaled, and `name` is printed.
+struct value_scale {
+  const value_unit* units = nullptr;
+  std::size_t count = 0;
+  std::uint64_t size = 1;
+  text_view name = {};
+};
+
+inline value_scale value_scale_of(text_view unit) noexcept {
+  if (unit.equals("bytes")) return {byte_units, 6, 1, {}};
+  if (unit.equals("nanoseconds")) return {time_units, 5, 1, {}};
+  if (unit.equals("microseconds")) return {time_units, 5, 1000, {}};
+  if (unit.equals("milliseconds")) return {time_units, 5, 1000000, {}};
+  if (unit.equals("seconds")) return {time_units, 5, 1000000000, {}};
+  const bool is_dull = unit.equals("count") || unit.equals("sample") || unit.equals("unit");
+  return {nullptr, 0, 1, is_dull ? text_view() : unit};
+}
+
+inline std::uint64_t magnitude_of(std::int64_t value) noexcept {
+  return value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
+}
+
+inline std::uint64_t base_value(std::uint64_t magnitude, const value_scale& scale) noexcept {
+  std::uint64_t base = 0;
+  return __builtin_mul_overflow(magnitude, scale.size, &base) ? ~std::uint64_t{0} : base;
+}
+
+// The largest unit of which there is at least one; null when values are not scaled.
+inline const value_unit* value_unit_for(std::uint64_t magnitude, const value_scale& scale) noexcept {
+  const std::uint64_t base = base_value(magnitude, scale);
+  const value_unit* best = scale.units;
+  for (std::size_t i = 1; i < scale.count && base >= scale.units[i].size; ++i) {
+    best = &scale.units[i];
+  }
+  return best;
+}
+
+// A short text being put together.
+struct short_text {
+  char data[48];
+  std::size_t size = 0;
+
+  short_text& put(text_view text) noexcept {
+    if (text.size > sizeof data - size) text.size = sizeof data - size;
+    std::memcpy(data + size, text.data, text.size);
+    size += text.size;
+    return *this;
+  }
+  short_text& decimal(std::uint64_t value) noexcept {
+    char digits[20];
+    return put({digits, format_decimal(value, digits)});
+  }
+  short_text& two_digits(std::uint64_t value) noexcept {
+    return put(value < 10 ? "0" : "").decimal(value);
+  }
+  text_view view() const noexcept { return {data, size}; }
+};
+
+// Two decimals, left out when both are 0; a half rounds to even, as printf's %.2f does where the
+// half is exact in a double. (Where it is not, pprof's last digit depends on the double.)
+inline short_text format_value(std::int64_t value, const value_scale& scale,
+                          const value_unit* unit) noexcept {
+  const std::uint64_t size = unit == nullptr ? 1 : unit->size;
+  const std::uint64_t base = base_value(magnitude_of(value), scale);
+  std::uint64_t whole = base / size;
+  std::uint64_t hundredths = base % size * 100 / size;
+  const std::uint64_t rest = base % size * 100 % size;
+  if (rest * 2 > size || (rest * 2 == size && hundredths % 2 == 1)) ++hundredths;
+  whole += hundredths / 100;
+  hundredths %= 100;
+  short_text cell;
+  if (whole == 0 && hundredths == 0) return cell.put("0");
+  cell.put(value < 0 ? "-" : "").decimal(whole);
+  if (hundredths != 0) cell.put(".").two_digits(hundredths);
+  return cell.put(unit == nullptr ? scale.name : text_view(unit->name));
+}
+
+inline std::uint64_t round_half_even(double value) noexcept {
+  const auto whole = static_cast<std::uint64_t>(value);
+  const double rest = value - static_cast<double>(whole);
+  return whole + (rest > 0.5 || (rest == 0.5 && whole % 2 == 1) ? 1 : 0);
+}
+
+// Two significant digits of a ratio in [0, 1), as printf's %.2g but for halves that no double
+// holds.
+inline void put_small_percent(short_text& cell, double ratio) noexcept {
+  unsigned exponent = 0;  // ratio = digits / 10^(exponent + 1)
+  for (; ratio != 0 && ratio < 1; ratio *= 10) ++exponent;
+  std::uint64_t digits = round_half_even(ratio * 10);
+  if (digits == 100) {
+    digits = 10;
+    --exponent;
+  }
+  const bool is_scientific = exponent > 4;
+  if (exponent != 0 && !is_scientific) cell.put({"0.000", exponent + 1});
+  cell.decimal(digits / 10);
+  if (digits % 10 != 0) cell.put(is_scientific ? "." : "").decimal(digits % 10);
+  if (is_scientific) cell.put("e-").two_digits(exponent);
+}
+
+inline short_text format_percent(std::int64_t value, std::int64_t total) noexcept {
+  short_text cell;
+  double ratio = 0;
+  if (total != 0) ratio = static_cast<double>(value) / static_cast<double>(total) * 100;
+  if (ratio < 0) ratio = -ratio;
+  if (ratio > 1e15) ratio = 1e15;  // so that it fits the integers below
+  if (ratio >= 99.95 && ratio <= 100.05) {
+    cell.put("100");
+  } else if (ratio >= 1) {
+    const std::uint64_t hundredths = round_half_even(ratio * 100);
+    cell.decimal(hundredths / 100).put(".").two_digits(hundredths % 100);
+  } else {
+    put_small_percent(cell, ratio);
+  }
+  return cell.put("%");
+}
+
+// 2026-01-31 23:59:59 UTC. The calendar is civil_from_days of H. Hinnant, "chrono-Compatible
+// Low-Level Date Algorithms": 400-year eras of 146097 days, years that begin in March.
+inline short_text format_date(std::uint64_t time_ns) noexcept {
+  const std::uint64_t seconds = time_ns / 1000000000;
+  const std::uint64_t days = seconds / 86400 + 719468;  // since 0000-03-01
+  const std::uint64_t day_of_era = days % 146097;
+  const std::uint64_t year_of_era =
+      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  const std::uint64_t day_of_year =
+      day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const std::uint64_t month_from_march = (5 * day_of_year + 2) / 153;
+  const std::uint64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
+  short_text cell;
+  cell.decimal(days / 146097 * 400 + year_of_era + (month <= 2 ? 1 : 0));
+  cell.put("-").two_digits(month);
+  cell.put("-").two_digits(day_of_year - (153 * month_from_march + 2) / 5 + 1);
+  cell.put(" ").two_digits(seconds / 3600 % 24);
+  cell.put(":").two_digits(seconds / 60 % 60);
+  return cell.put(":").two_digits(seconds % 60).put(" UTC");
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_UNITS_HPP
+
 // ---- prof/write/top.hpp ----
 // prof/write/top.hpp - writes the heaviest functions as a table for a terminal.
 // Floor 8 (write). Called by the session and serve/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 64 bytes per string of the profile in the caller's scratch arena.
-// Source: the numbers are those of `go tool pprof -top` (google/pprof internal/graph/graph.go,
-//         internal/measurement/measurement.go and internal/report/report.go, September 2026).
+// Source: `go tool pprof -top` (google/pprof internal/graph/graph.go and internal/report/report.go,
+//         September 2026); numbers: base/units.hpp.
 #ifndef PROF_WRITE_TOP_HPP
 #define PROF_WRITE_TOP_HPP
 
@@ -5625,165 +5832,6 @@ struct top_options {
   std::size_t limit = 10;                   // rows; 0: all
 };
 
-// ---- numbers as pprof prints them ----
-
-struct top_unit {
-  const char* name;
-  std::uint64_t size;  // in the first unit of its family
-};
-
-inline constexpr top_unit top_byte_units[] = {
-    {"B", 1},
-    {"kB", std::uint64_t{1} << 10},
-    {"MB", std::uint64_t{1} << 20},
-    {"GB", std::uint64_t{1} << 30},
-    {"TB", std::uint64_t{1} << 40},
-    {"PB", std::uint64_t{1} << 50},
-};
-inline constexpr top_unit top_time_units[] = {
-    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"hrs", 3600000000000},
-};
-
-// What one unit of a value type is worth; no units: it is not scaled, and `name` is printed.
-struct top_scale {
-  const top_unit* units = nullptr;
-  std::size_t count = 0;
-  std::uint64_t size = 1;
-  text_view name = {};
-};
-
-inline top_scale top_scale_of(text_view unit) noexcept {
-  if (unit.equals("bytes")) return {top_byte_units, 6, 1, {}};
-  if (unit.equals("nanoseconds")) return {top_time_units, 5, 1, {}};
-  if (unit.equals("microseconds")) return {top_time_units, 5, 1000, {}};
-  if (unit.equals("milliseconds")) return {top_time_units, 5, 1000000, {}};
-  if (unit.equals("seconds")) return {top_time_units, 5, 1000000000, {}};
-  const bool is_dull = unit.equals("count") || unit.equals("sample") || unit.equals("unit");
-  return {nullptr, 0, 1, is_dull ? text_view() : unit};
-}
-
-inline std::uint64_t top_magnitude(std::int64_t value) noexcept {
-  return value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-}
-
-inline std::uint64_t top_base_value(std::uint64_t magnitude, const top_scale& scale) noexcept {
-  std::uint64_t base = 0;
-  return __builtin_mul_overflow(magnitude, scale.size, &base) ? ~std::uint64_t{0} : base;
-}
-
-// The largest unit of which there is at least one; null when values are not scaled.
-inline const top_unit* top_unit_for(std::uint64_t magnitude, const top_scale& scale) noexcept {
-  const std::uint64_t base = top_base_value(magnitude, scale);
-  const top_unit* best = scale.units;
-  for (std::size_t i = 1; i < scale.count && base >= scale.units[i].size; ++i) {
-    best = &scale.units[i];
-  }
-  return best;
-}
-
-// A short text being put together.
-struct top_cell {
-  char data[48];
-  std::size_t size = 0;
-
-  top_cell& put(text_view text) noexcept {
-    if (text.size > sizeof data - size) text.size = sizeof data - size;
-    std::memcpy(data + size, text.data, text.size);
-    size += text.size;
-    return *this;
-  }
-  top_cell& decimal(std::uint64_t value) noexcept {
-    char digits[20];
-    return put({digits, format_decimal(value, digits)});
-  }
-  top_cell& two_digits(std::uint64_t value) noexcept {
-    return put(value < 10 ? "0" : "").decimal(value);
-  }
-  text_view view() const noexcept { return {data, size}; }
-};
-
-// Two decimals, left out when both are 0; a half rounds to even, as printf's %.2f does where the
-// half is exact in a double. (Where it is not, pprof's last digit depends on the double.)
-inline top_cell top_value(std::int64_t value, const top_scale& scale,
-                          const top_unit* unit) noexcept {
-  const std::uint64_t size = unit == nullptr ? 1 : unit->size;
-  const std::uint64_t base = top_base_value(top_magnitude(value), scale);
-  std::uint64_t whole = base / size;
-  std::uint64_t hundredths = base % size * 100 / size;
-  const std::uint64_t rest = base % size * 100 % size;
-  if (rest * 2 > size || (rest * 2 == size && hundredths % 2 == 1)) ++hundredths;
-  whole += hundredths / 100;
-  hundredths %= 100;
-  top_cell cell;
-  if (whole == 0 && hundredths == 0) return cell.put("0");
-  cell.put(value < 0 ? "-" : "").decimal(whole);
-  if (hundredths != 0) cell.put(".").two_digits(hundredths);
-  return cell.put(unit == nullptr ? scale.name : text_view(unit->name));
-}
-
-inline std::uint64_t top_rounded(double value) noexcept {
-  const auto whole = static_cast<std::uint64_t>(value);
-  const double rest = value - static_cast<double>(whole);
-  return whole + (rest > 0.5 || (rest == 0.5 && whole % 2 == 1) ? 1 : 0);
-}
-
-// Two significant digits of a ratio in [0, 1), as printf's %.2g but for halves that no double
-// holds.
-inline void top_small_percent(top_cell& cell, double ratio) noexcept {
-  unsigned exponent = 0;  // ratio = digits / 10^(exponent + 1)
-  for (; ratio != 0 && ratio < 1; ratio *= 10) ++exponent;
-  std::uint64_t digits = top_rounded(ratio * 10);
-  if (digits == 100) {
-    digits = 10;
-    --exponent;
-  }
-  const bool is_scientific = exponent > 4;
-  if (exponent != 0 && !is_scientific) cell.put({"0.000", exponent + 1});
-  cell.decimal(digits / 10);
-  if (digits % 10 != 0) cell.put(is_scientific ? "." : "").decimal(digits % 10);
-  if (is_scientific) cell.put("e-").two_digits(exponent);
-}
-
-inline top_cell top_percent(std::int64_t value, std::int64_t total) noexcept {
-  top_cell cell;
-  double ratio = 0;
-  if (total != 0) ratio = static_cast<double>(value) / static_cast<double>(total) * 100;
-  if (ratio < 0) ratio = -ratio;
-  if (ratio > 1e15) ratio = 1e15;  // so that it fits the integers below
-  if (ratio >= 99.95 && ratio <= 100.05) {
-    cell.put("100");
-  } else if (ratio >= 1) {
-    const std::uint64_t hundredths = top_rounded(ratio * 100);
-    cell.decimal(hundredths / 100).put(".").two_digits(hundredths % 100);
-  } else {
-    top_small_percent(cell, ratio);
-  }
-  return cell.put("%");
-}
-
-// 2026-01-31 23:59:59 UTC. The calendar is civil_from_days of H. Hinnant, "chrono-Compatible
-// Low-Level Date Algorithms": 400-year eras of 146097 days, years that begin in March.
-inline top_cell top_date(std::uint64_t time_ns) noexcept {
-  const std::uint64_t seconds = time_ns / 1000000000;
-  const std::uint64_t days = seconds / 86400 + 719468;  // since 0000-03-01
-  const std::uint64_t day_of_era = days % 146097;
-  const std::uint64_t year_of_era =
-      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-  const std::uint64_t day_of_year =
-      day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-  const std::uint64_t month_from_march = (5 * day_of_year + 2) / 153;
-  const std::uint64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-  top_cell cell;
-  cell.decimal(days / 146097 * 400 + year_of_era + (month <= 2 ? 1 : 0));
-  cell.put("-").two_digits(month);
-  cell.put("-").two_digits(day_of_year - (153 * month_from_march + 2) / 5 + 1);
-  cell.put(" ").two_digits(seconds / 3600 % 24);
-  cell.put(":").two_digits(seconds / 60 % 60);
-  return cell.put(":").two_digits(seconds % 60).put(" UTC");
-}
-
-// ---- the table ----
-
 struct top_row {
   text_view name;
   std::int64_t flat = 0;
@@ -5792,14 +5840,14 @@ struct top_row {
 
 // As pprof orders them: by flat, name, cum.
 inline bool top_before(const top_row& a, const top_row& b) noexcept {
-  const std::uint64_t flat_a = top_magnitude(a.flat);
-  const std::uint64_t flat_b = top_magnitude(b.flat);
+  const std::uint64_t flat_a = magnitude_of(a.flat);
+  const std::uint64_t flat_b = magnitude_of(b.flat);
   if (flat_a != flat_b) return flat_a > flat_b;
   const std::size_t shared = a.name.size < b.name.size ? a.name.size : b.name.size;
   const int order = std::memcmp(a.name.data, b.name.data, shared);
   if (order != 0) return order < 0;
   if (a.name.size != b.name.size) return a.name.size < b.name.size;
-  return top_magnitude(a.cum) > top_magnitude(b.cum);
+  return magnitude_of(a.cum) > magnitude_of(b.cum);
 }
 
 // Counts per node: a function by its name alone, or, for code without a name, its file. Both are
@@ -5812,7 +5860,7 @@ class top_writer {
   // False, with nothing written, when memory ran out.
   bool count() noexcept {
     if (!nodes_.resize(p_.strings.size() * 2)) return false;
-    scale_ = top_scale_of(string(p_.value_types[column_].unit));
+    scale_ = value_scale_of(string(p_.value_types[column_].unit));
     for (std::size_t i = 0; i < p_.samples.size(); ++i) count_sample(i);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       const node& counted = nodes_[i];
@@ -5849,7 +5897,7 @@ class top_writer {
   void count_sample(std::size_t index) noexcept {
     const profile_sample& sample = p_.samples[index];
     const std::int64_t value = p_.values_of(sample)[column_];
-    total_ += static_cast<std::int64_t>(top_magnitude(value));
+    total_ += static_cast<std::int64_t>(magnitude_of(value));
     const std::uint32_t* const frames = p_.frames_of(sample);
     bool is_leaf = true;
     for (std::size_t i = 0; i < sample.depth; ++i) {
@@ -5900,17 +5948,17 @@ class top_writer {
   // hundred times as large, one in which the smallest still is 0.01.
   void choose_unit() noexcept {
     std::uint64_t smallest = 0;
-    const std::uint64_t largest = top_magnitude(total_);
+    const std::uint64_t largest = magnitude_of(total_);
     for (std::size_t i = 0; i < shown_; ++i) {
-      std::uint64_t value = top_magnitude(rows_[i].flat);
-      if (value == 0) value = top_magnitude(rows_[i].cum);
+      std::uint64_t value = magnitude_of(rows_[i].flat);
+      if (value == 0) value = magnitude_of(rows_[i].cum);
       if (value != 0 && (smallest == 0 || value < smallest)) smallest = value;
     }
     if (smallest == 0) smallest = largest;
-    unit_ = top_unit_for(smallest, scale_);
+    unit_ = value_unit_for(smallest, scale_);
     const bool is_wide = smallest < (largest + 99) / 100;
-    if (is_wide && unit_ != top_unit_for(largest, scale_)) {
-      unit_ = top_unit_for(smallest * 100, scale_);
+    if (is_wide && unit_ != value_unit_for(largest, scale_)) {
+      unit_ = value_unit_for(smallest * 100, scale_);
     }
   }
 
@@ -5918,29 +5966,29 @@ class top_writer {
     out_.put("Type: ");
     out_.printable(string(p_.value_types[column_].type));
     out_.put("\n");
-    if (p_.time_ns != 0) out_.put("Time: ").put(top_date(p_.time_ns).view()).put("\n");
+    if (p_.time_ns != 0) out_.put("Time: ").put(format_date(p_.time_ns).view()).put("\n");
     if (p_.duration_ns != 0) put_duration();
     if (p_.period != 0) put_period();
   }
 
   void put_duration() noexcept {
-    const top_scale time = top_scale_of("nanoseconds");
+    const value_scale time = value_scale_of("nanoseconds");
     const auto duration = static_cast<std::int64_t>(p_.duration_ns);
     out_.put("Duration: ");
-    out_.put(top_value(duration, time, top_unit_for(p_.duration_ns, time)).view());
+    out_.put(format_value(duration, time, value_unit_for(p_.duration_ns, time)).view());
     out_.put(", Total samples = ").put(value(total_).view());
     if (scale_.units == time.units && total_ != 0) {
       const auto total_ns =
-          static_cast<std::int64_t>(top_base_value(top_magnitude(total_), scale_));
-      out_.put(" (").put(top_percent(total_ns, duration).view()).put(")");
+          static_cast<std::int64_t>(base_value(magnitude_of(total_), scale_));
+      out_.put(" (").put(format_percent(total_ns, duration).view()).put(")");
     }
     out_.put("\n");
   }
 
   void put_period() noexcept {
-    const top_scale scale = top_scale_of(string(p_.period_type.unit));
-    const top_unit* const unit = top_unit_for(top_magnitude(p_.period), scale);
-    out_.put("Period: ").put(top_value(p_.period, scale, unit).view()).put(" ");
+    const value_scale scale = value_scale_of(string(p_.period_type.unit));
+    const value_unit* const unit = value_unit_for(magnitude_of(p_.period), scale);
+    out_.put("Period: ").put(format_value(p_.period, scale, unit).view()).put(" ");
     out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
@@ -5949,7 +5997,7 @@ class top_writer {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < shown_; ++i) sum += rows_[i].flat;
     out_.put("Showing nodes accounting for ").put(value(sum).view());
-    out_.put(", ").put(top_percent(sum, total_).view());
+    out_.put(", ").put(format_percent(sum, total_).view());
     out_.put(" of ").put(value(total_).view()).put(" total\n");
     if (shown_ == rows_.size()) return;
     out_.put("Showing top ").decimal(shown_).put(" nodes out of ").decimal(rows_.size()).put("\n");
@@ -5958,24 +6006,24 @@ class top_writer {
   void put_row(const top_row& row, std::int64_t sum) noexcept {
     put_right(value(row.flat), 10);
     out_.put(" ");
-    put_right(top_percent(row.flat, total_), 6);
+    put_right(format_percent(row.flat, total_), 6);
     out_.put(" ");
-    put_right(top_percent(sum, total_), 6);
+    put_right(format_percent(sum, total_), 6);
     out_.put(" ");
     put_right(value(row.cum), 10);
     out_.put(" ");
-    put_right(top_percent(row.cum, total_), 6);
+    put_right(format_percent(row.cum, total_), 6);
     out_.put("  ");
     out_.printable(row.name);
     out_.put("\n");
   }
 
-  void put_right(const top_cell& cell, std::size_t width) noexcept {
+  void put_right(const short_text& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
     out_.put(cell.view());
   }
 
-  top_cell value(std::int64_t number) const noexcept { return top_value(number, scale_, unit_); }
+  short_text value(std::int64_t number) const noexcept { return format_value(number, scale_, unit_); }
   text_view string(string_index index) const noexcept {
     return index < p_.strings.size() ? p_.strings[index] : text_view();
   }
@@ -5988,8 +6036,8 @@ class top_writer {
   std::size_t column_;
   std::size_t shown_ = 0;
   std::int64_t total_ = 0;
-  top_scale scale_;
-  const top_unit* unit_ = nullptr;
+  value_scale scale_;
+  const value_unit* unit_ = nullptr;
 };
 
 // The value type asked for; value_types.size() when there is none.
@@ -7042,7 +7090,8 @@ extern "C" __attribute__((weak, used, visibility("hidden"))) const heap_part pro
     &set_heap_rate, &read_heap_now, &fill_heap};
 
 // The sampled half of record_alloc.
-PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) noexcept {
+PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
+                                                   std::size_t size) PROF_DETAIL_SIG {
   const registers caller = PROF_DETAIL_CALLER_REGISTERS();
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
@@ -7050,7 +7099,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   // Growing the filter of free() writes into the owner, which may have been unloaded.
   const hook_part* const hooks = process->heap_hooks.load(std::memory_order_acquire);
   if (hooks != nullptr && hooks != process->kept_heap_hooks.load(std::memory_order_relaxed)) {
-    (void)owner_is_there(*process, process->heap_hooks, hooks);
+    (void)owner_is_there_sig(*process, process->heap_hooks, hooks);
   }
   seed_gap_sig(explicit_gap);
   const std::uint64_t rate =
@@ -7069,7 +7118,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow_sig(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.
@@ -7239,43 +7288,21 @@ PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_DEMANGLE_HPP
 
-// ---- prof/symbol/elf.hpp ----
-// prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
-// Floor 7 (symbol). Used by the symbolizer; knows no process, only bytes.
+// ---- prof/symbol/elf_image.hpp ----
+// prof/symbol/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
+// Floor 7 (symbol). Used by symbol/elf.hpp and the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: every offset, size and index that comes from
-//         the image is checked against it, so a truncated or hostile file gives wrong or no names,
-//         never a wild read. (A file that is cut short while it is mapped is the mapper's risk.)
-// Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
-//         image, which must outlive this.
-// Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
-//         symbols, PLT); symbol order as addr2line and perf choose among aliases.
-#ifndef PROF_SYMBOL_ELF_HPP
-#define PROF_SYMBOL_ELF_HPP
-
-#include <initializer_list>
+//         the image is checked against it, so a truncated or hostile file has empty parts and
+//         never causes a wild read. (One that is cut short while mapped is the mapper's risk.)
+// Memory: none; views into the image, which must outlive them.
+// Source: System V gABI 4.1 ch. 4 and 5.
+#ifndef PROF_SYMBOL_ELF_IMAGE_HPP
+#define PROF_SYMBOL_ELF_IMAGE_HPP
 
 PROF_DETAIL_BEGIN
 
 // Longer names are cut: real ones of template-heavy programs reach some 10 KiB.
 inline constexpr std::size_t max_symbol_name = std::size_t{64} * 1024;
-
-// What a symbol is worth when several cover an address; the lowest wins.
-enum class symbol_tier : std::uint8_t {
-  sized,  // a function with a size, or a stub of the procedure linkage table
-  open,   // a function without one (assembly): reaches up to the next function of its section
-  label,  // no type at all: hand-written assembly that did not bother
-};
-
-struct elf_symbol {
-  std::uint64_t start = 0;  // virtual address as linked
-  std::uint32_t size = 0;
-  std::uint32_t reach = 0;  // distance to the highest end of this and all symbols before it
-  std::uint32_t name = 0;   // offset in the string table
-  symbol_tier tier = symbol_tier::sized;
-  std::uint8_t rank = 0;  // 0 global, 1 weak, 2 local
-  bool dynamic = false;   // named in .dynstr, not .strtab
-  bool stub = false;      // jumps to the function of that name
-};
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -7398,6 +7425,58 @@ class elf_image {
   std::uint64_t names_ = 0;
   bool usable_ = false;
 };
+
+#else
+
+class elf_image {
+ public:
+  elf_image() = default;
+  elf_image(const void*, std::size_t) noexcept {}
+  bool usable() const noexcept { return false; }
+  text_view build_id() const noexcept { return {}; }
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_ELF_IMAGE_HPP
+
+// ---- prof/symbol/elf.hpp ----
+// prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
+// Floor 7 (symbol). Used by the symbolizer; knows no process, only bytes.
+// Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
+//         names, never a wild read; see symbol/elf_image.hpp.
+// Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
+//         image, which must outlive this.
+// Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
+//         symbols, PLT); symbol order as addr2line and perf choose among aliases.
+#ifndef PROF_SYMBOL_ELF_HPP
+#define PROF_SYMBOL_ELF_HPP
+
+#include <initializer_list>
+
+PROF_DETAIL_BEGIN
+
+// What a symbol is worth when several cover an address; the lowest wins.
+enum class symbol_tier : std::uint8_t {
+  sized,  // a function with a size, or a stub of the procedure linkage table
+  open,   // a function without one (assembly): reaches up to the next function of its section
+  label,  // no type at all: hand-written assembly that did not bother
+};
+
+struct elf_symbol {
+  std::uint64_t start = 0;  // virtual address as linked
+  std::uint32_t size = 0;
+  std::uint32_t reach = 0;  // distance to the highest end of this and all symbols before it
+  std::uint32_t name = 0;   // offset in the string table
+  symbol_tier tier = symbol_tier::sized;
+  std::uint8_t rank = 0;  // 0 global, 1 weak, 2 local
+  bool dynamic = false;   // named in .dynstr, not .strtab
+  bool stub = false;      // jumps to the function of that name
+};
+
+#if PROF_DETAIL_OS_LINUX
 
 // The address of the table slot through which the stub at `code` jumps; false: not a stub there.
 //   x86-64   [endbr64] [bnd] jmp *disp(%rip)      (ff 25; both prefixes before it)
@@ -7666,14 +7745,6 @@ class elf_symbols {
 };
 
 #else
-
-class elf_image {
- public:
-  elf_image() = default;
-  elf_image(const void*, std::size_t) noexcept {}
-  bool usable() const noexcept { return false; }
-  text_view build_id() const noexcept { return {}; }
-};
 
 class elf_symbols {
  public:
@@ -8585,12 +8656,12 @@ PROF_DETAIL_END
 #endif  // PROF_SERVE_ADDRESS_HPP
 
 // ---- prof/serve/http.hpp ----
-// prof/serve/http.hpp - HTTP messages: requests parsed and checked, response heads written.
+// prof/serve/http.hpp - HTTP requests: parsed, checked, refused.
 // Floor 9 (serve). Used by the server and the routes. Knows no socket and no profile.
 // Safety: ordinary context; pure but for the arena it is given.
-// Memory: a request borrows the bytes it was parsed from; decoded texts and the response body are
-//         in the arena of the connection, which is released after the response.
-// Source: RFC 9110 and 9112; W3C Fetch Metadata; error form of Go's net/http/pprof (X-Go-Pprof).
+// Memory: a request borrows the bytes it was parsed from; decoded texts are in the arena of the
+//         connection, which is released after the response.
+// Source: RFC 9110 and 9112; W3C Fetch Metadata.
 #ifndef PROF_SERVE_HTTP_HPP
 #define PROF_SERVE_HTTP_HPP
 
@@ -8888,7 +8959,20 @@ inline http_refusal http_check(const http_request& request, const http_rules& ru
   return http_check_method(request, rules.post);
 }
 
-// ---- response ----------------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#endif  // PROF_SERVE_HTTP_HPP
+
+// ---- prof/serve/http_response.hpp ----
+// prof/serve/http_response.hpp - HTTP responses: status, body, the head as it is sent.
+// Floor 9 (serve). Filled in by the routes, sent by the server. Knows no socket and no profile.
+// Safety: ordinary context; pure but for the arena it is given.
+// Memory: head and body are in the arena of the connection, which is released after the response.
+// Source: RFC 9110 and 9112; error form of Go's net/http/pprof (X-Go-Pprof).
+#ifndef PROF_SERVE_HTTP_RESPONSE_HPP
+#define PROF_SERVE_HTTP_RESPONSE_HPP
+
+PROF_DETAIL_BEGIN
 
 // One response. Texts are borrowed until it is sent: literals, or from the arena of its body.
 struct http_response {
@@ -9008,7 +9092,7 @@ inline void http_write_head(const http_response& response, bool keep_alive,
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_HTTP_HPP
+#endif  // PROF_SERVE_HTTP_RESPONSE_HPP
 
 // ---- prof/serve/pages.hpp ----
 // prof/serve/pages.hpp - the pages that people read: the index.
@@ -9154,9 +9238,7 @@ class http_connection {
   }
 
   // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
-  void abandon() noexcept {
-    close_socket();
-  }
+  void abandon() noexcept { close_socket(); }
 
   // Answers without asking the routes, and closes.
   void refuse(const http_refusal& why) noexcept {
@@ -9926,7 +10008,6 @@ inline void begin_request(void* context, const http_request& request, http_respo
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
   if (process == nullptr) return;
-  forget_parent(*process, true);
   void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
   if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
 }
@@ -10924,7 +11005,7 @@ PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
   if (counting) {
     const probe_scope probe;
     for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
-    heap->live.publish_filter_to(free_filter);
+    heap->live.publish_filter_to_sig(free_filter);
   } else {
     for_each_heap_entry([](auto entry, auto) {
       using hooked = decltype(entry);

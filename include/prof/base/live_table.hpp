@@ -1,7 +1,9 @@
 // prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
 // free() that an address is not among them.
 // Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
-// Safety: functions ending in _sig run inside malloc and free: lock-free, no allocation, no libc.
+// Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
+//         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
+//         publishes the filter.
 // Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
 //         of 64 KiB that doubles up to 8 MiB.
 // Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
@@ -118,7 +120,7 @@ class live_table {
   // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
   // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
   // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
-  void publish_filter_to(std::atomic<char*>& fast) noexcept {
+  void publish_filter_to_sig(std::atomic<char*>& fast) PROF_DETAIL_SIG {
     constexpr int patience = 1000000;
     bool alone = false;
     for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
@@ -128,28 +130,19 @@ class live_table {
   }
   // Where the filter's word is published now, and an end to that if it still is there: its object
   // may have been unloaded.
-  std::atomic<char*>* published_to() const noexcept { return fast_filter_.load(); }
-  void stop_publishing(std::atomic<char*>* to) noexcept {
+  std::atomic<char*>* published_to_sig() const PROF_DETAIL_SIG { return fast_filter_.load(); }
+  void stop_publishing_sig(std::atomic<char*>* to) PROF_DETAIL_SIG {
     fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
-  // Doubles the filter. An insert publishes its key before it looks at next_filter_, the grower
+  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its key before it looks at next_filter_, the grower
   // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
   // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
   // stick above zero.
   PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
-    if (filter_bits() >= last_filter_bits || growing_.exchange(1) != 0) return;
-    const unsigned bits = filter_bits() < last_filter_bits ? filter_bits() + 1 : last_filter_bits;
-    const std::uint64_t word = word_of(bits);
-    next_filter_.store(word);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::size_t span = slots_.span();
-    for (std::size_t i = 0; i < span; ++i) {
-      const std::uint64_t address = slots_.at(i).key.load();
-      if (address > last_reserved) filter_add_sig(address, word);
-    }
-    set_filter_sig(bits);
-    next_filter_.store(0);
+    if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
+    // Another thread may have grown it between the look and the lock.
+    if (filter_bits() < last_filter_bits) fill_next_filter_sig(filter_bits() + 1);
     growing_.store(0);
   }
 
@@ -166,8 +159,7 @@ class live_table {
   unsigned filter_bits() const PROF_DETAIL_SIG {
     return 64 - static_cast<unsigned>(filter_.load() & 63);
   }
-  bool grower_at_work() const PROF_DETAIL_SIG { return growing_.load() != 0; }
-  bool growing() const PROF_DETAIL_SIG { return next_filter_.load() != 0; }
+  bool growing() const PROF_DETAIL_SIG { return growing_.load() != 0; }
   // Bytes that were touched at most.
   std::size_t touched() const noexcept {
     return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
@@ -179,6 +171,18 @@ class live_table {
   }
   std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
     return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
+  }
+  void fill_next_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    next_filter_.store(word);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::size_t span = slots_.span();
+    for (std::size_t i = 0; i < span; ++i) {
+      const std::uint64_t address = slots_.at(i).key.load();
+      if (address > last_reserved) filter_add_sig(address, word);
+    }
+    set_filter_sig(bits);
+    next_filter_.store(0);
   }
   void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
     const std::uint64_t word = word_of(bits);

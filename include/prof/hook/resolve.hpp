@@ -229,7 +229,7 @@ PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
   if (counting) {
     const probe_scope probe;
     for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
-    heap->live.publish_filter_to(free_filter);
+    heap->live.publish_filter_to_sig(free_filter);
   } else {
     for_each_heap_entry([](auto entry, auto) {
       using hooked = decltype(entry);

@@ -7,6 +7,10 @@
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
+#include <ucontext.h>
+
+#include "prof/os/linux.hpp"
+
 PROF_DETAIL_BEGIN
 
 // ---- sampling signal and timers ----------------------------------------------------------------------

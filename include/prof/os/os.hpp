@@ -112,6 +112,21 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// Runs main(argument) on a thread that blocks every signal but `open_signal` (0: every one); both
+// types are the backend's. 0 or an errno.
+int os_start_thread(os_thread_main main, void* argument, int open_signal,
+                    os_thread_handle& thread) noexcept;
+void os_join_thread(os_thread_handle thread) noexcept;
+
+// Keeps the executable or library that holds `address` loaded for ever.
+void os_pin_object(const void* address) noexcept;
+// Its file's name, "" when unknown.
+const char* os_file_of(const void* address) noexcept;
+// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
+int os_at_fork_in_child(void (*handler)()) noexcept;
+
+// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
+// and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 

@@ -12,7 +12,7 @@
 
 #include "prof/base/random.hpp"
 #include "prof/profile/builder.hpp"
-#include "prof/stack/process.hpp"
+#include "prof/stack/capture.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -288,8 +288,7 @@ inline void fill_cpu_profile(profile& p, const process_state& process, const cpu
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
-  profile_builder build(p, process.code.load(), process.stacks,
-                        process.labels);
+  profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const std::size_t span = cpu.counts.span();
   for (std::size_t i = 0; i < span; ++i) {
     const cpu_slot& slot = cpu.counts.at(i);

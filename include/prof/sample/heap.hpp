@@ -10,7 +10,7 @@
 #include "prof/base/live_table.hpp"
 #include "prof/base/poisson.hpp"
 #include "prof/profile/builder.hpp"
-#include "prof/stack/process.hpp"
+#include "prof/stack/capture.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -167,8 +167,6 @@ inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, fa
 
 inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
-inline void forget_parent_heap(heap_state& heap) noexcept { heap.live.forget_growing(); }
-
 // ---- reading ---------------------------------------------------------------------------------------------------
 
 // The counts at one moment: a copy of the slots that were used, for deltas.
@@ -218,8 +216,7 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.add_value_type("inuse_space", "bytes");
   p.period_type = {p.string("space"), p.string("bytes")};
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
-  profile_builder build(p, process.code.load(), process.stacks,
-                        process.labels);
+  profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const string_index bytes_key = p.string("bytes");
   const std::size_t span = heap.counts.span();
   for (std::size_t i = 0; i < span; ++i) {

@@ -11,6 +11,7 @@
 #include "prof/os/net.hpp"
 #include "prof/os/os.hpp"
 #include "prof/serve/http.hpp"
+#include "prof/serve/http_response.hpp"
 
 #include <new>
 #include <type_traits>
@@ -85,9 +86,7 @@ class http_connection {
   }
 
   // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
-  void abandon() noexcept {
-    close_socket();
-  }
+  void abandon() noexcept { close_socket(); }
 
   // Answers without asking the routes, and closes.
   void refuse(const http_refusal& why) noexcept {

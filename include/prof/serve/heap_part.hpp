@@ -39,7 +39,8 @@ extern "C" __attribute__((weak, used, visibility("hidden"))) const heap_part pro
     &set_heap_rate, &read_heap_now, &fill_heap};
 
 // The sampled half of record_alloc.
-PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) noexcept {
+PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
+                                                   std::size_t size) PROF_DETAIL_SIG {
   const registers caller = PROF_DETAIL_CALLER_REGISTERS();
   process_state* const process = process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
@@ -47,7 +48,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow(void* object, std::size_t size) n
   // Growing the filter of free() writes into the owner, which may have been unloaded.
   const hook_part* const hooks = process->heap_hooks.load(std::memory_order_acquire);
   if (hooks != nullptr && hooks != process->kept_heap_hooks.load(std::memory_order_relaxed)) {
-    (void)owner_is_there(*process, process->heap_hooks, hooks);
+    (void)owner_is_there_sig(*process, process->heap_hooks, hooks);
   }
   seed_gap_sig(explicit_gap);
   const std::uint64_t rate =
@@ -66,7 +67,7 @@ PROF_PUBLIC_BEGIN
 // inside an allocator.
 inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow(object, size);
+  if (!detail::count_down_sig(detail::explicit_gap, size)) detail::record_alloc_slow_sig(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored.

@@ -100,8 +100,8 @@ inline void release_parent(process_state& process, bool alone) noexcept {
   if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
   auto* const heap = static_cast<heap_state*>(state(part::heap));
   if (heap == nullptr) return;
-  outwait(alone, [&] { return heap->live.grower_at_work(); });
-  forget_parent_heap(*heap);
+  outwait(alone, [&] { return heap->live.growing(); });
+  heap->live.forget_growing();
 }
 
 // A forked child has one thread, no timers and no sessions; locks that other threads of the parent
@@ -126,7 +126,7 @@ inline void forget_parent_at_fork() noexcept {
   if (process != nullptr) forget_parent(*process, true);
 }
 
-inline bool is_hook_part(const hook_part* hooks) noexcept {
+inline bool is_hook_part_sig(const hook_part* hooks) PROF_DETAIL_SIG {
   std::uint64_t magic = 0;
   return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
          magic == hook_part_magic;
@@ -134,14 +134,14 @@ inline bool is_hook_part(const hook_part* hooks) noexcept {
 
 // The object whose hooks count may have claimed them without a public call, and may be unloaded
 // with dlclose. Tells whether it is still there, and forgets it when it is not.
-inline bool owner_is_there(process_state& process, std::atomic<const hook_part*>& owner,
-                           const hook_part* hooks) noexcept {
+inline bool owner_is_there_sig(process_state& process, std::atomic<const hook_part*>& owner,
+                               const hook_part* hooks) PROF_DETAIL_SIG {
   auto* const heap = static_cast<heap_state*>(
       process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire));
-  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to() : nullptr;
-  if (is_hook_part(hooks)) return true;
+  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to_sig() : nullptr;
+  if (is_hook_part_sig(hooks)) return true;
   // The filter first: whoever claims next publishes it anew.
-  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing(published);
+  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing_sig(published);
   owner.compare_exchange_strong(hooks, nullptr);
   return false;
 }
@@ -151,9 +151,9 @@ inline void keep_owner(process_state& process, std::atomic<const hook_part*>& ow
                        std::atomic<const hook_part*>& kept) noexcept {
   const hook_part* const hooks = owner.load(std::memory_order_acquire);
   if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
-  if (!owner_is_there(process, owner, hooks)) return;
+  if (!owner_is_there_sig(process, owner, hooks)) return;
   os_pin_object(hooks);
-  if (owner_is_there(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
+  if (owner_is_there_sig(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
 }
 
 inline std::atomic<bool> object_pinned{false};

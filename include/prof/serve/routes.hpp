@@ -7,6 +7,7 @@
 #define PROF_SERVE_ROUTES_HPP
 
 #include "prof/serve/http.hpp"
+#include "prof/serve/http_response.hpp"
 #include "prof/serve/pages.hpp"
 #include "prof/serve/server.hpp"
 #include "prof/serve/status.hpp"
@@ -213,7 +214,6 @@ inline void begin_request(void* context, const http_request& request, http_respo
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
   if (process == nullptr) return;
-  forget_parent(*process, true);
   void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
   if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
 }

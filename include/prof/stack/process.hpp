@@ -15,7 +15,6 @@
 #include "prof/stack/labels.hpp"
 #include "prof/stack/modules.hpp"
 #include "prof/stack/stack_table.hpp"
-#include "prof/stack/unwind.hpp"
 
 PROF_PUBLIC_BEGIN
 
@@ -30,6 +29,9 @@ struct options {
 PROF_PUBLIC_END
 
 PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t default_depth = 128;
+inline constexpr std::size_t max_depth = 1024;
 
 // Raised when process_state changes shape: objects with another layout do not share it.
 inline constexpr std::uint32_t layout_version = 1;
@@ -276,19 +278,7 @@ inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_par
   return owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
 }
 
-// ---- capturing ------------------------------------------------------------------------------------------
-
-// Code ranges for the walk: without a map nothing counts as code, and only frame records work.
-struct code_predicate {
-  const code_map* map;
-  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return map != nullptr && map->find(address) != nullptr;
-  }
-  std::uintptr_t function_table(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const range = map == nullptr ? nullptr : map->find(address);
-    return range == nullptr ? 0 : range->functions;
-  }
-};
+// ---- ordinary context ------------------------------------------------------------------------------------
 
 // Waits its turn; for ordinary context.
 class spin_guard {
@@ -303,97 +293,6 @@ class spin_guard {
  private:
   spin_lock& lock_;
 };
-
-// Caller holds refresh_lock.
-inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
-  const code_map* const before = process.code.load(std::memory_order_acquire);
-  if (process.retired_count == max_retired_maps) {
-    return count_drop_sig(process, drop::code_map_stale);
-  }
-  const code_map* const now = read_code_map_sig(before);
-  if (now == before) return;
-  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
-  process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
-  if (before != nullptr) process.retired[process.retired_count++] = before;
-}
-
-// Makes the first code map; a hook calls it. Does nothing when somebody else is at it.
-inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
-  if (process.code.load(std::memory_order_acquire) != nullptr) return;
-  if (!process.refresh_lock.try_lock()) return;
-  replace_code_map_sig(process);
-  process.refresh_lock.unlock();
-}
-
-// Gives replaced maps back. A walk leases its frame buffer before it loads the map, so when every
-// buffer has been seen free since the map was replaced, no walk holds an old one. Caller holds
-// refresh_lock.
-inline void give_back_maps(process_state& process) noexcept {
-  if (process.retired_count == 0 || process.code_readers.load() != 0) return;
-  for (const frame_buffer& buffer : process.buffers) {
-    for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
-    if (buffer.taken.load() != 0) return;  // next time
-  }
-  while (process.retired_count != 0) {
-    const code_map* const old = process.retired[--process.retired_count];
-    const std::size_t bytes = old->bytes;
-    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
-    os_unmap_sig(const_cast<code_map*>(old), bytes);
-  }
-}
-
-// Brings the code map up to date: ordinary code, before and after every profile.
-inline void refresh_code_map(process_state& process) noexcept {
-  const spin_guard lock(process.refresh_lock);
-  give_back_maps(process);  // first, so that there is room for one more
-  replace_code_map_sig(process);
-  give_back_maps(process);
-}
-
-// A frame buffer from the pool; null (counted) when 64 captures are under way.
-class frame_lease {
- public:
-  explicit frame_lease(process_state& process) PROF_DETAIL_SIG {
-    const std::size_t home = os_thread_id_sig() % frame_buffers;
-    for (std::size_t i = 0; i < frame_buffers; ++i) {
-      frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
-      if (buffer.taken.exchange(1) != 0) continue;
-      buffer_ = &buffer;
-      return;
-    }
-    count_drop_sig(process, drop::no_frame_buffer);
-  }
-  ~frame_lease() {
-    if (buffer_ != nullptr) buffer_->taken.store(0, std::memory_order_release);
-  }
-  frame_lease(const frame_lease&) = delete;
-  frame_lease& operator=(const frame_lease&) = delete;
-  std::uintptr_t* frames() const PROF_DETAIL_SIG {
-    return buffer_ == nullptr ? nullptr : buffer_->frames;
-  }
-
- private:
-  frame_buffer* buffer_ = nullptr;
-};
-
-// Walks and interns the stack that `start` belongs to.
-inline stack_id capture_stack_sig(process_state& process, const registers& start,
-                                  bool leaf_is_return) PROF_DETAIL_SIG {
-  const frame_lease lease(process);
-  if (lease.frames() == nullptr) return overflow_stack;
-  probed_memory memory;
-  const code_predicate code{process.code.load()};  // after the lease: see give_back_maps
-  stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
-                                                 process.depth.load(std::memory_order_relaxed));
-  const walked_stack walked = walk.run_sig(start, leaf_is_return);
-  const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
-  const std::uint64_t full_before = process.stacks.overflow();
-  const stack_id id = process.stacks.intern_sig(view);
-  if (id == overflow_stack && full_before != process.stacks.overflow()) {
-    count_drop_sig(process, drop::stack_table_full);
-  }
-  return id;
-}
 
 // Code of ours that runs in ordinary context: its allocations and threads are not the host's. The
 // counting hooks may be another object's, which has a flag of its own.

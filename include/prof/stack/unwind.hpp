@@ -14,8 +14,6 @@
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t default_depth = 128;
-inline constexpr std::size_t max_depth = 1024;
 // A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
 inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small

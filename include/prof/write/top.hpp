@@ -2,13 +2,14 @@
 // Floor 8 (write). Called by the session and serve/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 64 bytes per string of the profile in the caller's scratch arena.
-// Source: the numbers are those of `go tool pprof -top` (google/pprof internal/graph/graph.go,
-//         internal/measurement/measurement.go and internal/report/report.go, September 2026).
+// Source: `go tool pprof -top` (google/pprof internal/graph/graph.go and internal/report/report.go,
+//         September 2026); numbers: base/units.hpp.
 #ifndef PROF_WRITE_TOP_HPP
 #define PROF_WRITE_TOP_HPP
 
 #include "prof/base/memory.hpp"
 #include "prof/base/text.hpp"
+#include "prof/base/units.hpp"
 #include "prof/profile/model.hpp"
 
 PROF_DETAIL_BEGIN
@@ -21,165 +22,6 @@ struct top_options {
   std::size_t limit = 10;                   // rows; 0: all
 };
 
-// ---- numbers as pprof prints them ----
-
-struct top_unit {
-  const char* name;
-  std::uint64_t size;  // in the first unit of its family
-};
-
-inline constexpr top_unit top_byte_units[] = {
-    {"B", 1},
-    {"kB", std::uint64_t{1} << 10},
-    {"MB", std::uint64_t{1} << 20},
-    {"GB", std::uint64_t{1} << 30},
-    {"TB", std::uint64_t{1} << 40},
-    {"PB", std::uint64_t{1} << 50},
-};
-inline constexpr top_unit top_time_units[] = {
-    {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"hrs", 3600000000000},
-};
-
-// What one unit of a value type is worth; no units: it is not scaled, and `name` is printed.
-struct top_scale {
-  const top_unit* units = nullptr;
-  std::size_t count = 0;
-  std::uint64_t size = 1;
-  text_view name = {};
-};
-
-inline top_scale top_scale_of(text_view unit) noexcept {
-  if (unit.equals("bytes")) return {top_byte_units, 6, 1, {}};
-  if (unit.equals("nanoseconds")) return {top_time_units, 5, 1, {}};
-  if (unit.equals("microseconds")) return {top_time_units, 5, 1000, {}};
-  if (unit.equals("milliseconds")) return {top_time_units, 5, 1000000, {}};
-  if (unit.equals("seconds")) return {top_time_units, 5, 1000000000, {}};
-  const bool is_dull = unit.equals("count") || unit.equals("sample") || unit.equals("unit");
-  return {nullptr, 0, 1, is_dull ? text_view() : unit};
-}
-
-inline std::uint64_t top_magnitude(std::int64_t value) noexcept {
-  return value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value);
-}
-
-inline std::uint64_t top_base_value(std::uint64_t magnitude, const top_scale& scale) noexcept {
-  std::uint64_t base = 0;
-  return __builtin_mul_overflow(magnitude, scale.size, &base) ? ~std::uint64_t{0} : base;
-}
-
-// The largest unit of which there is at least one; null when values are not scaled.
-inline const top_unit* top_unit_for(std::uint64_t magnitude, const top_scale& scale) noexcept {
-  const std::uint64_t base = top_base_value(magnitude, scale);
-  const top_unit* best = scale.units;
-  for (std::size_t i = 1; i < scale.count && base >= scale.units[i].size; ++i) {
-    best = &scale.units[i];
-  }
-  return best;
-}
-
-// A short text being put together.
-struct top_cell {
-  char data[48];
-  std::size_t size = 0;
-
-  top_cell& put(text_view text) noexcept {
-    if (text.size > sizeof data - size) text.size = sizeof data - size;
-    std::memcpy(data + size, text.data, text.size);
-    size += text.size;
-    return *this;
-  }
-  top_cell& decimal(std::uint64_t value) noexcept {
-    char digits[20];
-    return put({digits, format_decimal(value, digits)});
-  }
-  top_cell& two_digits(std::uint64_t value) noexcept {
-    return put(value < 10 ? "0" : "").decimal(value);
-  }
-  text_view view() const noexcept { return {data, size}; }
-};
-
-// Two decimals, left out when both are 0; a half rounds to even, as printf's %.2f does where the
-// half is exact in a double. (Where it is not, pprof's last digit depends on the double.)
-inline top_cell top_value(std::int64_t value, const top_scale& scale,
-                          const top_unit* unit) noexcept {
-  const std::uint64_t size = unit == nullptr ? 1 : unit->size;
-  const std::uint64_t base = top_base_value(top_magnitude(value), scale);
-  std::uint64_t whole = base / size;
-  std::uint64_t hundredths = base % size * 100 / size;
-  const std::uint64_t rest = base % size * 100 % size;
-  if (rest * 2 > size || (rest * 2 == size && hundredths % 2 == 1)) ++hundredths;
-  whole += hundredths / 100;
-  hundredths %= 100;
-  top_cell cell;
-  if (whole == 0 && hundredths == 0) return cell.put("0");
-  cell.put(value < 0 ? "-" : "").decimal(whole);
-  if (hundredths != 0) cell.put(".").two_digits(hundredths);
-  return cell.put(unit == nullptr ? scale.name : text_view(unit->name));
-}
-
-inline std::uint64_t top_rounded(double value) noexcept {
-  const auto whole = static_cast<std::uint64_t>(value);
-  const double rest = value - static_cast<double>(whole);
-  return whole + (rest > 0.5 || (rest == 0.5 && whole % 2 == 1) ? 1 : 0);
-}
-
-// Two significant digits of a ratio in [0, 1), as printf's %.2g but for halves that no double
-// holds.
-inline void top_small_percent(top_cell& cell, double ratio) noexcept {
-  unsigned exponent = 0;  // ratio = digits / 10^(exponent + 1)
-  for (; ratio != 0 && ratio < 1; ratio *= 10) ++exponent;
-  std::uint64_t digits = top_rounded(ratio * 10);
-  if (digits == 100) {
-    digits = 10;
-    --exponent;
-  }
-  const bool is_scientific = exponent > 4;
-  if (exponent != 0 && !is_scientific) cell.put({"0.000", exponent + 1});
-  cell.decimal(digits / 10);
-  if (digits % 10 != 0) cell.put(is_scientific ? "." : "").decimal(digits % 10);
-  if (is_scientific) cell.put("e-").two_digits(exponent);
-}
-
-inline top_cell top_percent(std::int64_t value, std::int64_t total) noexcept {
-  top_cell cell;
-  double ratio = 0;
-  if (total != 0) ratio = static_cast<double>(value) / static_cast<double>(total) * 100;
-  if (ratio < 0) ratio = -ratio;
-  if (ratio > 1e15) ratio = 1e15;  // so that it fits the integers below
-  if (ratio >= 99.95 && ratio <= 100.05) {
-    cell.put("100");
-  } else if (ratio >= 1) {
-    const std::uint64_t hundredths = top_rounded(ratio * 100);
-    cell.decimal(hundredths / 100).put(".").two_digits(hundredths % 100);
-  } else {
-    top_small_percent(cell, ratio);
-  }
-  return cell.put("%");
-}
-
-// 2026-01-31 23:59:59 UTC. The calendar is civil_from_days of H. Hinnant, "chrono-Compatible
-// Low-Level Date Algorithms": 400-year eras of 146097 days, years that begin in March.
-inline top_cell top_date(std::uint64_t time_ns) noexcept {
-  const std::uint64_t seconds = time_ns / 1000000000;
-  const std::uint64_t days = seconds / 86400 + 719468;  // since 0000-03-01
-  const std::uint64_t day_of_era = days % 146097;
-  const std::uint64_t year_of_era =
-      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-  const std::uint64_t day_of_year =
-      day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-  const std::uint64_t month_from_march = (5 * day_of_year + 2) / 153;
-  const std::uint64_t month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-  top_cell cell;
-  cell.decimal(days / 146097 * 400 + year_of_era + (month <= 2 ? 1 : 0));
-  cell.put("-").two_digits(month);
-  cell.put("-").two_digits(day_of_year - (153 * month_from_march + 2) / 5 + 1);
-  cell.put(" ").two_digits(seconds / 3600 % 24);
-  cell.put(":").two_digits(seconds / 60 % 60);
-  return cell.put(":").two_digits(seconds % 60).put(" UTC");
-}
-
-// ---- the table ----
-
 struct top_row {
   text_view name;
   std::int64_t flat = 0;
@@ -188,14 +30,14 @@ struct top_row {
 
 // As pprof orders them: by flat, name, cum.
 inline bool top_before(const top_row& a, const top_row& b) noexcept {
-  const std::uint64_t flat_a = top_magnitude(a.flat);
-  const std::uint64_t flat_b = top_magnitude(b.flat);
+  const std::uint64_t flat_a = magnitude_of(a.flat);
+  const std::uint64_t flat_b = magnitude_of(b.flat);
   if (flat_a != flat_b) return flat_a > flat_b;
   const std::size_t shared = a.name.size < b.name.size ? a.name.size : b.name.size;
   const int order = std::memcmp(a.name.data, b.name.data, shared);
   if (order != 0) return order < 0;
   if (a.name.size != b.name.size) return a.name.size < b.name.size;
-  return top_magnitude(a.cum) > top_magnitude(b.cum);
+  return magnitude_of(a.cum) > magnitude_of(b.cum);
 }
 
 // Counts per node: a function by its name alone, or, for code without a name, its file. Both are
@@ -208,7 +50,7 @@ class top_writer {
   // False, with nothing written, when memory ran out.
   bool count() noexcept {
     if (!nodes_.resize(p_.strings.size() * 2)) return false;
-    scale_ = top_scale_of(string(p_.value_types[column_].unit));
+    scale_ = value_scale_of(string(p_.value_types[column_].unit));
     for (std::size_t i = 0; i < p_.samples.size(); ++i) count_sample(i);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       const node& counted = nodes_[i];
@@ -245,7 +87,7 @@ class top_writer {
   void count_sample(std::size_t index) noexcept {
     const profile_sample& sample = p_.samples[index];
     const std::int64_t value = p_.values_of(sample)[column_];
-    total_ += static_cast<std::int64_t>(top_magnitude(value));
+    total_ += static_cast<std::int64_t>(magnitude_of(value));
     const std::uint32_t* const frames = p_.frames_of(sample);
     bool is_leaf = true;
     for (std::size_t i = 0; i < sample.depth; ++i) {
@@ -296,17 +138,17 @@ class top_writer {
   // hundred times as large, one in which the smallest still is 0.01.
   void choose_unit() noexcept {
     std::uint64_t smallest = 0;
-    const std::uint64_t largest = top_magnitude(total_);
+    const std::uint64_t largest = magnitude_of(total_);
     for (std::size_t i = 0; i < shown_; ++i) {
-      std::uint64_t value = top_magnitude(rows_[i].flat);
-      if (value == 0) value = top_magnitude(rows_[i].cum);
+      std::uint64_t value = magnitude_of(rows_[i].flat);
+      if (value == 0) value = magnitude_of(rows_[i].cum);
       if (value != 0 && (smallest == 0 || value < smallest)) smallest = value;
     }
     if (smallest == 0) smallest = largest;
-    unit_ = top_unit_for(smallest, scale_);
+    unit_ = value_unit_for(smallest, scale_);
     const bool is_wide = smallest < (largest + 99) / 100;
-    if (is_wide && unit_ != top_unit_for(largest, scale_)) {
-      unit_ = top_unit_for(smallest * 100, scale_);
+    if (is_wide && unit_ != value_unit_for(largest, scale_)) {
+      unit_ = value_unit_for(smallest * 100, scale_);
     }
   }
 
@@ -314,29 +156,29 @@ class top_writer {
     out_.put("Type: ");
     out_.printable(string(p_.value_types[column_].type));
     out_.put("\n");
-    if (p_.time_ns != 0) out_.put("Time: ").put(top_date(p_.time_ns).view()).put("\n");
+    if (p_.time_ns != 0) out_.put("Time: ").put(format_date(p_.time_ns).view()).put("\n");
     if (p_.duration_ns != 0) put_duration();
     if (p_.period != 0) put_period();
   }
 
   void put_duration() noexcept {
-    const top_scale time = top_scale_of("nanoseconds");
+    const value_scale time = value_scale_of("nanoseconds");
     const auto duration = static_cast<std::int64_t>(p_.duration_ns);
     out_.put("Duration: ");
-    out_.put(top_value(duration, time, top_unit_for(p_.duration_ns, time)).view());
+    out_.put(format_value(duration, time, value_unit_for(p_.duration_ns, time)).view());
     out_.put(", Total samples = ").put(value(total_).view());
     if (scale_.units == time.units && total_ != 0) {
       const auto total_ns =
-          static_cast<std::int64_t>(top_base_value(top_magnitude(total_), scale_));
-      out_.put(" (").put(top_percent(total_ns, duration).view()).put(")");
+          static_cast<std::int64_t>(base_value(magnitude_of(total_), scale_));
+      out_.put(" (").put(format_percent(total_ns, duration).view()).put(")");
     }
     out_.put("\n");
   }
 
   void put_period() noexcept {
-    const top_scale scale = top_scale_of(string(p_.period_type.unit));
-    const top_unit* const unit = top_unit_for(top_magnitude(p_.period), scale);
-    out_.put("Period: ").put(top_value(p_.period, scale, unit).view()).put(" ");
+    const value_scale scale = value_scale_of(string(p_.period_type.unit));
+    const value_unit* const unit = value_unit_for(magnitude_of(p_.period), scale);
+    out_.put("Period: ").put(format_value(p_.period, scale, unit).view()).put(" ");
     out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
@@ -345,7 +187,7 @@ class top_writer {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < shown_; ++i) sum += rows_[i].flat;
     out_.put("Showing nodes accounting for ").put(value(sum).view());
-    out_.put(", ").put(top_percent(sum, total_).view());
+    out_.put(", ").put(format_percent(sum, total_).view());
     out_.put(" of ").put(value(total_).view()).put(" total\n");
     if (shown_ == rows_.size()) return;
     out_.put("Showing top ").decimal(shown_).put(" nodes out of ").decimal(rows_.size()).put("\n");
@@ -354,24 +196,24 @@ class top_writer {
   void put_row(const top_row& row, std::int64_t sum) noexcept {
     put_right(value(row.flat), 10);
     out_.put(" ");
-    put_right(top_percent(row.flat, total_), 6);
+    put_right(format_percent(row.flat, total_), 6);
     out_.put(" ");
-    put_right(top_percent(sum, total_), 6);
+    put_right(format_percent(sum, total_), 6);
     out_.put(" ");
     put_right(value(row.cum), 10);
     out_.put(" ");
-    put_right(top_percent(row.cum, total_), 6);
+    put_right(format_percent(row.cum, total_), 6);
     out_.put("  ");
     out_.printable(row.name);
     out_.put("\n");
   }
 
-  void put_right(const top_cell& cell, std::size_t width) noexcept {
+  void put_right(const short_text& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
     out_.put(cell.view());
   }
 
-  top_cell value(std::int64_t number) const noexcept { return top_value(number, scale_, unit_); }
+  short_text value(std::int64_t number) const noexcept { return format_value(number, scale_, unit_); }
   text_view string(string_index index) const noexcept {
     return index < p_.strings.size() ? p_.strings[index] : text_view();
   }
@@ -384,8 +226,8 @@ class top_writer {
   std::size_t column_;
   std::size_t shown_ = 0;
   std::int64_t total_ = 0;
-  top_scale scale_;
-  const top_unit* unit_ = nullptr;
+  value_scale scale_;
+  const value_unit* unit_ = nullptr;
 };
 
 // The value type asked for; value_types.size() when there is none.

@@ -150,7 +150,7 @@ TEST_CASE("four threads adding and taking never miss one of their own") {
 TEST_CASE("the owner's free() follows the filter") {
   const own_table own;
   std::atomic<char*> fast{nullptr};
-  own.table->publish_filter_to(fast);
+  own.table->publish_filter_to_sig(fast);
   own.table->grow_filter_sig();
   CHECK(reinterpret_cast<std::uintptr_t>(fast.load()) == own.table->filter());
   for (unsigned i = live_table::first_filter_bits; i < live_table::last_filter_bits + 3; ++i) {
@@ -231,7 +231,7 @@ TEST_CASE("free() never overlooks an object, neither while the filter is publish
     });
   }
   while (running.load() != 4) std::this_thread::yield();
-  own.table->publish_filter_to(fast);
+  own.table->publish_filter_to_sig(fast);
   for (auto& thread : threads) thread.join();
   CHECK(wrong.load() == 0);
   CHECK(own.table->filter_bits() >= 19);
@@ -250,7 +250,7 @@ TEST_CASE("publishing while the filter grows ends with the filter in force") {
       for (int i = 0; i < 3; ++i) own.table->grow_filter_sig();
     });
     go.store(true);
-    own.table->publish_filter_to(fast);
+    own.table->publish_filter_to_sig(fast);
     grower.join();
     CHECK(reinterpret_cast<std::uintptr_t>(fast.load()) == own.table->filter());
     CHECK(own.table->filter_bits() == 19);

@@ -7,23 +7,12 @@
 
 #include <thread>
 
+#include "../stack/own_process.hpp"
 #include "prof/prof.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 
-namespace {
-
 using namespace prof::detail;
-
-struct own_process {
-  process_state* state = make_process_sig();
-  own_process() { REQUIRE(state != nullptr); }
-  ~own_process() { os_unmap_sig(state, process_bytes); }
-  own_process(const own_process&) = delete;
-  own_process& operator=(const own_process&) = delete;
-};
-
-}  // namespace
 
 TEST_CASE("a part is absent until it is registered, and the first one stays") {
   const own_process own;
@@ -165,7 +154,7 @@ TEST_CASE("the object whose hooks count is kept") {
   CHECK(owner.load() == nullptr);
   CHECK(kept.load() == nullptr);
   owner.store(&hooks);
-  CHECK(is_hook_part(&hooks));
+  CHECK(is_hook_part_sig(&hooks));
   for (int i = 0; i < 2; ++i) {
     keep_owner(*own.state, owner, kept);
     CHECK(owner.load() == &hooks);
@@ -175,7 +164,7 @@ TEST_CASE("the object whose hooks count is kept") {
   process_state& process = *enter_process();
   CHECK(process.kept_heap_hooks.load() == process.heap_hooks.load());
   CHECK(process.kept_thread_hooks.load() == process.thread_hooks.load());
-  CHECK(is_hook_part(process.heap_hooks.load()));
+  CHECK(is_hook_part_sig(process.heap_hooks.load()));
 }
 
 TEST_CASE("hooks whose object was unloaded are forgotten, so that others may count") {
@@ -190,16 +179,16 @@ TEST_CASE("hooks whose object was unloaded are forgotten, so that others may cou
   owner.store(hooks);
   live_table& live = heap_sig(*own.state)->live;
   std::atomic<char*> fast{nullptr};  // stands for the free_filter of the object that is gone
-  live.publish_filter_to(fast);
+  live.publish_filter_to_sig(fast);
   char* const word = fast.load();
   SUBCASE("nothing is mapped there now") {
     REQUIRE(munmap(pages, 4096) == 0);
-    CHECK_FALSE(is_hook_part(hooks));
+    CHECK_FALSE(is_hook_part_sig(hooks));
     keep_owner(*own.state, owner, kept);
   }
   SUBCASE("something else is mapped there now") {
     ++hooks->magic;
-    CHECK_FALSE(is_hook_part(hooks));
+    CHECK_FALSE(is_hook_part_sig(hooks));
     keep_owner(*own.state, owner, kept);
     munmap(pages, 4096);
   }

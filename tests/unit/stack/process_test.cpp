@@ -3,29 +3,19 @@
 #include "prof/stack/process.hpp"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cstring>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "own_process.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 
 namespace {
 
 using namespace prof::detail;
-
-struct own_process {
-  process_state* state = make_process_sig();
-  own_process() { REQUIRE(state != nullptr); }
-  ~own_process() { os_unmap_sig(state, process_bytes); }
-  own_process(const own_process&) = delete;
-  own_process& operator=(const own_process&) = delete;
-};
 
 struct seen_file {
   std::string name;
@@ -40,41 +30,6 @@ std::vector<seen_file> files_with_prof() {
                             },
                             &files});
   return files;
-}
-
-// A file that is mapped as code while this lives: the address space changes.
-class more_code {
- public:
-  static constexpr const char* name = "true";
-  static constexpr std::size_t bytes = 4096;
-
-  more_code() {
-    const int file = open("/bin/true", O_RDONLY | O_CLOEXEC);
-    REQUIRE(file >= 0);
-    at_ = mmap(nullptr, bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0);
-    close(file);
-    REQUIRE(static_cast<bool>(at_ != MAP_FAILED));
-  }
-  ~more_code() { munmap(at_, bytes); }
-  more_code(const more_code&) = delete;
-  more_code& operator=(const more_code&) = delete;
-  std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(at_); }
-
- private:
-  void* at_ = nullptr;
-};
-
-bool readable(const code_map* map) {
-  char byte = 0;
-  return os_copy_sig(&byte, reinterpret_cast<std::uintptr_t>(map), 1);
-}
-
-__attribute__((noinline)) stack_id captured_here(process_state& process) {
-  registers start;
-  start.pc = reinterpret_cast<std::uintptr_t>(&captured_here) + 4;
-  start.fp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  start.sp = start.fp;
-  return capture_stack_sig(process, start, false);
 }
 
 }  // namespace
@@ -167,238 +122,6 @@ TEST_CASE("other versions and layouts are not joined") {
   see_anchor_sig(&none, record);
   CHECK(none.found == nullptr);
   CHECK(none.first == &anchor);
-}
-
-TEST_CASE("sixty-four captures at once; the next one is counted as lost") {
-  const own_process own;
-  std::vector<std::unique_ptr<frame_lease>> leases;
-  for (std::size_t i = 0; i < frame_buffers; ++i) {
-    leases.push_back(std::make_unique<frame_lease>(*own.state));
-    REQUIRE(leases.back()->frames() != nullptr);
-    for (std::size_t k = 0; k < i; ++k) CHECK(leases[k]->frames() != leases[i]->frames());
-  }
-  auto& lost = own.state->drops[static_cast<unsigned>(drop::no_frame_buffer)];
-  CHECK(lost.load() == 0);
-  {
-    const frame_lease refused(*own.state);
-    CHECK(refused.frames() == nullptr);
-    CHECK(lost.load() == 1);
-    CHECK(captured_here(*own.state) == overflow_stack);
-    CHECK(lost.load() == 2);
-  }
-  leases.pop_back();
-  const frame_lease again(*own.state);
-  CHECK(again.frames() != nullptr);
-}
-
-TEST_CASE("a captured stack begins here and has callers") {
-  const own_process own;
-  first_code_map_sig(*own.state);
-  REQUIRE(own.state->code.load() != nullptr);
-  const stack_id id = captured_here(*own.state);
-  REQUIRE(id != overflow_stack);
-  const stack_view view = own.state->stacks.view(id);
-  CHECK(view.depth >= 1);
-  CHECK(view.frames[0] == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
-  CHECK(captured_here(*own.state) != overflow_stack);
-}
-
-TEST_CASE("the depth limit holds for captures") {
-  const own_process own;
-  own.state->depth.store(1);
-  const stack_view view = own.state->stacks.view(captured_here(*own.state));
-  CHECK(view.depth == 1);
-  CHECK(view.truncated);
-}
-
-TEST_CASE("the code map is refreshed by one thread at a time") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  const code_map* const map = own.state->code.load();
-  REQUIRE(map != nullptr);
-  CHECK(own.state->own_bytes.load() == map->bytes);
-  refresh_code_map(*own.state);
-  CHECK(own.state->code.load() == map);
-  own.state->code.store(nullptr);
-  REQUIRE(own.state->refresh_lock.try_lock());
-  first_code_map_sig(*own.state);  // somebody else is at it
-  CHECK(own.state->code.load() == nullptr);
-  std::atomic<bool> done{false};
-  std::thread waiting([&] {
-    refresh_code_map(*own.state);  // waits its turn
-    done.store(true);
-  });
-  os_sleep_ns(20000000);
-  CHECK_FALSE(done.load());
-  CHECK(own.state->code.load() == nullptr);
-  own.state->refresh_lock.unlock();
-  waiting.join();
-  CHECK(own.state->code.load() != nullptr);
-}
-
-TEST_CASE("a hook makes the first code map only") {
-  const own_process own;
-  first_code_map_sig(*own.state);
-  const code_map* const map = own.state->code.load();
-  REQUIRE(map != nullptr);
-  CHECK(own.state->own_bytes.load() == map->bytes);
-  const more_code more;
-  first_code_map_sig(*own.state);
-  CHECK(own.state->code.load() == map);
-  CHECK(own.state->retired_count == 0);
-  REQUIRE(own.state->refresh_lock.try_lock());  // was given back
-  own.state->refresh_lock.unlock();
-}
-
-// ---- replaced code maps -------------------------------------------------------------------------
-
-TEST_CASE("a replaced code map is given back when nobody reads it") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  const code_map* const first = own.state->code.load();
-  const more_code more;
-  refresh_code_map(*own.state);
-  CHECK_FALSE(readable(first));
-  const code_map* const second = own.state->code.load();
-  CHECK(second != first);
-  CHECK(second->find(more.address()) != nullptr);
-  CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == second->bytes);
-}
-
-TEST_CASE("a replaced code map is kept while it may be read, and given back later") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  const code_map* const first = own.state->code.load();
-  const std::size_t first_bytes = first->bytes;
-  const more_code more;
-  const auto check_kept = [&] {
-    CHECK(readable(first));
-    CHECK(first->bytes == first_bytes);
-    CHECK(own.state->code.load() != first);
-    CHECK(own.state->retired_count == 1);
-    CHECK(own.state->own_bytes.load() == first_bytes + own.state->code.load()->bytes);
-  };
-  SUBCASE("by ordinary code") {
-    const presence_guard reading(own.state->code_readers);
-    refresh_code_map(*own.state);
-    refresh_code_map(*own.state);
-    check_kept();
-  }
-  SUBCASE("by a walk") {
-    const frame_lease walk(*own.state);
-    refresh_code_map(*own.state);
-    refresh_code_map(*own.state);
-    check_kept();
-  }
-  const code_map* const second = own.state->code.load();
-  refresh_code_map(*own.state);
-  CHECK_FALSE(readable(first));
-  CHECK(own.state->code.load() == second);
-  CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == second->bytes);
-}
-
-TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that is counted") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  auto& stale = own.state->drops[static_cast<unsigned>(drop::code_map_stale)];
-  std::vector<std::unique_ptr<more_code>> more;
-  {
-    const frame_lease walk(*own.state);
-    for (std::size_t i = 0; i < max_retired_maps; ++i) {
-      more.push_back(std::make_unique<more_code>());
-      refresh_code_map(*own.state);
-      CHECK(own.state->retired_count == i + 1);
-    }
-    CHECK(stale.load() == 0);
-    const code_map* const last = own.state->code.load();
-    more.push_back(std::make_unique<more_code>());
-    refresh_code_map(*own.state);
-    CHECK(stale.load() == 1);
-    CHECK(own.state->retired_count == max_retired_maps);
-    CHECK(own.state->code.load() == last);
-    CHECK(last->find(more[15]->address()) != nullptr);
-    CHECK(last->find(more[16]->address()) == nullptr);
-    CHECK(captured_here(*own.state) != overflow_stack);
-  }
-  refresh_code_map(*own.state);
-  CHECK(own.state->retired_count == 0);
-  refresh_code_map(*own.state);
-  const code_map* const now = own.state->code.load();
-  CHECK(now->find(more[16]->address()) != nullptr);
-  CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == now->bytes);
-}
-
-TEST_CASE("code that is gone keeps its path when the map that saw it is gone too") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  std::uintptr_t address = 0;
-  std::string path;
-  {
-    const more_code more;
-    address = more.address();
-    refresh_code_map(*own.state);
-    const code_range* const range = own.state->code.load()->find(address);
-    REQUIRE(range != nullptr);
-    CHECK(range->current);
-    path = range->path;
-  }
-  CHECK(path.find(more_code::name) != std::string::npos);
-  // So that no other code takes its place.
-  void* const blocked = mmap(reinterpret_cast<void*>(address), more_code::bytes, PROT_NONE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-  for (int i = 0; i < 3; ++i) {
-    const more_code change;
-    refresh_code_map(*own.state);
-    const code_map* const map = own.state->code.load();
-    CHECK(own.state->retired_count == 0);
-    CHECK(own.state->own_bytes.load() == map->bytes);
-    const code_range* const range = map->find(address);
-    REQUIRE(range != nullptr);
-    CHECK_FALSE(range->current);
-    CHECK(std::string(range->path) == path);
-    CHECK(range->path_size == path.size());
-    // It is the map's own text.
-    const auto text = reinterpret_cast<std::uintptr_t>(range->path);
-    const auto begin = reinterpret_cast<std::uintptr_t>(map);
-    CHECK(text >= begin);
-    CHECK(text + path.size() < begin + map->bytes);
-  }
-  munmap(blocked, more_code::bytes);
-}
-
-TEST_CASE("walks go on while code maps are replaced and given back") {
-  const own_process own;
-  refresh_code_map(*own.state);
-  std::atomic<bool> stop{false};
-  std::atomic<int> lost{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 3; ++t) {
-    threads.emplace_back([&] {
-      while (!stop.load()) lost += captured_here(*own.state) == overflow_stack ? 1 : 0;
-    });
-  }
-  for (int i = 0; i < 200; ++i) {
-    const more_code more;
-    refresh_code_map(*own.state);
-  }
-  stop.store(true);
-  for (auto& thread : threads) thread.join();
-  refresh_code_map(*own.state);
-  CHECK(lost.load() == 0);
-  CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == own.state->code.load()->bytes);
-}
-
-TEST_CASE("code is only what the map says") {
-  const code_predicate nothing{nullptr};
-  CHECK_FALSE(nothing.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
-  const code_predicate all{read_code_map_sig(nullptr)};
-  CHECK(all.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
-  int local = 0;
-  CHECK_FALSE(all.contains(reinterpret_cast<std::uintptr_t>(&local)));
 }
 
 TEST_CASE("the first object's hooks count") {
