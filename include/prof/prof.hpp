@@ -8,6 +8,7 @@
 #define PROF_PROF_HPP
 
 #include "prof/config.hpp"
+#include "prof/serve/annotate_part.hpp"
 #include "prof/serve/api.hpp"
 #include "prof/serve/status.hpp"
 

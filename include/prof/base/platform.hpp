@@ -18,6 +18,13 @@
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
 
+// ELF has weak symbols that may stay undefined, and notes.
+#if defined(__ELF__)
+#define PROF_DETAIL_ELF 1
+#else
+#define PROF_DETAIL_ELF 0
+#endif
+
 // `__thread` and not `thread_local`: constant-initialised by rule of the language extension, so
 // no init wrapper is called; initial-exec: reading it never calls __tls_get_addr, which may
 // allocate (seen to deadlock other profilers when first touched in a handler).

@@ -79,6 +79,8 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+inline std::uint64_t os_objects_loaded() noexcept { return 0; }
+inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
 inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }
 inline const char* os_file_of(const void*) noexcept { return ""; }

@@ -189,6 +189,35 @@ inline void os_at_thread_exit(unsigned key, void* value) noexcept {
   pthread_setspecific(key, value);
 }
 
+// ---- loaded objects ----------------------------------------------------------------------------------
+
+inline std::uint64_t os_objects_loaded() noexcept {
+  std::uint64_t loaded = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* count) {
+        *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
+        return 1;
+      },
+      &loaded);
+  return loaded;
+}
+
+// dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
+// never unmaps.
+inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
+  struct call {
+    void (*visit)(void*);
+    void* context;
+  } wanted{visit, context};
+  dl_iterate_phdr(
+      [](dl_phdr_info*, std::size_t, void* data) {
+        const call& c = *static_cast<call*>(data);
+        c.visit(c.context);
+        return 1;
+      },
+      &wanted);
+}
+
 PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_SAMPLING_HPP

@@ -118,6 +118,10 @@ int os_start_thread(os_thread_main main, void* argument, int open_signal,
                     os_thread_handle& thread) noexcept;
 void os_join_thread(os_thread_handle thread) noexcept;
 
+// How many objects have been loaded so far, the executable among them; 0 when unknown.
+std::uint64_t os_objects_loaded() noexcept;
+// Calls visit(context) once while no object can be unloaded; it must not load or unload any.
+void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 // Keeps the executable or library that holds `address` loaded for ever.
 void os_pin_object(const void* address) noexcept;
 // Its file's name, "" when unknown.

@@ -131,7 +131,7 @@ inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
                                      const registers& caller) PROF_DETAIL_SIG {
   first_code_map_sig(process);
   const stack_id stack = capture_stack_sig(process, caller, true);
-  const label_set_id labels = current_labels_sig();
+  const label_set_id labels = current_labels_sig(process);
   const std::uint64_t counted = counted_size_sig(heap.counts.used(), size);
   const std::uintptr_t words[3] = {stack, labels, counted};
   bool fresh = false;

@@ -212,7 +212,7 @@ inline unsigned set_cpu_profile_rate(unsigned hz) {
 inline std::size_t set_mem_profile_rate(std::size_t bytes) {
   detail::process_state* const process = detail::enter_process();
   if (process == nullptr) return 0;
-  const auto* const heap = detail::find_part<detail::heap_part>(*process, detail::part::heap);
+  const auto* const heap = detail::find_part_sig<detail::heap_part>(*process, detail::part::heap);
   std::uint64_t before = 0;
   if (heap != nullptr) heap->set_rate(*process, bytes, before);
   return static_cast<std::size_t>(before);

@@ -82,7 +82,7 @@ inline result check_profile(const process_state& process, text_view name) noexce
     append_text(what, sizeof what, name.data, name.size);
     return result(error::unknown_profile, what);
   }
-  if (known->available && find_part<void>(process, known->provider) != nullptr) return {};
+  if (known->available && find_part_sig<void>(process, known->provider) != nullptr) return {};
   append_text(what, sizeof what, "profile \"");
   append_text(what, sizeof what, known->name.data, known->name.size);
   append_text(what, sizeof what, "\" needs ");
@@ -152,22 +152,22 @@ class collection {
 
   result begin_cpu_run(const profile_request& request) noexcept {
     cpu_.hz = request.hz != 0 ? request.hz : process_.hz.load(std::memory_order_relaxed);
-    return find_part<cpu_part>(process_, part::cpu)->begin(process_, cpu_);
+    return find_part_sig<cpu_part>(process_, part::cpu)->begin(process_, cpu_);
   }
   void end_cpu_run() noexcept {
-    if (cpu_.slot >= 0) find_part<cpu_part>(process_, part::cpu)->end(process_, cpu_);
+    if (cpu_.slot >= 0) find_part_sig<cpu_part>(process_, part::cpu)->end(process_, cpu_);
   }
   result begin_heap_run() noexcept {
     if (seconds_ == 0) return {};
     started_ = os_monotonic_ns_sig();
-    const heap_part* const heap = find_part<heap_part>(process_, part::heap);
+    const heap_part* const heap = find_part_sig<heap_part>(process_, part::heap);
     if (heap->read(process_, base_) && !memory_.exhausted()) return {};
     return result(error::out_of_memory, "the heap reading");
   }
 
   void fill(profile& p) noexcept {
-    if (is_cpu()) return find_part<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    find_part<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
+    if (is_cpu()) return find_part_sig<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
+    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
     if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
     if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");
   }
@@ -186,7 +186,7 @@ class collection {
   }
 
   void name(profile& p) const noexcept {
-    const auto* const names = find_part<symbolize_part>(process_, part::symbolize);
+    const auto* const names = find_part_sig<symbolize_part>(process_, part::symbolize);
     if (!request_.symbolize || names == nullptr) return;
     names->symbolize(p, process_.code.load(), !is_cpu());
   }

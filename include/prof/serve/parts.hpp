@@ -34,6 +34,10 @@ struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
   void (*fill)(profile& p, process_state& process, const heap_reading* base);
+  // A call of record_alloc whose gap is used up; a call of record_free.
+  void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
+                           std::size_t size, const registers& caller) PROF_DETAIL_SIG;
+  void (*record_free_sig)(process_state& process, void* object) PROF_DETAIL_SIG;
 };
 
 struct symbolize_part {
@@ -53,6 +57,8 @@ PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
 PROF_DETAIL_PART(hook_part, prof_part_heap_hooks_v1);
 PROF_DETAIL_PART(hook_part, prof_part_thread_hooks_v1);
+
+inline const heap_part* own_heap_part_sig() PROF_DETAIL_SIG { return &prof_part_heap_v1; }
 
 inline void register_part(process_state& process, part which, const void* descriptor) noexcept {
   const void* none = nullptr;
@@ -156,6 +162,24 @@ inline void keep_owner(process_state& process, std::atomic<const hook_part*>& ow
   if (owner_is_there_sig(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
 }
 
+// Tells objects that only annotate, and were loaded since the last time, where the process state is.
+// Under the loader's lock, so that none is unloaded meanwhile.
+inline void tell_new_objects(process_state& process) noexcept {
+  const std::uint64_t loaded = os_objects_loaded();
+  if (process.objects_told.exchange(loaded, std::memory_order_relaxed) == loaded) return;
+  os_with_objects_kept(
+      [](void* context) {
+        for_each_file_record_sig({[](void* told, const file_record& record) {
+                                    process_head* none = nullptr;
+                                    if (record.version / 1000 != PROF_VERSION / 1000) return;
+                                    record.anchor->process.compare_exchange_strong(
+                                        none, static_cast<process_state*>(told));
+                                  },
+                                  context});
+      },
+      &process);
+}
+
 inline std::atomic<bool> object_pinned{false};
 
 // Entered by every public call that needs the process: attaches, registers this object's parts and
@@ -166,11 +190,14 @@ inline process_state* enter_process() noexcept {
   forget_parent(*process);
   keep_owner(*process, process->heap_hooks, process->kept_heap_hooks);
   keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
+  tell_new_objects(*process);
   if (object_pinned.load(std::memory_order_acquire)) return process;
   register_part(*process, part::cpu, &prof_part_cpu_v1);
   register_part(*process, part::heap, &prof_part_heap_v1);
   register_part(*process, part::symbolize, &prof_part_symbolize_v1);
   os_pin_object(&this_object);
+  const annotate_part* nobody = nullptr;
+  process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
   {
     const own_code_scope own(*process);  // libc may allocate for the handler
     (void)os_at_fork_in_child(&forget_parent_at_fork);
@@ -214,7 +241,7 @@ inline result check_versions() noexcept {
 }
 
 template <class Part>
-inline const Part* find_part(const process_state& process, part which) noexcept {
+inline const Part* find_part_sig(const process_state& process, part which) PROF_DETAIL_SIG {
   return static_cast<const Part*>(
       process.parts[static_cast<unsigned>(which)].load(std::memory_order_acquire));
 }

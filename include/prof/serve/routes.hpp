@@ -56,7 +56,7 @@ inline std::uint64_t parse_address_token(text_view token) noexcept {
 inline void answer_symbol(process_state& process, const http_request& request,
                           http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
-  const auto* const names = find_part<symbolize_part>(process, part::symbolize);
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
   text_writer text(body_of(response));
   text.put(names != nullptr ? "num_symbols: 1\n" : "num_symbols: 0\n");
   if (names == nullptr) return;

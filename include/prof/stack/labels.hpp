@@ -9,22 +9,21 @@
 
 #include "prof/base/memory.hpp"
 #include "prof/base/table.hpp"
-#include "prof/base/text.hpp"
+#include "prof/stack/anchor.hpp"
 
 PROF_DETAIL_BEGIN
 
-using label_set_id = std::uint32_t;  // 0: no labels
-inline constexpr label_set_id no_labels = 0;
 inline constexpr label_set_id overflow_labels = 1;
 
-struct label_pair {
-  text_view key;
-  text_view value;
-};
-
-// The labels of the code that runs on this thread; one word, so a handler reads it whole.
+// The labels of the code that runs on this thread, if this object keeps them for the process; one
+// word, so a handler reads it whole.
 inline PROF_DETAIL_TLS label_set_id current_labels PROF_DETAIL_TLS_MODEL = no_labels;
-inline label_set_id current_labels_sig() PROF_DETAIL_SIG { return current_labels; }
+
+// The labels of this thread, wherever they are kept.
+inline label_set_id current_labels_sig(const process_head& process) PROF_DETAIL_SIG {
+  const annotate_part* const keeper = process.annotations.load(std::memory_order_acquire);
+  return keeper == nullptr ? no_labels : keeper->labels_sig();
+}
 
 class label_table {
  public:

@@ -5,9 +5,8 @@
 //         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
 //         one compare-and-swap.
 // Memory: one reservation of process_bytes of address space, touched on demand; never freed.
-// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor.
-//         Notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
-//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
+// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor; see
+//         stack/anchor.hpp.
 #ifndef PROF_STACK_PROCESS_HPP
 #define PROF_STACK_PROCESS_HPP
 
@@ -84,15 +83,13 @@ struct frame_buffer {
 inline constexpr std::size_t frame_buffers = 64;
 inline constexpr std::size_t max_retired_maps = 16;
 
-struct process_state {
-  std::uint64_t magic;
-  std::uint32_t layout;
-  std::uint32_t version;
+struct process_state : process_head {
   std::atomic<std::uint32_t> pid;
   std::atomic<bool> used;  // a public call was made: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
   std::atomic<std::uint32_t> hz;  // of CPU profiles that do not say
+  std::atomic<std::uint64_t> objects_told;  // os_objects_loaded() when all anchors were set
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
   std::atomic<const code_map*> code;
   std::atomic<const void*> parts[static_cast<unsigned>(part::count_)];
@@ -120,43 +117,9 @@ inline constexpr std::size_t process_bytes =
     page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
     stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
 
-// One per object that includes prof; notes point at it.
-struct object_anchor {
-  std::atomic<process_state*> process;
-};
-__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
-
-PROF_DETAIL_END
-
-// The record of this file: format, PROF_VERSION, switches (bit 0 cpu, 1 heap, 2 http, 3 symbolize,
-// 4 interpose), offset of the object's anchor, file name.
-#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
-#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
-#if PROF_DETAIL_OS_LINUX
-__asm__(
-    ".pushsection .note.prof,\"a\",%note\n"
-    ".balign 4\n"
-    ".long 5, 2f - 1f, 1\n"
-    ".asciz \"prof\"\n"
-    ".balign 4\n"
-    "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
-    ".long " PROF_DETAIL_TEXT(PROF_DETAIL_WITH_CPU) " + 2 * (" PROF_DETAIL_TEXT(
-        PROF_DETAIL_WITH_HEAP) ") + 4 * (" PROF_DETAIL_TEXT(PROF_DETAIL_WITH_HTTP) ") + 8 * ("
-        PROF_DETAIL_TEXT(PROF_DETAIL_WITH_SYMBOLIZE) ")\n"
-    ".long prof_object_anchor_v1 - .\n"
-    ".asciz \"" __BASE_FILE__ "\"\n"
-    "2: .balign 4\n"
-    ".popsection\n");
-#endif
-
-PROF_DETAIL_BEGIN
-
-inline constexpr std::uint32_t file_note_type = 1;
-
 // A file's record as read back from its note.
 struct file_record {
   std::uint32_t version = 0;
-  std::uint32_t switches = 0;
   object_anchor* anchor = nullptr;
   const char* file = "";  // dies with the visitor's call
 };
@@ -164,14 +127,13 @@ struct file_record {
 inline bool parse_file_record_sig(std::uint32_t type, text_view owner, std::uintptr_t address,
                                   const unsigned char* data, std::size_t size, file_record& record)
     PROF_DETAIL_SIG {
-  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 13) return false;
-  std::int32_t words[3];
+  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 9) return false;
+  std::int32_t words[2];
   std::memcpy(words, data, sizeof words);
   record.version = static_cast<std::uint32_t>(words[0]);
-  record.switches = static_cast<std::uint32_t>(words[1]);
   record.anchor = reinterpret_cast<object_anchor*>(
-      address + 8 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[2])));
-  record.file = reinterpret_cast<const char*>(data) + 12;
+      address + 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[1])));
+  record.file = reinterpret_cast<const char*>(data) + 8;
   return true;
 }
 
@@ -231,9 +193,9 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
-  process_state* const there = record.anchor->process.load(std::memory_order_acquire);
+  process_head* const there = record.anchor->process.load(std::memory_order_acquire);
   if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
-    search.found = there;
+    search.found = static_cast<process_state*>(there);
   }
 }
 
@@ -244,13 +206,13 @@ PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
     object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
     process_state* const made = make_process_sig();
     if (made == nullptr) return nullptr;
-    process_state* winner = nullptr;
+    process_head* winner = nullptr;
     if (arbiter.process.compare_exchange_strong(winner, made, std::memory_order_acq_rel)) {
       winner = made;
     } else {
       os_unmap_sig(made, process_bytes);
     }
-    search.found = winner;
+    search.found = static_cast<process_state*>(winner);
   }
   this_object.process.store(search.found, std::memory_order_release);
   return search.found;
@@ -258,7 +220,7 @@ PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
 
 // The process state if this object is attached; the handler's way in.
 inline process_state* attached_process_sig() PROF_DETAIL_SIG {
-  return this_object.process.load(std::memory_order_acquire);
+  return static_cast<process_state*>(this_object.process.load(std::memory_order_acquire));
 }
 // The same, attaching on first use; null only when no memory can be mapped.
 inline process_state* process_sig() PROF_DETAIL_SIG {

@@ -19,8 +19,8 @@ namespace {
 using prof::detail::gzip_writer;
 using bytes = std::vector<unsigned char>;
 
-static_assert(sizeof(gzip_writer) <= 100 * 1024, "its user plans for 100 KiB of arena");
-static_assert(!std::is_copy_constructible<gzip_writer>::value, "96 KiB are not copied by accident");
+static_assert(sizeof(gzip_writer) <= 240 * 1024, "its user plans for 240 KiB of arena");
+static_assert(!std::is_copy_constructible<gzip_writer>::value, "it is not copied by accident");
 static_assert(std::is_trivially_destructible<gzip_writer>::value,
               "arena pages are dropped, not destroyed");
 
@@ -49,6 +49,7 @@ struct inflater {
   bool ok = true;
   int stored_blocks = 0;
   int fixed_blocks = 0;
+  int dynamic_blocks = 0;
   std::size_t farthest = 0;
   std::size_t longest = 0;
 
@@ -157,6 +158,7 @@ struct inflater {
   }
 
   void dynamic() {
+    ++dynamic_blocks;
     static const std::size_t order[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
                                           11, 4,  12, 3, 13, 2, 14, 1, 15};
     const std::size_t literal_count = read_bits(5) + 257;
@@ -221,6 +223,7 @@ struct unpacked {
   bytes data{};
   int stored_blocks = 0;
   int fixed_blocks = 0;
+  int dynamic_blocks = 0;
   std::size_t farthest = 0;
   std::size_t longest = 0;
 };
@@ -238,7 +241,7 @@ unpacked gunzip(const bytes& file) {
   if (little_endian(file, body.at) != slow_crc32(body.out)) return {};
   if (little_endian(file, body.at + 4) != static_cast<std::uint32_t>(body.out.size())) return {};
   return {true,          std::move(body.out), body.stored_blocks, body.fixed_blocks,
-          body.farthest, body.longest};
+          body.dynamic_blocks, body.farthest, body.longest};
 }
 
 // ---- the writer's side ----
@@ -320,7 +323,7 @@ bytes bytes_of(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("the inflater of this test reads dynamic blocks, so that it outlives the fixed ones") {
+TEST_CASE("the inflater of this test reads what zlib wrote") {
   // zlib, raw deflate at level 9, of the 300 letters built below
   const bytes packed = {
       0xA5, 0x8F, 0x81, 0x11, 0xC0, 0x30, 0x08, 0x02, 0x67, 0x05, 0xDC, 0x41, 0xCF, 0xE9,
@@ -339,6 +342,7 @@ TEST_CASE("the inflater of this test reads dynamic blocks, so that it outlives t
   CHECK(body.ok);
   CHECK(body.at == packed.size());
   CHECK(body.stored_blocks + body.fixed_blocks == 0);
+  CHECK(body.dynamic_blocks == 1);
   CHECK(body.longest > 3);
   CHECK(body.out == bytes_of(expected));
 }
@@ -382,7 +386,7 @@ TEST_CASE("every size from 0 to 600 comes back: text, random, one byte") {
 }
 
 TEST_CASE("sizes around block, history and window edges come back") {
-  for (std::size_t edge : {16384U, 32768U, 49152U, 65536U, 81920U, 98304U, 131072U}) {
+  for (std::size_t edge : {16384U, 32768U, 65536U, 98304U, 131072U}) {
     for (std::size_t size = edge - 5; size <= edge + 5; ++size) {
       CAPTURE(size);
       CHECK(survives(text_bytes(size)));
@@ -442,7 +446,7 @@ TEST_CASE("the window's slides lose no match") {
 
 TEST_CASE("what the memory held before does not show") {
   // A word across the end of the first block is not in the table; stale memory could point at it.
-  constexpr std::uint16_t word_at = 16381;
+  constexpr std::uint16_t word_at = 32765;
   bytes input(word_at, 'a');
   const bytes rest = bytes_of("wxyz, and once more: wxyz.");
   input.insert(input.end(), rest.begin(), rest.end());
@@ -489,22 +493,22 @@ TEST_CASE("random bytes are stored, with at most 0.1 % and 64 bytes on top") {
     CHECK(result.data == input);
     CHECK(file.size() <= size + size / 1000 + 64);
     if (size >= 100) CHECK(result.stored_blocks > 0);
-    CHECK(result.fixed_blocks <= 1);  // a last byte or two fit a compressed block better
+    CHECK(result.fixed_blocks + result.dynamic_blocks <= 1);  // a last byte or two fit one better
   }
 }
 
 TEST_CASE("stored and compressed blocks mix, in any order") {
   bytes input;
   for (std::uint64_t round = 0; round < 12; ++round) {
-    const bytes noise = random_bytes(9000 + 1777 * round, round);
-    const bytes text = text_bytes(21000 - 1333 * round);
+    const bytes noise = random_bytes(49000 + 1777 * round, round);
+    const bytes text = text_bytes(61000 - 1333 * round);
     input.insert(input.end(), noise.begin(), noise.end());
     input.insert(input.end(), text.begin(), text.end());
   }
   const unpacked result = gunzip(compress(input));
   CHECK(result.data == input);
   CHECK(result.stored_blocks > 0);
-  CHECK(result.fixed_blocks > 0);
+  CHECK(result.dynamic_blocks > 0);
 }
 
 TEST_CASE("input of any entropy comes back and never grows past stored") {

@@ -81,6 +81,9 @@ TEST_CASE("a tick weighs its expirations times its period") {
 TEST_CASE("labels keep samples apart") {
   own_tables own;
   const label_pair pair{"k", "v"};
+  annotate_part keeper{};
+  keeper.labels_sig = []() noexcept { return current_labels; };
+  own.process->annotations.store(&keeper);
   count_tick_sig(*own.process, *own.cpu, tick_at(0x1000, 1), 10);
   current_labels = own.process->labels.intern(&pair, 1);
   count_tick_sig(*own.process, *own.cpu, tick_at(0x1000, 1), 10);

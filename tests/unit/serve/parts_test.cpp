@@ -18,22 +18,22 @@ TEST_CASE("a part is absent until it is registered, and the first one stays") {
   const own_process own;
   const cpu_part first{};
   const cpu_part second{};
-  CHECK(find_part<cpu_part>(*own.state, part::cpu) == nullptr);
+  CHECK(find_part_sig<cpu_part>(*own.state, part::cpu) == nullptr);
   register_part(*own.state, part::cpu, nullptr);
-  CHECK(find_part<cpu_part>(*own.state, part::cpu) == nullptr);
+  CHECK(find_part_sig<cpu_part>(*own.state, part::cpu) == nullptr);
   register_part(*own.state, part::cpu, &first);
   register_part(*own.state, part::cpu, &second);
-  CHECK(find_part<cpu_part>(*own.state, part::cpu) == &first);
-  CHECK(find_part<heap_part>(*own.state, part::heap) == nullptr);
+  CHECK(find_part_sig<cpu_part>(*own.state, part::cpu) == &first);
+  CHECK(find_part_sig<heap_part>(*own.state, part::heap) == nullptr);
 }
 
 TEST_CASE("entering brings this program's parts") {
   process_state* const process = enter_process();
   REQUIRE(process != nullptr);
   CHECK(process == process_sig());
-  CHECK(find_part<cpu_part>(*process, part::cpu) == &prof_part_cpu_v1);
-  CHECK(find_part<heap_part>(*process, part::heap) == &prof_part_heap_v1);
-  CHECK(find_part<symbolize_part>(*process, part::symbolize) == &prof_part_symbolize_v1);
+  CHECK(find_part_sig<cpu_part>(*process, part::cpu) == &prof_part_cpu_v1);
+  CHECK(find_part_sig<heap_part>(*process, part::heap) == &prof_part_heap_v1);
+  CHECK(find_part_sig<symbolize_part>(*process, part::symbolize) == &prof_part_symbolize_v1);
   CHECK(enter_process() == process);
 }
 

@@ -139,11 +139,16 @@ TEST_CASE("threads that intern at once get sets that read right") {
   CHECK(wrong.load() == 0);
 }
 
-TEST_CASE("the current labels are a word of the thread") {
+TEST_CASE("the current labels are a word of the thread, where they are kept") {
+  process_head process{};
+  CHECK(current_labels_sig(process) == no_labels);
+  annotate_part keeper{};
+  keeper.labels_sig = []() noexcept { return current_labels; };
+  process.annotations.store(&keeper);
   current_labels = 5;
   label_set_id other = 99;
-  std::thread([&] { other = current_labels_sig(); }).join();
-  CHECK(current_labels_sig() == 5);
+  std::thread([&] { other = current_labels_sig(process); }).join();
+  CHECK(current_labels_sig(process) == 5);
   CHECK(other == no_labels);
   current_labels = no_labels;
 }
