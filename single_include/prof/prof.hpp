@@ -879,10 +879,9 @@ __asm__(
 
 PROF_DETAIL_BEGIN
 
-#if PROF_DETAIL_ELF
-// Null unless a file of this object includes the whole.
+// Absent unless a file of this object includes the whole; where it is absent its address is null
+// in ELF, and must not be asked for elsewhere.
 extern "C" const annotate_part prof_part_annotate_v1 __attribute__((weak, visibility("hidden")));
-#endif
 
 // Null until somebody with the whole has told the object, or while nobody keeps labels yet.
 inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {
@@ -1555,6 +1554,7 @@ inline constexpr label_set_id overflow_labels = 1;
 // The labels of the code that runs on this thread, if this object keeps them for the process; one
 // word, so a handler reads it whole.
 inline PROF_DETAIL_TLS label_set_id current_labels PROF_DETAIL_TLS_MODEL = no_labels;
+inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
 
 // The labels of this thread, wherever they are kept.
 inline label_set_id current_labels_sig(const process_head& process) PROF_DETAIL_SIG {
@@ -5027,8 +5027,6 @@ inline void leave_labels(label_set_id before) {
   if (keeper == &prof_part_annotate_v1) current_labels = before;
   else if (keeper != nullptr) keeper->leave_labels(before);
 }
-
-inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
 
 // This object's heap part, else another's.
 inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
@@ -10866,77 +10864,163 @@ inline bool filter_hit_sig(const void* pointer) PROF_DETAIL_SIG {
              .load(std::memory_order_relaxed) != 0;
 }
 
-// Tag: index, symbol, R fallback(args...) for "no next definition".
+// A function of any of the entries' types; whoever calls it knows which.
+using any_function = void (*)();
+inline any_function load_function_sig(const void* place) PROF_DETAIL_SIG {
+  any_function function = nullptr;
+  std::memcpy(&function, place, sizeof function);
+  return function;
+}
+
+// How an entry is called by a probe; see first_entered_by in hook/resolve.hpp.
+enum class entry_shape : unsigned char {
+  malloc_, calloc_, realloc_, reallocarray_, aligned, posix_memalign_, pvalloc_, free_,
+  new_, new_nothrow, new_aligned, new_aligned_nothrow,
+  delete_, delete_sized, delete_nothrow, delete_sized_aligned, delete_aligned_nothrow
+};
+
+// What code that serves all entries must know of one. The places hold pointers of the entry's own
+// type: a cast to a common type would not be a constant, and there is no constructor here.
+struct heap_entry_facts {
+  int entry;
+  void* state;            // hooked_base::state
+  const void* functions;  // functions_of
+  const void* hook;       // our definition of the symbol
+  entry_shape shape;
+};
+// In hook/resolve.hpp, which knows all entries.
+const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG;
+
+// The words of an entry's state: function pointers, written while others read them.
+enum entry_word : std::size_t {
+  word_next,     // the definition behind ours, or the fallback
+  word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
+  word_route,    // where our symbol jumps: first_call until settled, and again during self-tests
+};
+using aliasing_word = std::uintptr_t __attribute__((may_alias));
+inline aliasing_word* state_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
+  return static_cast<aliasing_word*>(facts_of_sig(entry).state) + which;
+}
+inline any_function load_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
+  return reinterpret_cast<any_function>(
+      __atomic_load_n(state_word_sig(entry, which), __ATOMIC_ACQUIRE));
+}
+inline void store_word_sig(int entry, entry_word which, any_function function) PROF_DETAIL_SIG {
+  __atomic_store_n(state_word_sig(entry, which), reinterpret_cast<std::uintptr_t>(function),
+                   __ATOMIC_RELEASE);
+}
+
+enum entry_function : std::size_t { function_counting, function_fallback, function_resolving };
+inline any_function function_of_sig(int entry, entry_function which) PROF_DETAIL_SIG {
+  return load_function_sig(static_cast<const char*>(facts_of_sig(entry).functions) +
+                           which * sizeof(any_function));
+}
+
+inline void find_next_sig(int entry) PROF_DETAIL_SIG {
+  void* const found = os_next_symbol(heap_symbols[entry]);
+  store_word_sig(entry, word_next,
+                 found != nullptr ? load_function_sig(&found)
+                                  : function_of_sig(entry, function_fallback));
+}
+inline void settle_sig(int entry, any_function decided) PROF_DETAIL_SIG {
+  store_word_sig(entry, word_settled, decided);
+  store_word_sig(entry, word_route, decided);
+}
+
+// While another thread resolves: on to the next definition, uncounted.
+PROF_DETAIL_COLD inline any_function unsettled_target_sig(int entry) PROF_DETAIL_SIG {
+  if (load_word_sig(entry, word_next) == nullptr) {
+    ++resolving;  // dlsym may allocate
+    find_next_sig(entry);
+    --resolving;
+  }
+  return load_word_sig(entry, word_next);
+}
+
+inline void* no_object(std::size_t) { return nullptr; }
+
+// Where a call goes that found its entry unsettled, or a self-test at work.
+PROF_DETAIL_COLD inline any_function first_target_sig(int entry) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) {
+    return probing == probe_without_next ? reinterpret_cast<any_function>(&no_object)
+                                         : load_word_sig(entry, word_next);
+  }
+  if (resolving != 0) return function_of_sig(entry, function_resolving);
+  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return unsettled_target_sig(entry);
+  return load_word_sig(entry, word_settled);
+}
+
+// Tag: index, R fallback(args...) for "no next definition", R while_resolving(args...), and
+// R counting(args...) from one of the templates below.
 template <class Tag, class Signature>
 struct hooked_base;
 
 template <class Tag, class R, class... Args>
 struct hooked_base<Tag, R(Args...)> {
   using function = R (*)(Args...);
-  static R first_call(Args... args);
-  // The definition behind ours, or the fallback.
-  inline static std::atomic<function> next{nullptr};
-  // What resolving decided: the next definition itself (another hook behind it counts, or another
-  // object does) or this entry's counting path.
-  inline static std::atomic<function> settled{nullptr};
-  // Where our symbol jumps: first_call until settled, and again while the self-test runs.
-  inline static std::atomic<function> route{&first_call};
+  static R first_call(Args... args) { return call(first_target_sig(Tag::index), args...); }
 
-  static R call_next(Args... args) { return next.load(std::memory_order_relaxed)(args...); }
+  struct words {
+    std::atomic<function> next;
+    std::atomic<function> settled;
+    std::atomic<function> route;
+  };
+  static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
+  inline static words state{{nullptr}, {nullptr}, {&first_call}};
 
-  static void settle_sig(function decided) PROF_DETAIL_SIG {
-    settled.store(decided, std::memory_order_relaxed);
-    route.store(decided, std::memory_order_relaxed);
+  static R call(any_function target, Args... args) {
+    return reinterpret_cast<function>(target)(args...);
   }
-
-  // While another thread resolves: on to the next definition, uncounted.
-  static R forward_unsettled(Args... args) {
-    if (next.load(std::memory_order_acquire) == nullptr) {
-      ++resolving;  // dlsym may allocate
-      find_next_sig();
-      --resolving;
-    }
-    return call_next(args...);
-  }
-
-  static void find_next_sig() PROF_DETAIL_SIG {
-    void* const found = os_next_symbol(Tag::symbol);
-    function usable = &Tag::fallback;
-    if (found != nullptr) std::memcpy(&usable, &found, sizeof usable);
-    next.store(usable, std::memory_order_release);
-  }
+  static R call_next(Args... args) { return state.next.load(std::memory_order_relaxed)(args...); }
 };
+// In the order of entry_function.
+template <class Tag>
+inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
+                                                           &Tag::while_resolving};
 
-template <class Tag, class R, class... Args>
-PROF_DETAIL_COLD R hooked_base<Tag, R(Args...)>::first_call(Args... args) {
-  if (probed_sig(Tag::index)) return probing == probe_without_next ? R() : call_next(args...);
-  if (resolving != 0) return Tag::while_resolving(args...);
-  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return forward_unsettled(args...);
-  return settled.load(std::memory_order_relaxed)(args...);
-}
+// ---- slow paths, the same for all entries ------------------------------------------------------------
 
-// Shared slow path of everything that allocates: decides, allocates, records. `allocate` returns
-// the new object or null.
-template <class Allocate>
-inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Allocate allocate) {
+// What the sampler says of an allocation that used up its gap: the rate to weigh it with, or 0.
+inline std::uint64_t sampling_rate_sig() PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr || heap_role.load(std::memory_order_relaxed) == hook_role::forwarding) {
     hook_gap.left = parked_gap;
-    return allocate();
+    return 0;
   }
   seed_gap_sig(hook_gap);
-  const std::uint64_t rate =
-      sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
-  void* const object = allocate();
-  if (rate != 0 && object != nullptr && own_code_depth == 0) {
-    record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
-                             caller);
-  }
-  return object;
+  return sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
 }
 
-// Slow path of everything that frees; true: the object was ours to drop (bootstrap).
+// Where an allocation goes that used up its gap, and the rate to record it with afterwards, if any.
+struct alloc_target {
+  any_function function;
+  std::uint64_t rate;
+};
+PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry,
+                                                           std::size_t size) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) return {load_word_sig(entry, word_next), 0};
+  if (!heap_resolved_sig()) {
+    hook_gap.left = 0;  // never below it: the next call must come here too
+    if (resolving != 0) return {function_of_sig(entry, function_resolving), 0};
+    if (!resolve_heap_slow_sig()) return {unsettled_target_sig(entry), 0};
+    hook_gap.left = 0;
+    (void)count_down_sig(hook_gap, size);
+  }
+  return {load_word_sig(entry, word_next), sampling_rate_sig()};
+}
+
+// After the allocation; `object` may be null.
+PROF_DETAIL_COLD inline void record_object_sig(void* object, std::size_t size, std::uint64_t rate,
+                                               const registers& caller) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
+  if (heap == nullptr || object == nullptr || own_code_depth != 0) return;
+  record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
+                           caller);
+}
+
+// True: the object was ours to drop (bootstrap).
 inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
@@ -10949,7 +11033,20 @@ inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   return object.counts == bootstrap_object;
 }
 
-// Entries that allocate. Tag adds: std::size_t size(args...), void* object(R, args...).
+// Where a free goes whose pointer may be known; null: it ends here.
+PROF_DETAIL_COLD inline any_function slow_free_target_sig(int entry,
+                                                          const void* pointer) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) return load_word_sig(entry, word_next);
+  if (!heap_resolved_sig()) {
+    if (resolving != 0) return nullptr;  // a bootstrap object, or nothing dlsym could have got
+    if (!resolve_heap_slow_sig()) return unsettled_target_sig(entry);
+  }
+  return sampled_free_sig(pointer) ? nullptr : load_word_sig(entry, word_next);
+}
+
+// ---- entries that allocate, entries that free --------------------------------------------------------
+
+// Tag adds: std::size_t size(args...), void* object(R, args...).
 template <class Tag, class Signature>
 struct alloc_entry;
 
@@ -10966,24 +11063,17 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probed_sig(Tag::index)) return base::call_next(args...);
-    if (!heap_resolved_sig()) {
-      hook_gap.left = 0;  // never below it: the next call must come here too
-      if (resolving != 0) return Tag::while_resolving(args...);
-      if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
-      hook_gap.left = 0;
-      (void)count_down_sig(hook_gap, Tag::size(args...));
+    const std::size_t size = Tag::size(args...);
+    const alloc_target target = slow_alloc_target_sig(Tag::index, size);
+    const R answer = base::call(target.function, args...);
+    if (target.rate != 0) {
+      record_object_sig(Tag::object(answer, args...), size, target.rate, caller);
     }
-    R answer{};
-    sampled_alloc_sig(Tag::size(args...), caller, [&] {
-      answer = base::call_next(args...);
-      return Tag::object(answer, args...);
-    });
     return answer;
   }
 };
 
-// Entries that free; the pointer is the first argument.
+// The pointer is the first argument.
 template <class Tag, class Signature>
 struct free_entry;
 
@@ -10997,12 +11087,8 @@ struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest
   }
 
   PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) {
-    if (probed_sig(Tag::index)) return base::call_next(pointer, rest...);
-    if (!heap_resolved_sig()) {
-      if (resolving != 0) return;  // a bootstrap object, or nothing that dlsym could have got
-      if (!resolve_heap_slow_sig()) return base::forward_unsettled(pointer, rest...);
-    }
-    if (!sampled_free_sig(pointer)) base::call_next(pointer, rest...);
+    const any_function target = slow_free_target_sig(Tag::index, pointer);
+    if (target != nullptr) base::call(target, pointer, rest...);
   }
 };
 
@@ -11058,7 +11144,6 @@ inline void* null_without_memory() PROF_DETAIL_SIG {
 
 struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
   static constexpr int index = entry_malloc;
-  static constexpr const char* symbol = "malloc";
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
   static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
@@ -11073,7 +11158,6 @@ struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
 
 struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t)> {
   static constexpr int index = entry_calloc;
-  static constexpr const char* symbol = "calloc";
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
   static void* while_resolving(std::size_t n, std::size_t each) {
@@ -11099,11 +11183,9 @@ struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t)> {
 };
 struct memalign_entry : aligned_entry<memalign_entry> {
   static constexpr int index = entry_memalign;
-  static constexpr const char* symbol = "memalign";
 };
 struct aligned_alloc_entry : aligned_entry<aligned_alloc_entry> {
   static constexpr int index = entry_aligned_alloc;
-  static constexpr const char* symbol = "aligned_alloc";
 };
 
 template <class Tag>
@@ -11115,17 +11197,14 @@ struct page_entry : alloc_entry<Tag, void*(std::size_t)> {
 };
 struct valloc_entry : page_entry<valloc_entry> {
   static constexpr int index = entry_valloc;
-  static constexpr const char* symbol = "valloc";
 };
 struct pvalloc_entry : page_entry<pvalloc_entry> {
   static constexpr int index = entry_pvalloc;
-  static constexpr const char* symbol = "pvalloc";
 };
 
 struct posix_memalign_entry
     : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t)> {
   static constexpr int index = entry_posix_memalign;
-  static constexpr const char* symbol = "posix_memalign";
   static std::size_t size(void**, std::size_t, std::size_t n) { return n; }
   static void* object(int answer, void** place, std::size_t, std::size_t) {
     return answer == 0 ? *place : nullptr;
@@ -11141,6 +11220,53 @@ struct posix_memalign_entry
 };
 
 // realloc and reallocarray: a free and an allocation in one, undone together when it fails.
+struct resize_plan {
+  any_function target = nullptr;  // null: `old` is a bootstrap object, to be moved by hand
+  std::uint64_t rate = 0;         // to record the new object with, if any
+  bool was_live = false;
+  live_object old;
+};
+
+PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* before,
+                                                    std::size_t size) PROF_DETAIL_SIG {
+  resize_plan plan;
+  plan.target = load_word_sig(entry, word_next);
+  if (probed_sig(entry)) return plan;
+  if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
+    hook_gap.left = 0;
+    plan.target = unsettled_target_sig(entry);
+    return plan;
+  }
+  process_state* const process = attached_process_sig();
+  heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
+  plan.was_live = heap != nullptr &&
+                  heap->live.take_sig(reinterpret_cast<std::uintptr_t>(before), plan.old);
+  if (plan.was_live && plan.old.counts == bootstrap_object) plan.target = nullptr;
+  const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
+  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig();
+  return plan;
+}
+
+PROF_DETAIL_COLD inline void finish_resize_sig(const resize_plan& plan, const void* before,
+                                               void* after, std::size_t size,
+                                               const registers& caller) PROF_DETAIL_SIG {
+  if (plan.rate != 0) record_object_sig(after, size, plan.rate, caller);
+  if (!plan.was_live) return;
+  process_state& process = *attached_process_sig();
+  heap_state& heap = *heap_sig(process);
+  // Failed: the old object is still there. realloc(p, 0) freed it.
+  const bool failed = after == nullptr && size != 0;
+  if (!failed) count_freed_sig(heap, plan.old);
+  else add_live_sig(process, heap, reinterpret_cast<std::uintptr_t>(before), plan.old);
+}
+
+PROF_DETAIL_COLD inline void* move_bootstrap(const void* before, std::size_t old_size,
+                                             std::size_t size) {
+  void* const after = malloc_entry::call_next(size);
+  if (after != nullptr) std::memcpy(after, before, size < old_size ? size : old_size);
+  return after;
+}
+
 template <class Tag, class... Size>
 struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
@@ -11155,45 +11281,21 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
-    if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
-      hook_gap.left = 0;
-      return base::forward_unsettled(before, sizes...);
-    }
-    process_state* const process = attached_process_sig();
-    heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-    live_object old;
-    const auto address = reinterpret_cast<std::uintptr_t>(before);
-    const bool sampled = heap != nullptr && heap->live.take_sig(address, old);
-    if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
-    const auto resize = [&] { return base::call_next(before, sizes...); };
     const std::size_t size = Tag::size(sizes...);
-    const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
-    void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
-    if (!sampled) return after;
-    // Failed: the old object is still there. realloc(p, 0) freed it.
-    const bool failed = after == nullptr && Tag::size(sizes...) != 0;
-    if (!failed) count_freed_sig(*heap, old);
-    else add_live_sig(*process, *heap, address, old);
+    const resize_plan plan = plan_resize_sig(Tag::index, before, size);
+    if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);
+    void* const after = base::call(plan.target, before, sizes...);
+    finish_resize_sig(plan, before, after, size, caller);
     return after;
   }
 
   static void* while_resolving(void* before, Size... sizes) {
     return before == nullptr ? bootstrap_alloc_sig(Tag::size(sizes...)) : nullptr;
   }
-
- private:
-  static void* move_bootstrap(void* before, std::size_t old_size, Size... sizes) {
-    const std::size_t size = Tag::size(sizes...);
-    void* const after = malloc_entry::call_next(size);
-    if (after != nullptr) std::memcpy(after, before, size < old_size ? size : old_size);
-    return after;
-  }
 };
 
 struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
   static constexpr int index = entry_realloc;
-  static constexpr const char* symbol = "realloc";
   static std::size_t size(std::size_t n) { return n; }
   static void* fallback(void* before, std::size_t n) {
     return prof_libc_realloc != nullptr ? prof_libc_realloc(before, n) : null_without_memory();
@@ -11201,7 +11303,6 @@ struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
 };
 struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::size_t> {
   static constexpr int index = entry_reallocarray;
-  static constexpr const char* symbol = "reallocarray";
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   // The program's realloc, which is ours or the one that a static link put in its place.
   static void* fallback(void* before, std::size_t n, std::size_t each) {
@@ -11212,7 +11313,6 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
 
 struct free_entry_ : free_entry<free_entry_, void(void*)> {
   static constexpr int index = entry_free;
-  static constexpr const char* symbol = "free";
   static void while_resolving(void*) {}
   static void fallback(void* pointer) {
     if (prof_libc_free != nullptr) prof_libc_free(pointer);
@@ -11227,7 +11327,7 @@ void* prof_hook_malloc(std::size_t n) { return malloc_entry::counting(n); }
 void prof_hook_free(void* pointer) PROF_DETAIL_HOOK("free");
 void prof_hook_free(void* pointer) { free_entry_::counting(pointer); }
 
-#define PROF_DETAIL_ROUTED(entry) entry::route.load(std::memory_order_relaxed)
+#define PROF_DETAIL_ROUTED(entry) entry::state.route.load(std::memory_order_relaxed)
 void* prof_hook_calloc(std::size_t n, std::size_t each) PROF_DETAIL_HOOK("calloc");
 void* prof_hook_calloc(std::size_t n, std::size_t each) {
   return PROF_DETAIL_ROUTED(calloc_entry)(n, each);
@@ -11298,7 +11398,6 @@ inline std::size_t alignment_in(std::size_t alignment, const void* = nullptr) { 
 template <int Index, bool MayThrow, class... Rest>
 struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...)> {
   static constexpr int index = Index;
-  static constexpr const char* symbol = heap_symbols[Index];
   static std::size_t size(std::size_t n, Rest...) { return n; }
   static void* object(void* answer, std::size_t, Rest...) { return answer; }
   static void* while_resolving(std::size_t n, Rest... rest) {
@@ -11312,7 +11411,6 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
 template <int Index, class... Rest>
 struct delete_form : free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
   static constexpr int index = Index;
-  static constexpr const char* symbol = heap_symbols[Index];
   static void while_resolving(void*, Rest...) {}
   static void fallback(void* pointer, Rest...) { std::free(pointer); }
 };
@@ -11405,142 +11503,200 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Calls visit(entry, public symbol) for all entries: here and nowhere else is the list.
-template <class Visitor>
-inline void for_each_heap_entry(Visitor visit) {
-  visit(free_entry_{}, &prof_hook_free);  // first: see given_back_unseen
-  visit(malloc_entry{}, &prof_hook_malloc);
-  visit(calloc_entry{}, &prof_hook_calloc);
-  visit(realloc_entry{}, &prof_hook_realloc);
-  visit(reallocarray_entry{}, &prof_hook_reallocarray);
-  visit(memalign_entry{}, &prof_hook_memalign);
-  visit(posix_memalign_entry{}, &prof_hook_posix_memalign);
-  visit(aligned_alloc_entry{}, &prof_hook_aligned_alloc);
-  visit(valloc_entry{}, &prof_hook_valloc);
-  visit(pvalloc_entry{}, &prof_hook_pvalloc);
-  visit(new_entry{}, &prof_hook_new);
-  visit(new_array_entry{}, &prof_hook_new_array);
-  visit(new_nothrow_entry{}, &prof_hook_new_nothrow);
-  visit(new_array_nothrow_entry{}, &prof_hook_new_array_nothrow);
-  visit(new_aligned_entry{}, &prof_hook_new_aligned);
-  visit(new_array_aligned_entry{}, &prof_hook_new_array_aligned);
-  visit(new_aligned_nothrow_entry{}, &prof_hook_new_aligned_nothrow);
-  visit(new_array_aligned_nothrow_entry{}, &prof_hook_new_array_aligned_nothrow);
-  visit(delete_entry{}, &prof_hook_delete);
-  visit(delete_array_entry{}, &prof_hook_delete_array);
-  visit(delete_sized_entry{}, &prof_hook_delete_sized);
-  visit(delete_array_sized_entry{}, &prof_hook_delete_array_sized);
-  visit(delete_nothrow_entry{}, &prof_hook_delete_nothrow);
-  visit(delete_array_nothrow_entry{}, &prof_hook_delete_array_nothrow);
-  visit(delete_aligned_entry{}, &prof_hook_delete_aligned);
-  visit(delete_array_aligned_entry{}, &prof_hook_delete_array_aligned);
-  visit(delete_sized_aligned_entry{}, &prof_hook_delete_sized_aligned);
-  visit(delete_array_sized_aligned_entry{}, &prof_hook_delete_array_sized_aligned);
-  visit(delete_aligned_nothrow_entry{}, &prof_hook_delete_aligned_nothrow);
-  visit(delete_array_aligned_nothrow_entry{}, &prof_hook_delete_array_aligned_nothrow);
+// ---- all entries ---------------------------------------------------------------------------------
+
+template <auto Hook>
+inline constexpr auto hook_address = Hook;
+
+template <class Entry, auto Hook>
+constexpr heap_entry_facts facts(entry_shape shape) {
+  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
 }
 
-// How one entry is exercised: `call` stands for its public symbol (is our hook live?) or for its next
-// definition (does that enter another hook?). What it needs and what it gives goes through the
-// program's own malloc, free, new and delete, whoever they are: mixing two allocators' would crash.
-// Size and alignment of a probe are the same number, so either may stand for the other.
+// In the order of PROF_DETAIL_HEAP_ENTRIES.
+inline constexpr heap_entry_facts heap_facts[heap_entry_count] = {
+    facts<malloc_entry, &prof_hook_malloc>(entry_shape::malloc_),
+    facts<free_entry_, &prof_hook_free>(entry_shape::free_),
+    facts<calloc_entry, &prof_hook_calloc>(entry_shape::calloc_),
+    facts<realloc_entry, &prof_hook_realloc>(entry_shape::realloc_),
+    facts<reallocarray_entry, &prof_hook_reallocarray>(entry_shape::reallocarray_),
+    facts<memalign_entry, &prof_hook_memalign>(entry_shape::aligned),
+    facts<posix_memalign_entry, &prof_hook_posix_memalign>(entry_shape::posix_memalign_),
+    facts<aligned_alloc_entry, &prof_hook_aligned_alloc>(entry_shape::aligned),
+    facts<valloc_entry, &prof_hook_valloc>(entry_shape::malloc_),
+    facts<pvalloc_entry, &prof_hook_pvalloc>(entry_shape::pvalloc_),
+    facts<new_entry, &prof_hook_new>(entry_shape::new_),
+    facts<new_array_entry, &prof_hook_new_array>(entry_shape::new_),
+    facts<new_nothrow_entry, &prof_hook_new_nothrow>(entry_shape::new_nothrow),
+    facts<new_array_nothrow_entry, &prof_hook_new_array_nothrow>(entry_shape::new_nothrow),
+    facts<new_aligned_entry, &prof_hook_new_aligned>(entry_shape::new_aligned),
+    facts<new_array_aligned_entry, &prof_hook_new_array_aligned>(entry_shape::new_aligned),
+    facts<new_aligned_nothrow_entry, &prof_hook_new_aligned_nothrow>(
+        entry_shape::new_aligned_nothrow),
+    facts<new_array_aligned_nothrow_entry, &prof_hook_new_array_aligned_nothrow>(
+        entry_shape::new_aligned_nothrow),
+    facts<delete_entry, &prof_hook_delete>(entry_shape::delete_),
+    facts<delete_array_entry, &prof_hook_delete_array>(entry_shape::delete_),
+    facts<delete_sized_entry, &prof_hook_delete_sized>(entry_shape::delete_sized),
+    facts<delete_array_sized_entry, &prof_hook_delete_array_sized>(entry_shape::delete_sized),
+    facts<delete_nothrow_entry, &prof_hook_delete_nothrow>(entry_shape::delete_nothrow),
+    facts<delete_array_nothrow_entry, &prof_hook_delete_array_nothrow>(
+        entry_shape::delete_nothrow),
+    facts<delete_aligned_entry, &prof_hook_delete_aligned>(entry_shape::delete_sized),
+    facts<delete_array_aligned_entry, &prof_hook_delete_array_aligned>(entry_shape::delete_sized),
+    facts<delete_sized_aligned_entry, &prof_hook_delete_sized_aligned>(
+        entry_shape::delete_sized_aligned),
+    facts<delete_array_sized_aligned_entry, &prof_hook_delete_array_sized_aligned>(
+        entry_shape::delete_sized_aligned),
+    facts<delete_aligned_nothrow_entry, &prof_hook_delete_aligned_nothrow>(
+        entry_shape::delete_aligned_nothrow),
+    facts<delete_array_aligned_nothrow_entry, &prof_hook_delete_array_aligned_nothrow>(
+        entry_shape::delete_aligned_nothrow)};
+
+constexpr bool facts_are_in_order() {
+  for (int i = 0; i < heap_entry_count; ++i) {
+    if (heap_facts[i].entry != i) return false;
+  }
+  return true;
+}
+static_assert(facts_are_in_order(), "an entry's row is found by its number");
+
+inline const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG {
+  return heap_facts[entry];
+}
+
+// ---- probes --------------------------------------------------------------------------------------
+
+// What a probe needs and what it gives goes through the program's own malloc, free, new and delete,
+// whoever they are: mixing two allocators' would crash. Size and alignment of a probe are the same
+// number, so either may stand for the other.
 inline constexpr std::size_t probe_size = 64;
 
-template <class Call>
-void exercise(malloc_entry, Call call) { std::free(call(probe_size)); }
-template <class Call>
-void exercise(calloc_entry, Call call) { std::free(call(std::size_t{1}, probe_size)); }
-template <class Call>
-void exercise(valloc_entry, Call call) { std::free(call(probe_size)); }
+constexpr bool is_aligned_entry(int entry) {
+  return (entry >= entry_new_aligned && entry <= entry_new_array_aligned_nothrow) ||
+         entry >= entry_delete_aligned;
+}
+constexpr bool is_array_entry(int entry) { return (entry - entry_new_) % 2 == 1; }
+
+inline void* get_object(int entry) {
+  if (!is_aligned_entry(entry)) {
+    return is_array_entry(entry) ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
+  }
+  return is_array_entry(entry) ? prof_hook_new_array_aligned(probe_size, probe_size)
+                               : prof_hook_new_aligned(probe_size, probe_size);
+}
+inline void give_back(int entry, void* object) {
+  if (!is_aligned_entry(entry)) {
+    return is_array_entry(entry) ? prof_hook_delete_array(object) : prof_hook_delete(object);
+  }
+  return is_array_entry(entry) ? prof_hook_delete_array_aligned(object, probe_size)
+                               : prof_hook_delete_aligned(object, probe_size);
+}
+
+// One call with every hook of this object on its slow path; `hit`: the entry that was entered first.
+template <class R, class... Args>
+R probe_call(int& hit, any_function function, Args... args) {
+  struct take_hit {
+    int& hit;
+    ~take_hit() { hit = first_hit; }
+  } const after{hit};
+  first_hit = no_entry;
+  hook_gap.left = 0;
+  return reinterpret_cast<R (*)(Args...)>(function)(args...);
+}
+
+inline int entered_by_delete(int entry, any_function function) {
+  int hit = no_entry;
+  void* const object = get_object(entry);
+  const void* const nothrow = &std::nothrow;
+  switch (heap_facts[entry].shape) {
+    case entry_shape::delete_sized:
+      probe_call<void>(hit, function, object, probe_size);
+      break;
+    case entry_shape::delete_nothrow:
+      probe_call<void>(hit, function, object, nothrow);
+      break;
+    case entry_shape::delete_sized_aligned:
+      probe_call<void>(hit, function, object, probe_size, probe_size);
+      break;
+    case entry_shape::delete_aligned_nothrow:
+      probe_call<void>(hit, function, object, probe_size, nothrow);
+      break;
+    default:
+      probe_call<void>(hit, function, object);
+  }
+  return hit;
+}
+
+inline int entered_by_new(int entry, any_function function) {
+  int hit = no_entry;
+  void* object = nullptr;
+  const void* const nothrow = &std::nothrow;
+  switch (heap_facts[entry].shape) {
+    case entry_shape::new_nothrow:
+      object = probe_call<void*>(hit, function, probe_size, nothrow);
+      break;
+    case entry_shape::new_aligned:
+      object = probe_call<void*>(hit, function, probe_size, probe_size);
+      break;
+    case entry_shape::new_aligned_nothrow:
+      object = probe_call<void*>(hit, function, probe_size, probe_size, nothrow);
+      break;
+    default:
+      object = probe_call<void*>(hit, function, probe_size);
+  }
+  give_back(entry, object);
+  return hit;
+}
+
 // jemalloc and tcmalloc have no pvalloc, so the program's pvalloc and free need not belong together
 // (seen: jemalloc 5.3 crashes). Our hook, if live, answers without allocating; otherwise one page
 // is lost, once in the process's life.
-template <class Call>
-void exercise(pvalloc_entry, Call call) {
+inline int entered_by_pvalloc(any_function function) {
+  int hit = no_entry;
   const int before = probing;
   probing = probe_without_next;
-  (void)call(probe_size);
+  (void)probe_call<void*>(hit, function, probe_size);
   probing = before;
+  return hit;
 }
-template <class Call>
-void exercise(memalign_entry, Call call) {
-  std::free(call(probe_size, probe_size));
-}
-template <class Call>
-void exercise(aligned_alloc_entry, Call call) {
-  std::free(call(probe_size, probe_size));
-}
-template <class Call>
-void exercise(posix_memalign_entry, Call call) {
+
+inline int entered_by_malloc_family(int entry, any_function function) {
+  int hit = no_entry;
   void* object = nullptr;
-  if (call(&object, probe_size, probe_size) == 0) std::free(object);
-}
-template <class Call>
-void exercise(realloc_entry, Call call) {
-  std::free(call(std::malloc(probe_size), std::size_t{4 * probe_size}));
-}
-template <class Call>
-void exercise(reallocarray_entry, Call call) {
-  std::free(call(std::malloc(probe_size), probe_size, std::size_t{4}));
-}
-template <class Call>
-void exercise(free_entry_, Call call) { call(std::malloc(probe_size)); }
-
-// The rest of a form's arguments, by type.
-inline std::size_t probe_argument(std::size_t*) { return probe_size; }
-inline const void* probe_argument(const void**) { return &std::nothrow; }
-template <class T>
-T probe_argument_of() { return probe_argument(static_cast<T*>(nullptr)); }
-
-inline void* get_object(bool aligned, bool array) {
-  if (!aligned) return array ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
-  return array ? prof_hook_new_array_aligned(probe_size, probe_size)
-               : prof_hook_new_aligned(probe_size, probe_size);
-}
-inline void give_back(void* object, bool aligned, bool array) {
-  if (!aligned) return array ? prof_hook_delete_array(object) : prof_hook_delete(object);
-  return array ? prof_hook_delete_array_aligned(object, probe_size)
-               : prof_hook_delete_aligned(object, probe_size);
+  switch (heap_facts[entry].shape) {
+    case entry_shape::free_:
+      probe_call<void>(hit, function, std::malloc(probe_size));
+      return hit;
+    case entry_shape::calloc_:
+      object = probe_call<void*>(hit, function, std::size_t{1}, probe_size);
+      break;
+    case entry_shape::realloc_:
+      object = probe_call<void*>(hit, function, std::malloc(probe_size), 4 * probe_size);
+      break;
+    case entry_shape::reallocarray_:
+      object = probe_call<void*>(hit, function, std::malloc(probe_size), probe_size, std::size_t{4});
+      break;
+    case entry_shape::aligned:
+      object = probe_call<void*>(hit, function, probe_size, probe_size);
+      break;
+    case entry_shape::posix_memalign_:
+      if (probe_call<int>(hit, function, &object, probe_size, probe_size) != 0) return hit;
+      break;
+    default:
+      object = probe_call<void*>(hit, function, probe_size);
+  }
+  std::free(object);
+  return hit;
 }
 
-template <int Index, bool MayThrow, class... Rest, class Call>
-void exercise(new_form<Index, MayThrow, Rest...>, Call call) {
-  void* const object = call(probe_size, probe_argument_of<Rest>()...);
-  constexpr bool aligned = Index == entry_new_aligned || Index == entry_new_array_aligned ||
-                           Index == entry_new_aligned_nothrow ||
-                           Index == entry_new_array_aligned_nothrow;
-  constexpr bool array = Index == entry_new_array || Index == entry_new_array_nothrow ||
-                         Index == entry_new_array_aligned ||
-                         Index == entry_new_array_aligned_nothrow;
-  give_back(object, aligned, array);
-}
-
-template <int Index, class... Rest, class Call>
-void exercise(delete_form<Index, Rest...>, Call call) {
-  constexpr bool aligned = Index >= entry_delete_aligned;
-  constexpr bool array = Index == entry_delete_array || Index == entry_delete_array_sized ||
-                         Index == entry_delete_array_nothrow ||
-                         Index == entry_delete_array_aligned ||
-                         Index == entry_delete_array_sized_aligned ||
-                         Index == entry_delete_array_aligned_nothrow;
-  call(get_object(aligned, array), probe_argument_of<Rest>()...);
-}
-
-// Runs one call with every hook of this object on its slow path and tells which was entered first.
-template <class Entry, class Function>
-inline int first_entered_by(Entry entry, Function function) {
-  int verdict = no_entry;
-  struct take_verdict {
-    int& verdict;
-    ~take_verdict() { verdict = first_hit; }
-  };
-  exercise(entry, [&](auto... args) {
-    first_hit = no_entry;
-    hook_gap.left = 0;
-    const take_verdict after{verdict};
-    return function(args...);
-  });
-  return verdict;
+// Which hook of this object is entered first when `function` is called as this entry is: its public
+// symbol (is our hook live?) or its next definition (does that enter another hook?).
+inline int first_entered_by(int entry, any_function function) {
+  if (entry >= entry_delete_) return entered_by_delete(entry, function);
+  if (entry >= entry_new_) return entered_by_new(entry, function);
+  if (entry == entry_pvalloc) return entered_by_pvalloc(function);
+  return entered_by_malloc_family(entry, function);
 }
 
 class probe_scope {
@@ -11573,34 +11729,50 @@ inline bool given_back_unseen(int entry) noexcept {
 
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
-template <class Entry, class Function>
-inline void settle_counting_sig(Entry entry, Function public_symbol) {
-  Function volatile symbol = public_symbol;  // keeps the compiler from pairing and removing calls
-  const int entered = first_entered_by(entry, [&](auto... args) { return symbol(args...); });
-  if (entered != Entry::index) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "dead",
+inline void settle_counting_sig(int entry) {
+  const any_function next = load_word_sig(entry, word_next);
+  // volatile keeps the compiler from pairing and removing calls.
+  const any_function volatile symbol = load_function_sig(heap_facts[entry].hook);
+  const int entered = first_entered_by(entry, symbol);
+  if (entered != entry) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "dead",
                           entered == no_entry
                               ? "another definition comes first in symbol order or a static link"
                               : "another definition comes first; it enters a hook that counts");
   }
-  if (given_back_unseen(Entry::index)) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "forwarding",
+  if (given_back_unseen(entry)) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "forwarding",
                           "not counted, because free is another definition's");
   }
-  const bool base = Entry::index == entry_malloc || Entry::index == entry_free ||
-                    Entry::index == entry_pvalloc;
-  const auto call_next = [](auto... args) { return Entry::call_next(args...); };
-  if (!base && first_entered_by(entry, call_next) != no_entry) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "forwarding",
+  const bool base = entry == entry_malloc || entry == entry_free || entry == entry_pvalloc;
+  if (!base && first_entered_by(entry, next) != no_entry) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "forwarding",
                           "its next definition enters another hook, which counts");
   }
-  Entry::settle_sig(&Entry::counting);
-  set_record_sig(Entry::index, "live",
-                 Entry::next.load() == &Entry::fallback ? "counts; no next definition, own fallback"
-                                                        : "counts");
+  settle_sig(entry, function_of_sig(entry, function_counting));
+  set_record_sig(entry, "live",
+                 next == function_of_sig(entry, function_fallback)
+                     ? "counts; no next definition, own fallback"
+                     : "counts");
+}
+
+inline void settle_all_counting_sig() {
+  const probe_scope probe;
+  settle_counting_sig(entry_free);  // first: see given_back_unseen
+  for (int entry = 0; entry < heap_entry_count; ++entry) {
+    if (entry != entry_free) settle_counting_sig(entry);
+  }
+}
+
+inline void settle_all_forwarding_sig() PROF_DETAIL_SIG {
+  for (int entry = 0; entry < heap_entry_count; ++entry) {
+    settle_sig(entry, load_word_sig(entry, word_next));
+    set_record_sig(entry, "forwarding", "another object of the process counts");
+  }
+  free_filter.store(open_filter + 63);
 }
 
 // Process id of the one thread that resolves: in a forked child that thread may not be there.
@@ -11616,19 +11788,13 @@ PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   const bool counting =
       heap != nullptr && claim_hooks_sig(process->heap_hooks, &prof_part_heap_hooks_v1);
-  for_each_heap_entry([](auto entry, auto) { decltype(entry)::find_next_sig(); });
+  for (int entry = 0; entry < heap_entry_count; ++entry) find_next_sig(entry);
   --resolving;
   if (counting) {
-    const probe_scope probe;
-    for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
+    settle_all_counting_sig();
     heap->live.publish_filter_to_sig(free_filter);
   } else {
-    for_each_heap_entry([](auto entry, auto) {
-      using hooked = decltype(entry);
-      hooked::settle_sig(hooked::next.load());
-      set_record_sig(hooked::index, "forwarding", "another object of the process counts");
-    });
-    free_filter.store(open_filter + 63);
+    settle_all_forwarding_sig();
   }
   heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
                   std::memory_order_release);
@@ -11662,7 +11828,15 @@ PROF_DETAIL_BEGIN
 // In a static link our definition keeps libc's pthread_create.o from being pulled in. thrd_create
 // lives in an object that needs it, so a reference to that brings libc's own under these names
 // (glibc 2.36 libc.a: T __pthread_create; musl: the same). Dynamically it is one more import.
-#if !defined(__GLIBC__) || __GLIBC_PREREQ(2, 34)
+// Before glibc 2.34 it would pull libpthread in.
+#if !defined(__GLIBC__)
+#define PROF_DETAIL_KEEP_THRD 1
+#elif __GLIBC_PREREQ(2, 34)
+#define PROF_DETAIL_KEEP_THRD 1
+#else
+#define PROF_DETAIL_KEEP_THRD 0
+#endif
+#if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
     __attribute__((visibility("default")));
 __attribute__((used)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =

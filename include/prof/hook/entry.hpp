@@ -142,77 +142,163 @@ inline bool filter_hit_sig(const void* pointer) PROF_DETAIL_SIG {
              .load(std::memory_order_relaxed) != 0;
 }
 
-// Tag: index, symbol, R fallback(args...) for "no next definition".
+// A function of any of the entries' types; whoever calls it knows which.
+using any_function = void (*)();
+inline any_function load_function_sig(const void* place) PROF_DETAIL_SIG {
+  any_function function = nullptr;
+  std::memcpy(&function, place, sizeof function);
+  return function;
+}
+
+// How an entry is called by a probe; see first_entered_by in hook/resolve.hpp.
+enum class entry_shape : unsigned char {
+  malloc_, calloc_, realloc_, reallocarray_, aligned, posix_memalign_, pvalloc_, free_,
+  new_, new_nothrow, new_aligned, new_aligned_nothrow,
+  delete_, delete_sized, delete_nothrow, delete_sized_aligned, delete_aligned_nothrow
+};
+
+// What code that serves all entries must know of one. The places hold pointers of the entry's own
+// type: a cast to a common type would not be a constant, and there is no constructor here.
+struct heap_entry_facts {
+  int entry;
+  void* state;            // hooked_base::state
+  const void* functions;  // functions_of
+  const void* hook;       // our definition of the symbol
+  entry_shape shape;
+};
+// In hook/resolve.hpp, which knows all entries.
+const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG;
+
+// The words of an entry's state: function pointers, written while others read them.
+enum entry_word : std::size_t {
+  word_next,     // the definition behind ours, or the fallback
+  word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
+  word_route,    // where our symbol jumps: first_call until settled, and again during self-tests
+};
+using aliasing_word = std::uintptr_t __attribute__((may_alias));
+inline aliasing_word* state_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
+  return static_cast<aliasing_word*>(facts_of_sig(entry).state) + which;
+}
+inline any_function load_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
+  return reinterpret_cast<any_function>(
+      __atomic_load_n(state_word_sig(entry, which), __ATOMIC_ACQUIRE));
+}
+inline void store_word_sig(int entry, entry_word which, any_function function) PROF_DETAIL_SIG {
+  __atomic_store_n(state_word_sig(entry, which), reinterpret_cast<std::uintptr_t>(function),
+                   __ATOMIC_RELEASE);
+}
+
+enum entry_function : std::size_t { function_counting, function_fallback, function_resolving };
+inline any_function function_of_sig(int entry, entry_function which) PROF_DETAIL_SIG {
+  return load_function_sig(static_cast<const char*>(facts_of_sig(entry).functions) +
+                           which * sizeof(any_function));
+}
+
+inline void find_next_sig(int entry) PROF_DETAIL_SIG {
+  void* const found = os_next_symbol(heap_symbols[entry]);
+  store_word_sig(entry, word_next,
+                 found != nullptr ? load_function_sig(&found)
+                                  : function_of_sig(entry, function_fallback));
+}
+inline void settle_sig(int entry, any_function decided) PROF_DETAIL_SIG {
+  store_word_sig(entry, word_settled, decided);
+  store_word_sig(entry, word_route, decided);
+}
+
+// While another thread resolves: on to the next definition, uncounted.
+PROF_DETAIL_COLD inline any_function unsettled_target_sig(int entry) PROF_DETAIL_SIG {
+  if (load_word_sig(entry, word_next) == nullptr) {
+    ++resolving;  // dlsym may allocate
+    find_next_sig(entry);
+    --resolving;
+  }
+  return load_word_sig(entry, word_next);
+}
+
+inline void* no_object(std::size_t) { return nullptr; }
+
+// Where a call goes that found its entry unsettled, or a self-test at work.
+PROF_DETAIL_COLD inline any_function first_target_sig(int entry) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) {
+    return probing == probe_without_next ? reinterpret_cast<any_function>(&no_object)
+                                         : load_word_sig(entry, word_next);
+  }
+  if (resolving != 0) return function_of_sig(entry, function_resolving);
+  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return unsettled_target_sig(entry);
+  return load_word_sig(entry, word_settled);
+}
+
+// Tag: index, R fallback(args...) for "no next definition", R while_resolving(args...), and
+// R counting(args...) from one of the templates below.
 template <class Tag, class Signature>
 struct hooked_base;
 
 template <class Tag, class R, class... Args>
 struct hooked_base<Tag, R(Args...)> {
   using function = R (*)(Args...);
-  static R first_call(Args... args);
-  // The definition behind ours, or the fallback.
-  inline static std::atomic<function> next{nullptr};
-  // What resolving decided: the next definition itself (another hook behind it counts, or another
-  // object does) or this entry's counting path.
-  inline static std::atomic<function> settled{nullptr};
-  // Where our symbol jumps: first_call until settled, and again while the self-test runs.
-  inline static std::atomic<function> route{&first_call};
+  static R first_call(Args... args) { return call(first_target_sig(Tag::index), args...); }
 
-  static R call_next(Args... args) { return next.load(std::memory_order_relaxed)(args...); }
+  struct words {
+    std::atomic<function> next;
+    std::atomic<function> settled;
+    std::atomic<function> route;
+  };
+  static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
+  inline static words state{{nullptr}, {nullptr}, {&first_call}};
 
-  static void settle_sig(function decided) PROF_DETAIL_SIG {
-    settled.store(decided, std::memory_order_relaxed);
-    route.store(decided, std::memory_order_relaxed);
+  static R call(any_function target, Args... args) {
+    return reinterpret_cast<function>(target)(args...);
   }
-
-  // While another thread resolves: on to the next definition, uncounted.
-  static R forward_unsettled(Args... args) {
-    if (next.load(std::memory_order_acquire) == nullptr) {
-      ++resolving;  // dlsym may allocate
-      find_next_sig();
-      --resolving;
-    }
-    return call_next(args...);
-  }
-
-  static void find_next_sig() PROF_DETAIL_SIG {
-    void* const found = os_next_symbol(Tag::symbol);
-    function usable = &Tag::fallback;
-    if (found != nullptr) std::memcpy(&usable, &found, sizeof usable);
-    next.store(usable, std::memory_order_release);
-  }
+  static R call_next(Args... args) { return state.next.load(std::memory_order_relaxed)(args...); }
 };
+// In the order of entry_function.
+template <class Tag>
+inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
+                                                           &Tag::while_resolving};
 
-template <class Tag, class R, class... Args>
-PROF_DETAIL_COLD R hooked_base<Tag, R(Args...)>::first_call(Args... args) {
-  if (probed_sig(Tag::index)) return probing == probe_without_next ? R() : call_next(args...);
-  if (resolving != 0) return Tag::while_resolving(args...);
-  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return forward_unsettled(args...);
-  return settled.load(std::memory_order_relaxed)(args...);
-}
+// ---- slow paths, the same for all entries ------------------------------------------------------------
 
-// Shared slow path of everything that allocates: decides, allocates, records. `allocate` returns
-// the new object or null.
-template <class Allocate>
-inline void* sampled_alloc_sig(std::size_t size, const registers& caller, Allocate allocate) {
+// What the sampler says of an allocation that used up its gap: the rate to weigh it with, or 0.
+inline std::uint64_t sampling_rate_sig() PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   if (heap == nullptr || heap_role.load(std::memory_order_relaxed) == hook_role::forwarding) {
     hook_gap.left = parked_gap;
-    return allocate();
+    return 0;
   }
   seed_gap_sig(hook_gap);
-  const std::uint64_t rate =
-      sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
-  void* const object = allocate();
-  if (rate != 0 && object != nullptr && own_code_depth == 0) {
-    record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
-                             caller);
-  }
-  return object;
+  return sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
 }
 
-// Slow path of everything that frees; true: the object was ours to drop (bootstrap).
+// Where an allocation goes that used up its gap, and the rate to record it with afterwards, if any.
+struct alloc_target {
+  any_function function;
+  std::uint64_t rate;
+};
+PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry,
+                                                           std::size_t size) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) return {load_word_sig(entry, word_next), 0};
+  if (!heap_resolved_sig()) {
+    hook_gap.left = 0;  // never below it: the next call must come here too
+    if (resolving != 0) return {function_of_sig(entry, function_resolving), 0};
+    if (!resolve_heap_slow_sig()) return {unsettled_target_sig(entry), 0};
+    hook_gap.left = 0;
+    (void)count_down_sig(hook_gap, size);
+  }
+  return {load_word_sig(entry, word_next), sampling_rate_sig()};
+}
+
+// After the allocation; `object` may be null.
+PROF_DETAIL_COLD inline void record_object_sig(void* object, std::size_t size, std::uint64_t rate,
+                                               const registers& caller) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
+  if (heap == nullptr || object == nullptr || own_code_depth != 0) return;
+  record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
+                           caller);
+}
+
+// True: the object was ours to drop (bootstrap).
 inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
@@ -225,7 +311,20 @@ inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
   return object.counts == bootstrap_object;
 }
 
-// Entries that allocate. Tag adds: std::size_t size(args...), void* object(R, args...).
+// Where a free goes whose pointer may be known; null: it ends here.
+PROF_DETAIL_COLD inline any_function slow_free_target_sig(int entry,
+                                                          const void* pointer) PROF_DETAIL_SIG {
+  if (probed_sig(entry)) return load_word_sig(entry, word_next);
+  if (!heap_resolved_sig()) {
+    if (resolving != 0) return nullptr;  // a bootstrap object, or nothing dlsym could have got
+    if (!resolve_heap_slow_sig()) return unsettled_target_sig(entry);
+  }
+  return sampled_free_sig(pointer) ? nullptr : load_word_sig(entry, word_next);
+}
+
+// ---- entries that allocate, entries that free --------------------------------------------------------
+
+// Tag adds: std::size_t size(args...), void* object(R, args...).
 template <class Tag, class Signature>
 struct alloc_entry;
 
@@ -242,24 +341,17 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probed_sig(Tag::index)) return base::call_next(args...);
-    if (!heap_resolved_sig()) {
-      hook_gap.left = 0;  // never below it: the next call must come here too
-      if (resolving != 0) return Tag::while_resolving(args...);
-      if (!resolve_heap_slow_sig()) return base::forward_unsettled(args...);
-      hook_gap.left = 0;
-      (void)count_down_sig(hook_gap, Tag::size(args...));
+    const std::size_t size = Tag::size(args...);
+    const alloc_target target = slow_alloc_target_sig(Tag::index, size);
+    const R answer = base::call(target.function, args...);
+    if (target.rate != 0) {
+      record_object_sig(Tag::object(answer, args...), size, target.rate, caller);
     }
-    R answer{};
-    sampled_alloc_sig(Tag::size(args...), caller, [&] {
-      answer = base::call_next(args...);
-      return Tag::object(answer, args...);
-    });
     return answer;
   }
 };
 
-// Entries that free; the pointer is the first argument.
+// The pointer is the first argument.
 template <class Tag, class Signature>
 struct free_entry;
 
@@ -273,12 +365,8 @@ struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest
   }
 
   PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) {
-    if (probed_sig(Tag::index)) return base::call_next(pointer, rest...);
-    if (!heap_resolved_sig()) {
-      if (resolving != 0) return;  // a bootstrap object, or nothing that dlsym could have got
-      if (!resolve_heap_slow_sig()) return base::forward_unsettled(pointer, rest...);
-    }
-    if (!sampled_free_sig(pointer)) base::call_next(pointer, rest...);
+    const any_function target = slow_free_target_sig(Tag::index, pointer);
+    if (target != nullptr) base::call(target, pointer, rest...);
   }
 };
 

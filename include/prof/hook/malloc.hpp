@@ -47,7 +47,6 @@ inline void* null_without_memory() PROF_DETAIL_SIG {
 
 struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
   static constexpr int index = entry_malloc;
-  static constexpr const char* symbol = "malloc";
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
   static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
@@ -62,7 +61,6 @@ struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
 
 struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t)> {
   static constexpr int index = entry_calloc;
-  static constexpr const char* symbol = "calloc";
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
   static void* while_resolving(std::size_t n, std::size_t each) {
@@ -88,11 +86,9 @@ struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t)> {
 };
 struct memalign_entry : aligned_entry<memalign_entry> {
   static constexpr int index = entry_memalign;
-  static constexpr const char* symbol = "memalign";
 };
 struct aligned_alloc_entry : aligned_entry<aligned_alloc_entry> {
   static constexpr int index = entry_aligned_alloc;
-  static constexpr const char* symbol = "aligned_alloc";
 };
 
 template <class Tag>
@@ -104,17 +100,14 @@ struct page_entry : alloc_entry<Tag, void*(std::size_t)> {
 };
 struct valloc_entry : page_entry<valloc_entry> {
   static constexpr int index = entry_valloc;
-  static constexpr const char* symbol = "valloc";
 };
 struct pvalloc_entry : page_entry<pvalloc_entry> {
   static constexpr int index = entry_pvalloc;
-  static constexpr const char* symbol = "pvalloc";
 };
 
 struct posix_memalign_entry
     : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t)> {
   static constexpr int index = entry_posix_memalign;
-  static constexpr const char* symbol = "posix_memalign";
   static std::size_t size(void**, std::size_t, std::size_t n) { return n; }
   static void* object(int answer, void** place, std::size_t, std::size_t) {
     return answer == 0 ? *place : nullptr;
@@ -130,6 +123,53 @@ struct posix_memalign_entry
 };
 
 // realloc and reallocarray: a free and an allocation in one, undone together when it fails.
+struct resize_plan {
+  any_function target = nullptr;  // null: `old` is a bootstrap object, to be moved by hand
+  std::uint64_t rate = 0;         // to record the new object with, if any
+  bool was_live = false;
+  live_object old;
+};
+
+PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* before,
+                                                    std::size_t size) PROF_DETAIL_SIG {
+  resize_plan plan;
+  plan.target = load_word_sig(entry, word_next);
+  if (probed_sig(entry)) return plan;
+  if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
+    hook_gap.left = 0;
+    plan.target = unsettled_target_sig(entry);
+    return plan;
+  }
+  process_state* const process = attached_process_sig();
+  heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
+  plan.was_live = heap != nullptr &&
+                  heap->live.take_sig(reinterpret_cast<std::uintptr_t>(before), plan.old);
+  if (plan.was_live && plan.old.counts == bootstrap_object) plan.target = nullptr;
+  const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
+  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig();
+  return plan;
+}
+
+PROF_DETAIL_COLD inline void finish_resize_sig(const resize_plan& plan, const void* before,
+                                               void* after, std::size_t size,
+                                               const registers& caller) PROF_DETAIL_SIG {
+  if (plan.rate != 0) record_object_sig(after, size, plan.rate, caller);
+  if (!plan.was_live) return;
+  process_state& process = *attached_process_sig();
+  heap_state& heap = *heap_sig(process);
+  // Failed: the old object is still there. realloc(p, 0) freed it.
+  const bool failed = after == nullptr && size != 0;
+  if (!failed) count_freed_sig(heap, plan.old);
+  else add_live_sig(process, heap, reinterpret_cast<std::uintptr_t>(before), plan.old);
+}
+
+PROF_DETAIL_COLD inline void* move_bootstrap(const void* before, std::size_t old_size,
+                                             std::size_t size) {
+  void* const after = malloc_entry::call_next(size);
+  if (after != nullptr) std::memcpy(after, before, size < old_size ? size : old_size);
+  return after;
+}
+
 template <class Tag, class... Size>
 struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   using base = hooked_base<Tag, void*(void*, Size...)>;
@@ -144,45 +184,21 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
     const registers caller = PROF_DETAIL_CALLER_REGISTERS();
-    if (probed_sig(Tag::index)) return base::call_next(before, sizes...);
-    if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
-      hook_gap.left = 0;
-      return base::forward_unsettled(before, sizes...);
-    }
-    process_state* const process = attached_process_sig();
-    heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-    live_object old;
-    const auto address = reinterpret_cast<std::uintptr_t>(before);
-    const bool sampled = heap != nullptr && heap->live.take_sig(address, old);
-    if (sampled && old.counts == bootstrap_object) return move_bootstrap(before, old.size, sizes...);
-    const auto resize = [&] { return base::call_next(before, sizes...); };
     const std::size_t size = Tag::size(sizes...);
-    const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
-    void* const after = counted_down ? resize() : sampled_alloc_sig(size, caller, resize);
-    if (!sampled) return after;
-    // Failed: the old object is still there. realloc(p, 0) freed it.
-    const bool failed = after == nullptr && Tag::size(sizes...) != 0;
-    if (!failed) count_freed_sig(*heap, old);
-    else add_live_sig(*process, *heap, address, old);
+    const resize_plan plan = plan_resize_sig(Tag::index, before, size);
+    if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);
+    void* const after = base::call(plan.target, before, sizes...);
+    finish_resize_sig(plan, before, after, size, caller);
     return after;
   }
 
   static void* while_resolving(void* before, Size... sizes) {
     return before == nullptr ? bootstrap_alloc_sig(Tag::size(sizes...)) : nullptr;
   }
-
- private:
-  static void* move_bootstrap(void* before, std::size_t old_size, Size... sizes) {
-    const std::size_t size = Tag::size(sizes...);
-    void* const after = malloc_entry::call_next(size);
-    if (after != nullptr) std::memcpy(after, before, size < old_size ? size : old_size);
-    return after;
-  }
 };
 
 struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
   static constexpr int index = entry_realloc;
-  static constexpr const char* symbol = "realloc";
   static std::size_t size(std::size_t n) { return n; }
   static void* fallback(void* before, std::size_t n) {
     return prof_libc_realloc != nullptr ? prof_libc_realloc(before, n) : null_without_memory();
@@ -190,7 +206,6 @@ struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
 };
 struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::size_t> {
   static constexpr int index = entry_reallocarray;
-  static constexpr const char* symbol = "reallocarray";
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   // The program's realloc, which is ours or the one that a static link put in its place.
   static void* fallback(void* before, std::size_t n, std::size_t each) {
@@ -201,7 +216,6 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
 
 struct free_entry_ : free_entry<free_entry_, void(void*)> {
   static constexpr int index = entry_free;
-  static constexpr const char* symbol = "free";
   static void while_resolving(void*) {}
   static void fallback(void* pointer) {
     if (prof_libc_free != nullptr) prof_libc_free(pointer);
@@ -216,7 +230,7 @@ void* prof_hook_malloc(std::size_t n) { return malloc_entry::counting(n); }
 void prof_hook_free(void* pointer) PROF_DETAIL_HOOK("free");
 void prof_hook_free(void* pointer) { free_entry_::counting(pointer); }
 
-#define PROF_DETAIL_ROUTED(entry) entry::route.load(std::memory_order_relaxed)
+#define PROF_DETAIL_ROUTED(entry) entry::state.route.load(std::memory_order_relaxed)
 void* prof_hook_calloc(std::size_t n, std::size_t each) PROF_DETAIL_HOOK("calloc");
 void* prof_hook_calloc(std::size_t n, std::size_t each) {
   return PROF_DETAIL_ROUTED(calloc_entry)(n, each);

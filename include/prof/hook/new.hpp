@@ -50,7 +50,6 @@ inline std::size_t alignment_in(std::size_t alignment, const void* = nullptr) { 
 template <int Index, bool MayThrow, class... Rest>
 struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...)> {
   static constexpr int index = Index;
-  static constexpr const char* symbol = heap_symbols[Index];
   static std::size_t size(std::size_t n, Rest...) { return n; }
   static void* object(void* answer, std::size_t, Rest...) { return answer; }
   static void* while_resolving(std::size_t n, Rest... rest) {
@@ -64,7 +63,6 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
 template <int Index, class... Rest>
 struct delete_form : free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
   static constexpr int index = Index;
-  static constexpr const char* symbol = heap_symbols[Index];
   static void while_resolving(void*, Rest...) {}
   static void fallback(void* pointer, Rest...) { std::free(pointer); }
 };

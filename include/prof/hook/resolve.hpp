@@ -13,142 +13,200 @@
 
 PROF_DETAIL_BEGIN
 
-// Calls visit(entry, public symbol) for all entries: here and nowhere else is the list.
-template <class Visitor>
-inline void for_each_heap_entry(Visitor visit) {
-  visit(free_entry_{}, &prof_hook_free);  // first: see given_back_unseen
-  visit(malloc_entry{}, &prof_hook_malloc);
-  visit(calloc_entry{}, &prof_hook_calloc);
-  visit(realloc_entry{}, &prof_hook_realloc);
-  visit(reallocarray_entry{}, &prof_hook_reallocarray);
-  visit(memalign_entry{}, &prof_hook_memalign);
-  visit(posix_memalign_entry{}, &prof_hook_posix_memalign);
-  visit(aligned_alloc_entry{}, &prof_hook_aligned_alloc);
-  visit(valloc_entry{}, &prof_hook_valloc);
-  visit(pvalloc_entry{}, &prof_hook_pvalloc);
-  visit(new_entry{}, &prof_hook_new);
-  visit(new_array_entry{}, &prof_hook_new_array);
-  visit(new_nothrow_entry{}, &prof_hook_new_nothrow);
-  visit(new_array_nothrow_entry{}, &prof_hook_new_array_nothrow);
-  visit(new_aligned_entry{}, &prof_hook_new_aligned);
-  visit(new_array_aligned_entry{}, &prof_hook_new_array_aligned);
-  visit(new_aligned_nothrow_entry{}, &prof_hook_new_aligned_nothrow);
-  visit(new_array_aligned_nothrow_entry{}, &prof_hook_new_array_aligned_nothrow);
-  visit(delete_entry{}, &prof_hook_delete);
-  visit(delete_array_entry{}, &prof_hook_delete_array);
-  visit(delete_sized_entry{}, &prof_hook_delete_sized);
-  visit(delete_array_sized_entry{}, &prof_hook_delete_array_sized);
-  visit(delete_nothrow_entry{}, &prof_hook_delete_nothrow);
-  visit(delete_array_nothrow_entry{}, &prof_hook_delete_array_nothrow);
-  visit(delete_aligned_entry{}, &prof_hook_delete_aligned);
-  visit(delete_array_aligned_entry{}, &prof_hook_delete_array_aligned);
-  visit(delete_sized_aligned_entry{}, &prof_hook_delete_sized_aligned);
-  visit(delete_array_sized_aligned_entry{}, &prof_hook_delete_array_sized_aligned);
-  visit(delete_aligned_nothrow_entry{}, &prof_hook_delete_aligned_nothrow);
-  visit(delete_array_aligned_nothrow_entry{}, &prof_hook_delete_array_aligned_nothrow);
+// ---- all entries ---------------------------------------------------------------------------------
+
+template <auto Hook>
+inline constexpr auto hook_address = Hook;
+
+template <class Entry, auto Hook>
+constexpr heap_entry_facts facts(entry_shape shape) {
+  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
 }
 
-// How one entry is exercised: `call` stands for its public symbol (is our hook live?) or for its next
-// definition (does that enter another hook?). What it needs and what it gives goes through the
-// program's own malloc, free, new and delete, whoever they are: mixing two allocators' would crash.
-// Size and alignment of a probe are the same number, so either may stand for the other.
+// In the order of PROF_DETAIL_HEAP_ENTRIES.
+inline constexpr heap_entry_facts heap_facts[heap_entry_count] = {
+    facts<malloc_entry, &prof_hook_malloc>(entry_shape::malloc_),
+    facts<free_entry_, &prof_hook_free>(entry_shape::free_),
+    facts<calloc_entry, &prof_hook_calloc>(entry_shape::calloc_),
+    facts<realloc_entry, &prof_hook_realloc>(entry_shape::realloc_),
+    facts<reallocarray_entry, &prof_hook_reallocarray>(entry_shape::reallocarray_),
+    facts<memalign_entry, &prof_hook_memalign>(entry_shape::aligned),
+    facts<posix_memalign_entry, &prof_hook_posix_memalign>(entry_shape::posix_memalign_),
+    facts<aligned_alloc_entry, &prof_hook_aligned_alloc>(entry_shape::aligned),
+    facts<valloc_entry, &prof_hook_valloc>(entry_shape::malloc_),
+    facts<pvalloc_entry, &prof_hook_pvalloc>(entry_shape::pvalloc_),
+    facts<new_entry, &prof_hook_new>(entry_shape::new_),
+    facts<new_array_entry, &prof_hook_new_array>(entry_shape::new_),
+    facts<new_nothrow_entry, &prof_hook_new_nothrow>(entry_shape::new_nothrow),
+    facts<new_array_nothrow_entry, &prof_hook_new_array_nothrow>(entry_shape::new_nothrow),
+    facts<new_aligned_entry, &prof_hook_new_aligned>(entry_shape::new_aligned),
+    facts<new_array_aligned_entry, &prof_hook_new_array_aligned>(entry_shape::new_aligned),
+    facts<new_aligned_nothrow_entry, &prof_hook_new_aligned_nothrow>(
+        entry_shape::new_aligned_nothrow),
+    facts<new_array_aligned_nothrow_entry, &prof_hook_new_array_aligned_nothrow>(
+        entry_shape::new_aligned_nothrow),
+    facts<delete_entry, &prof_hook_delete>(entry_shape::delete_),
+    facts<delete_array_entry, &prof_hook_delete_array>(entry_shape::delete_),
+    facts<delete_sized_entry, &prof_hook_delete_sized>(entry_shape::delete_sized),
+    facts<delete_array_sized_entry, &prof_hook_delete_array_sized>(entry_shape::delete_sized),
+    facts<delete_nothrow_entry, &prof_hook_delete_nothrow>(entry_shape::delete_nothrow),
+    facts<delete_array_nothrow_entry, &prof_hook_delete_array_nothrow>(
+        entry_shape::delete_nothrow),
+    facts<delete_aligned_entry, &prof_hook_delete_aligned>(entry_shape::delete_sized),
+    facts<delete_array_aligned_entry, &prof_hook_delete_array_aligned>(entry_shape::delete_sized),
+    facts<delete_sized_aligned_entry, &prof_hook_delete_sized_aligned>(
+        entry_shape::delete_sized_aligned),
+    facts<delete_array_sized_aligned_entry, &prof_hook_delete_array_sized_aligned>(
+        entry_shape::delete_sized_aligned),
+    facts<delete_aligned_nothrow_entry, &prof_hook_delete_aligned_nothrow>(
+        entry_shape::delete_aligned_nothrow),
+    facts<delete_array_aligned_nothrow_entry, &prof_hook_delete_array_aligned_nothrow>(
+        entry_shape::delete_aligned_nothrow)};
+
+constexpr bool facts_are_in_order() {
+  for (int i = 0; i < heap_entry_count; ++i) {
+    if (heap_facts[i].entry != i) return false;
+  }
+  return true;
+}
+static_assert(facts_are_in_order(), "an entry's row is found by its number");
+
+inline const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG {
+  return heap_facts[entry];
+}
+
+// ---- probes --------------------------------------------------------------------------------------
+
+// What a probe needs and what it gives goes through the program's own malloc, free, new and delete,
+// whoever they are: mixing two allocators' would crash. Size and alignment of a probe are the same
+// number, so either may stand for the other.
 inline constexpr std::size_t probe_size = 64;
 
-template <class Call>
-void exercise(malloc_entry, Call call) { std::free(call(probe_size)); }
-template <class Call>
-void exercise(calloc_entry, Call call) { std::free(call(std::size_t{1}, probe_size)); }
-template <class Call>
-void exercise(valloc_entry, Call call) { std::free(call(probe_size)); }
+constexpr bool is_aligned_entry(int entry) {
+  return (entry >= entry_new_aligned && entry <= entry_new_array_aligned_nothrow) ||
+         entry >= entry_delete_aligned;
+}
+constexpr bool is_array_entry(int entry) { return (entry - entry_new_) % 2 == 1; }
+
+inline void* get_object(int entry) {
+  if (!is_aligned_entry(entry)) {
+    return is_array_entry(entry) ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
+  }
+  return is_array_entry(entry) ? prof_hook_new_array_aligned(probe_size, probe_size)
+                               : prof_hook_new_aligned(probe_size, probe_size);
+}
+inline void give_back(int entry, void* object) {
+  if (!is_aligned_entry(entry)) {
+    return is_array_entry(entry) ? prof_hook_delete_array(object) : prof_hook_delete(object);
+  }
+  return is_array_entry(entry) ? prof_hook_delete_array_aligned(object, probe_size)
+                               : prof_hook_delete_aligned(object, probe_size);
+}
+
+// One call with every hook of this object on its slow path; `hit`: the entry that was entered first.
+template <class R, class... Args>
+R probe_call(int& hit, any_function function, Args... args) {
+  struct take_hit {
+    int& hit;
+    ~take_hit() { hit = first_hit; }
+  } const after{hit};
+  first_hit = no_entry;
+  hook_gap.left = 0;
+  return reinterpret_cast<R (*)(Args...)>(function)(args...);
+}
+
+inline int entered_by_delete(int entry, any_function function) {
+  int hit = no_entry;
+  void* const object = get_object(entry);
+  const void* const nothrow = &std::nothrow;
+  switch (heap_facts[entry].shape) {
+    case entry_shape::delete_sized:
+      probe_call<void>(hit, function, object, probe_size);
+      break;
+    case entry_shape::delete_nothrow:
+      probe_call<void>(hit, function, object, nothrow);
+      break;
+    case entry_shape::delete_sized_aligned:
+      probe_call<void>(hit, function, object, probe_size, probe_size);
+      break;
+    case entry_shape::delete_aligned_nothrow:
+      probe_call<void>(hit, function, object, probe_size, nothrow);
+      break;
+    default:
+      probe_call<void>(hit, function, object);
+  }
+  return hit;
+}
+
+inline int entered_by_new(int entry, any_function function) {
+  int hit = no_entry;
+  void* object = nullptr;
+  const void* const nothrow = &std::nothrow;
+  switch (heap_facts[entry].shape) {
+    case entry_shape::new_nothrow:
+      object = probe_call<void*>(hit, function, probe_size, nothrow);
+      break;
+    case entry_shape::new_aligned:
+      object = probe_call<void*>(hit, function, probe_size, probe_size);
+      break;
+    case entry_shape::new_aligned_nothrow:
+      object = probe_call<void*>(hit, function, probe_size, probe_size, nothrow);
+      break;
+    default:
+      object = probe_call<void*>(hit, function, probe_size);
+  }
+  give_back(entry, object);
+  return hit;
+}
+
 // jemalloc and tcmalloc have no pvalloc, so the program's pvalloc and free need not belong together
 // (seen: jemalloc 5.3 crashes). Our hook, if live, answers without allocating; otherwise one page
 // is lost, once in the process's life.
-template <class Call>
-void exercise(pvalloc_entry, Call call) {
+inline int entered_by_pvalloc(any_function function) {
+  int hit = no_entry;
   const int before = probing;
   probing = probe_without_next;
-  (void)call(probe_size);
+  (void)probe_call<void*>(hit, function, probe_size);
   probing = before;
+  return hit;
 }
-template <class Call>
-void exercise(memalign_entry, Call call) {
-  std::free(call(probe_size, probe_size));
-}
-template <class Call>
-void exercise(aligned_alloc_entry, Call call) {
-  std::free(call(probe_size, probe_size));
-}
-template <class Call>
-void exercise(posix_memalign_entry, Call call) {
+
+inline int entered_by_malloc_family(int entry, any_function function) {
+  int hit = no_entry;
   void* object = nullptr;
-  if (call(&object, probe_size, probe_size) == 0) std::free(object);
-}
-template <class Call>
-void exercise(realloc_entry, Call call) {
-  std::free(call(std::malloc(probe_size), std::size_t{4 * probe_size}));
-}
-template <class Call>
-void exercise(reallocarray_entry, Call call) {
-  std::free(call(std::malloc(probe_size), probe_size, std::size_t{4}));
-}
-template <class Call>
-void exercise(free_entry_, Call call) { call(std::malloc(probe_size)); }
-
-// The rest of a form's arguments, by type.
-inline std::size_t probe_argument(std::size_t*) { return probe_size; }
-inline const void* probe_argument(const void**) { return &std::nothrow; }
-template <class T>
-T probe_argument_of() { return probe_argument(static_cast<T*>(nullptr)); }
-
-inline void* get_object(bool aligned, bool array) {
-  if (!aligned) return array ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
-  return array ? prof_hook_new_array_aligned(probe_size, probe_size)
-               : prof_hook_new_aligned(probe_size, probe_size);
-}
-inline void give_back(void* object, bool aligned, bool array) {
-  if (!aligned) return array ? prof_hook_delete_array(object) : prof_hook_delete(object);
-  return array ? prof_hook_delete_array_aligned(object, probe_size)
-               : prof_hook_delete_aligned(object, probe_size);
+  switch (heap_facts[entry].shape) {
+    case entry_shape::free_:
+      probe_call<void>(hit, function, std::malloc(probe_size));
+      return hit;
+    case entry_shape::calloc_:
+      object = probe_call<void*>(hit, function, std::size_t{1}, probe_size);
+      break;
+    case entry_shape::realloc_:
+      object = probe_call<void*>(hit, function, std::malloc(probe_size), 4 * probe_size);
+      break;
+    case entry_shape::reallocarray_:
+      object = probe_call<void*>(hit, function, std::malloc(probe_size), probe_size, std::size_t{4});
+      break;
+    case entry_shape::aligned:
+      object = probe_call<void*>(hit, function, probe_size, probe_size);
+      break;
+    case entry_shape::posix_memalign_:
+      if (probe_call<int>(hit, function, &object, probe_size, probe_size) != 0) return hit;
+      break;
+    default:
+      object = probe_call<void*>(hit, function, probe_size);
+  }
+  std::free(object);
+  return hit;
 }
 
-template <int Index, bool MayThrow, class... Rest, class Call>
-void exercise(new_form<Index, MayThrow, Rest...>, Call call) {
-  void* const object = call(probe_size, probe_argument_of<Rest>()...);
-  constexpr bool aligned = Index == entry_new_aligned || Index == entry_new_array_aligned ||
-                           Index == entry_new_aligned_nothrow ||
-                           Index == entry_new_array_aligned_nothrow;
-  constexpr bool array = Index == entry_new_array || Index == entry_new_array_nothrow ||
-                         Index == entry_new_array_aligned ||
-                         Index == entry_new_array_aligned_nothrow;
-  give_back(object, aligned, array);
-}
-
-template <int Index, class... Rest, class Call>
-void exercise(delete_form<Index, Rest...>, Call call) {
-  constexpr bool aligned = Index >= entry_delete_aligned;
-  constexpr bool array = Index == entry_delete_array || Index == entry_delete_array_sized ||
-                         Index == entry_delete_array_nothrow ||
-                         Index == entry_delete_array_aligned ||
-                         Index == entry_delete_array_sized_aligned ||
-                         Index == entry_delete_array_aligned_nothrow;
-  call(get_object(aligned, array), probe_argument_of<Rest>()...);
-}
-
-// Runs one call with every hook of this object on its slow path and tells which was entered first.
-template <class Entry, class Function>
-inline int first_entered_by(Entry entry, Function function) {
-  int verdict = no_entry;
-  struct take_verdict {
-    int& verdict;
-    ~take_verdict() { verdict = first_hit; }
-  };
-  exercise(entry, [&](auto... args) {
-    first_hit = no_entry;
-    hook_gap.left = 0;
-    const take_verdict after{verdict};
-    return function(args...);
-  });
-  return verdict;
+// Which hook of this object is entered first when `function` is called as this entry is: its public
+// symbol (is our hook live?) or its next definition (does that enter another hook?).
+inline int first_entered_by(int entry, any_function function) {
+  if (entry >= entry_delete_) return entered_by_delete(entry, function);
+  if (entry >= entry_new_) return entered_by_new(entry, function);
+  if (entry == entry_pvalloc) return entered_by_pvalloc(function);
+  return entered_by_malloc_family(entry, function);
 }
 
 class probe_scope {
@@ -181,34 +239,50 @@ inline bool given_back_unseen(int entry) noexcept {
 
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
-template <class Entry, class Function>
-inline void settle_counting_sig(Entry entry, Function public_symbol) {
-  Function volatile symbol = public_symbol;  // keeps the compiler from pairing and removing calls
-  const int entered = first_entered_by(entry, [&](auto... args) { return symbol(args...); });
-  if (entered != Entry::index) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "dead",
+inline void settle_counting_sig(int entry) {
+  const any_function next = load_word_sig(entry, word_next);
+  // volatile keeps the compiler from pairing and removing calls.
+  const any_function volatile symbol = load_function_sig(heap_facts[entry].hook);
+  const int entered = first_entered_by(entry, symbol);
+  if (entered != entry) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "dead",
                           entered == no_entry
                               ? "another definition comes first in symbol order or a static link"
                               : "another definition comes first; it enters a hook that counts");
   }
-  if (given_back_unseen(Entry::index)) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "forwarding",
+  if (given_back_unseen(entry)) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "forwarding",
                           "not counted, because free is another definition's");
   }
-  const bool base = Entry::index == entry_malloc || Entry::index == entry_free ||
-                    Entry::index == entry_pvalloc;
-  const auto call_next = [](auto... args) { return Entry::call_next(args...); };
-  if (!base && first_entered_by(entry, call_next) != no_entry) {
-    Entry::settle_sig(Entry::next.load());
-    return set_record_sig(Entry::index, "forwarding",
+  const bool base = entry == entry_malloc || entry == entry_free || entry == entry_pvalloc;
+  if (!base && first_entered_by(entry, next) != no_entry) {
+    settle_sig(entry, next);
+    return set_record_sig(entry, "forwarding",
                           "its next definition enters another hook, which counts");
   }
-  Entry::settle_sig(&Entry::counting);
-  set_record_sig(Entry::index, "live",
-                 Entry::next.load() == &Entry::fallback ? "counts; no next definition, own fallback"
-                                                        : "counts");
+  settle_sig(entry, function_of_sig(entry, function_counting));
+  set_record_sig(entry, "live",
+                 next == function_of_sig(entry, function_fallback)
+                     ? "counts; no next definition, own fallback"
+                     : "counts");
+}
+
+inline void settle_all_counting_sig() {
+  const probe_scope probe;
+  settle_counting_sig(entry_free);  // first: see given_back_unseen
+  for (int entry = 0; entry < heap_entry_count; ++entry) {
+    if (entry != entry_free) settle_counting_sig(entry);
+  }
+}
+
+inline void settle_all_forwarding_sig() PROF_DETAIL_SIG {
+  for (int entry = 0; entry < heap_entry_count; ++entry) {
+    settle_sig(entry, load_word_sig(entry, word_next));
+    set_record_sig(entry, "forwarding", "another object of the process counts");
+  }
+  free_filter.store(open_filter + 63);
 }
 
 // Process id of the one thread that resolves: in a forked child that thread may not be there.
@@ -224,19 +298,13 @@ PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   const bool counting =
       heap != nullptr && claim_hooks_sig(process->heap_hooks, &prof_part_heap_hooks_v1);
-  for_each_heap_entry([](auto entry, auto) { decltype(entry)::find_next_sig(); });
+  for (int entry = 0; entry < heap_entry_count; ++entry) find_next_sig(entry);
   --resolving;
   if (counting) {
-    const probe_scope probe;
-    for_each_heap_entry([](auto entry, auto symbol) { settle_counting_sig(entry, symbol); });
+    settle_all_counting_sig();
     heap->live.publish_filter_to_sig(free_filter);
   } else {
-    for_each_heap_entry([](auto entry, auto) {
-      using hooked = decltype(entry);
-      hooked::settle_sig(hooked::next.load());
-      set_record_sig(hooked::index, "forwarding", "another object of the process counts");
-    });
-    free_filter.store(open_filter + 63);
+    settle_all_forwarding_sig();
   }
   heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
                   std::memory_order_release);

@@ -18,7 +18,15 @@ PROF_DETAIL_BEGIN
 // In a static link our definition keeps libc's pthread_create.o from being pulled in. thrd_create
 // lives in an object that needs it, so a reference to that brings libc's own under these names
 // (glibc 2.36 libc.a: T __pthread_create; musl: the same). Dynamically it is one more import.
-#if !defined(__GLIBC__) || __GLIBC_PREREQ(2, 34)
+// Before glibc 2.34 it would pull libpthread in.
+#if !defined(__GLIBC__)
+#define PROF_DETAIL_KEEP_THRD 1
+#elif __GLIBC_PREREQ(2, 34)
+#define PROF_DETAIL_KEEP_THRD 1
+#else
+#define PROF_DETAIL_KEEP_THRD 0
+#endif
+#if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
     __attribute__((visibility("default")));
 __attribute__((used)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =

@@ -40,8 +40,6 @@ inline void leave_labels(label_set_id before) {
   else if (keeper != nullptr) keeper->leave_labels(before);
 }
 
-inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
-
 // This object's heap part, else another's.
 inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
   const heap_part* const own = own_heap_part_sig();

@@ -71,10 +71,9 @@ __asm__(
 
 PROF_DETAIL_BEGIN
 
-#if PROF_DETAIL_ELF
-// Null unless a file of this object includes the whole.
+// Absent unless a file of this object includes the whole; where it is absent its address is null
+// in ELF, and must not be asked for elsewhere.
 extern "C" const annotate_part prof_part_annotate_v1 __attribute__((weak, visibility("hidden")));
-#endif
 
 // Null until somebody with the whole has told the object, or while nobody keeps labels yet.
 inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {

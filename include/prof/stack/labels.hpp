@@ -18,6 +18,7 @@ inline constexpr label_set_id overflow_labels = 1;
 // The labels of the code that runs on this thread, if this object keeps them for the process; one
 // word, so a handler reads it whole.
 inline PROF_DETAIL_TLS label_set_id current_labels PROF_DETAIL_TLS_MODEL = no_labels;
+inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
 
 // The labels of this thread, wherever they are kept.
 inline label_set_id current_labels_sig(const process_head& process) PROF_DETAIL_SIG {

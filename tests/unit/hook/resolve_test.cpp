@@ -106,7 +106,7 @@ TEST_CASE("a call forwards uncounted while another thread resolves") {
   const std::size_t before_rate = prof::set_mem_profile_rate(1);
   const heap_state& heap = *heap_sig(*process_sig());
   const std::uint64_t samples = heap.samples.load();
-  void* const object = malloc_entry::forward_unsettled(4713);
+  void* const object = malloc_entry::call(unsettled_target_sig(entry_malloc), 4713);
   const bool counted = heap.samples.load() != samples;
   const bool live = heap.live.contains_sig(reinterpret_cast<std::uintptr_t>(object));
   call_free(object);
@@ -139,7 +139,7 @@ TEST_CASE("a thread that met the resolver counts again as soon as that is done")
 }
 
 TEST_CASE("the next definitions are another object's") {
-  const auto next = malloc_entry::next.load();
+  const auto next = malloc_entry::state.next.load();
   REQUIRE(static_cast<bool>(next != nullptr));
   const bool ours = next == &malloc_entry::counting || next == &std::malloc;
   CHECK_FALSE(ours);
