@@ -1,0 +1,131 @@
+"""Other systems: what is portable compiles for Windows and macOS, and its unit tests run on aarch64 and
+riscv64 musl under qemu-user.
+
+Portable are the floors base, profile and write, and both facades, which compile everywhere and answer
+"unsupported" where the OS is unknown. The compiler is clang as PyPI's ziglang packs it, with the headers
+and libraries of all these targets; it is newer than Debian's, so it stands for the newest clang too.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+import harness  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "elsewhere"))
+ZIG_VERSION = "0.17.1"  # another one may bring new warnings; raise it on purpose
+WARNINGS = ("-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast "
+            "-Wundef -Werror").split()
+# doctest numbers its tests by __COUNTER__, which pedantic clang 22 calls an extension.
+DOCTEST = ["-Wno-c2y-extensions"]
+PORTABLE_FLOORS = ("base", "profile", "write")
+FACADES = {
+    "prof": "#include <prof/prof.hpp>\n",
+    "prof_http": "#define PROF_ENABLE_HTTP\n#include <prof/prof.hpp>\n",
+    "annotate": "#include <prof/annotate.hpp>\n",
+}
+USE = """
+int main() {
+  const prof::label_scope labels{{"k", "v"}};
+  static char object;
+  prof::record_alloc(&object, 1);
+  prof::record_free(&object);
+}
+"""
+
+
+def compiler():
+    """Python with ziglang in a virtual environment, made when it is not there."""
+    python = BUILD / "venv" / "bin" / "python"
+    marker = BUILD / "venv" / f"ziglang-{ZIG_VERSION}"
+    if not marker.is_file():
+        subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", f"ziglang=={ZIG_VERSION}"], check=True)
+        marker.touch()
+    return [str(python), "-m", "ziglang", "c++"]
+
+
+def compile_file(target, source, output, flags):
+    """Compiles one file; returns what the compiler said when it refused, else nothing."""
+    command = [*compiler(), "-target", target, "-std=c++17", "-O1", *WARNINGS, *flags,
+               "-I", str(ROOT / "include"), "-isystem", str(BUILD / "doctest"), "-c", str(source),
+               "-o", str(output)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return "" if done.returncode == 0 else " ".join(command) + "\n" + done.stdout[-4000:]
+
+
+def portable_tests():
+    return sorted(file for floor in PORTABLE_FLOORS
+                  for file in (ROOT / "tests" / "unit" / floor).glob("*_test.cpp"))
+
+
+class Elsewhere(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        BUILD.mkdir(parents=True, exist_ok=True)
+        compiler()
+        # Alone in a folder: with all of /usr/include the host's headers would be found too.
+        header = pathlib.Path("/usr/include/doctest/doctest.h")
+        (BUILD / "doctest" / "doctest").mkdir(parents=True, exist_ok=True)
+        shutil.copy(header, BUILD / "doctest" / "doctest" / "doctest.h")
+        for name, text in FACADES.items():
+            (BUILD / f"{name}.cpp").write_text(text + USE)
+
+    def compile_all(self, target, sources, flags=()):
+        """Compiles the files, as many at a time as there are cores; their objects."""
+        (BUILD / target).mkdir(exist_ok=True)
+        objects = [BUILD / target / (source.stem + ".o") for source in sources]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = [pool.submit(compile_file, target, source, output, flags)
+                    for source, output in zip(sources, objects)]
+        refused = [job.result() for job in jobs if job.result()]
+        self.assertFalse(refused, "\n".join(refused[:3]))
+        return objects
+
+    def facades(self):
+        return [BUILD / f"{name}.cpp" for name in FACADES]
+
+    def test_windows(self):
+        self.compile_all("x86_64-windows-gnu", self.facades())
+        self.compile_all("x86_64-windows-gnu", portable_tests(), [*DOCTEST, "-O0"])
+
+    def test_macos(self):
+        self.compile_all("aarch64-macos", self.facades())
+        self.compile_all("aarch64-macos", portable_tests(), [*DOCTEST, "-O0"])
+
+    def test_newest_clang(self):
+        for standard in ("c++17", "c++20", "c++23"):
+            self.compile_all("x86_64-linux-gnu", self.facades(), [f"-std={standard}"])
+
+    def run_units(self, target, emulator):
+        """Links the portable unit tests statically and runs them under qemu-user."""
+        sources = [ROOT / "tests" / "unit" / "main.cpp", *portable_tests()]
+        objects = self.compile_all(target, sources, DOCTEST)
+        program = BUILD / target / "unit"
+        link = subprocess.run([*compiler(), "-target", target, "-static", *map(str, objects), "-o",
+                               str(program)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(link.returncode, 0, link.stdout[-4000:])
+        done = subprocess.run([harness.tool(emulator), str(program)], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=900)
+        self.assertEqual(done.returncode, 0, done.stdout[-4000:])
+        self.assertRegex(done.stdout, r"test cases: *([1-9]\d{2,}) \| *\1 passed \| *0 failed")
+        return program
+
+    def test_aarch64_musl(self):
+        self.run_units("aarch64-linux-musl", "qemu-aarch64")
+        self.compile_all("aarch64-linux-musl", self.facades())
+
+    def test_riscv64_musl(self):
+        self.run_units("riscv64-linux-musl", "qemu-riscv64")
+        self.compile_all("riscv64-linux-musl", self.facades())
+
+
+if __name__ == "__main__":
+    unittest.main()
