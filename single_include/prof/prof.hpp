@@ -1035,7 +1035,7 @@ struct page_source {
 
 class arena {
  public:
-  explicit arena(page_source source, std::size_t first_chunk = 64 * 1024) noexcept
+  explicit arena(page_source source, std::size_t first_chunk = std::size_t{64} * 1024) noexcept
       : source_(source), next_chunk_(first_chunk) {}
   ~arena() { release(); }
   arena(const arena&) = delete;
@@ -2053,7 +2053,7 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   return m;
 }
 
-inline constexpr std::size_t maps_buffer_size = 16 * 1024;  // a line is at most PATH_MAX + 80
+inline constexpr std::size_t maps_buffer_size = std::size_t{16} * 1024;  // a line: PATH_MAX + 80
 
 inline bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG {
@@ -3120,7 +3120,7 @@ class profile_builder {
     for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
       const code_range& range = code_->ranges[i];
       char hex[2 * build_id_size];
-      for (std::uint32_t k = 0; k < range.build_id_length; ++k) {
+      for (std::size_t k = 0; k < range.build_id_length; ++k) {
         hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
         hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
       }
@@ -3145,8 +3145,9 @@ class profile_builder {
     if (part == 0) return;
     char line[160];
     std::size_t n = format_decimal(part, line);
-    std::memcpy(line + n, " of ", 4);
-    n += 4;
+    constexpr text_view of{" of ", 4};
+    std::memcpy(line + n, of.data, of.size);
+    n += of.size;
     n += format_decimal(stacks_seen_, line + n);
     line[n++] = ' ';
     std::memcpy(line + n, what.data, what.size);
@@ -3532,14 +3533,14 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 // A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 inline constexpr std::size_t scan_words = 64;    // last resort, per frame
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
 // How far behind its entry point a function's code is believed to reach where no table tells.
-inline constexpr std::uintptr_t max_function_size = 32 * 1024;
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
 // PLT, ours again).
 inline constexpr int max_hops = 8;
@@ -4501,7 +4502,7 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::uint64_t default_heap_rate = 512 * 1024;
+inline constexpr std::uint64_t default_heap_rate = std::uint64_t{512} * 1024;
 
 // Counts of one (stack, labels, size class).
 struct heap_slot {
@@ -5203,19 +5204,17 @@ PROF_DETAIL_END
 #endif  // PROF_BASE_HUFFMAN_HPP
 
 // ---- prof/base/deflate.hpp ----
-// prof/base/deflate.hpp - Deflate: a stretch of input as tokens, and tokens as the smallest block.
-// Floor 1 (base). Used by base/gzip.hpp.
+// prof/base/deflate.hpp - Deflate: literals and matches as the smallest block that stands for them.
+// Floor 1 (base). Used by base/deflate_window.hpp, which finds the matches, and base/gzip.hpp.
 // Safety: ordinary context; thread-compatible; bounded work per byte.
-// Memory: inline in the objects: 160 KiB for the match finder, 64 KiB for the tokens of a block.
-// Source: RFC 1951; hash chains with one byte of lookahead as in zlib 1.2.13 deflate_slow.
+// Memory: inline in the objects: 64 KiB for the tokens of a block, 8 KiB of output.
+// Source: RFC 1951.
 #ifndef PROF_BASE_DEFLATE_HPP
 #define PROF_BASE_DEFLATE_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t deflate_min_match = 4;    // Deflate allows 3; four bytes are hashed
 inline constexpr std::size_t deflate_max_match = 258;  // RFC 1951 section 3.2.5
-inline constexpr std::size_t deflate_reach = 32768;    // farthest distance
 inline constexpr std::size_t deflate_block = 32768;    // input of a block at most
 
 // ---- lengths and distances (RFC 1951 section 3.2.5) ----------------------------------------------
@@ -5507,7 +5506,23 @@ class deflate_tokens {
   std::uint16_t tokens_[deflate_block + 2];
 };
 
-// ---- finding matches -----------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_DEFLATE_HPP
+
+// ---- prof/base/deflate_window.hpp ----
+// prof/base/deflate_window.hpp - the latest input, and where in it the next bytes stood before.
+// Floor 1 (base). Used by base/gzip.hpp.
+// Safety: ordinary context; thread-compatible; bounded work per byte.
+// Memory: 160 KiB inline in the object.
+// Source: RFC 1951 section 4; hash chains with one byte of lookahead as in zlib 1.2.13 deflate_slow.
+#ifndef PROF_BASE_DEFLATE_WINDOW_HPP
+#define PROF_BASE_DEFLATE_WINDOW_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t deflate_min_match = 4;  // Deflate allows 3; four bytes are hashed
+inline constexpr std::size_t deflate_reach = 32768;  // farthest distance
 
 // The latest 32 KiB of input and room for a block behind them.
 class deflate_window {
@@ -5639,7 +5654,7 @@ class deflate_window {
 
 PROF_DETAIL_END
 
-#endif  // PROF_BASE_DEFLATE_HPP
+#endif  // PROF_BASE_DEFLATE_WINDOW_HPP
 
 // ---- prof/base/gzip.hpp ----
 // prof/base/gzip.hpp - compresses a byte stream into one gzip member, in fixed memory.
@@ -5647,7 +5662,7 @@ PROF_DETAIL_END
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
 // Memory: everything inline in the object (about 236 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.
-// Source: RFC 1952; Deflate: base/deflate.hpp; CRC by four tables: M. Kounavis and F. Berry,
+// Source: RFC 1952; Deflate: base/deflate.hpp and deflate_window.hpp; CRC by four tables: M. Kounavis and F. Berry,
 //         "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation" (2008).
 #ifndef PROF_BASE_GZIP_HPP
 #define PROF_BASE_GZIP_HPP
@@ -6494,7 +6509,9 @@ class top_writer {
 
   // False, with nothing written, when memory ran out.
   bool count() noexcept {
-    if (!nodes_.resize(p_.strings.size() * 2)) return false;
+    // A profile that ran out of memory may have lost even the empty string.
+    const std::size_t strings = p_.strings.empty() ? 1 : p_.strings.size();
+    if (!nodes_.resize(strings * 2)) return false;
     scale_ = value_scale_of(string(p_.value_types[column_].unit));
     for (std::size_t i = 0; i < p_.samples.size(); ++i) count_sample(i);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -6567,7 +6584,7 @@ class top_writer {
 
   // A function's name, or the last part of a file's path in brackets.
   text_view name_of(std::size_t place) noexcept {
-    const text_view text = p_.strings[place / 2];
+    const text_view text = string(static_cast<string_index>(place / 2));
     if (place % 2 == 0) return text;
     if (text.size == 0) return "<unknown>";
     const std::size_t slash = text.rfind('/');
@@ -6611,7 +6628,8 @@ class top_writer {
     const auto duration = static_cast<std::int64_t>(p_.duration_ns);
     out_.put("Duration: ");
     out_.put(format_value(duration, time, value_unit_for(p_.duration_ns, time)).view());
-    out_.put(", Total samples = ").put(value(total_).view());
+    out_.put(", Total samples = ");
+    out_.printable(value(total_).view());
     if (scale_.units == time.units && total_ != 0) {
       const auto total_ns =
           static_cast<std::int64_t>(base_value(magnitude_of(total_), scale_));
@@ -6623,7 +6641,9 @@ class top_writer {
   void put_period() noexcept {
     const value_scale scale = value_scale_of(string(p_.period_type.unit));
     const value_unit* const unit = value_unit_for(magnitude_of(p_.period), scale);
-    out_.put("Period: ").put(format_value(p_.period, scale, unit).view()).put(" ");
+    out_.put("Period: ");
+    out_.printable(format_value(p_.period, scale, unit).view());
+    out_.put(" ");
     out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
@@ -6631,9 +6651,12 @@ class top_writer {
   void put_summary() noexcept {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < shown_; ++i) sum += rows_[i].flat;
-    out_.put("Showing nodes accounting for ").put(value(sum).view());
+    out_.put("Showing nodes accounting for ");
+    out_.printable(value(sum).view());
     out_.put(", ").put(format_percent(sum, total_).view());
-    out_.put(" of ").put(value(total_).view()).put(" total\n");
+    out_.put(" of ");
+    out_.printable(value(total_).view());
+    out_.put(" total\n");
     if (shown_ == rows_.size()) return;
     out_.put("Showing top ").decimal(shown_).put(" nodes out of ").decimal(rows_.size()).put("\n");
   }
@@ -6655,7 +6678,7 @@ class top_writer {
 
   void put_right(const short_text& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
-    out_.put(cell.view());
+    out_.printable(cell.view());
   }
 
   short_text value(std::int64_t number) const noexcept { return format_value(number, scale_, unit_); }
@@ -6837,7 +6860,8 @@ class collection {
     profile p(store);
     fill(p);
     comment(p);
-    name(p);
+    // Before it is named: frames and strings that were lost have no entry to look at.
+    if (p.complete()) name(p);
     if (!p.complete()) return result(error::out_of_memory, "the profile");
     return write(p, out) ? result() : result(error::write_failed, "the sink refused the bytes");
   }
@@ -8657,13 +8681,16 @@ inline void hide_leading_allocator_frames(profile& p) noexcept {
   for (std::size_t i = 0; i < hidden.size(); ++i) {
     const profile_location& location = p.locations[i];
     if (location.line_count == 0) continue;
-    const profile_function& innermost = p.functions[p.lines[location.first_line].function];
-    hidden[i] = is_allocator_frame(p.strings[innermost.name]);
+    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
+    const std::uint32_t innermost = p.lines[location.first_line].function;
+    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
+    hidden[i] = name < p.strings.size() && is_allocator_frame(p.strings[name]);
   }
   for (profile_sample& sample : p.samples) {
     const std::uint32_t* const frames = p.frames_of(sample);
     std::uint32_t leading = 0;
-    while (leading < sample.depth && hidden[frames[leading]]) ++leading;
+    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
+    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
     if (leading == sample.depth) continue;
     sample.first_frame += leading;
     sample.depth -= leading;
@@ -10444,7 +10471,7 @@ inline std::uint64_t number_in(const http_request& request, text_view name,
 
 inline void answer_cmdline(http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
-  response.body.resize(64 * 1024);
+  response.body.resize(std::size_t{64} * 1024);
   std::size_t n = os_command_line(response.body.data(), response.body.size());
   if (n != 0 && response.body[n - 1] == '\0') --n;  // as Go: no NUL behind the last argument
   response.body.resize(n);
@@ -11443,6 +11470,7 @@ using delete_array_aligned_nothrow_entry =
 
 // ---- the symbols ----------------------------------------------------------------------------------------
 
+// NOLINTBEGIN(bugprone-macro-parentheses): lists of parameters and arguments bring theirs.
 #define PROF_DETAIL_NEW_HOOK(name, mangled, parameters, arguments)     \
   void* prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);         \
   void* prof_hook_##name parameters {                                  \
@@ -11451,6 +11479,8 @@ using delete_array_aligned_nothrow_entry =
 #define PROF_DETAIL_DELETE_HOOK(name, mangled, parameters, arguments)  \
   void prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);          \
   void prof_hook_##name parameters { PROF_DETAIL_ROUTED(name##_entry) arguments; }
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 extern "C" {
 PROF_DETAIL_NEW_HOOK(new, "_Znwm", (std::size_t n), (n))

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Proves every rule of tools/amalgamate.py and tools/check_layers.py both ways, on small trees.
+"""Proves every rule of tools/amalgamate.py, check_layers.py and check_readability both ways, on
+small trees.
 
     python3 tests/tools/test_tools.py
 """
@@ -407,6 +408,131 @@ class CheckLayers(TreeTest):
         self.accept()
         (self.root / "tests/unit/base/a_test.cpp").unlink()
         self.refuse("has no test tests/unit/base/a_test.cpp")
+
+
+def function(lines, name="f"):
+    """A function of that many lines."""
+    if lines == 1:
+        return f"inline int {name}(int x) {{ return x; }}\n"
+    return f"inline int {name}(int x) {{\n" + "  ++x;\n" * (lines - 3) + "  return x;\n}\n"
+
+
+class CheckReadability(TreeTest):
+    def setUp(self):
+        super().setUp()
+        self.write(".clang-tidy", (TOOLS.parent / ".clang-tidy").read_bytes())
+        self.add("annotate.hpp", '#include "prof/config.hpp"\n')
+
+    def add_code(self, body):
+        self.add("base/a.hpp", body)
+        self.add("prof.hpp", '#include "prof/base/a.hpp"\n')
+
+    def accept(self, body, *texts):
+        self.add_code(body)
+        status, output = self.run_tool("check_readability")
+        self.assertEqual(status, 0, output)
+        for text in texts:
+            self.assertIn(text, output)
+
+    def refuse(self, body, *texts, failures=1):
+        self.add_code(body)
+        status, output = self.run_tool("check_readability")
+        self.assertEqual(status, 1, output)
+        for text in texts + ("why:", "mend:", f" {failures} failures"):
+            self.assertIn(text, output)
+
+    def test_sixty_lines_pass_and_sixty_one_do_not(self):
+        self.accept(function(60), " 60  include/prof/base/a.hpp:7: f")
+        self.refuse(function(61), "include/prof/base/a.hpp:7: f has 61 lines, more than 60")
+
+    def test_clang_tidy_has_the_same_limit(self):
+        text = "readability-function-size"
+        self.refuse(function(63), text, "listed above: 1\n", "has 63 lines", failures=2)
+
+    def test_the_head_of_a_function_counts(self):
+        body = "template <class T>\ninline T f(T x,\n           T y) {\n  return x + y;\n}\n"
+        self.accept(body, "   5  include/prof/base/a.hpp:7: f")
+
+    def test_percentiles(self):
+        self.accept("".join(function(i, f"f{i}") for i in (9, 1, 8, 3, 4, 7, 6, 5, 11, 10)),
+                    "p50 of lines per function: 6 (aim: 6)",
+                    "p90 of lines per function: 10 (aim: 25)",
+                    "11  include/prof/base/a.hpp", " 10 functions, 0 failures")
+        self.accept(function(4), "p50 of lines per function: 4", "p90 of lines per function: 4")
+
+    def test_ten_longest(self):
+        self.accept("".join(function(i, f"f{i}_") for i in range(3, 15)), ": f14_", ": f5_")
+        _, output = self.run_tool("check_readability")
+        self.assertNotIn(": f4_", output)
+        self.assertLess(output.index(": f14_"), output.index(": f5_"))
+
+    def test_what_is_a_function(self):
+        self.accept(
+            "namespace n {\n"
+            "enum class kind : unsigned char { a, b };\n"
+            "constexpr int table[] = {1, 2};\n"
+            "constexpr auto lambda = [](int x) {\n  return x;\n};\n"
+            "template <class T, class = decltype(T() + 1)>\n"
+            "struct pair {\n"
+            "  pair() = default;\n"
+            "  explicit pair(T x) noexcept : a{x}, b(x) {\n    b = a;\n  }\n"
+            "  bool operator==(const pair& other) const { return a == other.a; }\n"
+            " private:\n"
+            "  T a{};\n"
+            "  T b = T{1};\n"
+            "};\n"
+            "inline int with_default(int x = int{3},\n                        char c = '{') {\n"
+            "  const auto twice = [](int y) { return 2 * y; };\n"
+            "  return twice(x) + c;  // }\n"
+            "}\n"
+            "}  // namespace n\n",
+            "   3  include/prof/base/a.hpp:16: pair\n",
+            "   1  include/prof/base/a.hpp:19: operator==\n",
+            "   5  include/prof/base/a.hpp:24: with_default\n",
+            " 3 functions, 0 failures",
+        )
+
+    def test_macro_lines_belong_to_no_function(self):
+        macros = "#define PROF_BEGIN extern int begun;\n#define PROF_ONE(a) extern int (a);\n"
+        self.accept(macros + "PROF_BEGIN\n\nPROF_ONE(b)\n\n" + function(3),
+                    "   3  include/prof/base/a.hpp:13: f")
+
+    def test_long_headers_are_listed(self):
+        self.accept("\n" * 392 + function(1), "headers of more than 400 lines:\n 401  ")
+        self.accept("\n" * 391 + function(1), "headers of more than 400 lines: none")
+
+    def test_findings_of_clang_tidy(self):
+        self.refuse("inline int* f() { return 0; }\n", "modernize-use-nullptr", "NOLINT(<check>)",
+                    "findings of clang-tidy in include/prof, listed above: 1\n")
+        self.refuse("inline int* f() { return none; }\n", "undeclared identifier 'none'")
+
+    def test_header_that_nobody_includes(self):
+        self.add("base/alone.hpp", function(3))
+        self.refuse(function(3), "include/prof/base/alone.hpp:1: was not seen by clang-tidy")
+
+    def test_header_of_another_system_is_named(self):
+        self.add("os/bare.hpp", function(3))
+        self.accept(function(3), "not seen by clang-tidy: include/prof/os/bare.hpp", " 2 functions")
+
+    def test_braces_that_do_not_match(self):
+        open_twice = "#if 1\ninline void f() {\n#else\ninline void g() {\n#endif\n}\n"
+        self.refuse(open_twice, "include/prof/base/a.hpp:8: has braces that do not match")
+        self.add_code(function(3) + "}\n")
+        _, output = self.run_tool("check_readability")
+        self.assertIn("include/prof/base/a.hpp:10: has braces that do not match", output)
+
+    def test_empty_tree_is_refused(self):
+        shutil.rmtree(self.root / "include")
+        status, output = self.run_tool("check_readability")
+        self.assertEqual(status, 1)
+        self.assertIn("nothing was checked", output)
+
+    def test_missing_clang_tidy_is_refused(self):
+        self.add_code(function(3))
+        command = [sys.executable, str(TOOLS / "check_readability"), "--root", str(self.root)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, env={"PATH": "/nowhere"}, text=True)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("clang-tidy is not installed", done.stdout)
 
 
 if __name__ == "__main__":

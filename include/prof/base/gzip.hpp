@@ -3,12 +3,12 @@
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
 // Memory: everything inline in the object (about 236 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.
-// Source: RFC 1952; Deflate: base/deflate.hpp; CRC by four tables: M. Kounavis and F. Berry,
+// Source: RFC 1952; Deflate: base/deflate.hpp and deflate_window.hpp; CRC by four tables: M. Kounavis and F. Berry,
 //         "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation" (2008).
 #ifndef PROF_BASE_GZIP_HPP
 #define PROF_BASE_GZIP_HPP
 
-#include "prof/base/deflate.hpp"
+#include "prof/base/deflate_window.hpp"
 
 PROF_DETAIL_BEGIN
 

@@ -25,7 +25,7 @@ struct page_source {
 
 class arena {
  public:
-  explicit arena(page_source source, std::size_t first_chunk = 64 * 1024) noexcept
+  explicit arena(page_source source, std::size_t first_chunk = std::size_t{64} * 1024) noexcept
       : source_(source), next_chunk_(first_chunk) {}
   ~arena() { release(); }
   arena(const arena&) = delete;

@@ -95,6 +95,7 @@ using delete_array_aligned_nothrow_entry =
 
 // ---- the symbols ----------------------------------------------------------------------------------------
 
+// NOLINTBEGIN(bugprone-macro-parentheses): lists of parameters and arguments bring theirs.
 #define PROF_DETAIL_NEW_HOOK(name, mangled, parameters, arguments)     \
   void* prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);         \
   void* prof_hook_##name parameters {                                  \
@@ -103,6 +104,8 @@ using delete_array_aligned_nothrow_entry =
 #define PROF_DETAIL_DELETE_HOOK(name, mangled, parameters, arguments)  \
   void prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);          \
   void prof_hook_##name parameters { PROF_DETAIL_ROUTED(name##_entry) arguments; }
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 extern "C" {
 PROF_DETAIL_NEW_HOOK(new, "_Znwm", (std::size_t n), (n))

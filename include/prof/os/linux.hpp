@@ -197,7 +197,7 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   return m;
 }
 
-inline constexpr std::size_t maps_buffer_size = 16 * 1024;  // a line is at most PATH_MAX + 80
+inline constexpr std::size_t maps_buffer_size = std::size_t{16} * 1024;  // a line: PATH_MAX + 80
 
 inline bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG {

@@ -59,7 +59,7 @@ class profile_builder {
     for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
       const code_range& range = code_->ranges[i];
       char hex[2 * build_id_size];
-      for (std::uint32_t k = 0; k < range.build_id_length; ++k) {
+      for (std::size_t k = 0; k < range.build_id_length; ++k) {
         hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
         hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
       }
@@ -84,8 +84,9 @@ class profile_builder {
     if (part == 0) return;
     char line[160];
     std::size_t n = format_decimal(part, line);
-    std::memcpy(line + n, " of ", 4);
-    n += 4;
+    constexpr text_view of{" of ", 4};
+    std::memcpy(line + n, of.data, of.size);
+    n += of.size;
     n += format_decimal(stacks_seen_, line + n);
     line[n++] = ' ';
     std::memcpy(line + n, what.data, what.size);

@@ -14,7 +14,7 @@
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::uint64_t default_heap_rate = 512 * 1024;
+inline constexpr std::uint64_t default_heap_rate = std::uint64_t{512} * 1024;
 
 // Counts of one (stack, labels, size class).
 struct heap_slot {

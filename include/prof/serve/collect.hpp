@@ -136,7 +136,8 @@ class collection {
     profile p(store);
     fill(p);
     comment(p);
-    name(p);
+    // Before it is named: frames and strings that were lost have no entry to look at.
+    if (p.complete()) name(p);
     if (!p.complete()) return result(error::out_of_memory, "the profile");
     return write(p, out) ? result() : result(error::write_failed, "the sink refused the bytes");
   }

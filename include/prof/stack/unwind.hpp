@@ -15,14 +15,14 @@
 PROF_DETAIL_BEGIN
 
 // A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-inline constexpr std::uintptr_t max_frame_size = 256 * 1024;
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 inline constexpr std::size_t scan_words = 64;    // last resort, per frame
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
 // How far behind its entry point a function's code is believed to reach where no table tells.
-inline constexpr std::uintptr_t max_function_size = 32 * 1024;
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
 // PLT, ours again).
 inline constexpr int max_hops = 8;

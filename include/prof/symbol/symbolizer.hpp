@@ -287,13 +287,16 @@ inline void hide_leading_allocator_frames(profile& p) noexcept {
   for (std::size_t i = 0; i < hidden.size(); ++i) {
     const profile_location& location = p.locations[i];
     if (location.line_count == 0) continue;
-    const profile_function& innermost = p.functions[p.lines[location.first_line].function];
-    hidden[i] = is_allocator_frame(p.strings[innermost.name]);
+    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
+    const std::uint32_t innermost = p.lines[location.first_line].function;
+    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
+    hidden[i] = name < p.strings.size() && is_allocator_frame(p.strings[name]);
   }
   for (profile_sample& sample : p.samples) {
     const std::uint32_t* const frames = p.frames_of(sample);
     std::uint32_t leading = 0;
-    while (leading < sample.depth && hidden[frames[leading]]) ++leading;
+    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
+    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
     if (leading == sample.depth) continue;
     sample.first_frame += leading;
     sample.depth -= leading;

@@ -49,7 +49,9 @@ class top_writer {
 
   // False, with nothing written, when memory ran out.
   bool count() noexcept {
-    if (!nodes_.resize(p_.strings.size() * 2)) return false;
+    // A profile that ran out of memory may have lost even the empty string.
+    const std::size_t strings = p_.strings.empty() ? 1 : p_.strings.size();
+    if (!nodes_.resize(strings * 2)) return false;
     scale_ = value_scale_of(string(p_.value_types[column_].unit));
     for (std::size_t i = 0; i < p_.samples.size(); ++i) count_sample(i);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -122,7 +124,7 @@ class top_writer {
 
   // A function's name, or the last part of a file's path in brackets.
   text_view name_of(std::size_t place) noexcept {
-    const text_view text = p_.strings[place / 2];
+    const text_view text = string(static_cast<string_index>(place / 2));
     if (place % 2 == 0) return text;
     if (text.size == 0) return "<unknown>";
     const std::size_t slash = text.rfind('/');
@@ -166,7 +168,8 @@ class top_writer {
     const auto duration = static_cast<std::int64_t>(p_.duration_ns);
     out_.put("Duration: ");
     out_.put(format_value(duration, time, value_unit_for(p_.duration_ns, time)).view());
-    out_.put(", Total samples = ").put(value(total_).view());
+    out_.put(", Total samples = ");
+    out_.printable(value(total_).view());
     if (scale_.units == time.units && total_ != 0) {
       const auto total_ns =
           static_cast<std::int64_t>(base_value(magnitude_of(total_), scale_));
@@ -178,7 +181,9 @@ class top_writer {
   void put_period() noexcept {
     const value_scale scale = value_scale_of(string(p_.period_type.unit));
     const value_unit* const unit = value_unit_for(magnitude_of(p_.period), scale);
-    out_.put("Period: ").put(format_value(p_.period, scale, unit).view()).put(" ");
+    out_.put("Period: ");
+    out_.printable(format_value(p_.period, scale, unit).view());
+    out_.put(" ");
     out_.printable(string(p_.period_type.type));
     out_.put("\n");
   }
@@ -186,9 +191,12 @@ class top_writer {
   void put_summary() noexcept {
     std::int64_t sum = 0;
     for (std::size_t i = 0; i < shown_; ++i) sum += rows_[i].flat;
-    out_.put("Showing nodes accounting for ").put(value(sum).view());
+    out_.put("Showing nodes accounting for ");
+    out_.printable(value(sum).view());
     out_.put(", ").put(format_percent(sum, total_).view());
-    out_.put(" of ").put(value(total_).view()).put(" total\n");
+    out_.put(" of ");
+    out_.printable(value(total_).view());
+    out_.put(" total\n");
     if (shown_ == rows_.size()) return;
     out_.put("Showing top ").decimal(shown_).put(" nodes out of ").decimal(rows_.size()).put("\n");
   }
@@ -210,7 +218,7 @@ class top_writer {
 
   void put_right(const short_text& cell, std::size_t width) noexcept {
     if (cell.size < width) out_.spaces(width - cell.size);
-    out_.put(cell.view());
+    out_.printable(cell.view());
   }
 
   short_text value(std::int64_t number) const noexcept { return format_value(number, scale_, unit_); }

@@ -1,7 +1,9 @@
-// tests/unit/base/deflate_test.cpp - symbols of lengths and distances, bits, windows, forms of blocks.
+// tests/unit/base/deflate_test.cpp - symbols of lengths and distances, bits, forms of blocks.
 // What a whole stream looks like is in gzip_test.cpp.
 
 #include "prof/base/deflate.hpp"
+
+#include "prof/base/deflate_window.hpp"
 
 #include <doctest/doctest.h>
 
@@ -115,27 +117,4 @@ TEST_CASE("each block takes the form that is smallest") {
   CHECK(form_of(block_of(text)) == 2);
   CHECK(block_of(text).size() < text.size() / 2);
   CHECK(block_of("") == std::string("\x03\x00", 2));
-}
-
-TEST_CASE("a longer match at the next byte is taken") {
-  // "bcdefgh" is found one byte later than "abcd"; greedily it would be two matches.
-  const std::string lazy = "abcd--bcdefgh--abcdefgh";
-  const std::string never = "abcd--bcdefgh--abcdefg!";
-  CHECK(block_of(lazy).size() <= block_of(never).size());
-}
-
-TEST_CASE("a window takes a block, slides, and remembers 32 KiB") {
-  const auto window = std::make_unique<deflate_window>();
-  const std::string input(deflate_block + 10, 'x');
-  const auto* const bytes = reinterpret_cast<const unsigned char*>(input.data());
-  for (int round = 0; round < 5; ++round) {
-    CHECK_FALSE(window->full());
-    CHECK(window->fill(bytes, input.size()) == deflate_block);
-    CHECK(window->full());
-    CHECK(window->fill(bytes, 1) == 0);
-    CHECK(window->block_size() == deflate_block);
-    CHECK(window->block()[deflate_block - 1] == 'x');
-    window->next_block();
-    CHECK(window->block_size() == 0);
-  }
 }
