@@ -1,0 +1,4 @@
+// Becomes a precompiled header.
+#include <cstdlib>
+
+#include <prof/prof.hpp>

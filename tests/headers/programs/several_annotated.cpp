@@ -1,0 +1,9 @@
+// The file that only annotates.
+#include "several.hpp"
+
+#include <prof/annotate.hpp>
+
+void annotated(void (*work)()) {
+  const prof::label_scope labels{{"where", "annotated"}};
+  work();
+}
