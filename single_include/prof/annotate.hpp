@@ -190,10 +190,18 @@
 #define PROF_BASE_PLATFORM_HPP
 
 // Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
-#define PROF_DETAIL_COLD __attribute__((cold, noinline))
-#define PROF_DETAIL_NOINLINE __attribute__((noinline))
+#define PROF_DETAIL_COLD __attribute__((__cold__, __noinline__))
+#define PROF_DETAIL_NOINLINE __attribute__((__noinline__))
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
+
+// Whether this file is compiled with exceptions. Only to choose between two names: a function whose
+// body depends on it would be two functions of one name in a program that mixes both.
+#if defined(__cpp_exceptions)
+#define PROF_DETAIL_EXCEPTIONS 1
+#else
+#define PROF_DETAIL_EXCEPTIONS 0
+#endif
 
 // ELF has weak symbols that may stay undefined, and notes.
 #if defined(__ELF__)
@@ -206,7 +214,7 @@
 // no init wrapper is called; initial-exec: reading it never calls __tls_get_addr, which may
 // allocate (seen to deadlock other profilers when first touched in a handler).
 #define PROF_DETAIL_TLS __thread
-#define PROF_DETAIL_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#define PROF_DETAIL_TLS_MODEL __attribute__((__tls_model__("initial-exec")))
 
 // Everything private is hidden: each shared object keeps its own code, next-definition pointers
 // and thread-local countdowns (shared ones would forward to themselves for ever); what is
@@ -214,7 +222,7 @@
 #define PROF_DETAIL_BEGIN      \
   namespace prof {             \
   inline namespace v1 {        \
-  namespace detail __attribute__((visibility("hidden"))) {
+  namespace detail __attribute__((__visibility__("hidden"))) {
 #define PROF_DETAIL_END \
   }                     \
   }                     \
@@ -232,10 +240,11 @@
 // keeps it one real, exported function: inline ones get inlined into their callers by clang -O2 and
 // g++ -flto, and a plugin's call then skips the executable's hook (seen with g++ 12 and clang 14).
 #define PROF_DETAIL_HOOK(symbol) \
-  __asm__(symbol) __attribute__((weak, used, noinline, visibility("default")))
+  __asm__(symbol) __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
 // A symbol that may be absent. Default visibility, since the private namespace is hidden and a
 // hidden import could not be satisfied.
-#define PROF_DETAIL_WEAK_IMPORT(symbol) __asm__(symbol) __attribute__((weak, visibility("default")))
+#define PROF_DETAIL_WEAK_IMPORT(symbol) \
+  __asm__(symbol) __attribute__((__weak__, __visibility__("default")))
 
 // Functions on the signal path end in _sig and carry this: no exceptions pass through them.
 #define PROF_DETAIL_SIG noexcept
@@ -850,7 +859,7 @@ struct process_head {
 struct object_anchor {
   std::atomic<process_head*> process;
 };
-__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
+__attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
 
 inline constexpr std::uint32_t file_note_type = 1;
 
@@ -868,7 +877,7 @@ __asm__(
     ".balign 4\n"
     "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
     ".long prof_object_anchor_v1 - .\n"
-    ".asciz \"" __BASE_FILE__ "\"\n"
+    ".asciz " PROF_DETAIL_TEXT(__BASE_FILE__) "\n"  // the literal itself, with its escapes
     "2: .balign 4\n"
     ".popsection\n");
 #endif
@@ -877,7 +886,8 @@ PROF_DETAIL_BEGIN
 
 // Absent unless a file of this object includes the whole; where it is absent its address is null
 // in ELF, and must not be asked for elsewhere.
-extern "C" const annotate_part prof_part_annotate_v1 __attribute__((weak, visibility("hidden")));
+extern "C" const annotate_part prof_part_annotate_v1
+    __attribute__((__weak__, __visibility__("hidden")));
 
 // Null until somebody with the whole has told the object, or while nobody keeps labels yet.
 inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {

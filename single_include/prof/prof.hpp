@@ -194,10 +194,18 @@
 #define PROF_BASE_PLATFORM_HPP
 
 // Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
-#define PROF_DETAIL_COLD __attribute__((cold, noinline))
-#define PROF_DETAIL_NOINLINE __attribute__((noinline))
+#define PROF_DETAIL_COLD __attribute__((__cold__, __noinline__))
+#define PROF_DETAIL_NOINLINE __attribute__((__noinline__))
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
+
+// Whether this file is compiled with exceptions. Only to choose between two names: a function whose
+// body depends on it would be two functions of one name in a program that mixes both.
+#if defined(__cpp_exceptions)
+#define PROF_DETAIL_EXCEPTIONS 1
+#else
+#define PROF_DETAIL_EXCEPTIONS 0
+#endif
 
 // ELF has weak symbols that may stay undefined, and notes.
 #if defined(__ELF__)
@@ -210,7 +218,7 @@
 // no init wrapper is called; initial-exec: reading it never calls __tls_get_addr, which may
 // allocate (seen to deadlock other profilers when first touched in a handler).
 #define PROF_DETAIL_TLS __thread
-#define PROF_DETAIL_TLS_MODEL __attribute__((tls_model("initial-exec")))
+#define PROF_DETAIL_TLS_MODEL __attribute__((__tls_model__("initial-exec")))
 
 // Everything private is hidden: each shared object keeps its own code, next-definition pointers
 // and thread-local countdowns (shared ones would forward to themselves for ever); what is
@@ -218,7 +226,7 @@
 #define PROF_DETAIL_BEGIN      \
   namespace prof {             \
   inline namespace v1 {        \
-  namespace detail __attribute__((visibility("hidden"))) {
+  namespace detail __attribute__((__visibility__("hidden"))) {
 #define PROF_DETAIL_END \
   }                     \
   }                     \
@@ -236,10 +244,11 @@
 // keeps it one real, exported function: inline ones get inlined into their callers by clang -O2 and
 // g++ -flto, and a plugin's call then skips the executable's hook (seen with g++ 12 and clang 14).
 #define PROF_DETAIL_HOOK(symbol) \
-  __asm__(symbol) __attribute__((weak, used, noinline, visibility("default")))
+  __asm__(symbol) __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
 // A symbol that may be absent. Default visibility, since the private namespace is hidden and a
 // hidden import could not be satisfied.
-#define PROF_DETAIL_WEAK_IMPORT(symbol) __asm__(symbol) __attribute__((weak, visibility("default")))
+#define PROF_DETAIL_WEAK_IMPORT(symbol) \
+  __asm__(symbol) __attribute__((__weak__, __visibility__("default")))
 
 // Functions on the signal path end in _sig and carry this: no exceptions pass through them.
 #define PROF_DETAIL_SIG noexcept
@@ -854,7 +863,7 @@ struct process_head {
 struct object_anchor {
   std::atomic<process_head*> process;
 };
-__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
+__attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
 
 inline constexpr std::uint32_t file_note_type = 1;
 
@@ -872,7 +881,7 @@ __asm__(
     ".balign 4\n"
     "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
     ".long prof_object_anchor_v1 - .\n"
-    ".asciz \"" __BASE_FILE__ "\"\n"
+    ".asciz " PROF_DETAIL_TEXT(__BASE_FILE__) "\n"  // the literal itself, with its escapes
     "2: .balign 4\n"
     ".popsection\n");
 #endif
@@ -881,7 +890,8 @@ PROF_DETAIL_BEGIN
 
 // Absent unless a file of this object includes the whole; where it is absent its address is null
 // in ELF, and must not be asked for elsewhere.
-extern "C" const annotate_part prof_part_annotate_v1 __attribute__((weak, visibility("hidden")));
+extern "C" const annotate_part prof_part_annotate_v1
+    __attribute__((__weak__, __visibility__("hidden")));
 
 // Null until somebody with the whole has told the object, or while nobody keeps labels yet.
 inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {
@@ -1574,8 +1584,8 @@ class label_table {
   };
   static constexpr std::size_t slot_bytes = add_only_table<slot>::bytes_for(first_level, levels);
 
-  void bind(void* slots, char* text, std::size_t text_size) noexcept {
-    slots_.bind(slots, first_level, levels);
+  void bind(void* slot_memory, char* text, std::size_t text_size) noexcept {
+    slots_.bind(slot_memory, first_level, levels);
     text_ = text;
     capacity_ = text_size;
   }
@@ -2986,8 +2996,8 @@ class stack_table {
   static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
   static constexpr std::size_t slot_bytes = add_only_table<stack_slot>::bytes_for(first_level, levels);
 
-  void bind(void* slots, std::uintptr_t* words, std::size_t word_count) noexcept {
-    slots_.bind(slots, first_level, levels);
+  void bind(void* slot_memory, std::uintptr_t* words, std::size_t word_count) noexcept {
+    slots_.bind(slot_memory, first_level, levels);
     words_ = words;
     capacity_ = word_count;
   }
@@ -4781,16 +4791,16 @@ struct heap_part {
 
 struct symbolize_part {
   void (*symbolize)(profile& p, const code_map* code, bool hide_allocators);
-  // Calls emit(context, address, demangled name) for each address whose function is known.
+  // Calls found(context, address, demangled name) for each address whose function is known.
   void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                   void (*emit)(void* context, std::uint64_t address, text_view name),
+                   void (*found)(void* context, std::uint64_t address, text_view name),
                    void* context);
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
 // weak too, so that many files may have them.
 #define PROF_DETAIL_PART(type, name) \
-  extern "C" const type name __attribute__((weak, visibility("hidden")))
+  extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
 PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
 PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
@@ -5050,7 +5060,7 @@ inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   if (heap != nullptr) heap->record_free_sig(*process, object);
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const annotate_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const annotate_part
     prof_part_annotate_v1 = {&enter_labels, &leave_labels, &kept_labels_sig, &annotate_alloc_sig,
                              &annotate_free_sig};
 
@@ -5438,13 +5448,13 @@ class deflate_tokens {
     ++literal_counts_[byte];
   }
   void match(std::size_t length, std::size_t distance) noexcept {
-    const deflate_symbol& near = deflate_lengths.of[length];
-    const deflate_symbol far = deflate_distance(static_cast<std::uint32_t>(distance));
+    const deflate_symbol& length_symbol = deflate_lengths.of[length];
+    const deflate_symbol distance_symbol = deflate_distance(static_cast<std::uint32_t>(distance));
     tokens_[size_++] = static_cast<std::uint16_t>(256 + length);
     tokens_[size_++] = static_cast<std::uint16_t>(distance - 1);
-    ++literal_counts_[near.symbol];
-    ++distance_counts_[far.symbol];
-    extra_ += near.extra_bits + far.extra_bits;
+    ++literal_counts_[length_symbol.symbol];
+    ++distance_counts_[distance_symbol.symbol];
+    extra_ += length_symbol.extra_bits + distance_symbol.extra_bits;
   }
 
   // Writes the block in the form that takes the least room. `raw`: what the tokens stand for.
@@ -6839,9 +6849,9 @@ class collection {
 
   // Starts the clock. Afterwards duration_ns() tells how long to wait before finish().
   result begin(text_view name, const profile_request& request) noexcept {
-    if (result known = check_profile(process_, name); !known) return known;
-    request_ = request;
     kind_ = find_profile(name);
+    if (result known = check_profile(process_, name); kind_ == nullptr || !known) return known;
+    request_ = request;
     const bool is_cpu = kind_->provider == part::cpu;
     seconds_ = is_cpu && request.seconds == 0 ? default_cpu_seconds : request.seconds;
     return is_cpu ? begin_cpu_run(request) : begin_heap_run();
@@ -6967,6 +6977,33 @@ struct has_c_str : std::false_type {};
 template <class T>
 struct has_c_str<T, std::void_t<decltype(std::declval<T&>().c_str())>> : std::true_type {};
 
+// Calls what the user wrote. What that throws (a stream with exceptions() set) is a refusal, not
+// the host's end. Two types, of which a file has one, because files with and without exceptions may
+// be in one program; a sink remembers which kind of file made it.
+template <bool Exceptions>
+struct user_call;
+#if PROF_DETAIL_EXCEPTIONS
+template <>
+struct user_call<true> {
+  template <class Call>
+  static bool run(Call call) {
+    try {
+      return call();
+    } catch (...) {
+      return false;
+    }
+  }
+};
+#else
+template <>
+struct user_call<false> {
+  template <class Call>
+  static bool run(Call call) {
+    return call();
+  }
+};
+#endif
+
 PROF_DETAIL_END
 
 PROF_PUBLIC_BEGIN
@@ -6997,20 +7034,30 @@ class sink {
 
   sink(std::FILE* file) noexcept : kind_(kind::file), context_(file) {}
   sink(fd descriptor) noexcept : kind_(kind::descriptor), descriptor_(descriptor.value) {}
-  sink(const char* path) noexcept : kind_(kind::path), path_(path) {}
+  sink(const char* path) noexcept
+      : kind_(kind::path), context_(const_cast<char*>(path)) {}  // only ever read
+  template <bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(bool (*callback)(void*, const void*, std::size_t), void* context) noexcept
-      : kind_(kind::callback), context_(context), callback_(callback) {}
+      : kind_(kind::callback),
+        context_(context),
+        callback_(callback),
+        guard_(&guarded<Exceptions>) {}
 
-  template <class String>
+  template <class String, bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(append_to<String> text) noexcept
-      : kind_(kind::callback), context_(text.target), callback_(&append<String>) {}
+      : kind_(kind::callback),
+        context_(text.target),
+        callback_(&append<String>),
+        guard_(&guarded<Exceptions>) {}
 
-  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0>
+  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0,
+            bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(Stream& stream) noexcept
       : kind_(kind::callback),
         context_(&stream),
         callback_(&write_stream<Stream>),
-        finish_(&flush_stream<Stream>) {}
+        finish_(&flush_stream<Stream>),
+        guard_(&guarded<Exceptions>) {}
 
   // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
   template <class String,
@@ -7023,34 +7070,28 @@ class sink {
   kind type() const noexcept { return kind_; }
   std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
   int descriptor() const noexcept { return descriptor_; }
-  const char* path() const noexcept { return path_; }
+  const char* path() const noexcept { return static_cast<const char*>(context_); }
   bool call(const void* data, std::size_t size) const {
-    return guarded([&] { return callback_(context_, data, size); });
+    return guard_(*this, false, data, size);
   }
   // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
   bool finish() const {
-    return finish_ == nullptr || guarded([&] { return finish_(context_); });
+    return finish_ == nullptr || guard_(*this, true, nullptr, 0);
   }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
-    if (kind_ == kind::path) return path_ != nullptr && path_[0] != '\0';
+    if (kind_ == kind::path) return path() != nullptr && path()[0] != '\0';
     return kind_ == kind::file ? context_ != nullptr : callback_ != nullptr;
   }
 
  private:
-  // What the user's code throws (a stream with exceptions() set) is a refusal, not the host's end.
-  template <class Call>
-  static bool guarded(Call call) {
-#if defined(__cpp_exceptions)
-    try {
-      return call();
-    } catch (...) {
-      return false;
-    }
-#else
-    return call();
-#endif
+  using guard = bool (*)(const sink& self, bool last, const void* data, std::size_t size);
+  template <bool Exceptions>
+  static bool guarded(const sink& self, bool last, const void* data, std::size_t size) {
+    return detail::user_call<Exceptions>::run([&] {
+      return last ? self.finish_(self.context_) : self.callback_(self.context_, data, size);
+    });
   }
   template <class String>
   static bool append(void* context, const void* data, std::size_t size) {
@@ -7087,10 +7128,10 @@ class sink {
 
   kind kind_;
   int descriptor_ = -1;
-  const char* path_ = nullptr;
   void* context_ = nullptr;
   bool (*callback_)(void*, const void*, std::size_t) = nullptr;
   bool (*finish_)(void*) = nullptr;
+  guard guard_ = nullptr;
 };
 
 PROF_PUBLIC_END
@@ -7697,7 +7738,8 @@ inline void fill_cpu(profile& p, const process_state& process, const cpu_run& ru
   p.duration_ns = run.ended - run.started;
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const cpu_part prof_part_cpu_v1 = {
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
+    prof_part_cpu_v1 = {
     &begin_cpu, &end_cpu, &fill_cpu};
 
 PROF_DETAIL_END
@@ -7767,7 +7809,8 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const heap_part prof_part_heap_v1 = {
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
+    prof_part_heap_v1 = {
     &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END
@@ -8721,17 +8764,17 @@ inline void symbolize_profile(profile& p, const code_map* code, bool hide_alloca
 }
 
 inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                           void (*emit)(void* context, std::uint64_t address, text_view name),
+                           void (*found)(void* context, std::uint64_t address, text_view name),
                            void* context) {
   arena memory(os_pages);
   symbolizer names(memory);  // one for all: it reads each file's symbols once
   for (std::size_t i = 0; i < count; ++i) {
     const text_view name = names.name_of(addresses[i], code);
-    if (name.size != 0) emit(context, addresses[i], name);
+    if (name.size != 0) found(context, addresses[i], name);
   }
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const symbolize_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
     prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
@@ -10587,11 +10630,11 @@ inline void describe_answer(const known_profile& known, const profile_request& w
 inline void begin_profile(process_state& process, text_view name, const http_request& request,
                           http_response& response, http_job& job) noexcept {
   const result known = check_profile(process, name);
-  if (known.code() == error::unknown_profile) return response.fail(404, "Unknown profile");
+  const known_profile* const profile_of = find_profile(name);
+  if (profile_of == nullptr) return response.fail(404, "Unknown profile");
   if (!known) return response.fail(404, known.message());
   profile_request wanted;
-  const known_profile& profile_of = *find_profile(name);
-  const bool is_cpu = profile_of.provider == part::cpu;
+  const bool is_cpu = profile_of->provider == part::cpu;
   text_view type;
   char type_name[32] = "";
   if (request.parameter("type", type)) append_text(type_name, sizeof type_name, type.data, type.size);
@@ -10609,7 +10652,7 @@ inline void begin_profile(process_state& process, text_view name, const http_req
     append_text(text, sizeof text, begun.message());
     return response.fail(500, is_cpu ? text : begun.message());
   }
-  describe_answer(profile_of, wanted, response);
+  describe_answer(*profile_of, wanted, response);
   if (work->duration_ns() == 0) {
     finish_profile(*work, response);
     return drop_collection(work);
@@ -10924,7 +10967,7 @@ enum entry_word : std::size_t {
   word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
   word_route,    // where our symbol jumps: first_call until settled, and again during self-tests
 };
-using aliasing_word = std::uintptr_t __attribute__((may_alias));
+using aliasing_word = std::uintptr_t __attribute__((__may_alias__));
 inline aliasing_word* state_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
   return static_cast<aliasing_word*>(facts_of_sig(entry).state) + which;
 }
@@ -11148,7 +11191,7 @@ PROF_DETAIL_BEGIN
 // out. libc's malloc then wins over ours, which is weak.
 #if defined(__GLIBC__)
 extern "C" void* prof_libc_malloc(std::size_t) __asm__("__libc_malloc")
-    __attribute__((visibility("default")));
+    __attribute__((__visibility__("default")));
 #else
 extern "C" void* prof_libc_malloc(std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_malloc");
 #endif
@@ -11744,7 +11787,7 @@ inline void ensure_heap_resolved() noexcept {
   if (!heap_resolved_sig()) (void)resolve_heap_slow_sig();
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
     prof_part_heap_hooks_v1 = {hook_part_magic, heap_records, heap_entry_count,
                                &ensure_heap_resolved, &redraw_hook_gap, &own_code_depth_address};
 
@@ -11868,8 +11911,8 @@ PROF_DETAIL_BEGIN
 #endif
 #if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
-    __attribute__((visibility("default")));
-__attribute__((used)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =
+    __attribute__((__visibility__("default")));
+__attribute__((__used__)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =
     &prof_thrd_create;
 #endif
 using pthread_create_fn = int (*)(os_thread_handle*, const os_thread_attributes*, os_thread_main,
@@ -11960,7 +12003,7 @@ inline start_record* take_start_record() noexcept {
 }
 
 void test_thread_hook() noexcept;
-extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
     prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
                                  nullptr, &own_code_depth_address};
 

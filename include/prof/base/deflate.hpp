@@ -234,13 +234,13 @@ class deflate_tokens {
     ++literal_counts_[byte];
   }
   void match(std::size_t length, std::size_t distance) noexcept {
-    const deflate_symbol& near = deflate_lengths.of[length];
-    const deflate_symbol far = deflate_distance(static_cast<std::uint32_t>(distance));
+    const deflate_symbol& length_symbol = deflate_lengths.of[length];
+    const deflate_symbol distance_symbol = deflate_distance(static_cast<std::uint32_t>(distance));
     tokens_[size_++] = static_cast<std::uint16_t>(256 + length);
     tokens_[size_++] = static_cast<std::uint16_t>(distance - 1);
-    ++literal_counts_[near.symbol];
-    ++distance_counts_[far.symbol];
-    extra_ += near.extra_bits + far.extra_bits;
+    ++literal_counts_[length_symbol.symbol];
+    ++distance_counts_[distance_symbol.symbol];
+    extra_ += length_symbol.extra_bits + distance_symbol.extra_bits;
   }
 
   // Writes the block in the form that takes the least room. `raw`: what the tokens stand for.

@@ -28,6 +28,33 @@ struct has_c_str : std::false_type {};
 template <class T>
 struct has_c_str<T, std::void_t<decltype(std::declval<T&>().c_str())>> : std::true_type {};
 
+// Calls what the user wrote. What that throws (a stream with exceptions() set) is a refusal, not
+// the host's end. Two types, of which a file has one, because files with and without exceptions may
+// be in one program; a sink remembers which kind of file made it.
+template <bool Exceptions>
+struct user_call;
+#if PROF_DETAIL_EXCEPTIONS
+template <>
+struct user_call<true> {
+  template <class Call>
+  static bool run(Call call) {
+    try {
+      return call();
+    } catch (...) {
+      return false;
+    }
+  }
+};
+#else
+template <>
+struct user_call<false> {
+  template <class Call>
+  static bool run(Call call) {
+    return call();
+  }
+};
+#endif
+
 PROF_DETAIL_END
 
 PROF_PUBLIC_BEGIN
@@ -58,20 +85,30 @@ class sink {
 
   sink(std::FILE* file) noexcept : kind_(kind::file), context_(file) {}
   sink(fd descriptor) noexcept : kind_(kind::descriptor), descriptor_(descriptor.value) {}
-  sink(const char* path) noexcept : kind_(kind::path), path_(path) {}
+  sink(const char* path) noexcept
+      : kind_(kind::path), context_(const_cast<char*>(path)) {}  // only ever read
+  template <bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(bool (*callback)(void*, const void*, std::size_t), void* context) noexcept
-      : kind_(kind::callback), context_(context), callback_(callback) {}
+      : kind_(kind::callback),
+        context_(context),
+        callback_(callback),
+        guard_(&guarded<Exceptions>) {}
 
-  template <class String>
+  template <class String, bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(append_to<String> text) noexcept
-      : kind_(kind::callback), context_(text.target), callback_(&append<String>) {}
+      : kind_(kind::callback),
+        context_(text.target),
+        callback_(&append<String>),
+        guard_(&guarded<Exceptions>) {}
 
-  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0>
+  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0,
+            bool Exceptions = PROF_DETAIL_EXCEPTIONS>
   sink(Stream& stream) noexcept
       : kind_(kind::callback),
         context_(&stream),
         callback_(&write_stream<Stream>),
-        finish_(&flush_stream<Stream>) {}
+        finish_(&flush_stream<Stream>),
+        guard_(&guarded<Exceptions>) {}
 
   // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
   template <class String,
@@ -84,34 +121,28 @@ class sink {
   kind type() const noexcept { return kind_; }
   std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
   int descriptor() const noexcept { return descriptor_; }
-  const char* path() const noexcept { return path_; }
+  const char* path() const noexcept { return static_cast<const char*>(context_); }
   bool call(const void* data, std::size_t size) const {
-    return guarded([&] { return callback_(context_, data, size); });
+    return guard_(*this, false, data, size);
   }
   // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
   bool finish() const {
-    return finish_ == nullptr || guarded([&] { return finish_(context_); });
+    return finish_ == nullptr || guard_(*this, true, nullptr, 0);
   }
   // False for a null FILE*, path or callback: reported as an error by the call that gets it.
   bool valid() const noexcept {
     if (kind_ == kind::descriptor) return descriptor_ >= 0;
-    if (kind_ == kind::path) return path_ != nullptr && path_[0] != '\0';
+    if (kind_ == kind::path) return path() != nullptr && path()[0] != '\0';
     return kind_ == kind::file ? context_ != nullptr : callback_ != nullptr;
   }
 
  private:
-  // What the user's code throws (a stream with exceptions() set) is a refusal, not the host's end.
-  template <class Call>
-  static bool guarded(Call call) {
-#if defined(__cpp_exceptions)
-    try {
-      return call();
-    } catch (...) {
-      return false;
-    }
-#else
-    return call();
-#endif
+  using guard = bool (*)(const sink& self, bool last, const void* data, std::size_t size);
+  template <bool Exceptions>
+  static bool guarded(const sink& self, bool last, const void* data, std::size_t size) {
+    return detail::user_call<Exceptions>::run([&] {
+      return last ? self.finish_(self.context_) : self.callback_(self.context_, data, size);
+    });
   }
   template <class String>
   static bool append(void* context, const void* data, std::size_t size) {
@@ -148,10 +179,10 @@ class sink {
 
   kind kind_;
   int descriptor_ = -1;
-  const char* path_ = nullptr;
   void* context_ = nullptr;
   bool (*callback_)(void*, const void*, std::size_t) = nullptr;
   bool (*finish_)(void*) = nullptr;
+  guard guard_ = nullptr;
 };
 
 PROF_PUBLIC_END

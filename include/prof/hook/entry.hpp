@@ -175,7 +175,7 @@ enum entry_word : std::size_t {
   word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
   word_route,    // where our symbol jumps: first_call until settled, and again during self-tests
 };
-using aliasing_word = std::uintptr_t __attribute__((may_alias));
+using aliasing_word = std::uintptr_t __attribute__((__may_alias__));
 inline aliasing_word* state_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
   return static_cast<aliasing_word*>(facts_of_sig(entry).state) + which;
 }

@@ -24,7 +24,7 @@ PROF_DETAIL_BEGIN
 // out. libc's malloc then wins over ours, which is weak.
 #if defined(__GLIBC__)
 extern "C" void* prof_libc_malloc(std::size_t) __asm__("__libc_malloc")
-    __attribute__((visibility("default")));
+    __attribute__((__visibility__("default")));
 #else
 extern "C" void* prof_libc_malloc(std::size_t) PROF_DETAIL_WEAK_IMPORT("__libc_malloc");
 #endif

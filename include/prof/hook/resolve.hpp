@@ -224,7 +224,7 @@ inline void ensure_heap_resolved() noexcept {
   if (!heap_resolved_sig()) (void)resolve_heap_slow_sig();
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
     prof_part_heap_hooks_v1 = {hook_part_magic, heap_records, heap_entry_count,
                                &ensure_heap_resolved, &redraw_hook_gap, &own_code_depth_address};
 

@@ -28,8 +28,8 @@ PROF_DETAIL_BEGIN
 #endif
 #if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
-    __attribute__((visibility("default")));
-__attribute__((used)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =
+    __attribute__((__visibility__("default")));
+__attribute__((__used__)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =
     &prof_thrd_create;
 #endif
 using pthread_create_fn = int (*)(os_thread_handle*, const os_thread_attributes*, os_thread_main,
@@ -120,7 +120,7 @@ inline start_record* take_start_record() noexcept {
 }
 
 void test_thread_hook() noexcept;
-extern "C" __attribute__((weak, used, visibility("hidden"))) const hook_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
     prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
                                  nullptr, &own_code_depth_address};
 

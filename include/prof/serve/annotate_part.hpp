@@ -61,7 +61,7 @@ inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   if (heap != nullptr) heap->record_free_sig(*process, object);
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const annotate_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const annotate_part
     prof_part_annotate_v1 = {&enter_labels, &leave_labels, &kept_labels_sig, &annotate_alloc_sig,
                              &annotate_free_sig};
 

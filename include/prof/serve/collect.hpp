@@ -115,9 +115,9 @@ class collection {
 
   // Starts the clock. Afterwards duration_ns() tells how long to wait before finish().
   result begin(text_view name, const profile_request& request) noexcept {
-    if (result known = check_profile(process_, name); !known) return known;
-    request_ = request;
     kind_ = find_profile(name);
+    if (result known = check_profile(process_, name); kind_ == nullptr || !known) return known;
+    request_ = request;
     const bool is_cpu = kind_->provider == part::cpu;
     seconds_ = is_cpu && request.seconds == 0 ? default_cpu_seconds : request.seconds;
     return is_cpu ? begin_cpu_run(request) : begin_heap_run();

@@ -58,7 +58,8 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const heap_part prof_part_heap_v1 = {
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
+    prof_part_heap_v1 = {
     &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END

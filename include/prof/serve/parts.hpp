@@ -42,16 +42,16 @@ struct heap_part {
 
 struct symbolize_part {
   void (*symbolize)(profile& p, const code_map* code, bool hide_allocators);
-  // Calls emit(context, address, demangled name) for each address whose function is known.
+  // Calls found(context, address, demangled name) for each address whose function is known.
   void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                   void (*emit)(void* context, std::uint64_t address, text_view name),
+                   void (*found)(void* context, std::uint64_t address, text_view name),
                    void* context);
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
 // weak too, so that many files may have them.
 #define PROF_DETAIL_PART(type, name) \
-  extern "C" const type name __attribute__((weak, visibility("hidden")))
+  extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
 PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
 PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);

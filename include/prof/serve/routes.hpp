@@ -152,11 +152,11 @@ inline void describe_answer(const known_profile& known, const profile_request& w
 inline void begin_profile(process_state& process, text_view name, const http_request& request,
                           http_response& response, http_job& job) noexcept {
   const result known = check_profile(process, name);
-  if (known.code() == error::unknown_profile) return response.fail(404, "Unknown profile");
+  const known_profile* const profile_of = find_profile(name);
+  if (profile_of == nullptr) return response.fail(404, "Unknown profile");
   if (!known) return response.fail(404, known.message());
   profile_request wanted;
-  const known_profile& profile_of = *find_profile(name);
-  const bool is_cpu = profile_of.provider == part::cpu;
+  const bool is_cpu = profile_of->provider == part::cpu;
   text_view type;
   char type_name[32] = "";
   if (request.parameter("type", type)) append_text(type_name, sizeof type_name, type.data, type.size);
@@ -174,7 +174,7 @@ inline void begin_profile(process_state& process, text_view name, const http_req
     append_text(text, sizeof text, begun.message());
     return response.fail(500, is_cpu ? text : begun.message());
   }
-  describe_answer(profile_of, wanted, response);
+  describe_answer(*profile_of, wanted, response);
   if (work->duration_ns() == 0) {
     finish_profile(*work, response);
     return drop_collection(work);

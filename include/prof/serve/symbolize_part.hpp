@@ -19,17 +19,17 @@ inline void symbolize_profile(profile& p, const code_map* code, bool hide_alloca
 }
 
 inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                           void (*emit)(void* context, std::uint64_t address, text_view name),
+                           void (*found)(void* context, std::uint64_t address, text_view name),
                            void* context) {
   arena memory(os_pages);
   symbolizer names(memory);  // one for all: it reads each file's symbols once
   for (std::size_t i = 0; i < count; ++i) {
     const text_view name = names.name_of(addresses[i], code);
-    if (name.size != 0) emit(context, addresses[i], name);
+    if (name.size != 0) found(context, addresses[i], name);
   }
 }
 
-extern "C" __attribute__((weak, used, visibility("hidden"))) const symbolize_part
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
     prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END

@@ -46,7 +46,7 @@ struct process_head {
 struct object_anchor {
   std::atomic<process_head*> process;
 };
-__attribute__((used)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
+__attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
 
 inline constexpr std::uint32_t file_note_type = 1;
 
@@ -64,7 +64,7 @@ __asm__(
     ".balign 4\n"
     "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
     ".long prof_object_anchor_v1 - .\n"
-    ".asciz \"" __BASE_FILE__ "\"\n"
+    ".asciz " PROF_DETAIL_TEXT(__BASE_FILE__) "\n"  // the literal itself, with its escapes
     "2: .balign 4\n"
     ".popsection\n");
 #endif
@@ -73,7 +73,8 @@ PROF_DETAIL_BEGIN
 
 // Absent unless a file of this object includes the whole; where it is absent its address is null
 // in ELF, and must not be asked for elsewhere.
-extern "C" const annotate_part prof_part_annotate_v1 __attribute__((weak, visibility("hidden")));
+extern "C" const annotate_part prof_part_annotate_v1
+    __attribute__((__weak__, __visibility__("hidden")));
 
 // Null until somebody with the whole has told the object, or while nobody keeps labels yet.
 inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {

@@ -38,8 +38,8 @@ class label_table {
   };
   static constexpr std::size_t slot_bytes = add_only_table<slot>::bytes_for(first_level, levels);
 
-  void bind(void* slots, char* text, std::size_t text_size) noexcept {
-    slots_.bind(slots, first_level, levels);
+  void bind(void* slot_memory, char* text, std::size_t text_size) noexcept {
+    slots_.bind(slot_memory, first_level, levels);
     text_ = text;
     capacity_ = text_size;
   }

@@ -44,8 +44,8 @@ class stack_table {
   static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
   static constexpr std::size_t slot_bytes = add_only_table<stack_slot>::bytes_for(first_level, levels);
 
-  void bind(void* slots, std::uintptr_t* words, std::size_t word_count) noexcept {
-    slots_.bind(slots, first_level, levels);
+  void bind(void* slot_memory, std::uintptr_t* words, std::size_t word_count) noexcept {
+    slots_.bind(slot_memory, first_level, levels);
     words_ = words;
     capacity_ = word_count;
   }
