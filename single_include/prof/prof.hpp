@@ -1068,6 +1068,27 @@ class arena {
     return place;
   }
 
+  // As allocate(), but not zeroed: may be memory that was given back.
+  void* allocate_again(std::size_t size) noexcept {
+    size = (size + 15) & ~std::size_t{15};
+    for (block** link = &free_; *link != nullptr; link = &(*link)->next) {
+      block* const found = *link;
+      if (found->size < size) continue;
+      if (found->size < size + sizeof(block)) {
+        *link = found->next;
+        return found;
+      }
+      found->size -= size;  // the rear part goes out
+      return reinterpret_cast<char*>(found) + found->size;
+    }
+    return allocate(size);
+  }
+  // For memory that allocate_again(size) returned and nobody looks at any more.
+  void give_back(void* place, std::size_t size) noexcept {
+    if (size < smallest_block) return;  // a longer search is not worth it
+    free_ = new (place) block{free_, (size + 15) & ~std::size_t{15}};
+  }
+
   bool exhausted() const noexcept { return exhausted_; }
   std::size_t bytes() const noexcept { return bytes_; }
 
@@ -1078,6 +1099,7 @@ class arena {
       source_.unmap(gone, gone->size);
     }
     cursor_ = nullptr;
+    free_ = nullptr;
     room_ = 0;
     bytes_ = 0;
   }
@@ -1087,6 +1109,11 @@ class arena {
     chunk* next;
     std::size_t size;
   };
+  struct block {
+    block* next;
+    std::size_t size;
+  };
+  static constexpr std::size_t smallest_block = 4096;
 
   PROF_DETAIL_COLD bool add_chunk(std::size_t need) noexcept {
     std::size_t size = next_chunk_;
@@ -1108,6 +1135,7 @@ class arena {
 
   page_source source_;
   chunk* chunks_ = nullptr;
+  block* free_ = nullptr;
   char* cursor_ = nullptr;
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
@@ -1115,63 +1143,97 @@ class arena {
   bool exhausted_ = false;
 };
 
-// A growing array of trivial values. Growth doubles and leaves the old copy to the arena, so at
-// most as much again is wasted as is used. push on an exhausted arena drops the value; the
-// arena's flag tells.
-template <class T>
-class arena_vector {
-  static_assert(std::is_trivially_copyable_v<T>);
-
+// What all growing arrays share whatever they hold: compiled once.
+class arena_array {
  public:
-  explicit arena_vector(arena& memory) noexcept : memory_(&memory) {}
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
+  arena& memory() const noexcept { return *memory_; }
+  void clear() noexcept { size_ = 0; }
 
-  bool push(const T& value) noexcept {
-    if (size_ == capacity_ && !grow(size_ + 1)) return false;
-    data_[size_++] = value;
+ protected:
+  explicit arena_array(arena& memory) noexcept : memory_(&memory) {}
+  // Two arrays must not own one place: what one leaves behind is used again.
+  arena_array(const arena_array&) = delete;
+  arena_array& operator=(const arena_array&) = delete;
+  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
+    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
+    while (capacity < need) capacity *= 2;
+    void* const fresh = memory_->allocate_again(capacity * element);
+    if (fresh == nullptr) return false;
+    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
+    memory_->give_back(place_, capacity_ * element);
+    place_ = fresh;
+    capacity_ = capacity;
     return true;
   }
-  bool append(const T* values, std::size_t count) noexcept {
+  PROF_DETAIL_NOINLINE bool append(const void* values, std::size_t count,
+                                   std::size_t element) noexcept {
     if (count == 0) return true;
-    if (size_ + count > capacity_ && !grow(size_ + count)) return false;
-    std::memcpy(static_cast<void*>(data_ + size_), values, count * sizeof(T));
+    if (size_ + count > capacity_ && !grow(size_ + count, element)) return false;
+    std::memcpy(static_cast<char*>(place_) + size_ * element, values, count * element);
     size_ += count;
     return true;
   }
-  // New elements are zero bytes.
-  bool resize(std::size_t size) noexcept {
-    if (size > capacity_ && !grow(size)) return false;
-    if (size > size_) std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
+  PROF_DETAIL_NOINLINE bool resize(std::size_t size, std::size_t element) noexcept {
+    if (size > capacity_ && !grow(size, element)) return false;
+    if (size > size_) {
+      std::memset(static_cast<char*>(place_) + size_ * element, 0, (size - size_) * element);
+    }
     size_ = size;
-    return true;
-  }
-  void clear() noexcept { size_ = 0; }
-  T& operator[](std::size_t i) noexcept { return data_[i]; }
-  const T& operator[](std::size_t i) const noexcept { return data_[i]; }
-  T* data() noexcept { return data_; }
-  const T* data() const noexcept { return data_; }
-  T* begin() noexcept { return data_; }
-  T* end() noexcept { return data_ + size_; }
-  const T* begin() const noexcept { return data_; }
-  const T* end() const noexcept { return data_ + size_; }
-  std::size_t size() const noexcept { return size_; }
-  bool empty() const noexcept { return size_ == 0; }
-
- private:
-  PROF_DETAIL_NOINLINE bool grow(std::size_t need) noexcept {
-    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
-    while (capacity < need) capacity *= 2;
-    T* const fresh = static_cast<T*>(memory_->allocate(capacity * sizeof(T)));
-    if (fresh == nullptr) return false;
-    if (size_ != 0) std::memcpy(static_cast<void*>(fresh), data_, size_ * sizeof(T));
-    data_ = fresh;
-    capacity_ = capacity;
     return true;
   }
 
   arena* memory_;
-  T* data_ = nullptr;
+  void* place_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+};
+
+// A growing array of trivial values. Growth doubles and gives the old copy back to the arena. push
+// on an exhausted arena drops the value; the arena's flag tells.
+template <class T>
+class arena_vector : public arena_array {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  explicit arena_vector(arena& memory) noexcept : arena_array(memory) {}
+
+  bool push(const T& value) noexcept {
+    T* const place = room(1);
+    if (place == nullptr) return false;
+    *place = value;
+    ++size_;
+    return true;
+  }
+  bool append(const T* values, std::size_t count) noexcept {
+    return arena_array::append(values, count, sizeof(T));
+  }
+  // New elements are zero bytes.
+  bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  // Where `count` more elements may be written before take() counts them; null when exhausted.
+  T* room(std::size_t count) noexcept {
+    if (size_ + count > capacity_ && !grow(size_ + count, sizeof(T))) return nullptr;
+    return data() + size_;
+  }
+  void take(std::size_t count) noexcept { size_ += count; }
+  // Takes over what another array of the same arena holds and leaves it empty.
+  void take_over(arena_vector& other) noexcept {
+    memory_->give_back(place_, capacity_ * sizeof(T));
+    place_ = other.place_;
+    size_ = other.size_;
+    capacity_ = other.capacity_;
+    other.place_ = nullptr;
+    other.size_ = other.capacity_ = 0;
+  }
+  T& operator[](std::size_t i) noexcept { return data()[i]; }
+  const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  T* data() noexcept { return static_cast<T*>(place_); }
+  const T* data() const noexcept { return static_cast<const T*>(place_); }
+  T* begin() noexcept { return data(); }
+  T* end() noexcept { return data() + size_; }
+  const T* begin() const noexcept { return data(); }
+  const T* end() const noexcept { return data() + size_; }
 };
 
 // Sorts in place without recursion or allocation (heapsort; Williams, 1964): worst case n log n.
@@ -1285,42 +1347,46 @@ class index_set {
  public:
   explicit index_set(arena& memory) noexcept : slots_(memory) {}
 
+  void clear() noexcept {
+    const std::size_t size = slots_.size();
+    slots_.clear();
+    slots_.resize(size);  // zeros
+    count_ = 0;
+  }
+
   // Index of the entry for which equal(index) holds, or `fresh` after adding it.
   template <class Equal>
   std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Equal equal) noexcept {
     if ((count_ + 1) * 2 > slots_.size() && !grow()) return no_index;
+    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
     const std::size_t mask = slots_.size() - 1;
-    std::size_t at = mix_bits(hash) & mask;
+    std::size_t at = mixed & mask;
     for (; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
-      if (slots_[at].hash == hash && equal(slots_[at].index_plus_1 - 1)) {
+      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) {
         return slots_[at].index_plus_1 - 1;
       }
     }
-    slots_[at] = {hash, fresh + 1};
+    slots_[at] = {mixed, fresh + 1};
     ++count_;
     return fresh;
   }
 
  private:
   struct slot {
-    std::uint64_t hash;
+    std::uint32_t hash;  // mixed, and cut: only a first look before equal()
     std::uint32_t index_plus_1;
   };
   bool grow() noexcept {
-    arena_vector<slot> bigger = slots_;
-    const arena_vector<slot> before = slots_;
-    bigger.clear();
-    if (!bigger.resize(before.empty() ? 64 : before.size() * 2)) return false;
-    // resize() moved to fresh memory because the size doubled; `before` still holds the old slots.
-    for (slot& empty : bigger) empty = {};
+    arena_vector<slot> bigger(slots_.memory());
+    if (!bigger.resize(slots_.empty() ? 64 : slots_.size() * 2)) return false;
     const std::size_t mask = bigger.size() - 1;
-    for (const slot& old : before) {
+    for (const slot& old : slots_) {
       if (old.index_plus_1 == 0) continue;
-      std::size_t at = mix_bits(old.hash) & mask;
+      std::size_t at = old.hash & mask;
       while (bigger[at].index_plus_1 != 0) at = (at + 1) & mask;
       bigger[at] = old;
     }
-    slots_ = bigger;
+    slots_.take_over(bigger);
     return true;
   }
 
@@ -1447,7 +1513,7 @@ struct profile {
 
   // Merges samples that became equal because their stacks were changed in place.
   void merge_samples() noexcept {
-    known_samples_ = index_set(memory);
+    known_samples_.clear();
     std::uint32_t kept = 0;
     for (const profile_sample sample : samples) {
       const std::uint32_t* const stack = frames_of(sample);
@@ -1500,8 +1566,9 @@ struct profile {
 
   std::uint64_t hash_sample(const std::uint32_t* stack, std::size_t depth,
                             const profile_label* marks, std::size_t mark_count) const noexcept {
+    // One multiplication a frame (a polynomial in an odd base); index_set mixes the sum.
     std::uint64_t hash = depth << 8 | mark_count;
-    for (std::size_t i = 0; i < depth; ++i) hash = mix_bits(hash ^ stack[i]);
+    for (std::size_t i = 0; i < depth; ++i) hash = hash * 0x9e3779b97f4a7c15u + stack[i];
     for (std::size_t i = 0; i < mark_count; ++i) {
       hash = mix_bits(hash ^ (std::uint64_t{marks[i].key} << 32 | marks[i].text));
       hash = mix_bits(hash ^ static_cast<std::uint64_t>(marks[i].number) ^ marks[i].unit);
@@ -5794,56 +5861,77 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline std::size_t varint_size(std::uint64_t value) noexcept {
-  std::size_t n = 1;
-  for (; value >= 0x80; value >>= 7) ++n;
-  return n;
+inline constexpr std::size_t max_varint = 10;
+
+// Writes up to max_varint bytes; returns the end.
+inline char* put_varint(char* at, std::uint64_t value) noexcept {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
 }
 
 class protobuf_message {
  public:
   explicit protobuf_message(arena& memory) noexcept : bytes_(memory) {}
 
-  void varint(std::uint64_t value) noexcept {
-    char digits[10];
-    std::size_t n = 0;
-    for (; value >= 0x80; value >>= 7) digits[n++] = static_cast<char>(value | 0x80);
-    digits[n++] = static_cast<char>(value);
-    bytes_.append(digits, n);
-  }
   void integer(unsigned field, std::uint64_t value) noexcept {
     if (value == 0) return;
-    varint(std::uint64_t{field} << 3);
-    varint(value);
+    varints(std::uint64_t{field} << 3, value);
   }
   void integer(unsigned field, std::int64_t value) noexcept {
     integer(field, static_cast<std::uint64_t>(value));
   }
   // Written even when empty: the first string of the string table must be there.
   void bytes(unsigned field, text_view value) noexcept {
-    varint(std::uint64_t{field} << 3 | 2);
-    varint(value.size);
+    varints(std::uint64_t{field} << 3 | 2, value.size);
     bytes_.append(value.data, value.size);
   }
   void message(unsigned field, const protobuf_message& nested) noexcept {
     bytes(field, nested.view());
-  }
-  // Packed repeated integers; zero elements are kept, an empty list is left out.
-  template <class Integer>
-  void packed(unsigned field, const Integer* values, std::size_t count) noexcept {
-    if (count == 0) return;
-    std::size_t size = 0;
-    for (std::size_t i = 0; i < count; ++i) size += varint_size(static_cast<std::uint64_t>(values[i]));
-    varint(std::uint64_t{field} << 3 | 2);
-    varint(size);
-    for (std::size_t i = 0; i < count; ++i) varint(static_cast<std::uint64_t>(values[i]));
   }
 
   text_view view() const noexcept { return {bytes_.data(), bytes_.size()}; }
   void clear() noexcept { bytes_.clear(); }
 
  private:
+  friend class protobuf_packed;
+
+  PROF_DETAIL_NOINLINE void varints(std::uint64_t tag, std::uint64_t value) noexcept {
+    char* const begin = bytes_.room(2 * max_varint);
+    if (begin == nullptr) return;
+    bytes_.take(static_cast<std::size_t>(put_varint(put_varint(begin, tag), value) - begin));
+  }
+
   arena_vector<char> bytes_;
+};
+
+// Packed repeated integers, at most as many as announced; zero elements are kept, an empty list is
+// left out. The length stands before the body and is known after it: one byte is left for it, and
+// a body of 128 bytes or more moves.
+class protobuf_packed {
+ public:
+  protobuf_packed(protobuf_message& message, unsigned field, std::size_t most) noexcept
+      : bytes_(message.bytes_), start_(bytes_.room((most + 2) * max_varint)) {
+    if (start_ != nullptr) body_ = at_ = put_varint(start_, std::uint64_t{field} << 3 | 2) + 1;
+  }
+  void add(std::uint64_t value) noexcept {
+    if (start_ != nullptr) at_ = put_varint(at_, value);
+  }
+  void finish() noexcept {
+    const auto size = static_cast<std::size_t>(at_ - body_);
+    if (size == 0) return;
+    char length[max_varint];
+    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
+    if (digits > 1) std::memmove(body_ - 1 + digits, body_, size);
+    std::memcpy(body_ - 1, length, digits);
+    bytes_.take(static_cast<std::size_t>(body_ - start_) - 1 + digits + size);
+  }
+
+ private:
+  arena_vector<char>& bytes_;
+  char* const start_;  // null: no memory, nothing is written
+  char* body_ = nullptr;
+  char* at_ = nullptr;
 };
 
 PROF_DETAIL_END
@@ -5854,7 +5942,7 @@ PROF_DETAIL_END
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
 // Floor 8 (write). Called by the session, serve/ and ship/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: one message at a time, about 4 KiB of finished ones and the compressor (96 KiB), all in
+// Memory: one message at a time, about 4 KiB of finished ones and the compressor (236 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
 // Source: google/pprof proto/profile.proto and profile/encode.go (September 2026). Ids are 1..N in
 //         file order, which pprof does not need but Parca's validator does.
@@ -5894,7 +5982,6 @@ class pprof_writer {
         part_(scratch),
         entry_(scratch),
         pending_(scratch),
-        numbers_(scratch),
         cleaned_(scratch) {}
 
   bool write() noexcept {
@@ -5933,12 +6020,17 @@ class pprof_writer {
   // Sample: 1 location_id, 2 value, 3 label.
   void put_sample(const profile_sample& sample) noexcept {
     const std::uint32_t* const frames = p_.frames_of(sample);
-    numbers_.clear();
+    protobuf_packed ids(entry_, 1, sample.depth);
     for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) numbers_.push(std::uint64_t{frames[i]} + 1);
+      if (frames[i] < p_.locations.size()) ids.add(std::uint64_t{frames[i]} + 1);
     }
-    entry_.packed(1, numbers_.data(), numbers_.size());
-    entry_.packed(2, p_.values_of(sample), p_.value_types.size());
+    ids.finish();
+    const std::int64_t* const sums = p_.values_of(sample);
+    protobuf_packed values(entry_, 2, p_.value_types.size());
+    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
+      values.add(static_cast<std::uint64_t>(sums[i]));
+    }
+    values.finish();
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       put_label(p_.labels[sample.first_label + i]);
     }
@@ -6027,11 +6119,11 @@ class pprof_writer {
     const bool has_period_type = p_.period_type.type != 0 || p_.period_type.unit != 0;
     if (has_period_type) put_value_type(11, p_.period_type);
     pending_.integer(12, p_.period);
-    numbers_.clear();
+    protobuf_packed comments(pending_, 13, p_.comments.size());
     for (const string_index comment : p_.comments) {
-      if (text(comment) != 0) numbers_.push(text(comment));
+      if (text(comment) != 0) comments.add(text(comment));
     }
-    pending_.packed(13, numbers_.data(), numbers_.size());
+    comments.finish();
     pending_.integer(14, text(p_.default_type));
     pending_.integer(15, text(p_.doc_url));
   }
@@ -6071,7 +6163,6 @@ class pprof_writer {
   protobuf_message part_;
   protobuf_message entry_;
   protobuf_message pending_;
-  arena_vector<std::uint64_t> numbers_;
   arena_vector<char> cleaned_;
   bool ok_ = true;
 };
@@ -9996,8 +10087,8 @@ class http_connection {
   void renew_memory() noexcept {
     memory_.~arena();
     ::new (static_cast<void*>(&memory_)) arena(os_pages);
-    response_ = http_response(memory_);
-    head_ = arena_vector<char>(memory_);
+    ::new (static_cast<void*>(&response_)) http_response(memory_);
+    ::new (static_cast<void*>(&head_)) arena_vector<char>(memory_);
   }
 
   void begin_request() noexcept {

@@ -1,5 +1,5 @@
 // tests/bench/encode_prof.cpp - prof's encoder and gzip on the profile of heap_10000.hpp. Prints one line
-// of figures; see tests/bench/encode.py.
+// of figures; see tests/bench/run.py.
 #include "heap_10000.hpp"
 #include "prof/os/os.hpp"
 #include "prof/write/pprof.hpp"

@@ -48,6 +48,27 @@ class arena {
     return place;
   }
 
+  // As allocate(), but not zeroed: may be memory that was given back.
+  void* allocate_again(std::size_t size) noexcept {
+    size = (size + 15) & ~std::size_t{15};
+    for (block** link = &free_; *link != nullptr; link = &(*link)->next) {
+      block* const found = *link;
+      if (found->size < size) continue;
+      if (found->size < size + sizeof(block)) {
+        *link = found->next;
+        return found;
+      }
+      found->size -= size;  // the rear part goes out
+      return reinterpret_cast<char*>(found) + found->size;
+    }
+    return allocate(size);
+  }
+  // For memory that allocate_again(size) returned and nobody looks at any more.
+  void give_back(void* place, std::size_t size) noexcept {
+    if (size < smallest_block) return;  // a longer search is not worth it
+    free_ = new (place) block{free_, (size + 15) & ~std::size_t{15}};
+  }
+
   bool exhausted() const noexcept { return exhausted_; }
   std::size_t bytes() const noexcept { return bytes_; }
 
@@ -58,6 +79,7 @@ class arena {
       source_.unmap(gone, gone->size);
     }
     cursor_ = nullptr;
+    free_ = nullptr;
     room_ = 0;
     bytes_ = 0;
   }
@@ -67,6 +89,11 @@ class arena {
     chunk* next;
     std::size_t size;
   };
+  struct block {
+    block* next;
+    std::size_t size;
+  };
+  static constexpr std::size_t smallest_block = 4096;
 
   PROF_DETAIL_COLD bool add_chunk(std::size_t need) noexcept {
     std::size_t size = next_chunk_;
@@ -88,6 +115,7 @@ class arena {
 
   page_source source_;
   chunk* chunks_ = nullptr;
+  block* free_ = nullptr;
   char* cursor_ = nullptr;
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
@@ -95,63 +123,97 @@ class arena {
   bool exhausted_ = false;
 };
 
-// A growing array of trivial values. Growth doubles and leaves the old copy to the arena, so at
-// most as much again is wasted as is used. push on an exhausted arena drops the value; the
-// arena's flag tells.
-template <class T>
-class arena_vector {
-  static_assert(std::is_trivially_copyable_v<T>);
-
+// What all growing arrays share whatever they hold: compiled once.
+class arena_array {
  public:
-  explicit arena_vector(arena& memory) noexcept : memory_(&memory) {}
+  std::size_t size() const noexcept { return size_; }
+  bool empty() const noexcept { return size_ == 0; }
+  arena& memory() const noexcept { return *memory_; }
+  void clear() noexcept { size_ = 0; }
 
-  bool push(const T& value) noexcept {
-    if (size_ == capacity_ && !grow(size_ + 1)) return false;
-    data_[size_++] = value;
+ protected:
+  explicit arena_array(arena& memory) noexcept : memory_(&memory) {}
+  // Two arrays must not own one place: what one leaves behind is used again.
+  arena_array(const arena_array&) = delete;
+  arena_array& operator=(const arena_array&) = delete;
+  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
+    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
+    while (capacity < need) capacity *= 2;
+    void* const fresh = memory_->allocate_again(capacity * element);
+    if (fresh == nullptr) return false;
+    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
+    memory_->give_back(place_, capacity_ * element);
+    place_ = fresh;
+    capacity_ = capacity;
     return true;
   }
-  bool append(const T* values, std::size_t count) noexcept {
+  PROF_DETAIL_NOINLINE bool append(const void* values, std::size_t count,
+                                   std::size_t element) noexcept {
     if (count == 0) return true;
-    if (size_ + count > capacity_ && !grow(size_ + count)) return false;
-    std::memcpy(static_cast<void*>(data_ + size_), values, count * sizeof(T));
+    if (size_ + count > capacity_ && !grow(size_ + count, element)) return false;
+    std::memcpy(static_cast<char*>(place_) + size_ * element, values, count * element);
     size_ += count;
     return true;
   }
-  // New elements are zero bytes.
-  bool resize(std::size_t size) noexcept {
-    if (size > capacity_ && !grow(size)) return false;
-    if (size > size_) std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
+  PROF_DETAIL_NOINLINE bool resize(std::size_t size, std::size_t element) noexcept {
+    if (size > capacity_ && !grow(size, element)) return false;
+    if (size > size_) {
+      std::memset(static_cast<char*>(place_) + size_ * element, 0, (size - size_) * element);
+    }
     size_ = size;
-    return true;
-  }
-  void clear() noexcept { size_ = 0; }
-  T& operator[](std::size_t i) noexcept { return data_[i]; }
-  const T& operator[](std::size_t i) const noexcept { return data_[i]; }
-  T* data() noexcept { return data_; }
-  const T* data() const noexcept { return data_; }
-  T* begin() noexcept { return data_; }
-  T* end() noexcept { return data_ + size_; }
-  const T* begin() const noexcept { return data_; }
-  const T* end() const noexcept { return data_ + size_; }
-  std::size_t size() const noexcept { return size_; }
-  bool empty() const noexcept { return size_ == 0; }
-
- private:
-  PROF_DETAIL_NOINLINE bool grow(std::size_t need) noexcept {
-    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
-    while (capacity < need) capacity *= 2;
-    T* const fresh = static_cast<T*>(memory_->allocate(capacity * sizeof(T)));
-    if (fresh == nullptr) return false;
-    if (size_ != 0) std::memcpy(static_cast<void*>(fresh), data_, size_ * sizeof(T));
-    data_ = fresh;
-    capacity_ = capacity;
     return true;
   }
 
   arena* memory_;
-  T* data_ = nullptr;
+  void* place_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+};
+
+// A growing array of trivial values. Growth doubles and gives the old copy back to the arena. push
+// on an exhausted arena drops the value; the arena's flag tells.
+template <class T>
+class arena_vector : public arena_array {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  explicit arena_vector(arena& memory) noexcept : arena_array(memory) {}
+
+  bool push(const T& value) noexcept {
+    T* const place = room(1);
+    if (place == nullptr) return false;
+    *place = value;
+    ++size_;
+    return true;
+  }
+  bool append(const T* values, std::size_t count) noexcept {
+    return arena_array::append(values, count, sizeof(T));
+  }
+  // New elements are zero bytes.
+  bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  // Where `count` more elements may be written before take() counts them; null when exhausted.
+  T* room(std::size_t count) noexcept {
+    if (size_ + count > capacity_ && !grow(size_ + count, sizeof(T))) return nullptr;
+    return data() + size_;
+  }
+  void take(std::size_t count) noexcept { size_ += count; }
+  // Takes over what another array of the same arena holds and leaves it empty.
+  void take_over(arena_vector& other) noexcept {
+    memory_->give_back(place_, capacity_ * sizeof(T));
+    place_ = other.place_;
+    size_ = other.size_;
+    capacity_ = other.capacity_;
+    other.place_ = nullptr;
+    other.size_ = other.capacity_ = 0;
+  }
+  T& operator[](std::size_t i) noexcept { return data()[i]; }
+  const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  T* data() noexcept { return static_cast<T*>(place_); }
+  const T* data() const noexcept { return static_cast<const T*>(place_); }
+  T* begin() noexcept { return data(); }
+  T* end() noexcept { return data() + size_; }
+  const T* begin() const noexcept { return data(); }
+  const T* end() const noexcept { return data() + size_; }
 };
 
 // Sorts in place without recursion or allocation (heapsort; Williams, 1964): worst case n log n.

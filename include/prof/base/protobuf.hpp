@@ -12,56 +12,77 @@
 
 PROF_DETAIL_BEGIN
 
-inline std::size_t varint_size(std::uint64_t value) noexcept {
-  std::size_t n = 1;
-  for (; value >= 0x80; value >>= 7) ++n;
-  return n;
+inline constexpr std::size_t max_varint = 10;
+
+// Writes up to max_varint bytes; returns the end.
+inline char* put_varint(char* at, std::uint64_t value) noexcept {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<char>(value | 0x80);
+  *at++ = static_cast<char>(value);
+  return at;
 }
 
 class protobuf_message {
  public:
   explicit protobuf_message(arena& memory) noexcept : bytes_(memory) {}
 
-  void varint(std::uint64_t value) noexcept {
-    char digits[10];
-    std::size_t n = 0;
-    for (; value >= 0x80; value >>= 7) digits[n++] = static_cast<char>(value | 0x80);
-    digits[n++] = static_cast<char>(value);
-    bytes_.append(digits, n);
-  }
   void integer(unsigned field, std::uint64_t value) noexcept {
     if (value == 0) return;
-    varint(std::uint64_t{field} << 3);
-    varint(value);
+    varints(std::uint64_t{field} << 3, value);
   }
   void integer(unsigned field, std::int64_t value) noexcept {
     integer(field, static_cast<std::uint64_t>(value));
   }
   // Written even when empty: the first string of the string table must be there.
   void bytes(unsigned field, text_view value) noexcept {
-    varint(std::uint64_t{field} << 3 | 2);
-    varint(value.size);
+    varints(std::uint64_t{field} << 3 | 2, value.size);
     bytes_.append(value.data, value.size);
   }
   void message(unsigned field, const protobuf_message& nested) noexcept {
     bytes(field, nested.view());
-  }
-  // Packed repeated integers; zero elements are kept, an empty list is left out.
-  template <class Integer>
-  void packed(unsigned field, const Integer* values, std::size_t count) noexcept {
-    if (count == 0) return;
-    std::size_t size = 0;
-    for (std::size_t i = 0; i < count; ++i) size += varint_size(static_cast<std::uint64_t>(values[i]));
-    varint(std::uint64_t{field} << 3 | 2);
-    varint(size);
-    for (std::size_t i = 0; i < count; ++i) varint(static_cast<std::uint64_t>(values[i]));
   }
 
   text_view view() const noexcept { return {bytes_.data(), bytes_.size()}; }
   void clear() noexcept { bytes_.clear(); }
 
  private:
+  friend class protobuf_packed;
+
+  PROF_DETAIL_NOINLINE void varints(std::uint64_t tag, std::uint64_t value) noexcept {
+    char* const begin = bytes_.room(2 * max_varint);
+    if (begin == nullptr) return;
+    bytes_.take(static_cast<std::size_t>(put_varint(put_varint(begin, tag), value) - begin));
+  }
+
   arena_vector<char> bytes_;
+};
+
+// Packed repeated integers, at most as many as announced; zero elements are kept, an empty list is
+// left out. The length stands before the body and is known after it: one byte is left for it, and
+// a body of 128 bytes or more moves.
+class protobuf_packed {
+ public:
+  protobuf_packed(protobuf_message& message, unsigned field, std::size_t most) noexcept
+      : bytes_(message.bytes_), start_(bytes_.room((most + 2) * max_varint)) {
+    if (start_ != nullptr) body_ = at_ = put_varint(start_, std::uint64_t{field} << 3 | 2) + 1;
+  }
+  void add(std::uint64_t value) noexcept {
+    if (start_ != nullptr) at_ = put_varint(at_, value);
+  }
+  void finish() noexcept {
+    const auto size = static_cast<std::size_t>(at_ - body_);
+    if (size == 0) return;
+    char length[max_varint];
+    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
+    if (digits > 1) std::memmove(body_ - 1 + digits, body_, size);
+    std::memcpy(body_ - 1, length, digits);
+    bytes_.take(static_cast<std::size_t>(body_ - start_) - 1 + digits + size);
+  }
+
+ private:
+  arena_vector<char>& bytes_;
+  char* const start_;  // null: no memory, nothing is written
+  char* body_ = nullptr;
+  char* at_ = nullptr;
 };
 
 PROF_DETAIL_END

@@ -86,42 +86,46 @@ class index_set {
  public:
   explicit index_set(arena& memory) noexcept : slots_(memory) {}
 
+  void clear() noexcept {
+    const std::size_t size = slots_.size();
+    slots_.clear();
+    slots_.resize(size);  // zeros
+    count_ = 0;
+  }
+
   // Index of the entry for which equal(index) holds, or `fresh` after adding it.
   template <class Equal>
   std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Equal equal) noexcept {
     if ((count_ + 1) * 2 > slots_.size() && !grow()) return no_index;
+    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
     const std::size_t mask = slots_.size() - 1;
-    std::size_t at = mix_bits(hash) & mask;
+    std::size_t at = mixed & mask;
     for (; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
-      if (slots_[at].hash == hash && equal(slots_[at].index_plus_1 - 1)) {
+      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) {
         return slots_[at].index_plus_1 - 1;
       }
     }
-    slots_[at] = {hash, fresh + 1};
+    slots_[at] = {mixed, fresh + 1};
     ++count_;
     return fresh;
   }
 
  private:
   struct slot {
-    std::uint64_t hash;
+    std::uint32_t hash;  // mixed, and cut: only a first look before equal()
     std::uint32_t index_plus_1;
   };
   bool grow() noexcept {
-    arena_vector<slot> bigger = slots_;
-    const arena_vector<slot> before = slots_;
-    bigger.clear();
-    if (!bigger.resize(before.empty() ? 64 : before.size() * 2)) return false;
-    // resize() moved to fresh memory because the size doubled; `before` still holds the old slots.
-    for (slot& empty : bigger) empty = {};
+    arena_vector<slot> bigger(slots_.memory());
+    if (!bigger.resize(slots_.empty() ? 64 : slots_.size() * 2)) return false;
     const std::size_t mask = bigger.size() - 1;
-    for (const slot& old : before) {
+    for (const slot& old : slots_) {
       if (old.index_plus_1 == 0) continue;
-      std::size_t at = mix_bits(old.hash) & mask;
+      std::size_t at = old.hash & mask;
       while (bigger[at].index_plus_1 != 0) at = (at + 1) & mask;
       bigger[at] = old;
     }
-    slots_ = bigger;
+    slots_.take_over(bigger);
     return true;
   }
 
@@ -248,7 +252,7 @@ struct profile {
 
   // Merges samples that became equal because their stacks were changed in place.
   void merge_samples() noexcept {
-    known_samples_ = index_set(memory);
+    known_samples_.clear();
     std::uint32_t kept = 0;
     for (const profile_sample sample : samples) {
       const std::uint32_t* const stack = frames_of(sample);
@@ -301,8 +305,9 @@ struct profile {
 
   std::uint64_t hash_sample(const std::uint32_t* stack, std::size_t depth,
                             const profile_label* marks, std::size_t mark_count) const noexcept {
+    // One multiplication a frame (a polynomial in an odd base); index_set mixes the sum.
     std::uint64_t hash = depth << 8 | mark_count;
-    for (std::size_t i = 0; i < depth; ++i) hash = mix_bits(hash ^ stack[i]);
+    for (std::size_t i = 0; i < depth; ++i) hash = hash * 0x9e3779b97f4a7c15u + stack[i];
     for (std::size_t i = 0; i < mark_count; ++i) {
       hash = mix_bits(hash ^ (std::uint64_t{marks[i].key} << 32 | marks[i].text));
       hash = mix_bits(hash ^ static_cast<std::uint64_t>(marks[i].number) ^ marks[i].unit);

@@ -160,8 +160,8 @@ class http_connection {
   void renew_memory() noexcept {
     memory_.~arena();
     ::new (static_cast<void*>(&memory_)) arena(os_pages);
-    response_ = http_response(memory_);
-    head_ = arena_vector<char>(memory_);
+    ::new (static_cast<void*>(&response_)) http_response(memory_);
+    ::new (static_cast<void*>(&head_)) arena_vector<char>(memory_);
   }
 
   void begin_request() noexcept {

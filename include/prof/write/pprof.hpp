@@ -1,7 +1,7 @@
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
 // Floor 8 (write). Called by the session, serve/ and ship/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: one message at a time, about 4 KiB of finished ones and the compressor (96 KiB), all in
+// Memory: one message at a time, about 4 KiB of finished ones and the compressor (236 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
 // Source: google/pprof proto/profile.proto and profile/encode.go (September 2026). Ids are 1..N in
 //         file order, which pprof does not need but Parca's validator does.
@@ -47,7 +47,6 @@ class pprof_writer {
         part_(scratch),
         entry_(scratch),
         pending_(scratch),
-        numbers_(scratch),
         cleaned_(scratch) {}
 
   bool write() noexcept {
@@ -86,12 +85,17 @@ class pprof_writer {
   // Sample: 1 location_id, 2 value, 3 label.
   void put_sample(const profile_sample& sample) noexcept {
     const std::uint32_t* const frames = p_.frames_of(sample);
-    numbers_.clear();
+    protobuf_packed ids(entry_, 1, sample.depth);
     for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) numbers_.push(std::uint64_t{frames[i]} + 1);
+      if (frames[i] < p_.locations.size()) ids.add(std::uint64_t{frames[i]} + 1);
     }
-    entry_.packed(1, numbers_.data(), numbers_.size());
-    entry_.packed(2, p_.values_of(sample), p_.value_types.size());
+    ids.finish();
+    const std::int64_t* const sums = p_.values_of(sample);
+    protobuf_packed values(entry_, 2, p_.value_types.size());
+    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
+      values.add(static_cast<std::uint64_t>(sums[i]));
+    }
+    values.finish();
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       put_label(p_.labels[sample.first_label + i]);
     }
@@ -180,11 +184,11 @@ class pprof_writer {
     const bool has_period_type = p_.period_type.type != 0 || p_.period_type.unit != 0;
     if (has_period_type) put_value_type(11, p_.period_type);
     pending_.integer(12, p_.period);
-    numbers_.clear();
+    protobuf_packed comments(pending_, 13, p_.comments.size());
     for (const string_index comment : p_.comments) {
-      if (text(comment) != 0) numbers_.push(text(comment));
+      if (text(comment) != 0) comments.add(text(comment));
     }
-    pending_.packed(13, numbers_.data(), numbers_.size());
+    comments.finish();
     pending_.integer(14, text(p_.default_type));
     pending_.integer(15, text(p_.doc_url));
   }
@@ -224,7 +228,6 @@ class pprof_writer {
   protobuf_message part_;
   protobuf_message entry_;
   protobuf_message pending_;
-  arena_vector<std::uint64_t> numbers_;
   arena_vector<char> cleaned_;
   bool ok_ = true;
 };

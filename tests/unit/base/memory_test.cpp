@@ -125,6 +125,69 @@ TEST_CASE("a vector keeps its values while it grows") {
   CHECK(numbers.begin() == numbers.end());
 }
 
+TEST_CASE("what a growing vector leaves behind is used again, and never twice") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint32_t> some(memory);
+  arena_vector<std::uint64_t> others(memory);
+  arena_vector<unsigned char> bytes(memory);
+  for (std::uint32_t i = 0; i < 100000; ++i) {
+    REQUIRE(some.push(i));
+    REQUIRE(others.push(~std::uint64_t{i}));
+    REQUIRE(bytes.push(static_cast<unsigned char>(i)));
+  }
+  bool kept = true;
+  for (std::uint32_t i = 0; i < 100000; ++i) {
+    kept = kept && some[i] == i && others[i] == ~std::uint64_t{i} &&
+           bytes[i] == static_cast<unsigned char>(i);
+  }
+  CHECK(kept);
+  const std::size_t mapped = memory.bytes();
+  arena_vector<std::uint64_t> later(memory);  // the old copies of `others` alone are as much
+  REQUIRE(later.resize(32768));
+  CHECK(memory.bytes() == mapped);
+  CHECK(is_zero(later.data(), 32768 * sizeof(std::uint64_t)));
+}
+
+TEST_CASE("memory that was given back goes out in parts until it is used up") {
+  arena memory(pages(100), 64);
+  char* const place = static_cast<char*>(memory.allocate_again(8192));
+  REQUIRE(place != nullptr);
+  memory.give_back(place, 8192);
+  const std::size_t mapped = memory.bytes();
+  std::vector<char*> parts;
+  for (int i = 0; i < 8; ++i) {
+    parts.push_back(static_cast<char*>(memory.allocate_again(1000)));
+    std::memset(parts.back(), i, 1000);
+  }
+  std::sort(parts.begin(), parts.end());
+  for (std::size_t i = 0; i < 8; ++i) {
+    CHECK(parts[i] >= place);
+    CHECK(parts[i] + 1000 <= place + 8192);
+    if (i > 0) CHECK(parts[i] - parts[i - 1] >= 1000);
+  }
+  CHECK(memory.bytes() == mapped);
+  memory.release();
+  char* const fresh = static_cast<char*>(memory.allocate_again(8192));
+  REQUIRE(fresh != nullptr);
+  std::memset(fresh, 1, 8192);  // a sanitizer sees memory of a chunk that is gone
+}
+
+TEST_CASE("a vector takes over what another holds") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint32_t> one(memory);
+  arena_vector<std::uint32_t> two(memory);
+  one.push(1);
+  two.push(2);
+  two.push(3);
+  one.take_over(two);
+  REQUIRE(one.size() == 2);
+  CHECK(one[1] == 3);
+  CHECK(two.empty());
+  two.push(4);
+  CHECK(one[0] == 2);
+  CHECK(two[0] == 4);
+}
+
 TEST_CASE("append takes any number of values, none included") {
   arena memory(pages(100), 64);
   arena_vector<char> text(memory);

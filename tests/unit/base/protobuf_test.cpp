@@ -8,13 +8,15 @@
 #include <cstdlib>
 #include <limits>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace {
 
 using prof::detail::arena;
 using prof::detail::page_source;
 using prof::detail::protobuf_message;
-using prof::detail::varint_size;
+using prof::detail::protobuf_packed;
 
 int g_maps_left = 0;
 
@@ -34,16 +36,18 @@ std::string bytes_of(const protobuf_message& message) {
   return message.view().size == 0 ? "" : std::string(message.view().data, message.view().size);
 }
 
+void pack(protobuf_message& message, unsigned field, const std::vector<std::uint64_t>& numbers) {
+  protobuf_packed run(message, field, numbers.size());
+  for (const std::uint64_t number : numbers) run.add(number);
+  run.finish();
+}
+
 }  // namespace
 
 TEST_CASE("varints are little-endian groups of seven bits") {
-  arena memory(pages(10));
-  protobuf_message message(memory);
-  const auto varint = [&](std::uint64_t value) {
-    message.clear();
-    message.varint(value);
-    CHECK(message.view().size == varint_size(value));
-    return bytes_of(message);
+  const auto varint = [](std::uint64_t value) {
+    char bytes[prof::detail::max_varint];
+    return std::string(bytes, prof::detail::put_varint(bytes, value));
   };
   CHECK(varint(0) == std::string(1, '\0'));
   CHECK(varint(1) == "\x01");
@@ -89,17 +93,39 @@ TEST_CASE("bytes are written even when there are none") {
 TEST_CASE("packed lists keep their zeros and vanish when empty") {
   arena memory(pages(10));
   protobuf_message message(memory);
-  const std::uint64_t numbers[] = {3, 270, 86942};
-  message.packed(6, numbers, 3);
+  pack(message, 6, {3, 270, 86942});
   CHECK(bytes_of(message) == "\x32\x06\x03\x8e\x02\x9e\xa7\x05");  // the specification's example
   message.clear();
-  const std::int64_t signed_numbers[] = {0, -1, 0};
-  message.packed(2, signed_numbers, 3);
+  pack(message, 2, {0, ~std::uint64_t{0}, 0});
   CHECK(bytes_of(message) ==
         std::string("\x12\x0c\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00", 14));
   message.clear();
-  message.packed(2, signed_numbers, 0);
+  pack(message, 2, {});
   CHECK(message.view().size == 0);
+}
+
+TEST_CASE("packed lists of any length follow their length, after what was there") {
+  arena memory(pages(100));
+  protobuf_message message(memory);
+  const std::pair<std::size_t, std::string> lengths[] = {
+      {1, "\x01"},        {127, "\x7f"},           {128, "\x80\x01"},
+      {16383, "\xff\x7f"}, {16384, "\x80\x80\x01"}};
+  for (const auto& [count, length] : lengths) {
+    message.clear();
+    message.integer(1, std::uint64_t{5});
+    pack(message, 2, std::vector<std::uint64_t>(count, 7));
+    message.integer(3, std::uint64_t{9});
+    CHECK(bytes_of(message) == "\x08\x05\x12" + length + std::string(count, '\x07') + "\x18\x09");
+  }
+}
+
+TEST_CASE("a packed list may stay shorter than announced") {
+  arena memory(pages(10));
+  protobuf_message message(memory);
+  protobuf_packed run(message, 1, 1000);
+  run.add(4);
+  run.finish();
+  CHECK(bytes_of(message) == "\x0a\x01\x04");
 }
 
 TEST_CASE("messages nest") {
@@ -117,10 +143,9 @@ TEST_CASE("without memory nothing is written and the arena tells") {
   arena memory(pages(0));
   protobuf_message message(memory);
   const std::uint64_t number = 1;
-  message.varint(1);
   message.integer(1, number);
   message.bytes(1, "text");
-  message.packed(1, &number, 1);
+  pack(message, 1, {number});
   CHECK(message.view().size == 0);
   CHECK(memory.exhausted());
 }
