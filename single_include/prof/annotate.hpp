@@ -18,8 +18,9 @@
 // Safety: preprocessor only, no code.
 // Memory: none.
 // Source: design rule "what is off costs nothing; mixing switches between files is legal and the
-//         union wins". A switch selects which parts a file brings; no class and no function has
-//         tokens that depend on one, so two files with different switches never break the ODR.
+//         union wins". A switch selects which parts a file that calls prof brings; no class and no
+//         function has tokens that depend on one, so two files with different switches never break
+//         the ODR.
 #ifndef PROF_CONFIG_HPP
 #define PROF_CONFIG_HPP
 
@@ -509,7 +510,7 @@ inline double exp_minus_sig(double x) PROF_DETAIL_SIG {
 }
 
 // 1 - exp(-x) for x >= 0 without cancellation near 0.
-inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
   if (x > 0.3) return 1 - exp_minus_sig(x);
   double inner = 1;
   for (int i = 12; i >= 2; --i) inner = 1 - x / i * inner;
@@ -590,7 +591,8 @@ inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG
 }
 
 // Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
-inline std::int64_t draw_gap_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline std::int64_t draw_gap_sig(poisson_gap& gap,
+                                                      std::uint64_t rate) PROF_DETAIL_SIG {
   gap.rate = rate;
   gap.ends_in_point = false;
   if (rate == 0) return max_gap;

@@ -10,7 +10,6 @@
 #include <cstdio>
 #include <cstring>
 #include <initializer_list>
-#include <ios>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -22,8 +21,9 @@
 // Safety: preprocessor only, no code.
 // Memory: none.
 // Source: design rule "what is off costs nothing; mixing switches between files is legal and the
-//         union wins". A switch selects which parts a file brings; no class and no function has
-//         tokens that depend on one, so two files with different switches never break the ODR.
+//         union wins". A switch selects which parts a file that calls prof brings; no class and no
+//         function has tokens that depend on one, so two files with different switches never break
+//         the ODR.
 #ifndef PROF_CONFIG_HPP
 #define PROF_CONFIG_HPP
 
@@ -513,7 +513,7 @@ inline double exp_minus_sig(double x) PROF_DETAIL_SIG {
 }
 
 // 1 - exp(-x) for x >= 0 without cancellation near 0.
-inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
   if (x > 0.3) return 1 - exp_minus_sig(x);
   double inner = 1;
   for (int i = 12; i >= 2; --i) inner = 1 - x / i * inner;
@@ -594,7 +594,8 @@ inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG
 }
 
 // Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
-inline std::int64_t draw_gap_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline std::int64_t draw_gap_sig(poisson_gap& gap,
+                                                      std::uint64_t rate) PROF_DETAIL_SIG {
   gap.rate = rate;
   gap.ends_in_point = false;
   if (rate == 0) return max_gap;
@@ -1811,7 +1812,7 @@ inline constexpr error_message error_messages[] = {
     {error::session_in_use, "this cpu_session is already running; stop it before starting it again"},
     {error::too_many_sessions, "8 CPU sessions are running already; stop one first"},
     {error::unknown_profile, "unknown profile \"%s\"; for_each_profile lists the names"},
-    {error::profile_off, "%s is off; define it to 1 in a file that includes prof.hpp"},
+    {error::profile_off, "%s is off; define it to 1 in a file that calls prof"},
     {error::not_in_version, "%s is not available in this version"},
     {error::unsupported, "%s is not supported on this platform"},
     {error::bad_argument, "%s"},
@@ -2974,7 +2975,7 @@ inline void keep_history_sig(code_map& map, const code_map& before, char* paths)
 
 // The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
 // be read. Returns `before` itself when nothing changed.
-inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
   code_map_builder build;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;
@@ -3345,7 +3346,7 @@ inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profpro
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
 // object brings the part; attaching registers the ones that exist, so the union of all objects'
 // switches is what the process has.
-enum class part : unsigned { cpu, heap, symbolize, http, count_ };
+enum class part : unsigned { cpu, heap, heap_record, symbolize, http, count_ };
 
 // Why something was not recorded. Shown in status(), in that order.
 enum class drop : unsigned {
@@ -3470,7 +3471,7 @@ inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
 
 // ---- finding or making the process state -----------------------------------------------------------
 
-inline process_state* make_process_sig() PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   char* at = static_cast<char*>(os_map_sig(process_bytes));
   if (at == nullptr) return nullptr;
   auto* const process = new (at) process_state;
@@ -4129,7 +4130,7 @@ inline void fill_slot_sig(cpu_slot& slot, stack_id stack, label_set_id labels) P
   slot.ready.store(1, std::memory_order_release);
 }
 
-inline cpu_state* make_cpu() noexcept {
+PROF_DETAIL_COLD inline cpu_state* make_cpu() noexcept {
   char* at = static_cast<char*>(os_map_sig(cpu_bytes));
   if (at == nullptr) return nullptr;
   auto* const cpu = new (at) cpu_state{};
@@ -4645,7 +4646,7 @@ inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, 
   slot.ready.store(1, std::memory_order_release);
 }
 
-inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
   char* at = static_cast<char*>(os_map_sig(heap_bytes));
   if (at == nullptr) return nullptr;
   auto* const heap = new (at) heap_state{};
@@ -4818,7 +4819,10 @@ PROF_DETAIL_END
 
 // ---- prof/serve/parts.hpp ----
 // prof/serve/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
-// no file of this object brings the part, or one that another object registered.
+// no file of this object brings the part, or one that another object registered. What records is
+// brought by a file that includes prof.hpp, what reads by one that calls it: those parts are inline,
+// and where nothing refers to them g++ leaves out half of the cost of including prof.hpp (clang 14
+// does not).
 // Floor 9 (serve). Used by collect, api, status and the server; filled in by *_part.hpp.
 // Safety: ordinary context; the lookups are one or two loads.
 // Memory: none.
@@ -4850,6 +4854,9 @@ struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
   void (*fill)(profile& p, process_state& process, const heap_reading* base);
+};
+
+struct heap_record_part {
   // A call of record_alloc whose gap is used up; a call of record_free.
   void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
                            std::size_t size, const registers& caller) PROF_DETAIL_SIG;
@@ -4865,16 +4872,19 @@ struct symbolize_part {
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
-// weak too, so that many files may have them.
+// inline (allowed after a declaration that is not, [dcl.inline]), so that many files may have them.
 #define PROF_DETAIL_PART(type, name) \
   extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
 PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
 PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
+PROF_DETAIL_PART(heap_record_part, prof_part_heap_record_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
 PROF_DETAIL_PART(hook_part, prof_part_heap_hooks_v1);
 PROF_DETAIL_PART(hook_part, prof_part_thread_hooks_v1);
 
-inline const heap_part* own_heap_part_sig() PROF_DETAIL_SIG { return &prof_part_heap_v1; }
+inline const heap_record_part* own_heap_record_part_sig() PROF_DETAIL_SIG {
+  return &prof_part_heap_record_v1;
+}
 
 inline void register_part(process_state& process, part which, const void* descriptor) noexcept {
   const void* none = nullptr;
@@ -4997,10 +5007,11 @@ inline void tell_new_objects(process_state& process) noexcept {
 }
 
 inline std::atomic<bool> object_pinned{false};
+inline std::atomic<bool> parts_registered{false};
 
-// Entered by every public call that needs the process: attaches, registers this object's parts and
-// keeps the object loaded, because handlers and descriptors in it are reachable from now on.
-inline process_state* enter_process() noexcept {
+// Attaches and keeps this object loaded, because handlers and descriptors in it are reachable from
+// now on. Alone it is what annotations need; it refers to no part that reads profiles.
+inline process_state* join_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
@@ -5008,9 +5019,7 @@ inline process_state* enter_process() noexcept {
   keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
   tell_new_objects(*process);
   if (object_pinned.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::cpu, &prof_part_cpu_v1);
-  register_part(*process, part::heap, &prof_part_heap_v1);
-  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
+  register_part(*process, part::heap_record, own_heap_record_part_sig());
   os_pin_object(&this_object);
   const annotate_part* nobody = nullptr;
   process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
@@ -5018,7 +5027,18 @@ inline process_state* enter_process() noexcept {
     const own_code_scope own(*process);  // libc may allocate for the handler
     (void)os_at_fork_in_child(&forget_parent_at_fork);
   }
-  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
+  object_pinned.store(true, std::memory_order_release);
+  return process;
+}
+
+// Entered by every public call that needs the process: joins, and registers this object's parts.
+inline process_state* enter_process() noexcept {
+  process_state* const process = join_process();
+  if (process == nullptr || parts_registered.load(std::memory_order_acquire)) return process;
+  register_part(*process, part::cpu, &prof_part_cpu_v1);
+  register_part(*process, part::heap, &prof_part_heap_v1);
+  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
+  parts_registered.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 
@@ -5081,7 +5101,7 @@ PROF_DETAIL_BEGIN
 
 // The process with a keeper of labels, or null when no memory can be mapped.
 inline process_state* annotated_process() noexcept {
-  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
+  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : join_process();
 }
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
@@ -5106,16 +5126,18 @@ inline void leave_labels(label_set_id before) {
   else if (keeper != nullptr) keeper->leave_labels(before);
 }
 
-// This object's heap part, else another's.
-inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
-  const heap_part* const own = own_heap_part_sig();
-  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
+// This object's, else another's.
+inline const heap_record_part* any_heap_record_part_sig(const process_state& process)
+    PROF_DETAIL_SIG {
+  const heap_record_part* const own = own_heap_record_part_sig();
+  return own != nullptr ? own : find_part_sig<heap_record_part>(process, part::heap_record);
 }
 
 inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size, const void* frame,
                                const void* return_address) PROF_DETAIL_SIG {
   process_state* const process = process_sig();
-  const heap_part* const heap = process == nullptr ? nullptr : any_heap_part_sig(*process);
+  const heap_record_part* const heap =
+      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
   if (heap == nullptr) gap.left = max_gap;  // looks again behind that
   else heap->record_alloc_sig(*process, gap, object, size,
                               caller_registers_sig(frame, return_address));
@@ -5123,7 +5145,8 @@ inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
 
 inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
-  const heap_part* const heap = process == nullptr ? nullptr : any_heap_part_sig(*process);
+  const heap_record_part* const heap =
+      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
   if (heap != nullptr) heap->record_free_sig(*process, object);
 }
 
@@ -7056,11 +7079,13 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+// std::streamsize is the signed counterpart of std::size_t; its header, <ios>, would cost every file
+// that includes prof 0.4 s (g++ 12).
 template <class T, class = void>
 struct has_write : std::false_type {};
 template <class T>
 struct has_write<T, std::void_t<decltype(std::declval<T&>().write(
-                        std::declval<const char*>(), std::declval<std::streamsize>()))>>
+                        std::declval<const char*>(), std::declval<std::ptrdiff_t>()))>>
     : std::true_type {};
 
 template <class T, class = void>
@@ -7192,7 +7217,7 @@ class sink {
   template <class Stream>
   static bool write_stream(void* context, const void* data, std::size_t size) {
     auto& stream = *static_cast<Stream*>(context);
-    stream.write(static_cast<const char*>(data), static_cast<std::streamsize>(size));
+    stream.write(static_cast<const char*>(data), static_cast<std::ptrdiff_t>(size));
     return stream_good(stream, 0);
   }
   template <class Stream>
@@ -7829,8 +7854,7 @@ inline void fill_cpu(profile& p, const process_state& process, const cpu_run& ru
   p.duration_ns = run.ended - run.started;
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
-    prof_part_cpu_v1 = {
+extern "C" inline const cpu_part prof_part_cpu_v1 = {
     &begin_cpu, &end_cpu, &fill_cpu};
 
 PROF_DETAIL_END
@@ -7843,7 +7867,7 @@ PROF_DETAIL_END
 #if PROF_DETAIL_WITH_HEAP
 
 // ---- prof/serve/heap_part.hpp ----
-// prof/serve/heap_part.hpp - the heap part's descriptor.
+// prof/serve/heap_part.hpp - the heap part's descriptors: one to read, one to record.
 // Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_HEAP is on.
 // Safety: functions ending in _sig may be called from an allocator; the rest is for ordinary context,
 //         any thread.
@@ -7900,9 +7924,11 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
-    prof_part_heap_v1 = {
-    &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
+extern "C" inline const heap_part prof_part_heap_v1 = {&set_heap_rate, &read_heap_now, &fill_heap};
+
+// Used: other objects' annotations reach it without a call of this file.
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_record_part
+    prof_part_heap_record_v1 = {&record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END
 
@@ -8865,8 +8891,7 @@ inline void name_addresses(const std::uint64_t* addresses, std::size_t count, co
   }
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
-    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
+extern "C" inline const symbolize_part prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 
@@ -11002,7 +11027,8 @@ struct bootstrap_arena {
 };
 inline bootstrap_arena bootstrap{};
 
-inline void* bootstrap_alloc_sig(std::size_t size, std::size_t alignment = 16) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline void* bootstrap_alloc_sig(std::size_t size,
+                                                  std::size_t alignment = 16) PROF_DETAIL_SIG {
   const std::size_t want = ((size + 15) & ~std::size_t{15}) + (alignment > 16 ? alignment : 0);
   if (size > sizeof bootstrap.bytes || alignment > 4096) return nullptr;
   const std::size_t begin = bootstrap.used.fetch_add(want, std::memory_order_relaxed);
@@ -11569,11 +11595,17 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
   }
 };
 
-template <int Index, class... Rest>
-struct delete_form : free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
-  static constexpr int index = Index;
+// What does not depend on the index: compiled once for all forms of the same arguments.
+template <class... Rest>
+struct unhooked_delete {
   static void while_resolving(void*, Rest...) {}
   static void fallback(void* pointer, Rest...) { std::free(pointer); }
+};
+
+template <int Index, class... Rest>
+struct delete_form : unhooked_delete<Rest...>,
+                     free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
+  static constexpr int index = Index;
 };
 
 using new_entry = new_form<entry_new_, true>;
@@ -11769,7 +11801,7 @@ R probe_call(int& hit, any_function function, Args... args) {
   return reinterpret_cast<R (*)(Args...)>(function)(args...);
 }
 
-inline int entered_by_delete(int entry, any_function function) {
+PROF_DETAIL_COLD inline int entered_by_delete(int entry, any_function function) {
   int hit = no_entry;
   void* const object = get_object(entry);
   const void* const nothrow = &std::nothrow;
@@ -11825,7 +11857,7 @@ inline int entered_by_pvalloc(any_function function) {
   return hit;
 }
 
-inline int entered_by_malloc_family(int entry, any_function function) {
+PROF_DETAIL_COLD inline int entered_by_malloc_family(int entry, any_function function) {
   int hit = no_entry;
   void* object = nullptr;
   switch (heap_facts[entry].shape) {
@@ -11893,7 +11925,7 @@ inline bool given_back_unseen(int entry) noexcept {
 
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
-inline void settle_counting_sig(int entry) {
+PROF_DETAIL_COLD inline void settle_counting_sig(int entry) {
   const any_function next = load_word_sig(entry, word_next);
   // volatile keeps the compiler from pairing and removing calls.
   const any_function volatile symbol = load_function_sig(heap_facts[entry].hook);
@@ -12137,7 +12169,7 @@ int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attribute
 
 // Calls pthread_create as the program does, without making a thread, and notes whether ours is
 // entered. If it is not, a thread that returns at once is made and joined: that is the proof.
-inline void test_thread_hook() noexcept {
+PROF_DETAIL_COLD inline void test_thread_hook() noexcept {
   probing_thread_hook = 1;
   pthread_create_fn volatile call = &prof_hook_pthread_create;
   os_thread_handle thread{};

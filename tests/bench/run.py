@@ -7,7 +7,7 @@ encode   10,350 stacks of 20 frames to pprof bytes, and their compression, besid
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
          zlib1g-dev, golang-go.
 compile  CPU seconds of g++ -O2 for an empty main that includes a header, and the text it makes, beside
-         doctest, nlohmann-json and cpp-httplib. Needs doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
+         doctest, nlohmann-json and cpp-httplib; also of a main that writes a profile or serves. Needs doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
 
 The targets in milliseconds and seconds were measured beside these peers on one machine; here they are
 ratios to the peer in the same run, medians of interleaved rounds, so that a slow or busy machine does not
@@ -112,8 +112,11 @@ EMPTY = "int main() {}\n"
 SOURCES = {
     "empty": EMPTY,
     "prof default": "#include <prof/prof.hpp>\n" + EMPTY,
-    "prof all on": "#define PROF_ENABLE_HTTP\n#include <prof/prof.hpp>\n"
-                   'int main() { return prof::http::serve("127.0.0.1:0") ? 0 : 1; }\n',
+    "prof all on": "#define PROF_ENABLE_HTTP\n#include <prof/prof.hpp>\n" + EMPTY,
+    "prof default, used": "#include <prof/prof.hpp>\n"
+                          'int main() { return prof::write_heap_profile("h") ? 0 : 1; }\n',
+    "prof all on, used": "#define PROF_ENABLE_HTTP\n#include <prof/prof.hpp>\n"
+                         'int main() { return prof::http::serve("127.0.0.1:0") ? 0 : 1; }\n',
     "annotate": "#include <prof/annotate.hpp>\n" + EMPTY,
     "doctest": "#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n#include <doctest/doctest.h>\n",
     "nlohmann-json, used": "#include <nlohmann/json.hpp>\nint main(int, char** v) "

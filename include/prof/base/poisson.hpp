@@ -64,7 +64,8 @@ inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG
 }
 
 // Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
-inline std::int64_t draw_gap_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline std::int64_t draw_gap_sig(poisson_gap& gap,
+                                                      std::uint64_t rate) PROF_DETAIL_SIG {
   gap.rate = rate;
   gap.ends_in_point = false;
   if (rate == 0) return max_gap;

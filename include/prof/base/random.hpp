@@ -64,7 +64,7 @@ inline double exp_minus_sig(double x) PROF_DETAIL_SIG {
 }
 
 // 1 - exp(-x) for x >= 0 without cancellation near 0.
-inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
   if (x > 0.3) return 1 - exp_minus_sig(x);
   double inner = 1;
   for (int i = 12; i >= 2; --i) inner = 1 - x / i * inner;

@@ -119,7 +119,8 @@ struct bootstrap_arena {
 };
 inline bootstrap_arena bootstrap{};
 
-inline void* bootstrap_alloc_sig(std::size_t size, std::size_t alignment = 16) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline void* bootstrap_alloc_sig(std::size_t size,
+                                                  std::size_t alignment = 16) PROF_DETAIL_SIG {
   const std::size_t want = ((size + 15) & ~std::size_t{15}) + (alignment > 16 ? alignment : 0);
   if (size > sizeof bootstrap.bytes || alignment > 4096) return nullptr;
   const std::size_t begin = bootstrap.used.fetch_add(want, std::memory_order_relaxed);

@@ -60,11 +60,17 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
   }
 };
 
-template <int Index, class... Rest>
-struct delete_form : free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
-  static constexpr int index = Index;
+// What does not depend on the index: compiled once for all forms of the same arguments.
+template <class... Rest>
+struct unhooked_delete {
   static void while_resolving(void*, Rest...) {}
   static void fallback(void* pointer, Rest...) { std::free(pointer); }
+};
+
+template <int Index, class... Rest>
+struct delete_form : unhooked_delete<Rest...>,
+                     free_entry<delete_form<Index, Rest...>, void(void*, Rest...)> {
+  static constexpr int index = Index;
 };
 
 using new_entry = new_form<entry_new_, true>;

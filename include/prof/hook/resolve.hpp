@@ -115,7 +115,7 @@ R probe_call(int& hit, any_function function, Args... args) {
   return reinterpret_cast<R (*)(Args...)>(function)(args...);
 }
 
-inline int entered_by_delete(int entry, any_function function) {
+PROF_DETAIL_COLD inline int entered_by_delete(int entry, any_function function) {
   int hit = no_entry;
   void* const object = get_object(entry);
   const void* const nothrow = &std::nothrow;
@@ -171,7 +171,7 @@ inline int entered_by_pvalloc(any_function function) {
   return hit;
 }
 
-inline int entered_by_malloc_family(int entry, any_function function) {
+PROF_DETAIL_COLD inline int entered_by_malloc_family(int entry, any_function function) {
   int hit = no_entry;
   void* object = nullptr;
   switch (heap_facts[entry].shape) {
@@ -239,7 +239,7 @@ inline bool given_back_unseen(int entry) noexcept {
 
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
-inline void settle_counting_sig(int entry) {
+PROF_DETAIL_COLD inline void settle_counting_sig(int entry) {
   const any_function next = load_word_sig(entry, word_next);
   // volatile keeps the compiler from pairing and removing calls.
   const any_function volatile symbol = load_function_sig(heap_facts[entry].hook);

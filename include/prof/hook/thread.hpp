@@ -163,7 +163,7 @@ int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attribute
 
 // Calls pthread_create as the program does, without making a thread, and notes whether ours is
 // entered. If it is not, a thread that returns at once is made and joined: that is the proof.
-inline void test_thread_hook() noexcept {
+PROF_DETAIL_COLD inline void test_thread_hook() noexcept {
   probing_thread_hook = 1;
   pthread_create_fn volatile call = &prof_hook_pthread_create;
   os_thread_handle thread{};

@@ -80,7 +80,7 @@ inline void fill_slot_sig(cpu_slot& slot, stack_id stack, label_set_id labels) P
   slot.ready.store(1, std::memory_order_release);
 }
 
-inline cpu_state* make_cpu() noexcept {
+PROF_DETAIL_COLD inline cpu_state* make_cpu() noexcept {
   char* at = static_cast<char*>(os_map_sig(cpu_bytes));
   if (at == nullptr) return nullptr;
   auto* const cpu = new (at) cpu_state{};

@@ -80,7 +80,7 @@ inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, 
   slot.ready.store(1, std::memory_order_release);
 }
 
-inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
   char* at = static_cast<char*>(os_map_sig(heap_bytes));
   if (at == nullptr) return nullptr;
   auto* const heap = new (at) heap_state{};

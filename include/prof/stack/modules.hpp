@@ -243,7 +243,7 @@ inline void keep_history_sig(code_map& map, const code_map& before, char* paths)
 
 // The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
 // be read. Returns `before` itself when nothing changed.
-inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
   code_map_builder build;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;

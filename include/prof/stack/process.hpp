@@ -39,7 +39,7 @@ inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profpro
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
 // object brings the part; attaching registers the ones that exist, so the union of all objects'
 // switches is what the process has.
-enum class part : unsigned { cpu, heap, symbolize, http, count_ };
+enum class part : unsigned { cpu, heap, heap_record, symbolize, http, count_ };
 
 // Why something was not recorded. Shown in status(), in that order.
 enum class drop : unsigned {
@@ -164,7 +164,7 @@ inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
 
 // ---- finding or making the process state -----------------------------------------------------------
 
-inline process_state* make_process_sig() PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   char* at = static_cast<char*>(os_map_sig(process_bytes));
   if (at == nullptr) return nullptr;
   auto* const process = new (at) process_state;

@@ -1,0 +1,2 @@
+// Has everything on and calls nothing.
+#include <prof/prof.hpp>
