@@ -1903,12 +1903,20 @@ PROF_PUBLIC_END
 
 PROF_DETAIL_BEGIN
 
-// The registers a walk starts from. fp: rbp or x29; lr: x30, 0 where there is none.
+// The registers a walk carries. fp: rbp or x29; third: rbx or x30 (lr), 0 where it is not known.
 struct registers {
   std::uintptr_t pc = 0;
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
-  std::uintptr_t lr = 0;
+  std::uintptr_t third = 0;
+  const void* context = nullptr;  // all of them, see os_register_sig; null: there is no more
+};
+
+// The loaded object that holds an address.
+struct os_object {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.
@@ -2360,12 +2368,14 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
   r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
   r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
+  r.third = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
 #else
   r.pc = static_cast<std::uintptr_t>(machine.pc);
   r.sp = static_cast<std::uintptr_t>(machine.sp);
   r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
-  r.lr = static_cast<std::uintptr_t>(machine.regs[30]);
+  r.third = static_cast<std::uintptr_t>(machine.regs[30]);
 #endif
+  r.context = signal_context;
   return r;
 }
 
@@ -2556,6 +2566,107 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_SAMPLING_HPP
 
+// ---- prof/os/linux_stack.hpp ----
+// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and modules.
+// Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
+// Safety: async-signal-safe, all of it.
+// Memory: none.
+// Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
+//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1; _dl_find_object: glibc 2.35's
+//         manual, "Dynamic Linker Introspection" (AS-safe, lock-free).
+#ifndef PROF_OS_LINUX_STACK_HPP
+#define PROF_OS_LINUX_STACK_HPP
+
+PROF_DETAIL_BEGIN
+
+// ---- signal frames -----------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+// mov $15,%rax; syscall (rt_sigreturn), which glibc and musl return to from a handler.
+inline constexpr std::uint64_t signal_return_code = 0x0f0000000fc0c748u;
+// Where the handler's return leaves sp there is the ucontext.
+inline constexpr std::size_t signal_context_offset = 0;
+#else
+// mov x8,#139; svc #0, in the vDSO.
+inline constexpr std::uint64_t signal_return_code = 0xd4000001d2801168u;
+inline constexpr std::size_t signal_context_offset = sizeof(siginfo_t);
+#endif
+
+// Whether the code at `pc` is what handlers return to. Memory: bool read_word(address, word&).
+template <class Memory>
+inline bool os_is_signal_return_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+  std::uintptr_t code = 0;
+  return memory.read_word(pc, code) && code == signal_return_code;
+}
+
+// The registers that the kernel saved in the signal frame at sp, to where the handler returns.
+template <class Memory>
+inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& out)
+    PROF_DETAIL_SIG {
+  const std::uintptr_t context = sp + signal_context_offset;
+  const auto read = [&](std::size_t offset, std::uintptr_t& value) {
+    return memory.read_word(context + offset, value);
+  };
+#if defined(__x86_64__)
+  constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext.gregs);
+  return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
+         read(first + REG_RSP * sizeof(greg_t), out.sp) &&
+         read(first + REG_RBP * sizeof(greg_t), out.fp) &&
+         read(first + REG_RBX * sizeof(greg_t), out.third);
+#else
+  constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext);
+  return read(first + offsetof(mcontext_t, pc), out.pc) &&
+         read(first + offsetof(mcontext_t, sp), out.sp) &&
+         read(first + offsetof(mcontext_t, regs) + 29 * 8, out.fp) &&
+         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.third);
+#endif
+}
+
+// A register by its DWARF number, of the function that a signal interrupted.
+inline bool os_register_sig(const void* signal_context, unsigned number, std::uintptr_t& value)
+    PROF_DETAIL_SIG {
+  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
+#if defined(__x86_64__)
+  constexpr signed char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                       REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                       REG_R12, REG_R13, REG_R14, REG_R15};
+  if (number >= 16) return false;
+  value = static_cast<std::uintptr_t>(machine.gregs[greg_of[number]]);
+#else
+  if (number >= 31) return false;
+  value = static_cast<std::uintptr_t>(machine.regs[number]);
+#endif
+  return true;
+}
+
+// ---- modules -------------------------------------------------------------------------------------------
+
+// struct dl_find_object of glibc's <dlfcn.h>, which older ones and musl do not have.
+struct loader_object {
+  std::uint64_t flags;
+  void* map_start;
+  void* map_end;
+  void* link_map;
+  void* eh_frame;  // .eh_frame_hdr
+  std::uint64_t reserved[8];
+};
+extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
+    PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
+
+inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
+  loader_object found;
+  if (prof_weak_dl_find_object == nullptr) return false;
+  if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
+  object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
+  object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
+  object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
+  return true;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_STACK_HPP
+
 // ---- prof/os/os.hpp (continued) ----
 #else
 #define PROF_DETAIL_OS_LINUX 0
@@ -2597,6 +2708,16 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
+inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
+template <class Memory>
+inline bool os_is_signal_return_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
+  return false;
+}
+template <class Memory>
+inline bool os_signal_frame_sig(std::uintptr_t, Memory&, registers&) PROF_DETAIL_SIG {
+  return false;
+}
 inline bool os_for_each_mapping_sig(void (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
   return false;
 }
@@ -2672,6 +2793,14 @@ bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
 
+// The object that the loader has at an address; false also where the loader cannot be asked so.
+bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
+// A register of the interrupted function by its DWARF number; `context` is registers::context.
+bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
+// Templates of each backend, over Memory with bool read_word(address, word&):
+//   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
+//   bool os_signal_frame_sig(sp, memory, regs&)  the registers the kernel saved at sp
+
 // Calls visit(context, mapping) for every mapping of this process in address order.
 bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG;
@@ -2733,6 +2862,1281 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_OS_HPP
 
+// ---- prof/stack/elf_image.hpp ----
+// prof/stack/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
+// Floor 3 (stack). Used by module_cfi.hpp, symbol/elf.hpp and the symbolizer; knows no process, only
+//          bytes.
+// Safety: ordinary context; thread-compatible. Pure: every offset, size and index that comes from
+//         the image is checked against it, so a truncated or hostile file has empty parts and
+//         never causes a wild read. (One that is cut short while mapped is the mapper's risk.)
+// Memory: none; views into the image, which must outlive them.
+// Source: System V gABI 4.1 ch. 4 and 5.
+#ifndef PROF_STACK_ELF_IMAGE_HPP
+#define PROF_STACK_ELF_IMAGE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Longer names are cut: real ones of template-heavy programs reach some 10 KiB.
+inline constexpr std::size_t max_symbol_name = std::size_t{64} * 1024;
+
+#if PROF_DETAIL_OS_LINUX
+
+// The bytes of an ELF64 little-endian file, read through checks only.
+class elf_image {
+ public:
+  elf_image() = default;
+  elf_image(const void* data, std::size_t size) noexcept
+      : bytes_(static_cast<const char*>(data), size) {
+    usable_ = read(0, header_) && std::memcmp(header_.e_ident, ELFMAG, SELFMAG) == 0 &&
+              header_.e_ident[EI_CLASS] == ELFCLASS64 && header_.e_ident[EI_DATA] == ELFDATA2LSB;
+    if (!usable_) header_ = {};
+    Elf64_Shdr first{};
+    if (header_.e_shoff == 0 || !read(header_.e_shoff, first)) header_.e_shentsize = 0;
+    if (header_.e_shentsize != sizeof first) return;  // no sections
+    // Counts that do not fit 16 bits are in section 0 (gABI "Section header table").
+    sections_ = header_.e_shnum != 0 ? header_.e_shnum : first.sh_size;
+    names_ = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx : first.sh_link;
+  }
+
+  bool usable() const noexcept { return usable_; }
+  unsigned machine() const noexcept { return header_.e_machine; }
+
+  // The bytes [offset, offset + size), or an empty view when the image does not hold them all.
+  text_view bytes(std::uint64_t offset, std::uint64_t size) const noexcept {
+    if (offset > bytes_.size || size > bytes_.size - offset) return {};
+    return {bytes_.data + offset, static_cast<std::size_t>(size)};
+  }
+  template <class T>
+  bool read(std::uint64_t offset, T& value) const noexcept {
+    const text_view found = bytes(offset, sizeof value);
+    if (found.size != 0) std::memcpy(&value, found.data, sizeof value);
+    return found.size != 0;
+  }
+
+  bool segment(std::size_t index, Elf64_Phdr& out) const noexcept {
+    return header_.e_phentsize == sizeof out && index < header_.e_phnum &&
+           entry(header_.e_phoff, index, out);
+  }
+  bool section(std::uint64_t index, Elf64_Shdr& out) const noexcept {
+    return index < sections_ && entry(header_.e_shoff, index, out);
+  }
+  // The first section of a type, or of a name; its index, or 0 (never a real section).
+  std::uint64_t find_section(std::uint32_t type, Elf64_Shdr& out) const noexcept {
+    for (std::uint64_t i = 1; section(i, out); ++i) {
+      if (out.sh_type == type) return i;
+    }
+    return 0;
+  }
+  std::uint64_t find_section(text_view name, Elf64_Shdr& out) const noexcept {
+    Elf64_Shdr names{};
+    if (!section(names_, names)) return 0;
+    const text_view strings = content(names);
+    for (std::uint64_t i = 1; section(i, out); ++i) {
+      if (string_at(strings, out.sh_name).equals(name)) return i;
+    }
+    return 0;
+  }
+  text_view content(const Elf64_Shdr& of) const noexcept {
+    return of.sh_type == SHT_NOBITS ? text_view() : bytes(of.sh_offset, of.sh_size);
+  }
+  // A string table's entry; ends with the table when the terminator is missing.
+  static text_view string_at(text_view strings, std::uint32_t offset) noexcept {
+    if (offset >= strings.size) return {};
+    text_view rest = strings.from(offset);
+    if (rest.size > max_symbol_name) rest.size = max_symbol_name;
+    return {rest.data, rest.find('\0')};
+  }
+
+  // Where a byte of the file is in the linker's address space; code wins where segments overlap.
+  bool address_of(std::uint64_t offset, std::uint64_t& address) const noexcept {
+    bool found = false;
+    Elf64_Phdr s{};
+    for (std::size_t i = 0; segment(i, s); ++i) {
+      if (s.p_type != PT_LOAD || offset < s.p_offset || offset - s.p_offset >= s.p_filesz) continue;
+      if (found && (s.p_flags & PF_X) == 0) continue;
+      address = s.p_vaddr + (offset - s.p_offset);
+      found = true;
+    }
+    return found;
+  }
+
+  // The linker's identity of the file; empty when it has none.
+  text_view build_id() const noexcept {
+    Elf64_Phdr s{};
+    for (std::size_t i = 0; segment(i, s); ++i) {
+      if (s.p_type != PT_NOTE) continue;
+      const text_view id = build_id_in(bytes(s.p_offset, s.p_filesz), s.p_align == 8 ? 7 : 3);
+      if (id.size != 0) return id;
+    }
+    return {};
+  }
+
+ private:
+  template <class T>
+  bool entry(std::uint64_t table, std::uint64_t index, T& out) const noexcept {
+    return index <= bytes_.size && table <= bytes_.size && read(table + index * sizeof out, out);
+  }
+
+  static text_view build_id_in(text_view notes, std::uint64_t padding) noexcept {
+    Elf64_Nhdr note;
+    while (notes.size >= sizeof note) {
+      std::memcpy(&note, notes.data, sizeof note);
+      const std::uint64_t data = (sizeof note + note.n_namesz + padding) & ~padding;
+      const std::uint64_t next = (data + note.n_descsz + padding) & ~padding;
+      if (data + note.n_descsz > notes.size) break;
+      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
+          std::memcmp(notes.data + sizeof note, "GNU", 4) == 0) {
+        return {notes.data + data, note.n_descsz};
+      }
+      if (next >= notes.size) break;
+      notes = notes.from(static_cast<std::size_t>(next));
+    }
+    return {};
+  }
+
+  text_view bytes_;
+  Elf64_Ehdr header_{};
+  std::uint64_t sections_ = 0;
+  std::uint64_t names_ = 0;
+  bool usable_ = false;
+};
+
+#else
+
+class elf_image {
+ public:
+  elf_image() = default;
+  elf_image(const void*, std::size_t) noexcept {}
+  bool usable() const noexcept { return false; }
+  text_view build_id() const noexcept { return {}; }
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_ELF_IMAGE_HPP
+
+// ---- prof/stack/cfi.hpp ----
+// prof/stack/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
+// .eh_frame or .debug_frame, and what its CIE says.
+// Floor 3 (stack). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
+// Safety: async-signal-safe: reads only the bytes of the section it is given, in bounds; every loop is
+//         bounded by them. Who gives it memory that may vanish checks that before.
+// Memory: none.
+// Source: DWARF 5 sections 6.4.1 and 7.24; LSB 5.0 Core 10.6 (.eh_frame, .eh_frame_hdr, pointer
+//         encodings); GCC's augmentations z R P L S B (gcc 12 unwind-dw2-fde.c, unwind-dw2.c).
+#ifndef PROF_STACK_CFI_HPP
+#define PROF_STACK_CFI_HPP
+
+PROF_DETAIL_BEGIN
+
+using cfi_byte = unsigned char;
+
+// A position in a section. Reading past the end gives zeros and sets bad().
+class cfi_reader {
+ public:
+  cfi_reader() = default;
+  cfi_reader(const cfi_byte* begin, const cfi_byte* end) PROF_DETAIL_SIG : at_(begin), end_(end) {}
+
+  const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
+  bool bad() const PROF_DETAIL_SIG { return bad_; }
+  bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
+  std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
+
+  void skip(std::uint64_t bytes) PROF_DETAIL_SIG {
+    if (bytes > left()) fail();
+    else at_ += bytes;
+  }
+  template <class Integer>
+  Integer fixed() PROF_DETAIL_SIG {
+    Integer value = 0;
+    if (left() < sizeof value) {
+      fail();
+      return 0;
+    }
+    std::memcpy(&value, at_, sizeof value);
+    at_ += sizeof value;
+    return value;
+  }
+  std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
+
+  std::uint64_t uleb() PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    return value;
+  }
+  std::int64_t sleb() PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    if ((byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
+    return static_cast<std::int64_t>(value);
+  }
+  // The rest as a reader of its own, at most `bytes` long.
+  cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
+    if (bytes > left()) fail();
+    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes);
+    skip(inner.left());
+    return inner;
+  }
+
+ private:
+  void fail() PROF_DETAIL_SIG {
+    bad_ = true;
+    at_ = end_;
+  }
+  const cfi_byte* at_ = nullptr;
+  const cfi_byte* end_ = nullptr;
+  bool bad_ = false;
+};
+
+// A section's bytes and where they are, or would be, in memory. .debug_frame is not loaded: its
+// addresses are those of the file, and `bias` turns them into the process's.
+struct cfi_section {
+  const cfi_byte* begin = nullptr;
+  const cfi_byte* end = nullptr;
+  bool is_debug_frame = false;
+  std::uintptr_t bias = 0;  // added to absolute addresses
+};
+
+// LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
+inline constexpr std::uint8_t encoding_omit = 0xff;
+inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
+                             std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
+  const auto here = reinterpret_cast<std::uintptr_t>(from.at());
+  switch (encoding & 0x0f) {
+    case 0x00:
+    case 0x04:
+    case 0x0c: value = from.fixed<std::uintptr_t>(); break;
+    case 0x01: value = static_cast<std::uintptr_t>(from.uleb()); break;
+    case 0x02: value = from.fixed<std::uint16_t>(); break;
+    case 0x03: value = from.fixed<std::uint32_t>(); break;
+    case 0x09: value = static_cast<std::uintptr_t>(from.sleb()); break;
+    case 0x0a: value = static_cast<std::uintptr_t>(std::intptr_t{from.fixed<std::int16_t>()}); break;
+    case 0x0b: value = static_cast<std::uintptr_t>(std::intptr_t{from.fixed<std::int32_t>()}); break;
+    default: return false;
+  }
+  switch (encoding & 0x70) {
+    case 0x00: value += bias; break;
+    case 0x10: value += here; break;
+    case 0x30: value += data; break;
+    default: return false;  // text- and function-relative, aligned: no linker on ELF writes them
+  }
+  return (encoding & 0x80) == 0 && !from.bad();
+}
+
+struct cfi_cie {
+  std::uint64_t code_align = 0;
+  std::int64_t data_align = 0;
+  std::uint64_t return_register = 0;
+  std::uint8_t address_encoding = 0;
+  bool has_augmentation = false;  // the FDE has augmentation data of its own
+  bool is_signal_frame = false;
+  cfi_reader instructions;
+};
+
+struct cfi_fde {
+  std::uintptr_t begin = 0;
+  std::uintptr_t limit = 0;
+  cfi_cie cie;
+  cfi_reader instructions;
+};
+
+// An entry's length, then its body; false at a terminator or the end.
+inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
+  std::uint64_t length = section.fixed<std::uint32_t>();
+  if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
+  if (length == 0 || section.bad()) return false;
+  body = section.part(length);
+  return !section.bad();
+}
+
+inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
+                                   const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
+  if (*letters == '\0') return true;
+  if (*letters != 'z') return false;  // "eh" was GCC 2's
+  cie.has_augmentation = true;
+  cfi_reader data = body.part(body.uleb());
+  std::uintptr_t personality = 0;
+  for (++letters; *letters != '\0'; ++letters) {
+    switch (*letters) {
+      case 'R': cie.address_encoding = data.u8(); break;
+      case 'L': data.skip(1); break;
+      case 'S': cie.is_signal_frame = true; break;
+      case 'B': break;  // aarch64: return addresses are signed with the B key
+      case 'P': {
+        const auto encoding = static_cast<std::uint8_t>(data.u8() & 0x7f);  // it may be indirect
+        if (!read_encoded_sig(data, encoding, section.bias, 0, personality)) return false;
+        break;
+      }
+      default: return !data.bad();  // the length of the data lets unknown ones be skipped
+    }
+  }
+  return !data.bad();
+}
+
+// A CIE whose body is given, behind the id.
+inline bool parse_cie_sig(cfi_reader body, const cfi_section& section, cfi_cie& cie)
+    PROF_DETAIL_SIG {
+  const std::uint8_t version = body.u8();
+  if (version != 1 && version != 3 && version != 4) return false;
+  const auto* const letters = reinterpret_cast<const char*>(body.at());
+  const void* const terminator = std::memchr(letters, 0, body.left());
+  if (terminator == nullptr) return false;
+  body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
+  if (version == 4 && (body.u8() != sizeof(void*) || body.u8() != 0)) return false;  // segments
+  cie = cfi_cie{};
+  cie.code_align = body.uleb();
+  cie.data_align = body.sleb();
+  cie.return_register = version == 1 ? body.u8() : body.uleb();
+  if (!parse_augmentation_sig(body, section, letters, cie)) return false;
+  cie.instructions = body;
+  return !body.bad();
+}
+
+// Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
+// when the entry is itself a CIE.
+inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) PROF_DETAIL_SIG {
+  const cfi_byte* const here = body.at();
+  const std::uint32_t id = body.fixed<std::uint32_t>();
+  if (section.is_debug_frame) {
+    const auto size = static_cast<std::size_t>(section.end - section.begin);
+    return id < size ? section.begin + id : nullptr;  // a CIE's id is all ones
+  }
+  const auto before = static_cast<std::size_t>(here - section.begin);
+  return id != 0 && id <= before ? here - id : nullptr;
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable.
+inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
+    PROF_DETAIL_SIG {
+  cfi_reader rest(entry, section.end);
+  cfi_reader body;
+  if (entry < section.begin || entry >= section.end || !next_entry_sig(rest, body)) return false;
+  const cfi_byte* const cie = cie_of_sig(body, section);
+  if (cie == nullptr) return false;
+  cfi_reader cie_rest(cie, section.end);
+  cfi_reader cie_body;
+  if (!next_entry_sig(cie_rest, cie_body)) return false;
+  const std::uint32_t id = cie_body.fixed<std::uint32_t>();
+  if (id != (section.is_debug_frame ? 0xffffffffu : 0u)) return false;
+  if (!parse_cie_sig(cie_body, section, fde.cie)) return false;
+  std::uintptr_t size = 0;
+  const std::uint8_t encoding = fde.cie.address_encoding;
+  if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
+  if (!read_encoded_sig(body, encoding & 0x0f, 0, 0, size)) return false;
+  if (fde.cie.has_augmentation) body.skip(body.uleb());
+  fde.limit = fde.begin + size;
+  fde.instructions = body;
+  return !body.bad() && size != 0 && fde.limit > fde.begin;
+}
+
+// ---- .eh_frame_hdr -------------------------------------------------------------------------------
+
+// The sorted table {function start, FDE}, both 32 bits and relative to the header: what every linker
+// writes (version 1, eh_frame_ptr, fde_count udata4, table datarel sdata4).
+struct cfi_header {
+  std::uintptr_t address = 0;
+  std::size_t count = 0;
+  const cfi_byte* eh_frame = nullptr;
+
+  std::uintptr_t relative(std::size_t word) const PROF_DETAIL_SIG {
+    std::int32_t offset = 0;
+    std::memcpy(&offset, reinterpret_cast<const cfi_byte*>(address) + 12 + 4 * word, sizeof offset);
+    return address + static_cast<std::uintptr_t>(std::intptr_t{offset});
+  }
+  std::uintptr_t start(std::size_t i) const PROF_DETAIL_SIG { return relative(2 * i); }
+  const cfi_byte* fde(std::size_t i) const PROF_DETAIL_SIG {
+    return reinterpret_cast<const cfi_byte*>(relative(2 * i + 1));
+  }
+};
+
+// The first 12 bytes at `address` must be readable.
+inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
+  const auto* const bytes = reinterpret_cast<const cfi_byte*>(address);
+  if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
+  cfi_reader rest(bytes + 4, bytes + 12);
+  std::uintptr_t eh_frame = 0;
+  if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
+  if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;
+  header.address = address;
+  header.count = rest.fixed<std::uint32_t>();
+  header.eh_frame = reinterpret_cast<const cfi_byte*>(eh_frame);
+  return !rest.bad();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CFI_HPP
+
+// ---- prof/stack/unwind_rule.hpp ----
+// prof/stack/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
+// Floor 3 (stack). Written by cfi_program.hpp, kept in unwind_table.hpp and in the rule cache, followed
+//          by unwind.hpp.
+// Safety: pure functions; async-signal-safe.
+// Memory: none.
+// Source: DWARF 5 section 6.4 (CFA, register rules), reduced to the registers that walks need: sp, fp
+//         and a third: rbx on x86-64, because _dl_runtime_resolve's CFA is rbx + n (glibc 2.36), lr
+//         on aarch64, where it holds or held the return address.
+//
+// Glossary
+//   CFA             canonical frame address: the caller's sp at the call
+//   return address  x86-64: in the word below the CFA; aarch64: what the rule says of lr
+#ifndef PROF_STACK_UNWIND_RULE_HPP
+#define PROF_STACK_UNWIND_RULE_HPP
+
+PROF_DETAIL_BEGIN
+
+// DWARF numbers (psABI x86-64 fig. 3.36; AADWARF64 4.1) of the registers a walk carries.
+#if defined(__aarch64__)
+inline constexpr unsigned dwarf_sp = 31;
+inline constexpr unsigned dwarf_fp = 29;
+inline constexpr unsigned dwarf_third = 30;  // lr
+inline constexpr bool return_address_in_third = true;
+#else
+inline constexpr unsigned dwarf_sp = 7;
+inline constexpr unsigned dwarf_fp = 6;
+inline constexpr unsigned dwarf_third = 3;  // rbx
+inline constexpr bool return_address_in_third = false;
+#endif
+
+enum class rule_kind : unsigned {
+  none,          // nothing is known of this code
+  offset,        // CFA = reg + offset
+  deref,         // CFA = *(reg + offset) + added: realigned frames, hand-written assembly
+  plt,           // CFA = sp + 8, or sp + 16 from the offset'th byte of a 16-byte PLT entry on
+  end,           // the outermost frame: its return address is undefined
+  signal_frame,  // the kernel pushed it: registers come from the ucontext at sp
+  unpackable,    // known, but does not fit 64 bits: interpret it every time
+  beyond,        // known to be more than a walk can follow (register pairs, unusual expressions)
+};
+
+// Where the caller's value of a register is.
+enum class saved_at : unsigned { same, cfa, fp, lost };
+struct saved_register {
+  saved_at base = saved_at::same;
+  std::int32_t offset = 0;  // from the CFA, or from this frame's fp
+};
+
+struct unwind_rule {
+  rule_kind kind = rule_kind::none;
+  unsigned reg = 0;  // DWARF number
+  std::int32_t offset = 0;
+  std::int32_t added = 0;
+  saved_register fp;
+  saved_register third;
+};
+
+inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
+  return a.base == b.base && a.offset == b.offset;
+}
+inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
+  return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
+         a.fp == b.fp && a.third == b.third;
+}
+
+// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third.
+using packed_rule = std::uint64_t;
+
+// 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
+inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
+    PROF_DETAIL_SIG {
+  const std::int32_t words = saved.offset / 8;
+  if (words * 8 != saved.offset || words < -4096 || words > 4095) return false;
+  const auto bits = static_cast<packed_rule>(saved.base) |
+                    static_cast<packed_rule>(static_cast<std::uint32_t>(words) & 0x1fffu) << 2;
+  rule |= bits << shift;
+  return true;
+}
+inline saved_register unpack_saved_sig(packed_rule rule, unsigned shift) PROF_DETAIL_SIG {
+  const auto bits = static_cast<std::uint32_t>(rule >> shift) & 0x7fffu;
+  saved_register saved;
+  saved.base = static_cast<saved_at>(bits & 3);
+  saved.offset = (static_cast<std::int32_t>(bits << 17) >> 19) * 8;
+  return saved;
+}
+
+inline bool fits_sig(std::int32_t value, unsigned bits) PROF_DETAIL_SIG {
+  const std::int32_t limit = std::int32_t{1} << (bits - 1);
+  return value >= -limit && value < limit;
+}
+
+// Bit 62, set by who looks up a return address: nothing was called there (makecontext pushes the
+// address of a function's first byte), so the address itself says which function it is in.
+inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
+
+inline constexpr unsigned packed_fp_shift = 32;
+inline constexpr unsigned packed_third_shift = 47;
+
+inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+  const bool is_deref = from.kind == rule_kind::deref;
+  const auto offset = static_cast<std::uint32_t>(from.offset);
+  const auto added = static_cast<std::uint32_t>(from.added);
+  packed_rule rule = static_cast<packed_rule>(from.kind) | packed_rule{from.reg & 31u} << 3;
+  bool fits = from.reg < 32 && (is_deref ? fits_sig(from.offset, 14) && fits_sig(from.added, 10)
+                                         : fits_sig(from.offset, 24));
+  rule |= packed_rule{is_deref ? (offset & 0x3fffu) | (added & 0x3ffu) << 14 : offset & 0xffffffu}
+          << 8;
+  fits = pack_saved_sig(from.fp, packed_fp_shift, rule) && fits;
+  fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+}
+
+inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<rule_kind>(rule & 7);
+}
+
+inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
+  unwind_rule to;
+  to.kind = kind_of_sig(rule);
+  to.reg = static_cast<unsigned>(rule >> 3) & 31u;
+  const auto low = static_cast<std::uint32_t>(rule);
+  if (to.kind == rule_kind::deref) {
+    to.offset = static_cast<std::int32_t>(low << 10) >> 18;
+    to.added = static_cast<std::int32_t>(low) >> 22;
+  } else {
+    to.offset = static_cast<std::int32_t>(low) >> 8;
+  }
+  to.fp = unpack_saved_sig(rule, packed_fp_shift);
+  to.third = unpack_saved_sig(rule, packed_third_shift);
+  return to;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_UNWIND_RULE_HPP
+
+// ---- prof/stack/cfi_program.hpp ----
+// prof/stack/cfi_program.hpp - runs an FDE's instructions and says, row by row, which unwind rule holds
+// for which addresses.
+// Floor 3 (stack). Used by unwind_table.hpp, for every row, and by walks, for the row of one address.
+// Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
+// Memory: some 400 bytes of the caller's stack. What more than four nested DW_CFA_remember_state
+//         remember is lost; compilers nest one or two.
+// Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5 (negate_ra_state).
+//         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
+#ifndef PROF_STACK_CFI_PROGRAM_HPP
+#define PROF_STACK_CFI_PROGRAM_HPP
+
+PROF_DETAIL_BEGIN
+
+// What an expression computes, where it is one of the few shapes that occur.
+struct cfi_expression {
+  enum class shape { other, offset, deref, plt };
+  shape form = shape::other;
+  unsigned reg = 0;
+  std::int32_t offset = 0;
+  std::int32_t added = 0;
+};
+
+inline std::int32_t clamp_sig(std::int64_t value) PROF_DETAIL_SIG {
+  constexpr std::int64_t limit = 0x7fffffff;  // does not fit a packed rule either
+  return static_cast<std::int32_t>(value > limit ? limit : value < -limit ? -limit : value);
+}
+
+// breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
+// where the entry is jmp, push, jmp, and 9 in an IBT entry of older linkers.
+inline bool is_plt_expression_sig(cfi_reader bytes, std::int32_t& literal) PROF_DETAIL_SIG {
+  constexpr cfi_byte wanted[] = {0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
+  if (bytes.left() != sizeof wanted) return false;
+  for (std::size_t i = 0; i < sizeof wanted; ++i) {
+    const cfi_byte there = bytes.at()[i];
+    if (i == 6) literal = there - 0x30;
+    else if (there != wanted[i]) return false;
+  }
+  return literal >= 0 && literal < 16;
+}
+
+inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
+  cfi_expression found;
+  if (is_plt_expression_sig(bytes, found.offset)) {
+    found.form = cfi_expression::shape::plt;
+    return found;
+  }
+  const std::uint8_t operation = bytes.u8();
+  if (operation >= 0x70 && operation <= 0x8f) found.reg = operation - 0x70u;  // DW_OP_bregN
+  else if (operation == 0x92) found.reg = static_cast<unsigned>(bytes.uleb() & 0xff);  // DW_OP_bregx
+  else return found;
+  found.offset = clamp_sig(bytes.sleb());
+  found.form = cfi_expression::shape::offset;
+  if (!bytes.empty() && *bytes.at() == 0x06) {  // DW_OP_deref
+    bytes.skip(1);
+    found.form = cfi_expression::shape::deref;
+  }
+  while (!bytes.empty() && !bytes.bad()) {
+    const std::uint8_t next = bytes.u8();
+    std::int64_t more = 0;
+    if (next == 0x23) more = static_cast<std::int64_t>(bytes.uleb());  // DW_OP_plus_uconst
+    else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
+    else found.form = cfi_expression::shape::other;
+    std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
+    sum = clamp_sig(sum + more);
+  }
+  if (bytes.bad()) found.form = cfi_expression::shape::other;
+  return found;
+}
+
+// The columns of a row that walks need.
+struct cfi_columns {
+  cfi_expression cfa;
+  saved_register fp;
+  saved_register third;
+  // Of the return address, where it has a column of its own (x86-64).
+  bool return_address_lost = true;
+  bool return_address_undefined = false;
+};
+
+class cfi_program {
+ public:
+  explicit cfi_program(const cfi_fde& fde) PROF_DETAIL_SIG : fde_(fde), at_(fde.begin) {
+    run_sig(fde.cie.instructions, false);
+    initial_ = now_;
+    rest_ = fde.instructions;
+  }
+
+  // The next row: [begin, limit) and its rule. False after the last.
+  bool next_sig(std::uintptr_t& begin, std::uintptr_t& limit, unwind_rule& rule) PROF_DETAIL_SIG {
+    if (done_) return false;
+    begin = at_;
+    advance_ = 0;
+    run_sig(rest_, true);
+    // The row that ends here had its rule before this run: advance stops a run.
+    rule = rule_sig();
+    const bool wrapped = at_ + advance_ < at_;
+    at_ += advance_;
+    done_ = broken_ || advance_ == 0 || wrapped || at_ >= fde_.limit;
+    limit = done_ ? fde_.limit : at_;
+    return true;
+  }
+
+ private:
+  static constexpr std::size_t max_remembered = 4;
+
+  // Runs until an advance (when `rows`), or to the end. Leaves the position in `code`.
+  void run_sig(cfi_reader& code, bool rows) PROF_DETAIL_SIG {
+    while (!code.empty() && !broken_) {
+      step_sig(code);
+      if (rows && advance_ != 0) return;
+    }
+    broken_ = broken_ || code.bad();
+  }
+  void run_sig(const cfi_reader& code, bool rows) PROF_DETAIL_SIG {
+    cfi_reader copy = code;
+    run_sig(copy, rows);
+  }
+
+  void step_sig(cfi_reader& code) PROF_DETAIL_SIG {
+    const std::uint8_t operation = code.u8();
+    const unsigned operand = operation & 0x3fu;
+    switch (operation & 0xc0) {
+      case 0x40: return advance_sig(operand);
+      case 0x80: return save_sig(operand, factored(static_cast<std::int64_t>(code.uleb())));
+      case 0xc0: return restore_sig(operand);
+      default: return extended_sig(operation, code);
+    }
+  }
+
+  void extended_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+    switch (operation) {
+      case 0x00: return;  // nop
+      case 0x01: return set_location_sig(code);
+      case 0x02: return advance_sig(code.u8());
+      case 0x03: return advance_sig(code.fixed<std::uint16_t>());
+      case 0x04: return advance_sig(code.fixed<std::uint32_t>());
+      case 0x0a: return remember_sig();
+      case 0x0b: return recall_sig();
+      case 0x2d: return;  // AARCH64_negate_ra_state: the code of a signed address is always stripped
+      case 0x2e: code.uleb(); return;  // GNU_args_size
+      default: break;
+    }
+    const bool is_cfa = operation >= 0x0c && operation <= 0x13 && operation != 0x10 && operation != 0x11;
+    if (is_cfa) define_cfa_sig(operation, code);
+    else save_by_sig(operation, code);
+  }
+
+  void define_cfa_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+    using shape = cfi_expression::shape;
+    switch (operation) {
+      case 0x0c: now_.cfa = {shape::offset, reg(code), offset(code, 1), 0}; return;  // def_cfa
+      case 0x12: now_.cfa = {shape::offset, reg(code), factored(code.sleb()), 0}; return;
+      case 0x0d: now_.cfa.reg = reg(code); break;           // def_cfa_register
+      case 0x0e: now_.cfa.offset = offset(code, 1); break;  // def_cfa_offset
+      case 0x13: now_.cfa.offset = factored(code.sleb()); break;
+      case 0x0f: now_.cfa = parse_expression_sig(code.part(code.uleb())); return;
+      default: return;
+    }
+    if (now_.cfa.form != shape::offset) broken_ = true;  // register + offset needs both
+  }
+
+  // Everything that says where one register is.
+  void save_by_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+    const std::uint64_t column = code.uleb();
+    switch (operation) {
+      case 0x05: return save_sig(column, factored(static_cast<std::int64_t>(code.uleb())));
+      case 0x11: return save_sig(column, factored(code.sleb()));
+      case 0x2f: return save_sig(column, factored(-static_cast<std::int64_t>(code.uleb())));
+      case 0x06: return restore_sig(column);
+      case 0x07: return undefine_sig(column);
+      case 0x08: return set_sig(column, {saved_at::same, 0});
+      case 0x09: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // in another register
+      case 0x14: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset
+      case 0x15: code.sleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset_sf
+      case 0x10: return save_by_expression_sig(column, code.part(code.uleb()));
+      case 0x16: code.part(code.uleb()); return set_sig(column, {saved_at::lost, 0});
+      default: broken_ = true;
+    }
+  }
+
+  void advance_sig(std::uint64_t units) PROF_DETAIL_SIG {
+    advance_ += static_cast<std::uintptr_t>(units * fde_.cie.code_align);
+  }
+  void set_location_sig(cfi_reader& code) PROF_DETAIL_SIG {
+    std::uintptr_t to = 0;
+    broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, 0, 0, to) || to < at_;
+    advance_ = broken_ ? 0 : to - at_;
+  }
+  void remember_sig() PROF_DETAIL_SIG {
+    if (remembered_ == max_remembered) broken_ = true;
+    else stack_[remembered_++] = now_;
+  }
+  void recall_sig() PROF_DETAIL_SIG {
+    if (remembered_ == 0) broken_ = true;
+    else now_ = stack_[--remembered_];
+  }
+
+  void save_sig(std::uint64_t column, std::int32_t from_cfa) PROF_DETAIL_SIG {
+    // The return address of x86-64 is in the word below the CFA, or the walk cannot use it.
+    if (is_return_address(column) && from_cfa != -8) return set_sig(column, {saved_at::lost, 0});
+    set_sig(column, {saved_at::cfa, from_cfa});
+  }
+  void save_by_expression_sig(std::uint64_t column, const cfi_reader& bytes) PROF_DETAIL_SIG {
+    const cfi_expression where = parse_expression_sig(bytes);
+    const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
+    set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
+  }
+  void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
+    if (column == dwarf_fp) now_.fp = initial_.fp;
+    if (column == dwarf_third) now_.third = initial_.third;
+    if (!is_return_address(column)) return;
+    now_.return_address_lost = initial_.return_address_lost;
+    now_.return_address_undefined = initial_.return_address_undefined;
+  }
+  void undefine_sig(std::uint64_t column) PROF_DETAIL_SIG {
+    if (column == fde_.cie.return_register) now_.return_address_undefined = true;
+    else set_sig(column, {saved_at::same, 0});  // clobbered: as good as any other value
+  }
+  void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
+    if (column == dwarf_fp) now_.fp = where;
+    if (column == dwarf_third) now_.third = where;
+    if (column == fde_.cie.return_register) now_.return_address_undefined = false;
+    if (is_return_address(column)) now_.return_address_lost = where.base != saved_at::cfa;
+  }
+  bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
+    return !return_address_in_third && column == fde_.cie.return_register;
+  }
+
+  unsigned reg(cfi_reader& code) PROF_DETAIL_SIG {
+    const std::uint64_t number = code.uleb();
+    return number < 32 ? static_cast<unsigned>(number) : 32u;
+  }
+  std::int32_t offset(cfi_reader& code, std::int64_t factor) PROF_DETAIL_SIG {
+    return clamp_sig(static_cast<std::int64_t>(code.uleb() & 0xffffffffffu) * factor);
+  }
+  std::int32_t factored(std::int64_t value) PROF_DETAIL_SIG {
+    constexpr std::int64_t limit = std::int64_t{1} << 40;  // products stay in 64 bits
+    const std::int64_t bounded = value > limit ? limit : value < -limit ? -limit : value;
+    const std::int64_t align = fde_.cie.data_align;
+    return clamp_sig(bounded * (align < -1024 ? -1024 : align > 1024 ? 1024 : align));
+  }
+
+  unwind_rule rule_sig() const PROF_DETAIL_SIG {
+    unwind_rule rule;
+    if (fde_.cie.is_signal_frame) rule.kind = rule_kind::signal_frame;
+    else if (now_.return_address_undefined) rule.kind = rule_kind::end;
+    else if (broken_ || (!return_address_in_third && now_.return_address_lost)) {
+      rule.kind = rule_kind::beyond;
+    } else {
+      switch (now_.cfa.form) {
+        case cfi_expression::shape::offset: rule.kind = rule_kind::offset; break;
+        case cfi_expression::shape::deref: rule.kind = rule_kind::deref; break;
+        case cfi_expression::shape::plt: rule.kind = rule_kind::plt; break;
+        case cfi_expression::shape::other: rule.kind = rule_kind::beyond; break;
+      }
+    }
+    if (rule.kind >= rule_kind::end) return rule;
+    rule.reg = now_.cfa.reg;
+    rule.offset = now_.cfa.offset;
+    rule.added = now_.cfa.added;
+    rule.fp = now_.fp;
+    rule.third = now_.third;
+    return rule;
+  }
+
+  const cfi_fde& fde_;
+  cfi_reader rest_;
+  std::uintptr_t at_;
+  std::uintptr_t advance_ = 0;
+  bool broken_ = false;
+  bool done_ = false;
+  std::size_t remembered_ = 0;
+  cfi_columns now_;
+  cfi_columns initial_;
+  cfi_columns stack_[max_remembered];
+};
+
+// The rule at `pc`, which the FDE holds.
+inline unwind_rule find_row_sig(const cfi_fde& fde, std::uintptr_t pc) PROF_DETAIL_SIG {
+  cfi_program rows(fde);
+  std::uintptr_t begin = 0;
+  std::uintptr_t limit = 0;
+  unwind_rule rule;
+  while (rows.next_sig(begin, limit, rule)) {
+    if (pc < limit) return rule;
+  }
+  return {};
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CFI_PROGRAM_HPP
+
+// ---- prof/stack/unwind_table.hpp ----
+// prof/stack/unwind_table.hpp - a module's call frame information compiled into a table: which unwind
+// rule holds from which address on, 6 bytes a row.
+// Floor 3 (stack). Built by modules.hpp in ordinary context, searched by walks.
+// Safety: find_sig is async-signal-safe and reads only the table, which is never freed: it stays true
+//         for a module that was unloaded. Building reads the module's sections, which the caller keeps
+//         mapped meanwhile.
+// Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
+//         rule 8 bytes; in pages of its own. While building, an array of rules' slots.
+// Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
+#ifndef PROF_STACK_UNWIND_TABLE_HPP
+#define PROF_STACK_UNWIND_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Addresses are relative to `origin` of the module they were built from, so that a module that is
+// loaded again elsewhere finds its table again.
+struct unwind_table {
+  std::size_t bytes = 0;
+  std::size_t rows = 0;
+  std::size_t pages = 0;
+  std::size_t rules = 0;
+  const std::uint32_t* starts = nullptr;      // sorted
+  const std::uint32_t* first_rows = nullptr;  // by page: the first row at or behind its begin
+  const packed_rule* rule_of = nullptr;
+  const std::uint16_t* rule_numbers = nullptr;
+
+  packed_rule find_sig(std::uintptr_t offset) const PROF_DETAIL_SIG {
+    const std::size_t page = offset >> page_bits;
+    if (page + 1 >= pages) return 0;
+    std::size_t low = first_rows[page];
+    std::size_t high = first_rows[page + 1];
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (starts[middle] <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low == 0 ? 0 : rule_of[rule_numbers[low - 1]];
+  }
+
+  static constexpr unsigned page_bits = 12;
+};
+
+// Where the FDEs of a module come from: a sorted list of where each begins. .eh_frame first; for an
+// address that both cover, .debug_frame's comes second and is ignored.
+struct fde_place {
+  std::uintptr_t begin;
+  const cfi_byte* entry;
+  bool is_debug_frame;
+};
+
+struct cfi_source {
+  cfi_section eh_frame;
+  cfi_section debug_frame;
+  std::uintptr_t header = 0;  // .eh_frame_hdr in memory, 0: none
+  std::uintptr_t origin = 0;  // of the table's addresses
+
+  const cfi_section& section(const fde_place& place) const noexcept {
+    return place.is_debug_frame ? debug_frame : eh_frame;
+  }
+};
+
+// All FDEs of a section, one behind the other, as the linker left them.
+inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& places) noexcept {
+  cfi_reader rest(section.begin, section.end);
+  cfi_reader body;
+  for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
+    cfi_fde fde;
+    if (parse_fde_sig(entry, section, fde)) places.push({fde.begin, entry, section.is_debug_frame});
+  }
+}
+
+inline void list_all_fdes(const cfi_source& source, arena_vector<fde_place>& places) noexcept {
+  cfi_header header;
+  const bool has_header = source.header != 0 && parse_header_sig(source.header, header);
+  if (has_header) {
+    for (std::size_t i = 0; i < header.count; ++i) {
+      places.push({header.start(i), header.fde(i), false});
+    }
+  } else {
+    list_fdes(source.eh_frame, places);
+  }
+  list_fdes(source.debug_frame, places);
+  if (has_header && source.debug_frame.begin == nullptr) return;  // sorted by the linker
+  heap_sort(places.data(), places.size(), [](const fde_place& a, const fde_place& b) {
+    return a.begin != b.begin ? a.begin < b.begin : !a.is_debug_frame && b.is_debug_frame;
+  });
+}
+
+class unwind_table_builder {
+ public:
+  unwind_table_builder(const cfi_source& source, arena& scratch) noexcept
+      : source_(source), places_(scratch), rules_(scratch), slots_(scratch) {}
+  ~unwind_table_builder() {
+    if (pages_ != nullptr) os_unmap_sig(pages_, reserved_);
+  }
+  unwind_table_builder(const unwind_table_builder&) = delete;
+  unwind_table_builder& operator=(const unwind_table_builder&) = delete;
+
+  // Null when there is no call frame information, or no memory.
+  const unwind_table* build() noexcept {
+    list_all_fdes(source_, places_);
+    if (places_.empty() || !reserve()) return nullptr;
+    rules_.push(0);  // number 0: nothing is known
+    (void)number_of(interpret);
+    for (const fde_place& place : places_) add_fde(place);
+    add_row(covered_, 0);
+    return finish();
+  }
+
+ private:
+  static constexpr std::size_t max_rules = 0xffff;
+  static constexpr auto interpret = static_cast<packed_rule>(rule_kind::unpackable);
+  struct slot {
+    packed_rule rule;
+    std::uint32_t number_plus_1;
+  };
+
+  // Address space for the most rows there can be: each takes a byte of instructions, and each FDE
+  // adds two. What is not needed is given back untouched.
+  bool reserve() noexcept {
+    const auto bytes = static_cast<std::size_t>(
+        source_.eh_frame.end - source_.eh_frame.begin + source_.debug_frame.end -
+        source_.debug_frame.begin);
+    most_rows_ = bytes + 2 * places_.size();
+    reserved_ = most_rows_ * (sizeof(std::uint32_t) + sizeof(std::uint16_t));
+    pages_ = static_cast<char*>(os_map_sig(reserved_));
+    if (pages_ == nullptr) return false;
+    starts_ = reinterpret_cast<std::uint32_t*>(pages_);
+    numbers_ = reinterpret_cast<std::uint16_t*>(pages_ + most_rows_ * sizeof(std::uint32_t));
+    return slots_.resize(1024);
+  }
+
+  void add_fde(const fde_place& place) noexcept {
+    cfi_fde fde;
+    if (!parse_fde_sig(place.entry, source_.section(place), fde)) return;
+    if (fde.begin < covered_) return;  // two sections, or two functions, for one address
+    if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);  // padding, or undescribed code
+    cfi_program program(fde);
+    std::uintptr_t begin = 0;
+    std::uintptr_t limit = 0;
+    unwind_rule rule;
+    while (program.next_sig(begin, limit, rule)) add_row(begin, pack_rule_sig(rule));
+    covered_ = fde.limit;
+  }
+
+  void add_row(std::uintptr_t begin, packed_rule rule) noexcept {
+    const std::uintptr_t offset = begin - source_.origin;
+    if (begin < source_.origin || offset >> 32 != 0 || rows_ == most_rows_) return;
+    const std::uint16_t number = number_of(rule);
+    if (rows_ != 0 && numbers_[rows_ - 1] == number) return;
+    if (rows_ != 0 && starts_[rows_ - 1] == offset) --rows_;  // an empty row
+    starts_[rows_] = static_cast<std::uint32_t>(offset);
+    numbers_[rows_++] = number;
+  }
+
+  std::uint16_t number_of(packed_rule rule) noexcept {
+    if (rule == 0) return 0;
+    if (rule == last_rule_) return last_number_;
+    if (rules_.size() * 2 > slots_.size()) grow_slots();
+    slot& place = find_slot(slots_, rule);
+    if (place.number_plus_1 == 0) {
+      if (rules_.size() >= max_rules) return number_of(interpret);
+      place = {rule, static_cast<std::uint32_t>(rules_.size()) + 1};
+      rules_.push(rule);
+    }
+    last_rule_ = rule;
+    last_number_ = static_cast<std::uint16_t>(place.number_plus_1 - 1);
+    return last_number_;
+  }
+  static slot& find_slot(arena_vector<slot>& slots, packed_rule rule) noexcept {
+    const std::size_t mask = slots.size() - 1;
+    std::size_t at = mix_bits(rule) & mask;
+    while (slots[at].number_plus_1 != 0 && slots[at].rule != rule) at = (at + 1) & mask;
+    return slots[at];
+  }
+  void grow_slots() noexcept {
+    arena_vector<slot> bigger(slots_.memory());
+    if (!bigger.resize(slots_.size() * 2)) return;
+    for (const slot& old : slots_) {
+      if (old.number_plus_1 != 0) find_slot(bigger, old.rule) = old;
+    }
+    slots_.take_over(bigger);
+  }
+
+  // Rows, page index and rules in one mapping of the right size.
+  const unwind_table* finish() noexcept {
+    const std::size_t count = rows_ == 0 ? 0 : (starts_[rows_ - 1] >> unwind_table::page_bits) + 2;
+    const std::size_t head = (sizeof(unwind_table) + 15) & ~std::size_t{15};
+    const std::size_t bytes = head + rules_.size() * sizeof(packed_rule) + rows_ * 4 + count * 4 +
+                              rows_ * 2;
+    char* const place = rows_ == 0 || slots_.memory().exhausted()
+                            ? nullptr
+                            : static_cast<char*>(os_map_sig(bytes));
+    if (place == nullptr) return nullptr;
+    auto* const table = new (place) unwind_table;
+    auto* const rules = reinterpret_cast<packed_rule*>(place + head);
+    auto* const starts = reinterpret_cast<std::uint32_t*>(rules + rules_.size());
+    auto* const firsts = starts + rows_;
+    auto* const numbers = reinterpret_cast<std::uint16_t*>(firsts + count);
+    std::memcpy(rules, rules_.data(), rules_.size() * sizeof(packed_rule));
+    std::memcpy(starts, starts_, rows_ * sizeof *starts);
+    std::memcpy(numbers, numbers_, rows_ * sizeof *numbers);
+    fill_pages(firsts, count);
+    table->bytes = bytes;
+    table->rows = rows_;
+    table->pages = count;
+    table->rules = rules_.size();
+    table->starts = starts;
+    table->first_rows = firsts;
+    table->rule_of = rules;
+    table->rule_numbers = numbers;
+    return table;
+  }
+  void fill_pages(std::uint32_t* firsts, std::size_t count) const noexcept {
+    std::size_t row = 0;
+    for (std::size_t page = 0; page < count; ++page) {
+      while (row < rows_ && starts_[row] < page << unwind_table::page_bits) ++row;
+      firsts[page] = static_cast<std::uint32_t>(row);
+    }
+  }
+
+  const cfi_source& source_;
+  arena_vector<fde_place> places_;
+  arena_vector<packed_rule> rules_;
+  arena_vector<slot> slots_;
+  char* pages_ = nullptr;
+  std::size_t reserved_ = 0;
+  std::size_t most_rows_ = 0;
+  std::uint32_t* starts_ = nullptr;
+  std::uint16_t* numbers_ = nullptr;
+  std::size_t rows_ = 0;
+  std::uintptr_t covered_ = 0;
+  packed_rule last_rule_ = ~packed_rule{0};
+  std::uint16_t last_number_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_UNWIND_TABLE_HPP
+
+// ---- prof/stack/module_cfi.hpp ----
+// prof/stack/module_cfi.hpp - the unwind rules of one loaded module: from its table when that is built,
+// else straight from its call frame information.
+// Floor 3 (stack). Modules are registered with the code map; walks ask; tables are built between profiles.
+// Safety: functions ending in _sig are async-signal-safe; they read a module's sections through the
+//         walk's reader. Building a table is for ordinary context while no object can be unloaded,
+//         except for modules without a search header (-static): a hook's slow path builds those.
+// Memory: an entry per distinct module and process, never freed, nor are tables: a library that comes
+//         back has its table at once, and a walk may hold one for ever.
+// Source: LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
+#ifndef PROF_STACK_MODULE_CFI_HPP
+#define PROF_STACK_MODULE_CFI_HPP
+
+PROF_DETAIL_BEGIN
+
+struct module_cfi {
+  std::atomic<std::uint64_t> identity;  // hash of build id, path and layout; 0: free
+  std::atomic<const unwind_table*> table;
+  std::atomic<bool> wanted;  // a walk came through while there was no table
+  std::atomic<bool> tried;   // to build it
+};
+
+inline constexpr std::size_t max_modules = 1024;
+inline constexpr std::size_t max_table_bytes = std::size_t{12} << 20;  // of all tables
+
+struct module_registry {
+  module_cfi modules[max_modules];
+  std::atomic<std::size_t> table_bytes;
+
+  // Null when full: such a module's rules are interpreted every time.
+  module_cfi* find_or_add_sig(std::uint64_t identity) PROF_DETAIL_SIG {
+    for (std::size_t step = 0; step < max_modules; ++step) {
+      module_cfi& place = modules[(identity + step) % max_modules];
+      std::uint64_t there = place.identity.load(std::memory_order_acquire);
+      if (there == 0 && place.identity.compare_exchange_strong(there, identity)) return &place;
+      if (there == identity) return &place;
+    }
+    return nullptr;
+  }
+};
+
+// Where one module's call frame information is in memory.
+struct cfi_place {
+  std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
+  std::uintptr_t limit = 0;   // end of the loaded segment that holds it
+};
+
+// ---- interpreting ---------------------------------------------------------------------------------
+
+// Memory: bool read_word(address, word&); bool readable(address, size).
+template <class Memory>
+class cfi_search {
+ public:
+  cfi_search(cfi_place place, Memory& memory) PROF_DETAIL_SIG : place_(place), memory_(memory) {}
+
+  // The FDE that holds pc.
+  bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    if (!find_entry_sig(pc, entry)) return false;
+    cfi_section section;
+    section.begin = header_.eh_frame;
+    section.end = reinterpret_cast<const cfi_byte*>(place_.limit);
+    const cfi_byte* const at = header_.fde(entry);
+    return entry_readable_sig(at, section) && parse_fde_sig(at, section, fde) && pc >= fde.begin &&
+           pc < fde.limit;
+  }
+
+  // Where the function that holds pc begins; 0 when unknown.
+  std::uintptr_t function_start_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    return find_entry_sig(pc, entry) ? header_.start(entry) : 0;
+  }
+
+ private:
+  // The last entry that begins at or before pc.
+  bool find_entry_sig(std::uintptr_t pc, std::size_t& entry) PROF_DETAIL_SIG {
+    if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
+    if (!parse_header_sig(place_.header, header_)) return false;
+    if (header_.count > (place_.limit - place_.header) / 8) return false;
+    std::size_t low = 0;
+    std::size_t high = header_.count;
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (!memory_.readable(place_.header + 12 + 8 * middle, 8)) return false;
+      if (header_.start(middle) <= pc) low = middle + 1;
+      else high = middle;
+    }
+    entry = low - 1;
+    return low != 0;
+  }
+
+  // An entry and its CIE lie in the section and can be read.
+  bool entry_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+    std::uint32_t cie = 0;
+    if (!body_readable_sig(at, section)) return false;
+    std::memcpy(&cie, at + 4, sizeof cie);
+    const cfi_byte* const here = at + 4;
+    if (cie == 0 || cie > static_cast<std::size_t>(here - section.begin)) return false;
+    return body_readable_sig(here - cie, section);
+  }
+  bool body_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+    const auto address = reinterpret_cast<std::uintptr_t>(at);
+    if (at < section.begin || at >= section.end || section.end - at < 8) return false;
+    if (!memory_.readable(address, 8)) return false;
+    std::uint32_t length = 0;
+    std::memcpy(&length, at, sizeof length);
+    // Longer ones exist only in theory; 4 covers the CIE pointer.
+    return length >= 4 && length <= max_entry &&
+           length <= static_cast<std::size_t>(section.end - at) - 4 &&
+           memory_.readable(address, length + std::size_t{4});
+  }
+
+  static constexpr std::size_t max_entry = std::size_t{64} * 1024;
+  const cfi_place place_;
+  Memory& memory_;
+  cfi_header header_;
+};
+
+// ---- building ----------------------------------------------------------------------------------------
+
+#if PROF_DETAIL_OS_LINUX
+
+// A module as the code map knows it.
+struct module_image {
+  cfi_place place;
+  std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
+  const char* path = "";
+};
+
+// Finds in the file what is not loaded or has no header. `bias` is what the loader added.
+inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_source& source)
+    noexcept {
+  Elf64_Shdr section{};
+  if (source.header == 0 && file.find_section({".eh_frame", 9}, section) != 0) {
+    source.eh_frame.begin = reinterpret_cast<const cfi_byte*>(section.sh_addr + bias);
+    source.eh_frame.end = source.eh_frame.begin + section.sh_size;
+  }
+  if (file.find_section({".debug_frame", 12}, section) == 0) return;
+  if ((section.sh_flags & SHF_COMPRESSED) != 0) return;
+  const text_view bytes = file.content(section);
+  source.debug_frame.begin = reinterpret_cast<const cfi_byte*>(bytes.data);
+  source.debug_frame.end = source.debug_frame.begin + bytes.size;
+  source.debug_frame.is_debug_frame = true;
+  source.debug_frame.bias = bias;
+}
+
+inline const unwind_table* build_module_table(const module_image& image) noexcept {
+  std::size_t size = 0;
+  const void* const pages = os_map_file(image.path, size);
+  const elf_image file(pages, size);
+  cfi_source source;
+  source.origin = image.base;
+  source.header = image.place.header;
+  cfi_header header;
+  if (source.header != 0 && parse_header_sig(source.header, header)) {
+    source.eh_frame.begin = header.eh_frame;
+    source.eh_frame.end = reinterpret_cast<const cfi_byte*>(image.place.limit);
+  }
+  std::uint64_t first = 0;
+  if (file.usable() && file.address_of(0, first)) {
+    add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
+  }
+  arena scratch(os_pages);
+  const unwind_table* const table = unwind_table_builder(source, scratch).build();
+  if (pages != nullptr) os_unmap_sig(const_cast<void*>(pages), size);
+  return table;
+}
+
+// Builds a module's table once, within the budget of all tables.
+inline void build_table_once(module_registry& registry, module_cfi& module,
+                             const module_image& image) noexcept {
+  if (module.tried.exchange(true) || registry.table_bytes.load() > max_table_bytes) return;
+  const unwind_table* const table = build_module_table(image);
+  if (table == nullptr) return;
+  registry.table_bytes.fetch_add(table->bytes);
+  module.table.store(table, std::memory_order_release);
+}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_MODULE_CFI_HPP
+
 // ---- prof/stack/modules.hpp ----
 // prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
 // build ids, and the notes that prof leaves in every object.
@@ -2758,7 +4162,8 @@ struct code_range {
   std::uintptr_t limit = 0;
   std::uint64_t offset = 0;   // of start in the file
   std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
-  std::uintptr_t functions = 0;  // its .eh_frame_hdr in memory: a sorted table of function starts
+  cfi_place cfi;                 // its call frame information
+  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
   const char* path = "";      // NUL-terminated, lives as long as the map
   std::uint32_t path_size = 0;
   std::uint32_t build_id_length = 0;
@@ -2774,8 +4179,11 @@ struct code_map {
   code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
   const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const now = find_in(0, current, 1, address);
+    const code_range* const now = find_current(address);
     return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+  }
+  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return find_in(0, current, 1, address);
   }
 
  private:
@@ -2839,10 +4247,11 @@ inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visito
   }
 }
 
-// Visits the notes of the ELF image whose header is mapped at `header`, and finds its
-// .eh_frame_hdr if `functions` is given; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
-                           std::uintptr_t* functions = nullptr) PROF_DETAIL_SIG {
+// Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
+// mapped at `header`; false: no ELF image.
+inline bool for_each_segment_sig(std::uintptr_t header,
+                                 void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
+                                 void* context) PROF_DETAIL_SIG {
   ElfW(Ehdr) elf;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
@@ -2852,23 +4261,50 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
     for (std::size_t i = 0; i < elf.e_phnum; ++i) {
       ElfW(Phdr) segment;
       if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) break;
-      if (pass == 0 && segment.p_type == PT_LOAD && segment.p_offset == 0) {
-        bias = header - segment.p_vaddr;
-      }
-      if (pass == 1 && segment.p_type == PT_NOTE) {
-        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, visitor);
-      }
-      if (pass == 1 && segment.p_type == PT_GNU_EH_FRAME && functions != nullptr) {
-        *functions = bias + segment.p_vaddr;
-      }
+      const bool is_first = segment.p_type == PT_LOAD && segment.p_offset == 0;
+      if (pass == 0 && is_first) bias = header - segment.p_vaddr;
+      if (pass == 1) visit(context, segment, bias);
     }
   }
   return true;
 }
 
+// Visits the notes of that image; false: no ELF image.
+inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor) PROF_DETAIL_SIG {
+  return for_each_segment_sig(
+      header,
+      [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+        if (segment.p_type != PT_NOTE) return;
+        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, *static_cast<note_visitor*>(context));
+      },
+      &visitor);
+}
+
+// Its search header and the end of the segment that holds it.
+inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+  cfi_place place;
+  const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    if (segment.p_type == PT_GNU_EH_FRAME) {
+      static_cast<cfi_place*>(found)->header = bias + segment.p_vaddr;
+    }
+  };
+  const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    auto& of = *static_cast<cfi_place*>(found);
+    const std::uintptr_t begin = bias + segment.p_vaddr;
+    if (segment.p_type == PT_LOAD && of.header - begin < segment.p_filesz) {
+      of.limit = begin + segment.p_filesz;
+    }
+  };
+  for_each_segment_sig(header, take_header, &place);
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &place);
+  if (place.limit == 0) place.header = 0;
+  return place;
+}
+
 // ---- building the map --------------------------------------------------------------------------------
 
 struct code_map_builder {
+  module_registry* modules = nullptr;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
@@ -2888,6 +4324,19 @@ inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_S
   std::memcpy(range.build_id, note.data, range.build_id_length);
 }
 
+// The same for the same file wherever it is loaded; never 0.
+inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
+  std::uint64_t hash = range.cfi.header - range.header + (range.cfi.limit - range.header) * 31;
+  const auto add = [&hash](const void* bytes, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) {
+      hash = mix_bits(hash ^ static_cast<const unsigned char*>(bytes)[i]);
+    }
+  };
+  add(range.build_id, range.build_id_length);
+  if (range.build_id_length == 0) add(range.path, range.path_size);
+  return hash | 1;
+}
+
 inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   text_view path = mapping.path;
   constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
@@ -2905,9 +4354,10 @@ inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) P
   range.path_size = static_cast<std::uint32_t>(path.size);
   std::memcpy(build.paths, path.data, path.size);
   build.paths += path.size + 1;
-  if (range.header != 0) {
-    walk_image_sig(range.header, {&take_build_id_sig, &range}, &range.functions);
-  }
+  if (range.header == 0) return;
+  walk_image_sig(range.header, {&take_build_id_sig, &range});
+  range.cfi = find_cfi_sig(range.header);
+  if (build.modules != nullptr) range.module = build.modules->find_or_add_sig(identity_of_sig(range));
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -2975,8 +4425,10 @@ inline void keep_history_sig(code_map& map, const code_map& before, char* paths)
 
 // The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
 // be read. Returns `before` itself when nothing changed.
-PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
+    const code_map* before, module_registry* modules = nullptr) PROF_DETAIL_SIG {
   code_map_builder build;
+  build.modules = modules;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;
   const std::size_t old_count = before != nullptr ? before->count : 0;
@@ -3001,6 +4453,23 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before
   return build.map;
 }
 
+// For build_table_once.
+inline module_image image_of(const code_range& range) noexcept {
+  module_image image;
+  image.place = range.cfi;
+  image.base = range.header;
+  image.path = range.path;
+  return image;
+}
+// While no object can be unloaded: whether the one of the map is there still. Where the loader cannot
+// be asked (musl, which never unloads; glibc before 2.35), its header must be readable.
+inline bool still_loaded(const code_range& range) noexcept {
+  os_object object;
+  if (os_find_object_sig(range.start, object)) return object.cfi_header == range.cfi.header;
+  unsigned char magic[4];
+  return os_copy_sig(magic, range.header, sizeof magic) && std::memcmp(magic, ELFMAG, 4) == 0;
+}
+
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
@@ -3013,7 +4482,10 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
-inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG { return before; }
+inline const code_map* read_code_map_sig(const code_map* before,
+                                         module_registry* = nullptr) PROF_DETAIL_SIG {
+  return before;
+}
 
 #endif
 
@@ -3141,6 +4613,497 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_STACK_TABLE_HPP
 
+// ---- prof/stack/call_site.hpp ----
+// prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
+// call lead into the function the walk came from?
+// Floor 3 (stack). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
+// Memory: none.
+// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
+//         GNU ld 2.40 and lld 14 write them.
+#ifndef PROF_STACK_CALL_SITE_HPP
+#define PROF_STACK_CALL_SITE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What kind of call ends where a return address points.
+enum class call_kind { none, direct, indirect };
+struct call_site {
+  call_kind kind = call_kind::none;
+  std::uintptr_t target = 0;  // of a direct call
+};
+
+// How far behind its entry point a function's code is believed to reach where no table tells.
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
+// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
+// PLT, ours again).
+inline constexpr int max_hops = 8;
+
+// The call before `ra`; `before` holds the 8 bytes below it.
+inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  const auto instruction = static_cast<std::uint32_t>(before >> 32);
+  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
+    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
+    return {call_kind::direct,
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+  }
+  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
+                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
+  return {blr ? call_kind::indirect : call_kind::none, 0};
+#else
+  const auto byte = [before](unsigned back) {
+    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
+  };
+  for (unsigned length = 2; length <= 7; ++length) {
+    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
+    const unsigned modrm = byte(length - 1);
+    if ((modrm >> 3 & 7) != 2) continue;
+    const unsigned mode = modrm >> 6;
+    const unsigned base = modrm & 7;
+    unsigned size = 2;
+    if (mode != 3 && base == 4) size += 1;                 // SIB byte
+    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
+    if (mode == 1) size += 1;                              // disp8
+    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
+    if (size == length) return {call_kind::indirect, 0};
+  }
+  if (byte(5) != 0xe8) return {};  // call rel32
+  const auto offset = static_cast<std::int32_t>(before >> 32);
+  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+#endif
+}
+
+// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
+inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  return address & 0x0000ffffffffffffu;
+#else
+  return address;
+#endif
+}
+
+// Looks at code through Memory: bool read_word(address, word&).
+template <class Memory>
+class call_tracer {
+ public:
+  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
+
+  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    std::uintptr_t before = 0;
+    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
+    return call_before_sig(return_address, before);
+  }
+  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    return call_at_sig(address).kind != call_kind::none;
+  }
+
+  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
+  // pc: directly, or through PLT stubs and tail jumps, which are followed.
+  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
+      PROF_DETAIL_SIG {
+    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+      if (target == here) return true;
+      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+#if !defined(__x86_64__)
+    here = 0;  // only x86-64's jumps are read
+#endif
+    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
+    }
+    return false;
+  }
+
+  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
+  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+    std::uintptr_t code = 0;
+    if (!memory_.read_word(at, code)) return 0;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
+    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
+    const auto offset_at = [&code](unsigned byte) {
+      return static_cast<std::uintptr_t>(
+          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
+    };
+    std::uintptr_t slot = 0;
+    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
+    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
+    std::uintptr_t target = 0;
+    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
+#else
+    (void)at;
+    return 0;
+#endif
+  }
+
+ private:
+  Memory& memory_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CALL_SITE_HPP
+
+// ---- prof/stack/unwind.hpp ----
+// prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
+// Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
+// Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
+//         load goes through the reader, every loop is bounded.
+// Memory: writes into the caller's frame buffer only.
+// Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6. Where no
+//         rule is known: frame records, then a bounded scan for words behind a call that leads to where
+//         the walk is; such a stack is marked approximate.
+#ifndef PROF_STACK_UNWIND_HPP
+#define PROF_STACK_UNWIND_HPP
+
+PROF_DETAIL_BEGIN
+
+// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
+// Frames that a rule describes may be of any size.
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
+inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
+inline constexpr std::size_t scan_words = 64;     // last resort, per frame
+inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
+inline constexpr std::size_t indirect_words = 6;
+// Below sp there may be values that an epilogue has just popped (psABI 3.2.2: 128 bytes).
+inline constexpr std::uintptr_t red_zone = 128;
+// Beyond the frames that are kept, the walk goes on to find the root, this far.
+inline constexpr std::size_t max_walk = 2048;
+inline constexpr unsigned max_signal_frames = 8;
+// Of the frames that are kept of a longer stack, one in four is of the root's end.
+inline constexpr std::size_t root_share = 4;
+// Stands where frames were left out. No code has this address.
+inline constexpr std::uintptr_t truncation_mark = 1;
+
+struct walked_stack {
+  std::size_t depth = 0;
+  bool approximate = false;  // a frame was found by scanning
+  bool truncated = false;    // frames are missing: too many, or no way on
+};
+
+// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
+// the last quarter of the buffer is a ring.
+class frame_list {
+ public:
+  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
+      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+
+  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
+  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
+    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
+    ++walked_;
+  }
+  std::uintptr_t last() const PROF_DETAIL_SIG { return out_[place(walked_ - 1)]; }
+
+  // Puts the list in order and marks what is missing; returns its length.
+  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
+    if (walked_ > capacity_ && head_ != capacity_) {
+      rotate_sig(place(walked_));
+      out_[head_] = truncation_mark;
+    }
+    if (walked_ < capacity_ && reached_root) return walked_;
+    if (walked_ >= capacity_ && (reached_root || capacity_ == 1)) return capacity_;
+    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
+    out_[depth - 1] = truncation_mark;
+    return depth;
+  }
+
+ private:
+  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
+    if (frame < head_) return frame;
+    const std::size_t ring = capacity_ - head_;
+    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  }
+  // Brings the ring's oldest frame to its begin.
+  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
+    reverse_sig(head_, oldest);
+    reverse_sig(oldest, capacity_);
+    reverse_sig(head_, capacity_);
+  }
+  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
+    for (; begin + 1 < end; ++begin, --end) {
+      const std::uintptr_t kept = out_[begin];
+      out_[begin] = out_[end - 1];
+      out_[end - 1] = kept;
+    }
+  }
+
+  std::uintptr_t* const out_;
+  const std::size_t capacity_;
+  const std::size_t head_;
+  std::size_t walked_ = 0;
+};
+
+// Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
+// rule_at_sig(pc, is_return, memory); unwind_rule interpret_sig(pc, memory); std::uintptr_t
+// function_start_sig(pc, memory), 0 when unknown.
+template <class Memory, class Code>
+class stack_walk {
+ public:
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
+      PROF_DETAIL_SIG : memory_(memory), code_(code), tracer_(memory), frames_(out, capacity) {}
+
+  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
+  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
+    at_ = start;
+    exact_ = interrupted_ = !leaf_is_return;
+    outcome found = outcome::caller;
+    while (found == outcome::caller && frames_.walked() < max_walk) {
+      const packed_rule rule = code_.rule_at_sig(at_.pc, !exact_, memory_);
+      exact_ = exact_ || (rule & packed_is_exact) != 0;
+      // The one place where a return address becomes a call address: the byte before it belongs to
+      // the call, the return address itself may belong to the next line or function.
+      frames_.push(exact_ ? at_.pc : at_.pc - 1);
+      found = step_sig(rule);
+    }
+    result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
+    result_.depth = frames_.finish(found == outcome::root);
+    return result_;
+  }
+
+ private:
+  enum class outcome { caller, root, lost };
+
+  outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
+    outcome found = outcome::lost;
+    switch (kind_of_sig(rule)) {
+      case rule_kind::end: return outcome::root;
+      case rule_kind::signal_frame: return signal_step_sig();
+      case rule_kind::offset:
+      case rule_kind::deref:
+      case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
+      case rule_kind::unpackable:
+        found = rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
+        break;
+      case rule_kind::none:
+      case rule_kind::beyond: break;
+    }
+    if (found == outcome::lost) found = fallback_sig();
+    else linked_ = false;
+    exact_ = interrupted_ = false;
+    return found;
+  }
+
+  // ---- by rule -------------------------------------------------------------------------------------
+
+  outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+    std::uintptr_t cfa = 0;
+    if (!cfa_sig(rule, cfa) || (cfa & 7) != 0 || cfa < at_.sp) return outcome::lost;
+    // Only a function that called nothing may have no frame at all (aarch64).
+    if (cfa == at_.sp && !interrupted_) return outcome::lost;
+    registers next;
+    next.sp = cfa;
+    next.fp = restored_sig(rule.fp, at_.fp, cfa);
+    next.third = restored_sig(rule.third, at_.third, cfa);
+    if (return_address_in_third) next.pc = next.third;
+    else if (!memory_.read_word(cfa - 8, next.pc)) return outcome::lost;
+    next.pc = strip_address_sig(next.pc);
+    at_ = next;
+    return next.pc == 0 ? outcome::root : outcome::caller;
+  }
+
+  bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
+    const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
+    switch (rule.kind) {
+      case rule_kind::offset: return register_sig(rule.reg, cfa) && (cfa += offset, true);
+      case rule_kind::deref:
+        if (!register_sig(rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
+        cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
+        return true;
+      case rule_kind::plt: cfa = at_.sp + ((at_.pc & 15) >= offset ? 16 : 8); return true;
+      default: return false;
+    }
+  }
+
+  bool register_sig(unsigned number, std::uintptr_t& value) const PROF_DETAIL_SIG {
+    if (number == dwarf_sp) value = at_.sp;
+    else if (number == dwarf_fp) value = at_.fp;
+    else if (number == dwarf_third) value = at_.third;
+    // All others are known of an interrupted function only: hand-written assembly uses them.
+    else return interrupted_ && at_.context != nullptr && os_register_sig(at_.context, number, value);
+    return true;
+  }
+
+  // The caller's value of a register. What was saved lies in this frame or just below sp; GCC's rule
+  // for a realigned frame still says rbp = *(rbp) after the pop (g++ 12), when rbp is the caller's.
+  std::uintptr_t restored_sig(saved_register saved, std::uintptr_t now, std::uintptr_t cfa)
+      PROF_DETAIL_SIG {
+    if (saved.base == saved_at::same) return now;
+    if (saved.base == saved_at::lost) return 0;
+    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at_.fp;
+    const std::uintptr_t place = base + static_cast<std::uintptr_t>(std::intptr_t{saved.offset});
+    if (place >= cfa || place + red_zone < at_.sp) return now;
+    std::uintptr_t value = 0;
+    return memory_.read_word(place, value) ? value : 0;
+  }
+
+  // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
+  outcome signal_step_sig() PROF_DETAIL_SIG {
+    if (++signal_frames_ > max_signal_frames) return outcome::lost;
+    registers next;
+    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
+    at_ = next;
+    exact_ = interrupted_ = true;
+    return outcome::caller;
+  }
+
+  // ---- without a rule ------------------------------------------------------------------------------
+
+  outcome fallback_sig() PROF_DETAIL_SIG {
+    if (link_register_sig() || leaving_sig()) return outcome::caller;
+    std::uintptr_t next_fp = 0;
+    std::uintptr_t return_address = 0;
+    if (frame_record_sig(next_fp, return_address)) {
+      if (!linked_ && bridge_sig()) return outcome::caller;
+      linked_ = true;
+      at_.sp = at_.fp + 16;
+      at_.fp = next_fp;
+      at_.pc = return_address;
+      return outcome::caller;
+    }
+    if (scan_sig(scan_words, ~std::uintptr_t{0})) return outcome::caller;
+    // The ABI's mark of the outermost frame, and nothing that looks like a caller.
+    return at_.fp == 0 && frames_.walked() > 1 ? outcome::root : outcome::lost;
+  }
+
+  // A leaf function of aarch64 may not have stored its return address yet.
+  bool link_register_sig() PROF_DETAIL_SIG {
+    if (!return_address_in_third || !interrupted_) return false;
+    const std::uintptr_t link = strip_address_sig(at_.third);
+    std::uintptr_t stored = 0;
+    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
+    if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
+    at_.pc = link;
+    return true;
+  }
+
+  // Interrupted before the last instruction of a function that leaves in an unusual way and has no
+  // usable rule there: ret goes where sp points, jmp *%reg (_Unwind_Resume, longjmp) where that says.
+  bool leaving_sig() PROF_DETAIL_SIG {
+    std::uintptr_t code = 0;
+    if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
+    const bool returns = (code & 0xff) == 0xc3;
+    std::uintptr_t to = 0;
+    if (returns && !memory_.read_word(at_.sp, to)) return false;
+    if (!returns && !jump_register_sig(code, to)) return false;
+    if (!code_.contains(to)) return false;
+    at_.pc = to;
+    at_.sp += returns ? 8 : 0;
+    return true;
+  }
+
+  // The target of [rex.b] jmp *%reg: ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi.
+  bool jump_register_sig(std::uintptr_t code, std::uintptr_t& to) const PROF_DETAIL_SIG {
+    constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
+    const bool high = (code & 0xff) == 0x41;
+    if (high) code >>= 8;
+    if ((code & 0xf8ff) != 0xe0ff) return false;
+    const unsigned n = static_cast<unsigned>(code >> 8) & 7;
+    return register_sig(high ? 8 + n : dwarf_of[n], to);
+  }
+
+  // {caller's fp, return address} at fp, plausible and further out than sp.
+  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+    const std::uintptr_t fp = at_.fp;
+    if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
+    if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
+    return_address = strip_address_sig(return_address);
+    if (!tracer_.is_return_address_sig(return_address)) return false;
+    // The caller may use the register for something else (libstdc++, libc's start code): then its
+    // own record is gone and the walk goes on without, but this return address stands. 0 is the
+    // ABI's mark of the outermost frame, and also a value like any other.
+    return next_fp == 0 || next_fp > fp || code_.contains(return_address);
+  }
+
+  // Between here and the first frame record there may be a function that keeps no frame pointer:
+  // its return address lies within a few words of sp.
+  bool bridge_sig() PROF_DETAIL_SIG {
+    if (bridges_ >= 3) return false;
+    ++bridges_;
+    return scan_sig(bridge_words, at_.fp);
+  }
+
+  // Takes the first word above sp that is a believable return address: its call leads here.
+  bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
+    const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
+    const std::uintptr_t pc = frames_.last();
+    const std::uintptr_t here = code_.function_start_sig(pc, memory_);
+    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
+      --budget_;
+      std::uintptr_t word = 0;
+      if (!memory_.read_word(at, word)) break;
+      word = strip_address_sig(word);
+      const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
+      const bool leads_here = call.kind == call_kind::direct &&
+                              tracer_.entered_through_sig(call.target, pc, here);
+      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect_words)) {
+        at_.pc = word;
+        at_.sp = at + 8;
+        result_.approximate = true;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  Memory& memory_;
+  Code& code_;
+  call_tracer<Memory> tracer_;
+  frame_list frames_;
+  registers at_;
+  bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
+  bool interrupted_ = true;  // by a signal: all registers are the function's own
+  bool linked_ = false;      // the last step followed a frame record
+  unsigned bridges_ = 0;
+  unsigned signal_frames_ = 0;
+  std::size_t budget_ = scan_budget;
+  walked_stack result_;
+};
+
+// The registers of a hook's caller. A macro, because the frame must be the hook's own: its frame
+// record holds the caller's fp and the return address (psABI x86-64 3.2.2, AAPCS64 6.4.6). rbx is not
+// known; lr is not needed.
+inline registers caller_registers_sig(const void* frame, const void* return_address)
+    PROF_DETAIL_SIG {
+  registers r;
+  const auto record = reinterpret_cast<std::uintptr_t>(frame);
+  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(return_address));
+  r.sp = record + 16;
+  std::memcpy(&r.fp, frame, sizeof r.fp);
+  return r;
+}
+#define PROF_DETAIL_CALLER_REGISTERS()                                  \
+  ::prof::detail::caller_registers_sig(__builtin_frame_address(0),     \
+                                       __builtin_return_address(0))
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_UNWIND_HPP
+
 // ---- prof/profile/builder.hpp ----
 // prof/profile/builder.hpp - from interned stacks and a code map to the waist's locations.
 // Floor 4 (profile). Used by every sampler's snapshot.
@@ -3170,7 +5133,6 @@ class profile_builder {
     frames_.clear();
     for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
     if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
-    if (view.truncated) frames_.push(target_.add_named_location("[truncated]"));
     profile_label marks[label_table::max_labels + max_extra_labels];
     std::size_t count = 0;
     labels_.for_each(label_set, [&](const label_pair& pair) {
@@ -3190,7 +5152,7 @@ class profile_builder {
   // "12 of 340 stacks are approximate ..." where there is something to say.
   void add_stack_comments() noexcept {
     add_share(approximate_, "stacks have frames found by scanning (code without frame pointers)");
-    add_share(truncated_, "stacks are cut at the depth limit");
+    add_share(truncated_, "stacks are truncated (too deep, or no way to the root)");
   }
 
  private:
@@ -3214,6 +5176,7 @@ class profile_builder {
   }
 
   std::uint32_t locate(std::uintptr_t address) noexcept {
+    if (address == truncation_mark) return target_.add_named_location("[truncated]");
     const code_range* const range = code_ == nullptr ? nullptr : code_->find(address);
     if (range == nullptr) return target_.add_location(no_index, address);
     return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
@@ -3308,6 +5271,171 @@ class spin_lock {
 PROF_DETAIL_END
 
 #endif  // PROF_BASE_GUARD_HPP
+
+// ---- prof/stack/rule_lookup.hpp ----
+// prof/stack/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
+// module's table, its call frame information, the loader.
+// Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
+// Safety: async-signal-safe. Modules are those of an immutable code map, which the caller keeps; one
+//         that the map does not know yet is asked for with _dl_find_object, which is lock-free.
+// Memory: the cache is a part of process_state, 256 KiB of address space.
+// Source: per-pc rule caches as in framehop; glibc 2.35 _dl_find_object (async-signal-safe by its manual).
+#ifndef PROF_STACK_RULE_LOOKUP_HPP
+#define PROF_STACK_RULE_LOOKUP_HPP
+
+PROF_DETAIL_BEGIN
+
+// Direct-mapped. An entry's two words are written apart, so each is checked against the other; `salt`
+// changes with the code map, which empties the cache.
+class rule_cache {
+ public:
+  bool find_sig(std::uint64_t key, std::uint64_t salt, packed_rule& rule) const PROF_DETAIL_SIG {
+    const entry& place = entries_[index_of(key)];
+    rule = place.rule.load(std::memory_order_relaxed);
+    return (place.check.load(std::memory_order_relaxed) ^ rule ^ salt) == key;
+  }
+  void keep_sig(std::uint64_t key, std::uint64_t salt, packed_rule rule) PROF_DETAIL_SIG {
+    entry& place = entries_[index_of(key)];
+    place.rule.store(rule, std::memory_order_relaxed);
+    place.check.store(key ^ rule ^ salt, std::memory_order_relaxed);
+  }
+
+ private:
+  struct entry {
+    std::atomic<std::uint64_t> check;
+    std::atomic<packed_rule> rule;
+  };
+  static constexpr unsigned index_bits = 14;
+  // Multiplicative hashing: Knuth, 2^64 divided by the golden ratio.
+  static std::size_t index_of(std::uint64_t key) PROF_DETAIL_SIG {
+    return static_cast<std::size_t>((key * 0x9e3779b97f4a7c15u) >> (64 - index_bits));
+  }
+  entry entries_[std::size_t{1} << index_bits];
+};
+
+// Reads this process's memory without trusting any address: each page is probed by one system
+// call before its first load, and remembered for this walk only.
+class probed_memory {
+ public:
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
+    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+    return true;
+  }
+  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
+    const std::uintptr_t last = address + size - 1;
+    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
+      if (last < address || !page_ok_sig(page)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uintptr_t page_mask = 4095;
+  static constexpr std::size_t pages = 8;
+  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t page = address >> 12;
+    if (page == 0) return false;  // what an empty entry of known_ would match
+    std::uintptr_t& known = known_[page % pages];
+    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
+  }
+  PROF_DETAIL_NOINLINE static bool probe_slow_sig(std::uintptr_t page,
+                                                  std::uintptr_t& known) PROF_DETAIL_SIG {
+    if (!os_readable_sig(page << 12)) return false;
+    known = page;
+    return true;
+  }
+  std::uintptr_t known_[pages] = {};
+};
+
+class rule_lookup {
+ public:
+  // Rules kept under another epoch are not found again.
+  rule_lookup(const code_map* map, rule_cache& cache, std::uint64_t epoch,
+              std::atomic<bool>& stale) PROF_DETAIL_SIG
+      : map_(map), cache_(cache), stale_(stale), salt_(~mix_bits(epoch)) {}
+
+  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
+    if (map_ != nullptr && map_->find_current(address) != nullptr) return true;
+    os_object object;
+    return os_find_object_sig(address, object);
+  }
+
+  template <class Memory>
+  packed_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
+    const std::uint64_t key = std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
+    packed_rule rule = 0;
+    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, rule))) return rule;
+    rule = find_slow_sig(pc, is_return, memory);
+    cache_.keep_sig(key, salt_, rule);
+    return rule;
+  }
+
+  template <class Memory>
+  PROF_DETAIL_NOINLINE unwind_rule interpret_sig(std::uintptr_t pc, Memory& memory)
+      PROF_DETAIL_SIG {
+    cfi_fde fde;
+    cfi_search<Memory> search(place_of_sig(pc), memory);
+    return search.find_fde_sig(pc, fde) ? find_row_sig(fde, pc) : unwind_rule{};
+  }
+
+  template <class Memory>
+  PROF_DETAIL_NOINLINE std::uintptr_t function_start_sig(std::uintptr_t pc, Memory& memory)
+      PROF_DETAIL_SIG {
+    return cfi_search<Memory>(place_of_sig(pc), memory).function_start_sig(pc);
+  }
+
+ private:
+  // A return address has a call before it. Where there is none, the address was pushed by hand: the
+  // trampoline of a signal handler, glibc's __start_context.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
+                                                 Memory& memory) PROF_DETAIL_SIG {
+    if (!is_return) return describe_sig(pc, memory);
+    const bool called = call_tracer<Memory>(memory).is_return_address_sig(pc);
+    if (called) return describe_sig(pc - 1, memory);
+    const packed_rule pushed = describe_sig(pc, memory);
+    return pushed == 0 ? 0 : pushed | packed_is_exact;
+  }
+
+  template <class Memory>
+  packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    packed_rule rule = 0;
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+    const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
+    if (table != nullptr) rule = table->find_sig(pc - range->header);
+    else rule = pack_rule_sig(interpret_sig(pc, memory));
+    if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
+      rule = static_cast<packed_rule>(rule_kind::signal_frame);
+    }
+    return rule;
+  }
+
+  static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
+    if (range.module == nullptr) return nullptr;
+    const unwind_table* const table = range.module->table.load(std::memory_order_acquire);
+    if (table == nullptr) range.module->wanted.store(true, std::memory_order_relaxed);
+    return table;
+  }
+
+  cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+    if (range != nullptr) return range->cfi;
+    os_object object;
+    if (!os_find_object_sig(pc, object)) return {};
+    stale_.store(true, std::memory_order_relaxed);  // loaded after the map was read
+    return {object.cfi_header, object.limit};
+  }
+
+  const code_map* const map_;
+  rule_cache& cache_;
+  std::atomic<bool>& stale_;
+  const std::uint64_t salt_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_RULE_LOOKUP_HPP
 
 // ---- prof/stack/process.hpp ----
 // prof/stack/process.hpp - what is one per process: the tables, the code map, the registered parts;
@@ -3412,6 +5540,10 @@ struct process_state : process_head {
   spin_lock refresh_lock;
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
+  std::atomic<bool> code_stale;        // a walk met code that the map does not know
+  std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
+  rule_cache* rules;
+  module_registry* modules;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -3422,7 +5554,8 @@ inline constexpr std::size_t label_text = std::size_t{1} << 20;
 inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
 inline constexpr std::size_t process_bytes =
     page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
-    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
+    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text +
+    page_round(sizeof(rule_cache)) + page_round(sizeof(module_registry));
 
 // A file's record as read back from its note.
 struct file_record {
@@ -3482,6 +5615,10 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   at += stack_words * sizeof(std::uintptr_t);
   process->stacks.bind(stack_slots, words, stack_words);
   process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
+  at += page_round(label_table::slot_bytes) + label_text;
+  // Zero pages are what both begin with; constructing them would touch them all.
+  process->rules = reinterpret_cast<rule_cache*>(at);
+  process->modules = reinterpret_cast<module_registry*>(at + page_round(sizeof(rule_cache)));
   process->layout = layout_version;
   process->version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
@@ -3595,340 +5732,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_PROCESS_HPP
 
-// ---- prof/stack/unwind.hpp ----
-// prof/stack/unwind.hpp - from registers and a way to read memory to call addresses.
-// Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
-// Safety: async-signal-safe: a pure function of registers, a word reader and a code predicate;
-//         every load goes through the reader, every loop is bounded.
-// Memory: writes into the caller's frame buffer only.
-// Source: frame records: System V psABI x86-64 3.2.2, AAPCS64 6.4.6. Code without frame pointers
-//         is bridged by a bounded scan for words that follow a call instruction whose target is
-//         the function the walk came from; such a stack is marked approximate. (Unwind tables will
-//         come before both.)
-#ifndef PROF_STACK_UNWIND_HPP
-#define PROF_STACK_UNWIND_HPP
-
-PROF_DETAIL_BEGIN
-
-// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
-inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
-inline constexpr std::size_t scan_words = 64;    // last resort, per frame
-inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
-// An indirect call's target is unknown, so such a word is believed only this close to sp.
-inline constexpr std::size_t indirect_words = 6;
-// How far behind its entry point a function's code is believed to reach where no table tells.
-inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
-// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
-// PLT, ours again).
-inline constexpr int max_hops = 8;
-
-struct walked_stack {
-  std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning
-  bool truncated = false;    // the walk stopped at the depth limit, not at a root
-};
-
-// What kind of call ends where a return address points.
-enum class call_kind { none, direct, indirect };
-struct call_site {
-  call_kind kind = call_kind::none;
-  std::uintptr_t target = 0;  // of a direct call
-};
-
-// The call before `ra`; `before` holds the 8 bytes below it.
-inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  const auto instruction = static_cast<std::uint32_t>(before >> 32);
-  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
-    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
-    return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
-  }
-  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
-                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0};
-#else
-  const auto byte = [before](unsigned back) {
-    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
-  };
-  for (unsigned length = 2; length <= 7; ++length) {
-    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
-    const unsigned modrm = byte(length - 1);
-    if ((modrm >> 3 & 7) != 2) continue;
-    const unsigned mode = modrm >> 6;
-    const unsigned base = modrm & 7;
-    unsigned size = 2;
-    if (mode != 3 && base == 4) size += 1;                 // SIB byte
-    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
-    if (mode == 1) size += 1;                              // disp8
-    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    if (size == length) return {call_kind::indirect, 0};
-  }
-  if (byte(5) != 0xe8) return {};  // call rel32
-  const auto offset = static_cast<std::int32_t>(before >> 32);
-  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
-#endif
-}
-
-// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
-inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  return address & 0x0000ffffffffffffu;
-#else
-  return address;
-#endif
-}
-
-// Start of the function that holds `pc`, from a module's .eh_frame_hdr (LSB 10.6.2: a table of
-// {function start, FDE}, both 32-bit and relative to the header, sorted); 0 when it does not tell.
-template <class Memory>
-inline std::uintptr_t function_start_sig(std::uintptr_t header, std::uintptr_t pc, Memory& memory)
-    PROF_DETAIL_SIG {
-  std::uintptr_t head = 0;
-  std::uintptr_t count = 0;
-  if (header == 0 || !memory.read_word(header, head) || !memory.read_word(header + 8, count)) {
-    return 0;
-  }
-  // Version 1, eh_frame_ptr any 4 bytes, count udata4, table datarel sdata4: what linkers write.
-  if ((head & 0xff) != 1 || (head >> 16 & 0xff) != 0x03 || (head >> 24 & 0xff) != 0x3b) return 0;
-  std::size_t low = 0;
-  std::size_t high = count & 0xffffffffu;
-  std::uintptr_t start = 0;
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    std::uintptr_t entry = 0;
-    if (!memory.read_word(header + 12 + 8 * middle, entry)) return 0;
-    const auto offset = static_cast<std::int32_t>(entry & 0xffffffffu);
-    const std::uintptr_t begin =
-        header + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset));
-    if (begin > pc) {
-      high = middle;
-    } else {
-      start = begin;
-      low = middle + 1;
-    }
-  }
-  return start;
-}
-
-// Memory: bool read_word(address, word&). Code: bool contains(address); std::uintptr_t
-// function_table(address), the .eh_frame_hdr of the module there or 0.
-template <class Memory, class Code>
-class stack_walk {
- public:
-  stack_walk(Memory& memory, const Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG : memory_(memory), code_(code), out_(out), capacity_(capacity) {}
-
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
-  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
-    sp_ = start.sp;
-    fp_ = start.fp;
-    push_sig(start.pc, leaf_is_return);
-    if (start.lr != 0 && !leaf_is_return) link_register_sig(start);
-    bool linked = false;
-    while (!full_sig()) {
-      std::uintptr_t next_fp = 0;
-      std::uintptr_t ra = 0;
-      if (frame_record_sig(next_fp, ra)) {
-        if (!linked && bridge_sig()) continue;
-        push_sig(ra, true);
-        linked = true;
-        sp_ = fp_ + 16;
-        fp_ = next_fp;
-      } else if (!scan_sig(scan_words, ~std::uintptr_t{0})) {
-        return result_;
-      }
-    }
-    result_.truncated = true;
-    return result_;
-  }
-
- private:
-  // The one place where a return address becomes a call address: the byte before it belongs to
-  // the call, the return address itself may belong to the next line or function.
-  void push_sig(std::uintptr_t pc, bool is_return) PROF_DETAIL_SIG {
-    out_[result_.depth++] = is_return ? pc - 1 : pc;
-  }
-  bool full_sig() const PROF_DETAIL_SIG { return result_.depth >= capacity_; }
-
-  call_site call_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    std::uintptr_t before = 0;
-    if (address <= 4096 || !memory_.read_word(address - 8, before)) return {};
-    return call_before_sig(address, before);
-  }
-  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return call_at_sig(address).kind != call_kind::none;
-  }
-
-  // A leaf function of aarch64 may not have stored its return address yet.
-  void link_register_sig(const registers& start) PROF_DETAIL_SIG {
-    const std::uintptr_t ra = strip_address_sig(start.lr);
-    std::uintptr_t stored = 0;
-    if (memory_.read_word(fp_ + 8, stored) && strip_address_sig(stored) == ra) return;
-    if (!code_.contains(ra) || !is_return_address_sig(ra) || full_sig()) return;
-    push_sig(ra, true);
-  }
-
-  // {caller's fp, return address} at fp, plausible and further out than sp.
-  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& ra) PROF_DETAIL_SIG {
-    if (fp_ < sp_ || fp_ - sp_ > max_frame_size || (fp_ & 7) != 0) return false;
-    if (!memory_.read_word(fp_, next_fp) || !memory_.read_word(fp_ + 8, ra)) return false;
-    ra = strip_address_sig(ra);
-    if (!is_return_address_sig(ra)) return false;
-    // The caller may use the register for something else (libstdc++, libc's start code): then its
-    // own record is gone and the walk goes on by scanning, but this return address stands. 0 is the
-    // ABI's mark of the outermost frame, and also a value like any other.
-    return next_fp == 0 || next_fp > fp_ || code_.contains(ra);
-  }
-
-  // Between the leaf and the first frame record there may be a function that keeps no frame
-  // pointer (operator new, memcpy): its return address lies within a few words of sp.
-  bool bridge_sig() PROF_DETAIL_SIG {
-    if (bridges_ >= 3) return false;
-    ++bridges_;
-    return scan_sig(bridge_words, fp_);
-  }
-
-  // Takes the first word above sp that is a believable return address: its call leads here.
-  bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
-    const std::uintptr_t first = (sp_ + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = out_[result_.depth - 1];
-    const std::uintptr_t here = function_start_sig(code_.function_table(pc), pc, memory_);
-    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
-      --budget_;
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      word = strip_address_sig(word);
-      const call_site call = code_.contains(word) ? call_at_sig(word) : call_site{};
-      if (call.kind == call_kind::direct && entered_through_sig(call.target, pc, here)) {
-        return take_sig(at, word);
-      }
-      if (call.kind == call_kind::indirect && at < first + 8 * indirect_words) {
-        return take_sig(at, word);
-      }
-    }
-    return false;
-  }
-
-  bool take_sig(std::uintptr_t at, std::uintptr_t return_address) PROF_DETAIL_SIG {
-    push_sig(return_address, true);
-    result_.approximate = true;
-    sp_ = at + 8;
-    return true;
-  }
-
-  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
-  // pc: directly, or through PLT stubs and tail jumps, which are followed.
-  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
-      PROF_DETAIL_SIG {
-    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-      if (target == here) return true;
-      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
-      const std::uintptr_t next = jump_target_sig(target);
-      if (next == 0) return tail_called_sig(target, here);
-      target = next;
-    }
-    return false;
-  }
-
-  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
-  // libstdc++'s string growth ends in a jump to operator new.
-  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
-    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
-      std::uintptr_t code = 0;
-      if (!memory_.read_word(at + i, code)) return false;
-      if ((code & 0xff) != 0xe9) continue;
-      std::uintptr_t target = at + i;
-      for (int hop = 0; hop < max_hops && target != 0 && code_.contains(target); ++hop) {
-        if (target == here) return true;
-        target = jump_target_sig(target);
-      }
-    }
-    return false;
-  }
-
-  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
-  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
-  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-    std::uintptr_t code = 0;
-    if (!memory_.read_word(at, code)) return 0;
-    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
-    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
-    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
-    const auto offset_at = [&code](unsigned byte) {
-      return static_cast<std::uintptr_t>(
-          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
-    };
-    std::uintptr_t slot = 0;
-    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
-    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
-    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
-    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
-    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
-    std::uintptr_t target = 0;
-    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
-#else
-    (void)at;
-    return 0;
-#endif
-  }
-
-  Memory& memory_;
-  const Code& code_;
-  std::uintptr_t* const out_;
-  const std::size_t capacity_;
-  std::uintptr_t sp_ = 0;
-  std::uintptr_t fp_ = 0;
-  std::size_t budget_ = scan_budget;
-  unsigned bridges_ = 0;
-  walked_stack result_;
-};
-
-// Reads this process's memory without trusting any address: each page is probed by one system
-// call before its first load, and remembered for this walk only.
-class probed_memory {
- public:
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
-    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
-    return true;
-  }
-
- private:
-  static constexpr std::size_t pages = 8;
-  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> 12;
-    if (page == 0) return false;  // what an empty entry of known_ would match
-    std::uintptr_t& known = known_[page % pages];
-    if (known == page) return true;
-    if (!os_readable_sig(page << 12)) return false;
-    known = page;
-    return true;
-  }
-  std::uintptr_t known_[pages] = {};
-};
-
-// The registers of a hook's caller. A macro, because the frame must be the hook's own: its frame
-// record holds the caller's fp and the return address (psABI x86-64 3.2.2, AAPCS64 6.4.6).
-inline registers caller_registers_sig(const void* frame, const void* return_address)
-    PROF_DETAIL_SIG {
-  registers r;
-  const auto record = reinterpret_cast<std::uintptr_t>(frame);
-  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(return_address));
-  r.sp = record + 16;
-  std::memcpy(&r.fp, frame, sizeof r.fp);
-  return r;
-}
-#define PROF_DETAIL_CALLER_REGISTERS()                                  \
-  ::prof::detail::caller_registers_sig(__builtin_frame_address(0),     \
-                                       __builtin_return_address(0))
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_UNWIND_HPP
-
 // ---- prof/stack/capture.hpp ----
 // prof/stack/capture.hpp - from registers to the number of a stack; and the code map that walks look
 // into, replaced while they do.
@@ -3943,22 +5746,11 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Code ranges for the walk: without a map nothing counts as code, and only frame records work.
-struct code_predicate {
-  const code_map* map;
-  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return map != nullptr && map->find(address) != nullptr;
-  }
-  std::uintptr_t function_table(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const range = map == nullptr ? nullptr : map->find(address);
-    return range == nullptr ? 0 : range->functions;
-  }
-};
-
 // Caller holds refresh_lock.
 inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
-  const code_map* const now = read_code_map_sig(before);
+  process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
+  const code_map* const now = read_code_map_sig(before, process.modules);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -3966,6 +5758,7 @@ inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   }
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
+  process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
@@ -3994,11 +5787,33 @@ inline void give_back_maps(process_state& process) noexcept {
   }
 }
 
+#if PROF_DETAIL_OS_LINUX
+// Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
+inline void build_wanted_tables(process_state& process) noexcept {
+  os_with_objects_kept(
+      [](void* context) {
+        process_state& of = *static_cast<process_state*>(context);
+        const code_map* const map = of.code.load();
+        for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+          const code_range& range = map->ranges[i];
+          if (range.module == nullptr || !range.module->wanted.load()) continue;
+          if (!still_loaded(range)) continue;
+          build_table_once(*of.modules, *range.module, image_of(range));
+        }
+      },
+      &process);
+  process.rule_epoch.fetch_add(1);
+}
+#else
+inline void build_wanted_tables(process_state&) noexcept {}
+#endif
+
 // Brings the code map up to date: ordinary code, before and after every profile.
 inline void refresh_code_map(process_state& process) noexcept {
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
   replace_code_map_sig(process);
+  build_wanted_tables(process);
   give_back_maps(process);
 }
 
@@ -4034,9 +5849,11 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
   const frame_lease lease(process);
   if (lease.frames() == nullptr) return overflow_stack;
   probed_memory memory;
-  const code_predicate code{process.code.load()};  // after the lease: see give_back_maps
-  stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
-                                                 process.depth.load(std::memory_order_relaxed));
+  // The map after the lease: see give_back_maps.
+  rule_lookup rules(process.code.load(), *process.rules, process.rule_epoch.load(),
+                    process.code_stale);
+  stack_walk<probed_memory, rule_lookup> walk(memory, rules, lease.frames(),
+                                              process.depth.load(std::memory_order_relaxed));
   const walked_stack walked = walk.run_sig(start, leaf_is_return);
   const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();
@@ -8086,165 +9903,11 @@ PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_DEMANGLE_HPP
 
-// ---- prof/symbol/elf_image.hpp ----
-// prof/symbol/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
-// Floor 7 (symbol). Used by symbol/elf.hpp and the symbolizer; knows no process, only bytes.
-// Safety: ordinary context; thread-compatible. Pure: every offset, size and index that comes from
-//         the image is checked against it, so a truncated or hostile file has empty parts and
-//         never causes a wild read. (One that is cut short while mapped is the mapper's risk.)
-// Memory: none; views into the image, which must outlive them.
-// Source: System V gABI 4.1 ch. 4 and 5.
-#ifndef PROF_SYMBOL_ELF_IMAGE_HPP
-#define PROF_SYMBOL_ELF_IMAGE_HPP
-
-PROF_DETAIL_BEGIN
-
-// Longer names are cut: real ones of template-heavy programs reach some 10 KiB.
-inline constexpr std::size_t max_symbol_name = std::size_t{64} * 1024;
-
-#if PROF_DETAIL_OS_LINUX
-
-// The bytes of an ELF64 little-endian file, read through checks only.
-class elf_image {
- public:
-  elf_image() = default;
-  elf_image(const void* data, std::size_t size) noexcept
-      : bytes_(static_cast<const char*>(data), size) {
-    usable_ = read(0, header_) && std::memcmp(header_.e_ident, ELFMAG, SELFMAG) == 0 &&
-              header_.e_ident[EI_CLASS] == ELFCLASS64 && header_.e_ident[EI_DATA] == ELFDATA2LSB;
-    if (!usable_) header_ = {};
-    Elf64_Shdr first{};
-    if (header_.e_shoff == 0 || !read(header_.e_shoff, first)) header_.e_shentsize = 0;
-    if (header_.e_shentsize != sizeof first) return;  // no sections
-    // Counts that do not fit 16 bits are in section 0 (gABI "Section header table").
-    sections_ = header_.e_shnum != 0 ? header_.e_shnum : first.sh_size;
-    names_ = header_.e_shstrndx != SHN_XINDEX ? header_.e_shstrndx : first.sh_link;
-  }
-
-  bool usable() const noexcept { return usable_; }
-  unsigned machine() const noexcept { return header_.e_machine; }
-
-  // The bytes [offset, offset + size), or an empty view when the image does not hold them all.
-  text_view bytes(std::uint64_t offset, std::uint64_t size) const noexcept {
-    if (offset > bytes_.size || size > bytes_.size - offset) return {};
-    return {bytes_.data + offset, static_cast<std::size_t>(size)};
-  }
-  template <class T>
-  bool read(std::uint64_t offset, T& value) const noexcept {
-    const text_view found = bytes(offset, sizeof value);
-    if (found.size != 0) std::memcpy(&value, found.data, sizeof value);
-    return found.size != 0;
-  }
-
-  bool segment(std::size_t index, Elf64_Phdr& out) const noexcept {
-    return header_.e_phentsize == sizeof out && index < header_.e_phnum &&
-           entry(header_.e_phoff, index, out);
-  }
-  bool section(std::uint64_t index, Elf64_Shdr& out) const noexcept {
-    return index < sections_ && entry(header_.e_shoff, index, out);
-  }
-  // The first section of a type, or of a name; its index, or 0 (never a real section).
-  std::uint64_t find_section(std::uint32_t type, Elf64_Shdr& out) const noexcept {
-    for (std::uint64_t i = 1; section(i, out); ++i) {
-      if (out.sh_type == type) return i;
-    }
-    return 0;
-  }
-  std::uint64_t find_section(text_view name, Elf64_Shdr& out) const noexcept {
-    Elf64_Shdr names{};
-    if (!section(names_, names)) return 0;
-    const text_view strings = content(names);
-    for (std::uint64_t i = 1; section(i, out); ++i) {
-      if (string_at(strings, out.sh_name).equals(name)) return i;
-    }
-    return 0;
-  }
-  text_view content(const Elf64_Shdr& of) const noexcept {
-    return of.sh_type == SHT_NOBITS ? text_view() : bytes(of.sh_offset, of.sh_size);
-  }
-  // A string table's entry; ends with the table when the terminator is missing.
-  static text_view string_at(text_view strings, std::uint32_t offset) noexcept {
-    if (offset >= strings.size) return {};
-    text_view rest = strings.from(offset);
-    if (rest.size > max_symbol_name) rest.size = max_symbol_name;
-    return {rest.data, rest.find('\0')};
-  }
-
-  // Where a byte of the file is in the linker's address space; code wins where segments overlap.
-  bool address_of(std::uint64_t offset, std::uint64_t& address) const noexcept {
-    bool found = false;
-    Elf64_Phdr s{};
-    for (std::size_t i = 0; segment(i, s); ++i) {
-      if (s.p_type != PT_LOAD || offset < s.p_offset || offset - s.p_offset >= s.p_filesz) continue;
-      if (found && (s.p_flags & PF_X) == 0) continue;
-      address = s.p_vaddr + (offset - s.p_offset);
-      found = true;
-    }
-    return found;
-  }
-
-  // The linker's identity of the file; empty when it has none.
-  text_view build_id() const noexcept {
-    Elf64_Phdr s{};
-    for (std::size_t i = 0; segment(i, s); ++i) {
-      if (s.p_type != PT_NOTE) continue;
-      const text_view id = build_id_in(bytes(s.p_offset, s.p_filesz), s.p_align == 8 ? 7 : 3);
-      if (id.size != 0) return id;
-    }
-    return {};
-  }
-
- private:
-  template <class T>
-  bool entry(std::uint64_t table, std::uint64_t index, T& out) const noexcept {
-    return index <= bytes_.size && table <= bytes_.size && read(table + index * sizeof out, out);
-  }
-
-  static text_view build_id_in(text_view notes, std::uint64_t padding) noexcept {
-    Elf64_Nhdr note;
-    while (notes.size >= sizeof note) {
-      std::memcpy(&note, notes.data, sizeof note);
-      const std::uint64_t data = (sizeof note + note.n_namesz + padding) & ~padding;
-      const std::uint64_t next = (data + note.n_descsz + padding) & ~padding;
-      if (data + note.n_descsz > notes.size) break;
-      if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-          std::memcmp(notes.data + sizeof note, "GNU", 4) == 0) {
-        return {notes.data + data, note.n_descsz};
-      }
-      if (next >= notes.size) break;
-      notes = notes.from(static_cast<std::size_t>(next));
-    }
-    return {};
-  }
-
-  text_view bytes_;
-  Elf64_Ehdr header_{};
-  std::uint64_t sections_ = 0;
-  std::uint64_t names_ = 0;
-  bool usable_ = false;
-};
-
-#else
-
-class elf_image {
- public:
-  elf_image() = default;
-  elf_image(const void*, std::size_t) noexcept {}
-  bool usable() const noexcept { return false; }
-  text_view build_id() const noexcept { return {}; }
-};
-
-#endif
-
-PROF_DETAIL_END
-
-#endif  // PROF_SYMBOL_ELF_IMAGE_HPP
-
 // ---- prof/symbol/elf.hpp ----
 // prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
 // Floor 7 (symbol). Used by the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
-//         names, never a wild read; see symbol/elf_image.hpp.
+//         names, never a wild read; see stack/elf_image.hpp.
 // Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
 //         image, which must outlive this.
 // Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping

@@ -38,6 +38,16 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
+inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
+template <class Memory>
+inline bool os_is_signal_return_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
+  return false;
+}
+template <class Memory>
+inline bool os_signal_frame_sig(std::uintptr_t, Memory&, registers&) PROF_DETAIL_SIG {
+  return false;
+}
 inline bool os_for_each_mapping_sig(void (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
   return false;
 }

@@ -26,12 +26,14 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
   r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
   r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
+  r.third = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
 #else
   r.pc = static_cast<std::uintptr_t>(machine.pc);
   r.sp = static_cast<std::uintptr_t>(machine.sp);
   r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
-  r.lr = static_cast<std::uintptr_t>(machine.regs[30]);
+  r.third = static_cast<std::uintptr_t>(machine.regs[30]);
 #endif
+  r.context = signal_context;
   return r;
 }
 

@@ -16,12 +16,20 @@
 
 PROF_DETAIL_BEGIN
 
-// The registers a walk starts from. fp: rbp or x29; lr: x30, 0 where there is none.
+// The registers a walk carries. fp: rbp or x29; third: rbx or x30 (lr), 0 where it is not known.
 struct registers {
   std::uintptr_t pc = 0;
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
-  std::uintptr_t lr = 0;
+  std::uintptr_t third = 0;
+  const void* context = nullptr;  // all of them, see os_register_sig; null: there is no more
+};
+
+// The loaded object that holds an address.
+struct os_object {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.
@@ -49,6 +57,7 @@ PROF_DETAIL_END
 #define PROF_DETAIL_OS_LINUX 1
 #include "prof/os/linux.hpp"
 #include "prof/os/linux_sampling.hpp"
+#include "prof/os/linux_stack.hpp"
 #else
 #define PROF_DETAIL_OS_LINUX 0
 #include "prof/os/bare.hpp"
@@ -74,6 +83,14 @@ void os_yield() noexcept;
 bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
+
+// The object that the loader has at an address; false also where the loader cannot be asked so.
+bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
+// A register of the interrupted function by its DWARF number; `context` is registers::context.
+bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
+// Templates of each backend, over Memory with bool read_word(address, word&):
+//   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
+//   bool os_signal_frame_sig(sp, memory, regs&)  the registers the kernel saved at sp
 
 // Calls visit(context, mapping) for every mapping of this process in address order.
 bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)

@@ -11,6 +11,7 @@
 #include "prof/stack/labels.hpp"
 #include "prof/stack/modules.hpp"
 #include "prof/stack/stack_table.hpp"
+#include "prof/stack/frame_list.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -31,7 +32,6 @@ class profile_builder {
     frames_.clear();
     for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
     if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
-    if (view.truncated) frames_.push(target_.add_named_location("[truncated]"));
     profile_label marks[label_table::max_labels + max_extra_labels];
     std::size_t count = 0;
     labels_.for_each(label_set, [&](const label_pair& pair) {
@@ -51,7 +51,7 @@ class profile_builder {
   // "12 of 340 stacks are approximate ..." where there is something to say.
   void add_stack_comments() noexcept {
     add_share(approximate_, "stacks have frames found by scanning (code without frame pointers)");
-    add_share(truncated_, "stacks are cut at the depth limit");
+    add_share(truncated_, "stacks are truncated (too deep, or no way to the root)");
   }
 
  private:
@@ -75,6 +75,7 @@ class profile_builder {
   }
 
   std::uint32_t locate(std::uintptr_t address) noexcept {
+    if (address == truncation_mark) return target_.add_named_location("[truncated]");
     const code_range* const range = code_ == nullptr ? nullptr : code_->find(address);
     if (range == nullptr) return target_.add_location(no_index, address);
     return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);

@@ -14,22 +14,11 @@
 
 PROF_DETAIL_BEGIN
 
-// Code ranges for the walk: without a map nothing counts as code, and only frame records work.
-struct code_predicate {
-  const code_map* map;
-  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return map != nullptr && map->find(address) != nullptr;
-  }
-  std::uintptr_t function_table(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const range = map == nullptr ? nullptr : map->find(address);
-    return range == nullptr ? 0 : range->functions;
-  }
-};
-
 // Caller holds refresh_lock.
 inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
-  const code_map* const now = read_code_map_sig(before);
+  process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
+  const code_map* const now = read_code_map_sig(before, process.modules);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -37,6 +26,7 @@ inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   }
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
+  process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
@@ -65,11 +55,33 @@ inline void give_back_maps(process_state& process) noexcept {
   }
 }
 
+#if PROF_DETAIL_OS_LINUX
+// Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
+inline void build_wanted_tables(process_state& process) noexcept {
+  os_with_objects_kept(
+      [](void* context) {
+        process_state& of = *static_cast<process_state*>(context);
+        const code_map* const map = of.code.load();
+        for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+          const code_range& range = map->ranges[i];
+          if (range.module == nullptr || !range.module->wanted.load()) continue;
+          if (!still_loaded(range)) continue;
+          build_table_once(*of.modules, *range.module, image_of(range));
+        }
+      },
+      &process);
+  process.rule_epoch.fetch_add(1);
+}
+#else
+inline void build_wanted_tables(process_state&) noexcept {}
+#endif
+
 // Brings the code map up to date: ordinary code, before and after every profile.
 inline void refresh_code_map(process_state& process) noexcept {
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
   replace_code_map_sig(process);
+  build_wanted_tables(process);
   give_back_maps(process);
 }
 
@@ -105,9 +117,11 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
   const frame_lease lease(process);
   if (lease.frames() == nullptr) return overflow_stack;
   probed_memory memory;
-  const code_predicate code{process.code.load()};  // after the lease: see give_back_maps
-  stack_walk<probed_memory, code_predicate> walk(memory, code, lease.frames(),
-                                                 process.depth.load(std::memory_order_relaxed));
+  // The map after the lease: see give_back_maps.
+  rule_lookup rules(process.code.load(), *process.rules, process.rule_epoch.load(),
+                    process.code_stale);
+  stack_walk<probed_memory, rule_lookup> walk(memory, rules, lease.frames(),
+                                              process.depth.load(std::memory_order_relaxed));
   const walked_stack walked = walk.run_sig(start, leaf_is_return);
   const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();

@@ -15,6 +15,7 @@
 #include "prof/base/table.hpp"
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
+#include "prof/stack/mapped_image.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -26,7 +27,8 @@ struct code_range {
   std::uintptr_t limit = 0;
   std::uint64_t offset = 0;   // of start in the file
   std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
-  std::uintptr_t functions = 0;  // its .eh_frame_hdr in memory: a sorted table of function starts
+  cfi_place cfi;                 // its call frame information
+  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
   const char* path = "";      // NUL-terminated, lives as long as the map
   std::uint32_t path_size = 0;
   std::uint32_t build_id_length = 0;
@@ -42,8 +44,11 @@ struct code_map {
   code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
   const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const now = find_in(0, current, 1, address);
+    const code_range* const now = find_current(address);
     return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+  }
+  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return find_in(0, current, 1, address);
   }
 
  private:
@@ -67,76 +72,10 @@ struct code_map {
 
 #if PROF_DETAIL_OS_LINUX
 
-// ---- notes of a mapped ELF image ------------------------------------------------------------------
-
-struct elf_note {
-  text_view owner;
-  std::uint32_t type = 0;
-  std::uintptr_t address = 0;  // of the descriptor in memory
-  const unsigned char* data = nullptr;  // a copy of it
-  std::size_t size = 0;
-};
-
-struct note_visitor {
-  void (*visit)(void* context, const elf_note& note);
-  void* context;
-};
-
-// Walks one PT_NOTE segment. Notes longer than the buffer end the walk: none of ours is.
-inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visitor visitor)
-    PROF_DETAIL_SIG {
-  alignas(8) unsigned char copy[1024];
-  while (size >= 12) {
-    const std::size_t want = size < sizeof copy ? size : sizeof copy;
-    if (!os_copy_sig(copy, address, want)) return;
-    std::uint32_t head[3];
-    std::memcpy(head, copy, sizeof head);
-    const std::size_t owner_size = (std::size_t{head[0]} + 3) & ~std::size_t{3};
-    const std::size_t data_size = (std::size_t{head[1]} + 3) & ~std::size_t{3};
-    const std::size_t whole = 12 + owner_size + data_size;
-    if (whole > want || head[0] == 0) return;
-    elf_note note;
-    note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
-    note.type = head[2];
-    note.address = address + 12 + owner_size;
-    note.data = copy + 12 + owner_size;
-    note.size = head[1];
-    visitor.visit(visitor.context, note);
-    address += whole;
-    size -= whole;
-  }
-}
-
-// Visits the notes of the ELF image whose header is mapped at `header`, and finds its
-// .eh_frame_hdr if `functions` is given; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
-                           std::uintptr_t* functions = nullptr) PROF_DETAIL_SIG {
-  ElfW(Ehdr) elf;
-  if (!os_copy_sig(&elf, header, sizeof elf)) return false;
-  if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
-  if (elf.e_phentsize != sizeof(ElfW(Phdr)) || elf.e_phnum > 64) return false;
-  std::uintptr_t bias = 0;
-  for (int pass = 0; pass < 2; ++pass) {
-    for (std::size_t i = 0; i < elf.e_phnum; ++i) {
-      ElfW(Phdr) segment;
-      if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) break;
-      if (pass == 0 && segment.p_type == PT_LOAD && segment.p_offset == 0) {
-        bias = header - segment.p_vaddr;
-      }
-      if (pass == 1 && segment.p_type == PT_NOTE) {
-        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, visitor);
-      }
-      if (pass == 1 && segment.p_type == PT_GNU_EH_FRAME && functions != nullptr) {
-        *functions = bias + segment.p_vaddr;
-      }
-    }
-  }
-  return true;
-}
-
 // ---- building the map --------------------------------------------------------------------------------
 
 struct code_map_builder {
+  module_registry* modules = nullptr;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
@@ -156,6 +95,19 @@ inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_S
   std::memcpy(range.build_id, note.data, range.build_id_length);
 }
 
+// The same for the same file wherever it is loaded; never 0.
+inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
+  std::uint64_t hash = range.cfi.header - range.header + (range.cfi.limit - range.header) * 31;
+  const auto add = [&hash](const void* bytes, std::size_t size) {
+    for (std::size_t i = 0; i < size; ++i) {
+      hash = mix_bits(hash ^ static_cast<const unsigned char*>(bytes)[i]);
+    }
+  };
+  add(range.build_id, range.build_id_length);
+  if (range.build_id_length == 0) add(range.path, range.path_size);
+  return hash | 1;
+}
+
 inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   text_view path = mapping.path;
   constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
@@ -173,9 +125,10 @@ inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) P
   range.path_size = static_cast<std::uint32_t>(path.size);
   std::memcpy(build.paths, path.data, path.size);
   build.paths += path.size + 1;
-  if (range.header != 0) {
-    walk_image_sig(range.header, {&take_build_id_sig, &range}, &range.functions);
-  }
+  if (range.header == 0) return;
+  walk_image_sig(range.header, {&take_build_id_sig, &range});
+  range.cfi = find_cfi_sig(range.header);
+  if (build.modules != nullptr) range.module = build.modules->find_or_add_sig(identity_of_sig(range));
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -243,8 +196,10 @@ inline void keep_history_sig(code_map& map, const code_map& before, char* paths)
 
 // The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
 // be read. Returns `before` itself when nothing changed.
-PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
+    const code_map* before, module_registry* modules = nullptr) PROF_DETAIL_SIG {
   code_map_builder build;
+  build.modules = modules;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint) return before;
   const std::size_t old_count = before != nullptr ? before->count : 0;
@@ -269,6 +224,23 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(const code_map* before
   return build.map;
 }
 
+// For build_table_once.
+inline module_image image_of(const code_range& range) noexcept {
+  module_image image;
+  image.place = range.cfi;
+  image.base = range.header;
+  image.path = range.path;
+  return image;
+}
+// While no object can be unloaded: whether the one of the map is there still. Where the loader cannot
+// be asked (musl, which never unloads; glibc before 2.35), its header must be readable.
+inline bool still_loaded(const code_range& range) noexcept {
+  os_object object;
+  if (os_find_object_sig(range.start, object)) return object.cfi_header == range.cfi.header;
+  unsigned char magic[4];
+  return os_copy_sig(magic, range.header, sizeof magic) && std::memcmp(magic, ELFMAG, 4) == 0;
+}
+
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
@@ -281,7 +253,10 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
-inline const code_map* read_code_map_sig(const code_map* before) PROF_DETAIL_SIG { return before; }
+inline const code_map* read_code_map_sig(const code_map* before,
+                                         module_registry* = nullptr) PROF_DETAIL_SIG {
+  return before;
+}
 
 #endif
 

@@ -12,7 +12,7 @@
 
 #include "prof/base/guard.hpp"
 #include "prof/stack/labels.hpp"
-#include "prof/stack/modules.hpp"
+#include "prof/stack/rule_lookup.hpp"
 #include "prof/stack/stack_table.hpp"
 
 PROF_PUBLIC_BEGIN
@@ -105,6 +105,10 @@ struct process_state : process_head {
   spin_lock refresh_lock;
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
+  std::atomic<bool> code_stale;        // a walk met code that the map does not know
+  std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
+  rule_cache* rules;
+  module_registry* modules;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -115,7 +119,8 @@ inline constexpr std::size_t label_text = std::size_t{1} << 20;
 inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
 inline constexpr std::size_t process_bytes =
     page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
-    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text;
+    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text +
+    page_round(sizeof(rule_cache)) + page_round(sizeof(module_registry));
 
 // A file's record as read back from its note.
 struct file_record {
@@ -175,6 +180,10 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   at += stack_words * sizeof(std::uintptr_t);
   process->stacks.bind(stack_slots, words, stack_words);
   process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
+  at += page_round(label_table::slot_bytes) + label_text;
+  // Zero pages are what both begin with; constructing them would touch them all.
+  process->rules = reinterpret_cast<rule_cache*>(at);
+  process->modules = reinterpret_cast<module_registry*>(at + page_round(sizeof(rule_cache)));
   process->layout = layout_version;
   process->version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);

@@ -1,12 +1,13 @@
-// prof/symbol/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
-// Floor 7 (symbol). Used by symbol/elf.hpp and the symbolizer; knows no process, only bytes.
+// prof/stack/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
+// Floor 3 (stack). Used by module_cfi.hpp, symbol/elf.hpp and the symbolizer; knows no process, only
+//          bytes.
 // Safety: ordinary context; thread-compatible. Pure: every offset, size and index that comes from
 //         the image is checked against it, so a truncated or hostile file has empty parts and
 //         never causes a wild read. (One that is cut short while mapped is the mapper's risk.)
 // Memory: none; views into the image, which must outlive them.
 // Source: System V gABI 4.1 ch. 4 and 5.
-#ifndef PROF_SYMBOL_ELF_IMAGE_HPP
-#define PROF_SYMBOL_ELF_IMAGE_HPP
+#ifndef PROF_STACK_ELF_IMAGE_HPP
+#define PROF_STACK_ELF_IMAGE_HPP
 
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
@@ -152,4 +153,4 @@ class elf_image {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SYMBOL_ELF_IMAGE_HPP
+#endif  // PROF_STACK_ELF_IMAGE_HPP

@@ -1,6 +1,6 @@
-// tests/unit/symbol/elf_image_test.cpp - parts of hand-made and damaged ELF images.
+// tests/unit/stack/elf_image_test.cpp - parts of hand-made and damaged ELF images.
 
-#include "prof/symbol/elf_image.hpp"
+#include "prof/stack/elf_image.hpp"
 
 #include <doctest/doctest.h>
 

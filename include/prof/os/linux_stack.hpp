@@ -1,0 +1,101 @@
+// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and modules.
+// Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
+// Safety: async-signal-safe, all of it.
+// Memory: none.
+// Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
+//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1; _dl_find_object: glibc 2.35's
+//         manual, "Dynamic Linker Introspection" (AS-safe, lock-free).
+#ifndef PROF_OS_LINUX_STACK_HPP
+#define PROF_OS_LINUX_STACK_HPP
+
+#include "prof/os/linux_sampling.hpp"
+
+PROF_DETAIL_BEGIN
+
+// ---- signal frames -----------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+// mov $15,%rax; syscall (rt_sigreturn), which glibc and musl return to from a handler.
+inline constexpr std::uint64_t signal_return_code = 0x0f0000000fc0c748u;
+// Where the handler's return leaves sp there is the ucontext.
+inline constexpr std::size_t signal_context_offset = 0;
+#else
+// mov x8,#139; svc #0, in the vDSO.
+inline constexpr std::uint64_t signal_return_code = 0xd4000001d2801168u;
+inline constexpr std::size_t signal_context_offset = sizeof(siginfo_t);
+#endif
+
+// Whether the code at `pc` is what handlers return to. Memory: bool read_word(address, word&).
+template <class Memory>
+inline bool os_is_signal_return_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+  std::uintptr_t code = 0;
+  return memory.read_word(pc, code) && code == signal_return_code;
+}
+
+// The registers that the kernel saved in the signal frame at sp, to where the handler returns.
+template <class Memory>
+inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& out)
+    PROF_DETAIL_SIG {
+  const std::uintptr_t context = sp + signal_context_offset;
+  const auto read = [&](std::size_t offset, std::uintptr_t& value) {
+    return memory.read_word(context + offset, value);
+  };
+#if defined(__x86_64__)
+  constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext.gregs);
+  return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
+         read(first + REG_RSP * sizeof(greg_t), out.sp) &&
+         read(first + REG_RBP * sizeof(greg_t), out.fp) &&
+         read(first + REG_RBX * sizeof(greg_t), out.third);
+#else
+  constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext);
+  return read(first + offsetof(mcontext_t, pc), out.pc) &&
+         read(first + offsetof(mcontext_t, sp), out.sp) &&
+         read(first + offsetof(mcontext_t, regs) + 29 * 8, out.fp) &&
+         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.third);
+#endif
+}
+
+// A register by its DWARF number, of the function that a signal interrupted.
+inline bool os_register_sig(const void* signal_context, unsigned number, std::uintptr_t& value)
+    PROF_DETAIL_SIG {
+  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
+#if defined(__x86_64__)
+  constexpr signed char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+                                       REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                       REG_R12, REG_R13, REG_R14, REG_R15};
+  if (number >= 16) return false;
+  value = static_cast<std::uintptr_t>(machine.gregs[greg_of[number]]);
+#else
+  if (number >= 31) return false;
+  value = static_cast<std::uintptr_t>(machine.regs[number]);
+#endif
+  return true;
+}
+
+// ---- modules -------------------------------------------------------------------------------------------
+
+// struct dl_find_object of glibc's <dlfcn.h>, which older ones and musl do not have.
+struct loader_object {
+  std::uint64_t flags;
+  void* map_start;
+  void* map_end;
+  void* link_map;
+  void* eh_frame;  // .eh_frame_hdr
+  std::uint64_t reserved[8];
+};
+extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
+    PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
+
+inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
+  loader_object found;
+  if (prof_weak_dl_find_object == nullptr) return false;
+  if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
+  object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
+  object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
+  object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
+  return true;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_STACK_HPP

@@ -1,0 +1,155 @@
+// prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
+// call lead into the function the walk came from?
+// Floor 3 (stack). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
+// Memory: none.
+// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
+//         GNU ld 2.40 and lld 14 write them.
+#ifndef PROF_STACK_CALL_SITE_HPP
+#define PROF_STACK_CALL_SITE_HPP
+
+#include <cstring>
+
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
+
+// What kind of call ends where a return address points.
+enum class call_kind { none, direct, indirect };
+struct call_site {
+  call_kind kind = call_kind::none;
+  std::uintptr_t target = 0;  // of a direct call
+};
+
+// How far behind its entry point a function's code is believed to reach where no table tells.
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
+// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
+// PLT, ours again).
+inline constexpr int max_hops = 8;
+
+// The call before `ra`; `before` holds the 8 bytes below it.
+inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  const auto instruction = static_cast<std::uint32_t>(before >> 32);
+  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
+    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
+    return {call_kind::direct,
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+  }
+  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
+                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
+  return {blr ? call_kind::indirect : call_kind::none, 0};
+#else
+  const auto byte = [before](unsigned back) {
+    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
+  };
+  for (unsigned length = 2; length <= 7; ++length) {
+    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
+    const unsigned modrm = byte(length - 1);
+    if ((modrm >> 3 & 7) != 2) continue;
+    const unsigned mode = modrm >> 6;
+    const unsigned base = modrm & 7;
+    unsigned size = 2;
+    if (mode != 3 && base == 4) size += 1;                 // SIB byte
+    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
+    if (mode == 1) size += 1;                              // disp8
+    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
+    if (size == length) return {call_kind::indirect, 0};
+  }
+  if (byte(5) != 0xe8) return {};  // call rel32
+  const auto offset = static_cast<std::int32_t>(before >> 32);
+  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+#endif
+}
+
+// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
+inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  return address & 0x0000ffffffffffffu;
+#else
+  return address;
+#endif
+}
+
+// Looks at code through Memory: bool read_word(address, word&).
+template <class Memory>
+class call_tracer {
+ public:
+  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
+
+  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    std::uintptr_t before = 0;
+    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
+    return call_before_sig(return_address, before);
+  }
+  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    return call_at_sig(address).kind != call_kind::none;
+  }
+
+  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
+  // pc: directly, or through PLT stubs and tail jumps, which are followed.
+  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
+      PROF_DETAIL_SIG {
+    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+      if (target == here) return true;
+      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+#if !defined(__x86_64__)
+    here = 0;  // only x86-64's jumps are read
+#endif
+    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
+    }
+    return false;
+  }
+
+  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
+  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+    std::uintptr_t code = 0;
+    if (!memory_.read_word(at, code)) return 0;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
+    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
+    const auto offset_at = [&code](unsigned byte) {
+      return static_cast<std::uintptr_t>(
+          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
+    };
+    std::uintptr_t slot = 0;
+    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
+    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
+    std::uintptr_t target = 0;
+    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
+#else
+    (void)at;
+    return 0;
+#endif
+  }
+
+ private:
+  Memory& memory_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CALL_SITE_HPP

@@ -1,0 +1,266 @@
+// prof/stack/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
+// .eh_frame or .debug_frame, and what its CIE says.
+// Floor 3 (stack). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
+// Safety: async-signal-safe: reads only the bytes of the section it is given, in bounds; every loop is
+//         bounded by them. Who gives it memory that may vanish checks that before.
+// Memory: none.
+// Source: DWARF 5 sections 6.4.1 and 7.24; LSB 5.0 Core 10.6 (.eh_frame, .eh_frame_hdr, pointer
+//         encodings); GCC's augmentations z R P L S B (gcc 12 unwind-dw2-fde.c, unwind-dw2.c).
+#ifndef PROF_STACK_CFI_HPP
+#define PROF_STACK_CFI_HPP
+
+#include <cstring>
+
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
+
+using cfi_byte = unsigned char;
+
+// A position in a section. Reading past the end gives zeros and sets bad().
+class cfi_reader {
+ public:
+  cfi_reader() = default;
+  cfi_reader(const cfi_byte* begin, const cfi_byte* end) PROF_DETAIL_SIG : at_(begin), end_(end) {}
+
+  const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
+  bool bad() const PROF_DETAIL_SIG { return bad_; }
+  bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
+  std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
+
+  void skip(std::uint64_t bytes) PROF_DETAIL_SIG {
+    if (bytes > left()) fail();
+    else at_ += bytes;
+  }
+  template <class Integer>
+  Integer fixed() PROF_DETAIL_SIG {
+    Integer value = 0;
+    if (left() < sizeof value) {
+      fail();
+      return 0;
+    }
+    std::memcpy(&value, at_, sizeof value);
+    at_ += sizeof value;
+    return value;
+  }
+  std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
+
+  std::uint64_t uleb() PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    return value;
+  }
+  std::int64_t sleb() PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    if ((byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
+    return static_cast<std::int64_t>(value);
+  }
+  // The rest as a reader of its own, at most `bytes` long.
+  cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
+    if (bytes > left()) fail();
+    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes);
+    skip(inner.left());
+    return inner;
+  }
+
+ private:
+  void fail() PROF_DETAIL_SIG {
+    bad_ = true;
+    at_ = end_;
+  }
+  const cfi_byte* at_ = nullptr;
+  const cfi_byte* end_ = nullptr;
+  bool bad_ = false;
+};
+
+// A section's bytes and where they are, or would be, in memory. .debug_frame is not loaded: its
+// addresses are those of the file, and `bias` turns them into the process's.
+struct cfi_section {
+  const cfi_byte* begin = nullptr;
+  const cfi_byte* end = nullptr;
+  bool is_debug_frame = false;
+  std::uintptr_t bias = 0;  // added to absolute addresses
+};
+
+// LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
+inline constexpr std::uint8_t encoding_omit = 0xff;
+inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
+                             std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
+  const auto here = reinterpret_cast<std::uintptr_t>(from.at());
+  switch (encoding & 0x0f) {
+    case 0x00:
+    case 0x04:
+    case 0x0c: value = from.fixed<std::uintptr_t>(); break;
+    case 0x01: value = static_cast<std::uintptr_t>(from.uleb()); break;
+    case 0x02: value = from.fixed<std::uint16_t>(); break;
+    case 0x03: value = from.fixed<std::uint32_t>(); break;
+    case 0x09: value = static_cast<std::uintptr_t>(from.sleb()); break;
+    case 0x0a: value = static_cast<std::uintptr_t>(std::intptr_t{from.fixed<std::int16_t>()}); break;
+    case 0x0b: value = static_cast<std::uintptr_t>(std::intptr_t{from.fixed<std::int32_t>()}); break;
+    default: return false;
+  }
+  switch (encoding & 0x70) {
+    case 0x00: value += bias; break;
+    case 0x10: value += here; break;
+    case 0x30: value += data; break;
+    default: return false;  // text- and function-relative, aligned: no linker on ELF writes them
+  }
+  return (encoding & 0x80) == 0 && !from.bad();
+}
+
+struct cfi_cie {
+  std::uint64_t code_align = 0;
+  std::int64_t data_align = 0;
+  std::uint64_t return_register = 0;
+  std::uint8_t address_encoding = 0;
+  bool has_augmentation = false;  // the FDE has augmentation data of its own
+  bool is_signal_frame = false;
+  cfi_reader instructions;
+};
+
+struct cfi_fde {
+  std::uintptr_t begin = 0;
+  std::uintptr_t limit = 0;
+  cfi_cie cie;
+  cfi_reader instructions;
+};
+
+// An entry's length, then its body; false at a terminator or the end.
+inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
+  std::uint64_t length = section.fixed<std::uint32_t>();
+  if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
+  if (length == 0 || section.bad()) return false;
+  body = section.part(length);
+  return !section.bad();
+}
+
+inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
+                                   const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
+  if (*letters == '\0') return true;
+  if (*letters != 'z') return false;  // "eh" was GCC 2's
+  cie.has_augmentation = true;
+  cfi_reader data = body.part(body.uleb());
+  std::uintptr_t personality = 0;
+  for (++letters; *letters != '\0'; ++letters) {
+    switch (*letters) {
+      case 'R': cie.address_encoding = data.u8(); break;
+      case 'L': data.skip(1); break;
+      case 'S': cie.is_signal_frame = true; break;
+      case 'B': break;  // aarch64: return addresses are signed with the B key
+      case 'P': {
+        const auto encoding = static_cast<std::uint8_t>(data.u8() & 0x7f);  // it may be indirect
+        if (!read_encoded_sig(data, encoding, section.bias, 0, personality)) return false;
+        break;
+      }
+      default: return !data.bad();  // the length of the data lets unknown ones be skipped
+    }
+  }
+  return !data.bad();
+}
+
+// A CIE whose body is given, behind the id.
+inline bool parse_cie_sig(cfi_reader body, const cfi_section& section, cfi_cie& cie)
+    PROF_DETAIL_SIG {
+  const std::uint8_t version = body.u8();
+  if (version != 1 && version != 3 && version != 4) return false;
+  const auto* const letters = reinterpret_cast<const char*>(body.at());
+  const void* const terminator = std::memchr(letters, 0, body.left());
+  if (terminator == nullptr) return false;
+  body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
+  if (version == 4 && (body.u8() != sizeof(void*) || body.u8() != 0)) return false;  // segments
+  cie = cfi_cie{};
+  cie.code_align = body.uleb();
+  cie.data_align = body.sleb();
+  cie.return_register = version == 1 ? body.u8() : body.uleb();
+  if (!parse_augmentation_sig(body, section, letters, cie)) return false;
+  cie.instructions = body;
+  return !body.bad();
+}
+
+// Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
+// when the entry is itself a CIE.
+inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) PROF_DETAIL_SIG {
+  const cfi_byte* const here = body.at();
+  const std::uint32_t id = body.fixed<std::uint32_t>();
+  if (section.is_debug_frame) {
+    const auto size = static_cast<std::size_t>(section.end - section.begin);
+    return id < size ? section.begin + id : nullptr;  // a CIE's id is all ones
+  }
+  const auto before = static_cast<std::size_t>(here - section.begin);
+  return id != 0 && id <= before ? here - id : nullptr;
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable.
+inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
+    PROF_DETAIL_SIG {
+  cfi_reader rest(entry, section.end);
+  cfi_reader body;
+  if (entry < section.begin || entry >= section.end || !next_entry_sig(rest, body)) return false;
+  const cfi_byte* const cie = cie_of_sig(body, section);
+  if (cie == nullptr) return false;
+  cfi_reader cie_rest(cie, section.end);
+  cfi_reader cie_body;
+  if (!next_entry_sig(cie_rest, cie_body)) return false;
+  const std::uint32_t id = cie_body.fixed<std::uint32_t>();
+  if (id != (section.is_debug_frame ? 0xffffffffu : 0u)) return false;
+  if (!parse_cie_sig(cie_body, section, fde.cie)) return false;
+  std::uintptr_t size = 0;
+  const std::uint8_t encoding = fde.cie.address_encoding;
+  if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
+  if (!read_encoded_sig(body, encoding & 0x0f, 0, 0, size)) return false;
+  if (fde.cie.has_augmentation) body.skip(body.uleb());
+  fde.limit = fde.begin + size;
+  fde.instructions = body;
+  return !body.bad() && size != 0 && fde.limit > fde.begin;
+}
+
+// ---- .eh_frame_hdr -------------------------------------------------------------------------------
+
+// The sorted table {function start, FDE}, both 32 bits and relative to the header: what every linker
+// writes (version 1, eh_frame_ptr, fde_count udata4, table datarel sdata4).
+struct cfi_header {
+  std::uintptr_t address = 0;
+  std::size_t count = 0;
+  const cfi_byte* eh_frame = nullptr;
+
+  std::uintptr_t relative(std::size_t word) const PROF_DETAIL_SIG {
+    std::int32_t offset = 0;
+    std::memcpy(&offset, reinterpret_cast<const cfi_byte*>(address) + 12 + 4 * word, sizeof offset);
+    return address + static_cast<std::uintptr_t>(std::intptr_t{offset});
+  }
+  std::uintptr_t start(std::size_t i) const PROF_DETAIL_SIG { return relative(2 * i); }
+  const cfi_byte* fde(std::size_t i) const PROF_DETAIL_SIG {
+    return reinterpret_cast<const cfi_byte*>(relative(2 * i + 1));
+  }
+};
+
+// The first 12 bytes at `address` must be readable.
+inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
+  const auto* const bytes = reinterpret_cast<const cfi_byte*>(address);
+  if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
+  cfi_reader rest(bytes + 4, bytes + 12);
+  std::uintptr_t eh_frame = 0;
+  if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
+  if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;
+  header.address = address;
+  header.count = rest.fixed<std::uint32_t>();
+  header.eh_frame = reinterpret_cast<const cfi_byte*>(eh_frame);
+  return !rest.bad();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CFI_HPP

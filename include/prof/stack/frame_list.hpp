@@ -1,0 +1,75 @@
+// prof/stack/frame_list.hpp - the frames of one walk in a buffer that may be too small for them.
+// Floor 3 (stack). Filled by unwind.hpp; its mark is named by profile/builder.hpp.
+// Safety: async-signal-safe.
+// Memory: the caller's buffer.
+// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
+//         request it is.
+#ifndef PROF_STACK_FRAME_LIST_HPP
+#define PROF_STACK_FRAME_LIST_HPP
+
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
+
+// Of the frames that are kept of a longer stack, one in four is of the root's end.
+inline constexpr std::size_t root_share = 4;
+// Stands where frames were left out. No code has this address.
+inline constexpr std::uintptr_t truncation_mark = 1;
+
+// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
+// the last quarter of the buffer is a ring.
+class frame_list {
+ public:
+  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
+      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+
+  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
+  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
+    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
+    ++walked_;
+  }
+  std::uintptr_t last() const PROF_DETAIL_SIG { return out_[place(walked_ - 1)]; }
+
+  // Puts the list in order and marks what is missing; returns its length.
+  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
+    if (walked_ > capacity_ && head_ != capacity_) {
+      rotate_sig(place(walked_));
+      out_[head_] = truncation_mark;
+    }
+    if (walked_ < capacity_ && reached_root) return walked_;
+    if (walked_ >= capacity_ && (reached_root || capacity_ == 1)) return capacity_;
+    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
+    out_[depth - 1] = truncation_mark;
+    return depth;
+  }
+
+ private:
+  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
+    if (frame < head_) return frame;
+    const std::size_t ring = capacity_ - head_;
+    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  }
+  // Brings the ring's oldest frame to its begin.
+  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
+    reverse_sig(head_, oldest);
+    reverse_sig(oldest, capacity_);
+    reverse_sig(head_, capacity_);
+  }
+  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
+    for (; begin + 1 < end; ++begin, --end) {
+      const std::uintptr_t kept = out_[begin];
+      out_[begin] = out_[end - 1];
+      out_[end - 1] = kept;
+    }
+  }
+
+  std::uintptr_t* const out_;
+  const std::size_t capacity_;
+  const std::size_t head_;
+  std::size_t walked_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_FRAME_LIST_HPP

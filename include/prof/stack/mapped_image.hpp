@@ -1,0 +1,114 @@
+// prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
+// where its call frame information is.
+// Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
+// Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
+// Memory: 1 KiB of the caller's stack for a note.
+// Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
+#ifndef PROF_STACK_MAPPED_IMAGE_HPP
+#define PROF_STACK_MAPPED_IMAGE_HPP
+
+#include "prof/base/text.hpp"
+#include "prof/os/os.hpp"
+#include "prof/stack/module_cfi.hpp"
+
+PROF_DETAIL_BEGIN
+
+#if PROF_DETAIL_OS_LINUX
+
+struct elf_note {
+  text_view owner;
+  std::uint32_t type = 0;
+  std::uintptr_t address = 0;  // of the descriptor in memory
+  const unsigned char* data = nullptr;  // a copy of it
+  std::size_t size = 0;
+};
+
+struct note_visitor {
+  void (*visit)(void* context, const elf_note& note);
+  void* context;
+};
+
+// Walks one PT_NOTE segment. Notes longer than the buffer end the walk: none of ours is.
+inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visitor visitor)
+    PROF_DETAIL_SIG {
+  alignas(8) unsigned char copy[1024];
+  while (size >= 12) {
+    const std::size_t want = size < sizeof copy ? size : sizeof copy;
+    if (!os_copy_sig(copy, address, want)) return;
+    std::uint32_t head[3];
+    std::memcpy(head, copy, sizeof head);
+    const std::size_t owner_size = (std::size_t{head[0]} + 3) & ~std::size_t{3};
+    const std::size_t data_size = (std::size_t{head[1]} + 3) & ~std::size_t{3};
+    const std::size_t whole = 12 + owner_size + data_size;
+    if (whole > want || head[0] == 0) return;
+    elf_note note;
+    note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
+    note.type = head[2];
+    note.address = address + 12 + owner_size;
+    note.data = copy + 12 + owner_size;
+    note.size = head[1];
+    visitor.visit(visitor.context, note);
+    address += whole;
+    size -= whole;
+  }
+}
+
+// Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
+// mapped at `header`; false: no ELF image.
+inline bool for_each_segment_sig(std::uintptr_t header,
+                                 void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
+                                 void* context) PROF_DETAIL_SIG {
+  ElfW(Ehdr) elf;
+  if (!os_copy_sig(&elf, header, sizeof elf)) return false;
+  if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
+  if (elf.e_phentsize != sizeof(ElfW(Phdr)) || elf.e_phnum > 64) return false;
+  std::uintptr_t bias = 0;
+  for (int pass = 0; pass < 2; ++pass) {
+    for (std::size_t i = 0; i < elf.e_phnum; ++i) {
+      ElfW(Phdr) segment;
+      if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) break;
+      const bool is_first = segment.p_type == PT_LOAD && segment.p_offset == 0;
+      if (pass == 0 && is_first) bias = header - segment.p_vaddr;
+      if (pass == 1) visit(context, segment, bias);
+    }
+  }
+  return true;
+}
+
+// Visits the notes of that image; false: no ELF image.
+inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor) PROF_DETAIL_SIG {
+  return for_each_segment_sig(
+      header,
+      [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+        if (segment.p_type != PT_NOTE) return;
+        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, *static_cast<note_visitor*>(context));
+      },
+      &visitor);
+}
+
+// Its search header and the end of the segment that holds it.
+inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+  cfi_place place;
+  const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    if (segment.p_type == PT_GNU_EH_FRAME) {
+      static_cast<cfi_place*>(found)->header = bias + segment.p_vaddr;
+    }
+  };
+  const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    auto& of = *static_cast<cfi_place*>(found);
+    const std::uintptr_t begin = bias + segment.p_vaddr;
+    if (segment.p_type == PT_LOAD && of.header - begin < segment.p_filesz) {
+      of.limit = begin + segment.p_filesz;
+    }
+  };
+  for_each_segment_sig(header, take_header, &place);
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &place);
+  if (place.limit == 0) place.header = 0;
+  return place;
+}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_MAPPED_IMAGE_HPP

@@ -1,0 +1,185 @@
+// prof/stack/module_cfi.hpp - the unwind rules of one loaded module: from its table when that is built,
+// else straight from its call frame information.
+// Floor 3 (stack). Modules are registered with the code map; walks ask; tables are built between profiles.
+// Safety: functions ending in _sig are async-signal-safe; they read a module's sections through the
+//         walk's reader. Building a table is for ordinary context while no object can be unloaded,
+//         except for modules without a search header (-static): a hook's slow path builds those.
+// Memory: an entry per distinct module and process, never freed, nor are tables: a library that comes
+//         back has its table at once, and a walk may hold one for ever.
+// Source: LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
+#ifndef PROF_STACK_MODULE_CFI_HPP
+#define PROF_STACK_MODULE_CFI_HPP
+
+#include "prof/stack/elf_image.hpp"
+#include "prof/stack/unwind_table.hpp"
+
+PROF_DETAIL_BEGIN
+
+struct module_cfi {
+  std::atomic<std::uint64_t> identity;  // hash of build id, path and layout; 0: free
+  std::atomic<const unwind_table*> table;
+  std::atomic<bool> wanted;  // a walk came through while there was no table
+  std::atomic<bool> tried;   // to build it
+};
+
+inline constexpr std::size_t max_modules = 1024;
+inline constexpr std::size_t max_table_bytes = std::size_t{12} << 20;  // of all tables
+
+struct module_registry {
+  module_cfi modules[max_modules];
+  std::atomic<std::size_t> table_bytes;
+
+  // Null when full: such a module's rules are interpreted every time.
+  module_cfi* find_or_add_sig(std::uint64_t identity) PROF_DETAIL_SIG {
+    for (std::size_t step = 0; step < max_modules; ++step) {
+      module_cfi& place = modules[(identity + step) % max_modules];
+      std::uint64_t there = place.identity.load(std::memory_order_acquire);
+      if (there == 0 && place.identity.compare_exchange_strong(there, identity)) return &place;
+      if (there == identity) return &place;
+    }
+    return nullptr;
+  }
+};
+
+// Where one module's call frame information is in memory.
+struct cfi_place {
+  std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
+  std::uintptr_t limit = 0;   // end of the loaded segment that holds it
+};
+
+// ---- interpreting ---------------------------------------------------------------------------------
+
+// Memory: bool read_word(address, word&); bool readable(address, size).
+template <class Memory>
+class cfi_search {
+ public:
+  cfi_search(cfi_place place, Memory& memory) PROF_DETAIL_SIG : place_(place), memory_(memory) {}
+
+  // The FDE that holds pc.
+  bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    if (!find_entry_sig(pc, entry)) return false;
+    cfi_section section;
+    section.begin = header_.eh_frame;
+    section.end = reinterpret_cast<const cfi_byte*>(place_.limit);
+    const cfi_byte* const at = header_.fde(entry);
+    return entry_readable_sig(at, section) && parse_fde_sig(at, section, fde) && pc >= fde.begin &&
+           pc < fde.limit;
+  }
+
+  // Where the function that holds pc begins; 0 when unknown.
+  std::uintptr_t function_start_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    return find_entry_sig(pc, entry) ? header_.start(entry) : 0;
+  }
+
+ private:
+  // The last entry that begins at or before pc.
+  bool find_entry_sig(std::uintptr_t pc, std::size_t& entry) PROF_DETAIL_SIG {
+    if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
+    if (!parse_header_sig(place_.header, header_)) return false;
+    if (header_.count > (place_.limit - place_.header) / 8) return false;
+    std::size_t low = 0;
+    std::size_t high = header_.count;
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (!memory_.readable(place_.header + 12 + 8 * middle, 8)) return false;
+      if (header_.start(middle) <= pc) low = middle + 1;
+      else high = middle;
+    }
+    entry = low - 1;
+    return low != 0;
+  }
+
+  // An entry and its CIE lie in the section and can be read.
+  bool entry_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+    std::uint32_t cie = 0;
+    if (!body_readable_sig(at, section)) return false;
+    std::memcpy(&cie, at + 4, sizeof cie);
+    const cfi_byte* const here = at + 4;
+    if (cie == 0 || cie > static_cast<std::size_t>(here - section.begin)) return false;
+    return body_readable_sig(here - cie, section);
+  }
+  bool body_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+    const auto address = reinterpret_cast<std::uintptr_t>(at);
+    if (at < section.begin || at >= section.end || section.end - at < 8) return false;
+    if (!memory_.readable(address, 8)) return false;
+    std::uint32_t length = 0;
+    std::memcpy(&length, at, sizeof length);
+    // Longer ones exist only in theory; 4 covers the CIE pointer.
+    return length >= 4 && length <= max_entry &&
+           length <= static_cast<std::size_t>(section.end - at) - 4 &&
+           memory_.readable(address, length + std::size_t{4});
+  }
+
+  static constexpr std::size_t max_entry = std::size_t{64} * 1024;
+  const cfi_place place_;
+  Memory& memory_;
+  cfi_header header_;
+};
+
+// ---- building ----------------------------------------------------------------------------------------
+
+#if PROF_DETAIL_OS_LINUX
+
+// A module as the code map knows it.
+struct module_image {
+  cfi_place place;
+  std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
+  const char* path = "";
+};
+
+// Finds in the file what is not loaded or has no header. `bias` is what the loader added.
+inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_source& source)
+    noexcept {
+  Elf64_Shdr section{};
+  if (source.header == 0 && file.find_section({".eh_frame", 9}, section) != 0) {
+    source.eh_frame.begin = reinterpret_cast<const cfi_byte*>(section.sh_addr + bias);
+    source.eh_frame.end = source.eh_frame.begin + section.sh_size;
+  }
+  if (file.find_section({".debug_frame", 12}, section) == 0) return;
+  if ((section.sh_flags & SHF_COMPRESSED) != 0) return;
+  const text_view bytes = file.content(section);
+  source.debug_frame.begin = reinterpret_cast<const cfi_byte*>(bytes.data);
+  source.debug_frame.end = source.debug_frame.begin + bytes.size;
+  source.debug_frame.is_debug_frame = true;
+  source.debug_frame.bias = bias;
+}
+
+inline const unwind_table* build_module_table(const module_image& image) noexcept {
+  std::size_t size = 0;
+  const void* const pages = os_map_file(image.path, size);
+  const elf_image file(pages, size);
+  cfi_source source;
+  source.origin = image.base;
+  source.header = image.place.header;
+  cfi_header header;
+  if (source.header != 0 && parse_header_sig(source.header, header)) {
+    source.eh_frame.begin = header.eh_frame;
+    source.eh_frame.end = reinterpret_cast<const cfi_byte*>(image.place.limit);
+  }
+  std::uint64_t first = 0;
+  if (file.usable() && file.address_of(0, first)) {
+    add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
+  }
+  arena scratch(os_pages);
+  const unwind_table* const table = unwind_table_builder(source, scratch).build();
+  if (pages != nullptr) os_unmap_sig(const_cast<void*>(pages), size);
+  return table;
+}
+
+// Builds a module's table once, within the budget of all tables.
+inline void build_table_once(module_registry& registry, module_cfi& module,
+                             const module_image& image) noexcept {
+  if (module.tried.exchange(true) || registry.table_bytes.load() > max_table_bytes) return;
+  const unwind_table* const table = build_module_table(image);
+  if (table == nullptr) return;
+  registry.table_bytes.fetch_add(table->bytes);
+  module.table.store(table, std::memory_order_release);
+}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_MODULE_CFI_HPP

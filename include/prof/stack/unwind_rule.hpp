@@ -1,0 +1,137 @@
+// prof/stack/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
+// Floor 3 (stack). Written by cfi_program.hpp, kept in unwind_table.hpp and in the rule cache, followed
+//          by unwind.hpp.
+// Safety: pure functions; async-signal-safe.
+// Memory: none.
+// Source: DWARF 5 section 6.4 (CFA, register rules), reduced to the registers that walks need: sp, fp
+//         and a third: rbx on x86-64, because _dl_runtime_resolve's CFA is rbx + n (glibc 2.36), lr
+//         on aarch64, where it holds or held the return address.
+//
+// Glossary
+//   CFA             canonical frame address: the caller's sp at the call
+//   return address  x86-64: in the word below the CFA; aarch64: what the rule says of lr
+#ifndef PROF_STACK_UNWIND_RULE_HPP
+#define PROF_STACK_UNWIND_RULE_HPP
+
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
+
+// DWARF numbers (psABI x86-64 fig. 3.36; AADWARF64 4.1) of the registers a walk carries.
+#if defined(__aarch64__)
+inline constexpr unsigned dwarf_sp = 31;
+inline constexpr unsigned dwarf_fp = 29;
+inline constexpr unsigned dwarf_third = 30;  // lr
+inline constexpr bool return_address_in_third = true;
+#else
+inline constexpr unsigned dwarf_sp = 7;
+inline constexpr unsigned dwarf_fp = 6;
+inline constexpr unsigned dwarf_third = 3;  // rbx
+inline constexpr bool return_address_in_third = false;
+#endif
+
+enum class rule_kind : unsigned {
+  none,          // nothing is known of this code
+  offset,        // CFA = reg + offset
+  deref,         // CFA = *(reg + offset) + added: realigned frames, hand-written assembly
+  plt,           // CFA = sp + 8, or sp + 16 from the offset'th byte of a 16-byte PLT entry on
+  end,           // the outermost frame: its return address is undefined
+  signal_frame,  // the kernel pushed it: registers come from the ucontext at sp
+  unpackable,    // known, but does not fit 64 bits: interpret it every time
+  beyond,        // known to be more than a walk can follow (register pairs, unusual expressions)
+};
+
+// Where the caller's value of a register is.
+enum class saved_at : unsigned { same, cfa, fp, lost };
+struct saved_register {
+  saved_at base = saved_at::same;
+  std::int32_t offset = 0;  // from the CFA, or from this frame's fp
+};
+
+struct unwind_rule {
+  rule_kind kind = rule_kind::none;
+  unsigned reg = 0;  // DWARF number
+  std::int32_t offset = 0;
+  std::int32_t added = 0;
+  saved_register fp;
+  saved_register third;
+};
+
+inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
+  return a.base == b.base && a.offset == b.offset;
+}
+inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
+  return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
+         a.fp == b.fp && a.third == b.third;
+}
+
+// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third.
+using packed_rule = std::uint64_t;
+
+// 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
+inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
+    PROF_DETAIL_SIG {
+  const std::int32_t words = saved.offset / 8;
+  if (words * 8 != saved.offset || words < -4096 || words > 4095) return false;
+  const auto bits = static_cast<packed_rule>(saved.base) |
+                    static_cast<packed_rule>(static_cast<std::uint32_t>(words) & 0x1fffu) << 2;
+  rule |= bits << shift;
+  return true;
+}
+inline saved_register unpack_saved_sig(packed_rule rule, unsigned shift) PROF_DETAIL_SIG {
+  const auto bits = static_cast<std::uint32_t>(rule >> shift) & 0x7fffu;
+  saved_register saved;
+  saved.base = static_cast<saved_at>(bits & 3);
+  saved.offset = (static_cast<std::int32_t>(bits << 17) >> 19) * 8;
+  return saved;
+}
+
+inline bool fits_sig(std::int32_t value, unsigned bits) PROF_DETAIL_SIG {
+  const std::int32_t limit = std::int32_t{1} << (bits - 1);
+  return value >= -limit && value < limit;
+}
+
+// Bit 62, set by who looks up a return address: nothing was called there (makecontext pushes the
+// address of a function's first byte), so the address itself says which function it is in.
+inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
+
+inline constexpr unsigned packed_fp_shift = 32;
+inline constexpr unsigned packed_third_shift = 47;
+
+inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+  const bool is_deref = from.kind == rule_kind::deref;
+  const auto offset = static_cast<std::uint32_t>(from.offset);
+  const auto added = static_cast<std::uint32_t>(from.added);
+  packed_rule rule = static_cast<packed_rule>(from.kind) | packed_rule{from.reg & 31u} << 3;
+  bool fits = from.reg < 32 && (is_deref ? fits_sig(from.offset, 14) && fits_sig(from.added, 10)
+                                         : fits_sig(from.offset, 24));
+  rule |= packed_rule{is_deref ? (offset & 0x3fffu) | (added & 0x3ffu) << 14 : offset & 0xffffffu}
+          << 8;
+  fits = pack_saved_sig(from.fp, packed_fp_shift, rule) && fits;
+  fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+}
+
+inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<rule_kind>(rule & 7);
+}
+
+inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
+  unwind_rule to;
+  to.kind = kind_of_sig(rule);
+  to.reg = static_cast<unsigned>(rule >> 3) & 31u;
+  const auto low = static_cast<std::uint32_t>(rule);
+  if (to.kind == rule_kind::deref) {
+    to.offset = static_cast<std::int32_t>(low << 10) >> 18;
+    to.added = static_cast<std::int32_t>(low) >> 22;
+  } else {
+    to.offset = static_cast<std::int32_t>(low) >> 8;
+  }
+  to.fp = unpack_saved_sig(rule, packed_fp_shift);
+  to.third = unpack_saved_sig(rule, packed_third_shift);
+  return to;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_UNWIND_RULE_HPP
