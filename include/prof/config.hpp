@@ -4,9 +4,8 @@
 // Safety: preprocessor only, no code.
 // Memory: none.
 // Source: design rule "what is off costs nothing; mixing switches between files is legal and the
-//         union wins". A switch selects which parts a file that calls prof brings; no class and no
-//         function has tokens that depend on one, so two files with different switches never break
-//         the ODR.
+//         union wins". A switch selects which parts a file brings; no class and no function has
+//         tokens that depend on one, so two files with different switches never break the ODR.
 #ifndef PROF_CONFIG_HPP
 #define PROF_CONFIG_HPP
 

@@ -18,9 +18,8 @@
 // Safety: preprocessor only, no code.
 // Memory: none.
 // Source: design rule "what is off costs nothing; mixing switches between files is legal and the
-//         union wins". A switch selects which parts a file that calls prof brings; no class and no
-//         function has tokens that depend on one, so two files with different switches never break
-//         the ODR.
+//         union wins". A switch selects which parts a file brings; no class and no function has
+//         tokens that depend on one, so two files with different switches never break the ODR.
 #ifndef PROF_CONFIG_HPP
 #define PROF_CONFIG_HPP
 
@@ -193,6 +192,7 @@
 // Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
 #define PROF_DETAIL_COLD __attribute__((__cold__, __noinline__))
 #define PROF_DETAIL_NOINLINE __attribute__((__noinline__))
+#define PROF_DETAIL_INLINE __attribute__((__always_inline__)) inline
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
 
@@ -836,6 +836,23 @@ struct label_pair {
   text_view value;
 };
 
+// Where a function of ours was called, as its caller's walk needs it. The CFA is the caller's sp.
+struct call_frame {
+  const void* frame;  // our frame record: the caller's fp, the return address
+  const void* cfa;
+  const void* return_address;
+};
+#if defined(__aarch64__)
+#define PROF_DETAIL_CFA() __builtin_dwarf_cfa()  // the record is at either end of the frame
+#else
+#define PROF_DETAIL_CFA() (static_cast<void**>(__builtin_frame_address(0)) + 2)
+#endif
+// A macro, because the frame must be the function's own.
+#define PROF_DETAIL_CALL_FRAME()                                        \
+  ::prof::detail::call_frame {                                          \
+    __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
+  }
+
 // What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
 // so that the samplers, which may be in yet another one, have one place to look.
 struct annotate_part {
@@ -843,9 +860,9 @@ struct annotate_part {
   label_set_id (*enter_labels)(const label_pair* pairs, std::size_t count);
   void (*leave_labels)(label_set_id before);
   label_set_id (*labels_sig)() PROF_DETAIL_SIG;  // of the calling thread
-  // `gap` is used up; frame and return_address are those of the call to record_alloc.
-  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size, const void* frame,
-                           const void* return_address) PROF_DETAIL_SIG;
+  // `gap` is used up; `call` is the call to record_alloc.
+  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size,
+                           const call_frame& call) PROF_DETAIL_SIG;
   void (*record_free_sig)(void* object) PROF_DETAIL_SIG;
 };
 
@@ -930,8 +947,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
   const annotate_part* const part = annotations_sig();
   explicit_gap.left = part == nullptr ? max_gap : explicit_gap.left;
   if (part == nullptr) return;
-  part->record_alloc_sig(explicit_gap, object, size, __builtin_frame_address(0),
-                         __builtin_return_address(0));
+  part->record_alloc_sig(explicit_gap, object, size, PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_DETAIL_END

@@ -21,9 +21,8 @@
 // Safety: preprocessor only, no code.
 // Memory: none.
 // Source: design rule "what is off costs nothing; mixing switches between files is legal and the
-//         union wins". A switch selects which parts a file that calls prof brings; no class and no
-//         function has tokens that depend on one, so two files with different switches never break
-//         the ODR.
+//         union wins". A switch selects which parts a file brings; no class and no function has
+//         tokens that depend on one, so two files with different switches never break the ODR.
 #ifndef PROF_CONFIG_HPP
 #define PROF_CONFIG_HPP
 
@@ -196,6 +195,7 @@
 // Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
 #define PROF_DETAIL_COLD __attribute__((__cold__, __noinline__))
 #define PROF_DETAIL_NOINLINE __attribute__((__noinline__))
+#define PROF_DETAIL_INLINE __attribute__((__always_inline__)) inline
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
 
@@ -839,6 +839,23 @@ struct label_pair {
   text_view value;
 };
 
+// Where a function of ours was called, as its caller's walk needs it. The CFA is the caller's sp.
+struct call_frame {
+  const void* frame;  // our frame record: the caller's fp, the return address
+  const void* cfa;
+  const void* return_address;
+};
+#if defined(__aarch64__)
+#define PROF_DETAIL_CFA() __builtin_dwarf_cfa()  // the record is at either end of the frame
+#else
+#define PROF_DETAIL_CFA() (static_cast<void**>(__builtin_frame_address(0)) + 2)
+#endif
+// A macro, because the frame must be the function's own.
+#define PROF_DETAIL_CALL_FRAME()                                        \
+  ::prof::detail::call_frame {                                          \
+    __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
+  }
+
 // What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
 // so that the samplers, which may be in yet another one, have one place to look.
 struct annotate_part {
@@ -846,9 +863,9 @@ struct annotate_part {
   label_set_id (*enter_labels)(const label_pair* pairs, std::size_t count);
   void (*leave_labels)(label_set_id before);
   label_set_id (*labels_sig)() PROF_DETAIL_SIG;  // of the calling thread
-  // `gap` is used up; frame and return_address are those of the call to record_alloc.
-  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size, const void* frame,
-                           const void* return_address) PROF_DETAIL_SIG;
+  // `gap` is used up; `call` is the call to record_alloc.
+  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size,
+                           const call_frame& call) PROF_DETAIL_SIG;
   void (*record_free_sig)(void* object) PROF_DETAIL_SIG;
 };
 
@@ -933,8 +950,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
   const annotate_part* const part = annotations_sig();
   explicit_gap.left = part == nullptr ? max_gap : explicit_gap.left;
   if (part == nullptr) return;
-  part->record_alloc_sig(explicit_gap, object, size, __builtin_frame_address(0),
-                         __builtin_return_address(0));
+  part->record_alloc_sig(explicit_gap, object, size, PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_DETAIL_END
@@ -1075,12 +1091,11 @@ class arena {
     for (block** link = &free_; *link != nullptr; link = &(*link)->next) {
       block* const found = *link;
       if (found->size < size) continue;
-      if (found->size < size + sizeof(block)) {
-        *link = found->next;
-        return found;
-      }
-      found->size -= size;  // the rear part goes out
-      return reinterpret_cast<char*>(found) + found->size;
+      // The rear part goes out; a rest that is not worth finding again goes with it.
+      const bool whole = found->size - size < smallest_block;
+      if (whole) *link = found->next;
+      found->size -= size;
+      return whole ? static_cast<void*>(found) : reinterpret_cast<char*>(found) + found->size;
     }
     return allocate(size);
   }
@@ -1144,7 +1159,8 @@ class arena {
   bool exhausted_ = false;
 };
 
-// What all growing arrays share whatever they hold: compiled once.
+// What all growing arrays share whatever they hold: compiled once. Values to add may lie in the array
+// itself, as with std::vector: an old place is given back only when they have been copied.
 class arena_array {
  public:
   std::size_t size() const noexcept { return size_; }
@@ -1157,23 +1173,21 @@ class arena_array {
   // Two arrays must not own one place: what one leaves behind is used again.
   arena_array(const arena_array&) = delete;
   arena_array& operator=(const arena_array&) = delete;
-  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
-    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
-    while (capacity < need) capacity *= 2;
-    void* const fresh = memory_->allocate_again(capacity * element);
-    if (fresh == nullptr) return false;
-    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
-    memory_->give_back(place_, capacity_ * element);
-    place_ = fresh;
-    capacity_ = capacity;
-    return true;
-  }
+
   PROF_DETAIL_NOINLINE bool append(const void* values, std::size_t count,
                                    std::size_t element) noexcept {
     if (count == 0) return true;
-    if (size_ + count > capacity_ && !grow(size_ + count, element)) return false;
+    const block before{place_, capacity_};
+    if (size_ + count > capacity_ && !move(size_ + count, element)) return false;
     std::memcpy(static_cast<char*>(place_) + size_ * element, values, count * element);
     size_ += count;
+    if (place_ != before.place) give_back(before, element);
+    return true;
+  }
+  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
+    const block before{place_, capacity_};
+    if (!move(need, element)) return false;
+    give_back(before, element);
     return true;
   }
   PROF_DETAIL_NOINLINE bool resize(std::size_t size, std::size_t element) noexcept {
@@ -1184,15 +1198,47 @@ class arena_array {
     size_ = size;
     return true;
   }
+  // Takes over what another array holds, whatever its arena, and leaves it empty.
+  void take_over(arena_array& other, std::size_t element) noexcept {
+    if (&other == this) return;
+    give_back({place_, capacity_}, element);
+    memory_ = other.memory_;
+    place_ = other.place_;
+    size_ = other.size_;
+    capacity_ = other.capacity_;
+    other.place_ = nullptr;
+    other.size_ = other.capacity_ = 0;
+  }
 
   arena* memory_;
   void* place_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+
+ private:
+  struct block {
+    void* place;
+    std::size_t capacity;
+  };
+  // To a larger place; the old one is as it was.
+  bool move(std::size_t need, std::size_t element) noexcept {
+    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
+    while (capacity < need) capacity *= 2;
+    void* const fresh = memory_->allocate_again(capacity * element);
+    if (fresh == nullptr) return false;
+    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
+    place_ = fresh;
+    capacity_ = capacity;
+    return true;
+  }
+  void give_back(block old, std::size_t element) noexcept {
+    if (old.place != nullptr) memory_->give_back(old.place, old.capacity * element);
+  }
 };
 
-// A growing array of trivial values. Growth doubles and gives the old copy back to the arena. push
-// on an exhausted arena drops the value; the arena's flag tells.
+// A growing array of trivial values. Growth doubles and gives the old copy back to the arena; without a
+// destructor the last one stays there until the arena ends. push on an exhausted arena drops the
+// value; the arena's flag tells.
 template <class T>
 class arena_vector : public arena_array {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -1201,10 +1247,8 @@ class arena_vector : public arena_array {
   explicit arena_vector(arena& memory) noexcept : arena_array(memory) {}
 
   bool push(const T& value) noexcept {
-    T* const place = room(1);
-    if (place == nullptr) return false;
-    *place = value;
-    ++size_;
+    if (PROF_DETAIL_UNLIKELY(size_ == capacity_)) return append(&value, 1);
+    data()[size_++] = value;
     return true;
   }
   bool append(const T* values, std::size_t count) noexcept {
@@ -1212,21 +1256,13 @@ class arena_vector : public arena_array {
   }
   // New elements are zero bytes.
   bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  void take_over(arena_vector& other) noexcept { arena_array::take_over(other, sizeof(T)); }
   // Where `count` more elements may be written before take() counts them; null when exhausted.
   T* room(std::size_t count) noexcept {
     if (size_ + count > capacity_ && !grow(size_ + count, sizeof(T))) return nullptr;
     return data() + size_;
   }
   void take(std::size_t count) noexcept { size_ += count; }
-  // Takes over what another array of the same arena holds and leaves it empty.
-  void take_over(arena_vector& other) noexcept {
-    memory_->give_back(place_, capacity_ * sizeof(T));
-    place_ = other.place_;
-    size_ = other.size_;
-    capacity_ = other.capacity_;
-    other.place_ = nullptr;
-    other.size_ = other.capacity_ = 0;
-  }
   T& operator[](std::size_t i) noexcept { return data()[i]; }
   const T& operator[](std::size_t i) const noexcept { return data()[i]; }
   T* data() noexcept { return static_cast<T*>(place_); }
@@ -1812,7 +1848,7 @@ inline constexpr error_message error_messages[] = {
     {error::session_in_use, "this cpu_session is already running; stop it before starting it again"},
     {error::too_many_sessions, "8 CPU sessions are running already; stop one first"},
     {error::unknown_profile, "unknown profile \"%s\"; for_each_profile lists the names"},
-    {error::profile_off, "%s is off; define it to 1 in a file that calls prof"},
+    {error::profile_off, "%s is off; define it to 1 in a file that includes prof.hpp"},
     {error::not_in_version, "%s is not available in this version"},
     {error::unsupported, "%s is not supported on this platform"},
     {error::bad_argument, "%s"},
@@ -3150,17 +3186,20 @@ struct cfi_cie {
 struct cfi_fde {
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
+  std::uintptr_t bias = 0;  // of its section
+  const cfi_byte* cie_at = nullptr;  // null: there is no cie yet
   cfi_cie cie;
   cfi_reader instructions;
 };
 
-// An entry's length, then its body; false at a terminator or the end.
+// An entry's length, then its body; false at a terminator or the end. `body` may be `section` itself.
 inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
   std::uint64_t length = section.fixed<std::uint32_t>();
   if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
-  if (length == 0 || section.bad()) return false;
-  body = section.part(length);
-  return !section.bad();
+  if (length == 0 || length > section.left()) return false;
+  const cfi_reader inner = section.part(length);
+  body = inner;
+  return true;
 }
 
 inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
@@ -3188,8 +3227,8 @@ inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
 }
 
 // A CIE whose body is given, behind the id.
-inline bool parse_cie_sig(cfi_reader body, const cfi_section& section, cfi_cie& cie)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_section& section,
+                                               cfi_cie& cie) PROF_DETAIL_SIG {
   const std::uint8_t version = body.u8();
   if (version != 1 && version != 3 && version != 4) return false;
   const auto* const letters = reinterpret_cast<const char*>(body.at());
@@ -3219,26 +3258,36 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   return id != 0 && id <= before ? here - id : nullptr;
 }
 
-// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable.
-inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
-    PROF_DETAIL_SIG {
-  cfi_reader rest(entry, section.end);
-  cfi_reader body;
-  if (entry < section.begin || entry >= section.end || !next_entry_sig(rest, body)) return false;
+// The CIE at a position of the section.
+PROF_DETAIL_NOINLINE inline bool parse_cie_at_sig(const cfi_byte* at, const cfi_section& section,
+                                                  cfi_cie& cie) PROF_DETAIL_SIG {
+  cfi_reader rest(at, section.end);
+  if (!next_entry_sig(rest, rest)) return false;
+  const std::uint32_t id = rest.fixed<std::uint32_t>();
+  return id == (section.is_debug_frame ? 0xffffffffu : 0u) && parse_cie_sig(rest, section, cie);
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. A CIE that is
+// in `fde` from the entry before is not read again: thousands share one.
+PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section,
+                                               cfi_fde& fde) PROF_DETAIL_SIG {
+  if (entry < section.begin || entry >= section.end) return false;
+  cfi_reader body(entry, section.end);
+  if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section);
   if (cie == nullptr) return false;
-  cfi_reader cie_rest(cie, section.end);
-  cfi_reader cie_body;
-  if (!next_entry_sig(cie_rest, cie_body)) return false;
-  const std::uint32_t id = cie_body.fixed<std::uint32_t>();
-  if (id != (section.is_debug_frame ? 0xffffffffu : 0u)) return false;
-  if (!parse_cie_sig(cie_body, section, fde.cie)) return false;
+  if (cie != fde.cie_at) {
+    fde.cie_at = nullptr;
+    if (!parse_cie_at_sig(cie, section, fde.cie)) return false;
+    fde.cie_at = cie;
+  }
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
   if (!read_encoded_sig(body, encoding & 0x0f, 0, 0, size)) return false;
   if (fde.cie.has_augmentation) body.skip(body.uleb());
   fde.limit = fde.begin + size;
+  fde.bias = section.bias;
   fde.instructions = body;
   return !body.bad() && size != 0 && fde.limit > fde.begin;
 }
@@ -3330,6 +3379,9 @@ struct saved_register {
   std::int32_t offset = 0;  // from the CFA, or from this frame's fp
 };
 
+// x86-64: the return address is on the stack, but for vfork's, which has it in rdi.
+inline constexpr unsigned on_stack = 0xff;
+
 struct unwind_rule {
   rule_kind kind = rule_kind::none;
   unsigned reg = 0;  // DWARF number
@@ -3337,6 +3389,7 @@ struct unwind_rule {
   std::int32_t added = 0;
   saved_register fp;
   saved_register third;
+  unsigned return_register = on_stack;  // DWARF number; the third is not known then
 };
 
 inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
@@ -3344,11 +3397,13 @@ inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
 }
 inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
   return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
-         a.fp == b.fp && a.third == b.third;
+         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register;
 }
 
-// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third.
+// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
+// 63 is set, the register of the return address.
 using packed_rule = std::uint64_t;
+inline constexpr packed_rule packed_has_return_register = packed_rule{1} << 63;
 
 // 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
 inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
@@ -3390,7 +3445,11 @@ inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   rule |= packed_rule{is_deref ? (offset & 0x3fffu) | (added & 0x3ffu) << 14 : offset & 0xffffffu}
           << 8;
   fits = pack_saved_sig(from.fp, packed_fp_shift, rule) && fits;
-  fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  if (from.return_register != on_stack) {
+    rule |= packed_has_return_register | packed_rule{from.return_register & 31u} << packed_third_shift;
+  } else {
+    fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  }
   return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
 }
 
@@ -3398,19 +3457,31 @@ inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
   return static_cast<rule_kind>(rule & 7);
 }
 
+inline unsigned packed_reg_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<unsigned>(rule >> 3) & 31u;
+}
+// Of every kind but deref.
+inline std::int32_t packed_offset_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(rule)) >> 8;
+}
+
 inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
   unwind_rule to;
   to.kind = kind_of_sig(rule);
-  to.reg = static_cast<unsigned>(rule >> 3) & 31u;
+  to.reg = packed_reg_sig(rule);
   const auto low = static_cast<std::uint32_t>(rule);
   if (to.kind == rule_kind::deref) {
     to.offset = static_cast<std::int32_t>(low << 10) >> 18;
     to.added = static_cast<std::int32_t>(low) >> 22;
   } else {
-    to.offset = static_cast<std::int32_t>(low) >> 8;
+    to.offset = packed_offset_sig(rule);
   }
   to.fp = unpack_saved_sig(rule, packed_fp_shift);
-  to.third = unpack_saved_sig(rule, packed_third_shift);
+  if ((rule & packed_has_return_register) != 0) {
+    to.return_register = static_cast<unsigned>(rule >> packed_third_shift) & 31u;
+  } else {
+    to.third = unpack_saved_sig(rule, packed_third_shift);
+  }
   return to;
 }
 
@@ -3423,7 +3494,7 @@ PROF_DETAIL_END
 // for which addresses.
 // Floor 3 (stack). Used by unwind_table.hpp, for every row, and by walks, for the row of one address.
 // Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
-// Memory: some 400 bytes of the caller's stack. What more than four nested DW_CFA_remember_state
+// Memory: some 400 bytes of the caller's. What more than four nested DW_CFA_remember_state
 //         remember is lost; compilers nest one or two.
 // Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5 (negate_ra_state).
 //         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
@@ -3444,6 +3515,10 @@ struct cfi_expression {
 inline std::int32_t clamp_sig(std::int64_t value) PROF_DETAIL_SIG {
   constexpr std::int64_t limit = 0x7fffffff;  // does not fit a packed rule either
   return static_cast<std::int32_t>(value > limit ? limit : value < -limit ? -limit : value);
+}
+
+inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
+  return static_cast<std::int64_t>(value < 0x7fffffff ? value : 0x7fffffff);
 }
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
@@ -3478,11 +3553,11 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
   while (!bytes.empty() && !bytes.bad()) {
     const std::uint8_t next = bytes.u8();
     std::int64_t more = 0;
-    if (next == 0x23) more = static_cast<std::int64_t>(bytes.uleb());  // DW_OP_plus_uconst
+    if (next == 0x23) more = positive_sig(bytes.uleb());  // DW_OP_plus_uconst
     else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
-    sum = clamp_sig(sum + more);
+    sum = clamp_sig(std::int64_t{sum} + clamp_sig(more));
   }
   if (bytes.bad()) found.form = cfi_expression::shape::other;
   return found;
@@ -3495,6 +3570,7 @@ struct cfi_columns {
   saved_register third;
   // Of the return address, where it has a column of its own (x86-64).
   bool return_address_lost = true;
+  unsigned char return_register = on_stack;
   bool return_address_undefined = false;
 };
 
@@ -3586,11 +3662,11 @@ class cfi_program {
     switch (operation) {
       case 0x05: return save_sig(column, factored(static_cast<std::int64_t>(code.uleb())));
       case 0x11: return save_sig(column, factored(code.sleb()));
-      case 0x2f: return save_sig(column, factored(-static_cast<std::int64_t>(code.uleb())));
+      case 0x2f: return save_sig(column, factored(-positive_sig(code.uleb())));
       case 0x06: return restore_sig(column);
       case 0x07: return undefine_sig(column);
       case 0x08: return set_sig(column, {saved_at::same, 0});
-      case 0x09: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // in another register
+      case 0x09: return save_in_register_sig(column, reg(code));
       case 0x14: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset
       case 0x15: code.sleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset_sf
       case 0x10: return save_by_expression_sig(column, code.part(code.uleb()));
@@ -3604,7 +3680,7 @@ class cfi_program {
   }
   void set_location_sig(cfi_reader& code) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
-    broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, 0, 0, to) || to < at_;
+    broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, fde_.bias, 0, to) || to < at_;
     advance_ = broken_ ? 0 : to - at_;
   }
   void remember_sig() PROF_DETAIL_SIG {
@@ -3626,12 +3702,19 @@ class cfi_program {
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
+  void save_in_register_sig(std::uint64_t column, unsigned number) PROF_DETAIL_SIG {
+    set_sig(column, {saved_at::lost, 0});
+    if (!is_return_address(column) || number >= 32) return;
+    now_.return_register = static_cast<unsigned char>(number);
+    now_.return_address_lost = false;
+  }
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
-    if (!is_return_address(column)) return;
-    now_.return_address_lost = initial_.return_address_lost;
+    if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
+    now_.return_address_lost = initial_.return_address_lost;
+    now_.return_register = initial_.return_register;
   }
   void undefine_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == fde_.cie.return_register) now_.return_address_undefined = true;
@@ -3641,7 +3724,9 @@ class cfi_program {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
-    if (is_return_address(column)) now_.return_address_lost = where.base != saved_at::cfa;
+    if (!is_return_address(column)) return;
+    now_.return_address_lost = where.base != saved_at::cfa;
+    now_.return_register = on_stack;
   }
   bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
     return !return_address_in_third && column == fde_.cie.return_register;
@@ -3681,6 +3766,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.third = now_.third;
+    rule.return_register = now_.return_register;
     return rule;
   }
 
@@ -3696,9 +3782,17 @@ class cfi_program {
   cfi_columns stack_[max_remembered];
 };
 
-// The rule at `pc`, which the FDE holds.
-inline unwind_rule find_row_sig(const cfi_fde& fde, std::uintptr_t pc) PROF_DETAIL_SIG {
-  cfi_program rows(fde);
+// Room for interpreting one FDE, which is too large for a signal handler's stack.
+struct cfi_scratch {
+  alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
+  cfi_fde fde;
+  alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
+};
+
+// The rule at `pc`, which the FDE in the scratch holds.
+PROF_DETAIL_NOINLINE inline unwind_rule find_row_sig(cfi_scratch& scratch,
+                                                     std::uintptr_t pc) PROF_DETAIL_SIG {
+  cfi_program& rows = *new (static_cast<void*>(scratch.program)) cfi_program(scratch.fde);
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
   unwind_rule rule;
@@ -3767,6 +3861,7 @@ struct cfi_source {
   cfi_section eh_frame;
   cfi_section debug_frame;
   std::uintptr_t header = 0;  // .eh_frame_hdr in memory, 0: none
+  std::size_t most_entries = 0;  // that its segment has room for
   std::uintptr_t origin = 0;  // of the table's addresses
 
   const cfi_section& section(const fde_place& place) const noexcept {
@@ -3778,15 +3873,16 @@ struct cfi_source {
 inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& places) noexcept {
   cfi_reader rest(section.begin, section.end);
   cfi_reader body;
+  cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
-    cfi_fde fde;
     if (parse_fde_sig(entry, section, fde)) places.push({fde.begin, entry, section.is_debug_frame});
   }
 }
 
 inline void list_all_fdes(const cfi_source& source, arena_vector<fde_place>& places) noexcept {
   cfi_header header;
-  const bool has_header = source.header != 0 && parse_header_sig(source.header, header);
+  const bool has_header = source.header != 0 && parse_header_sig(source.header, header) &&
+                          header.count <= source.most_entries;
   if (has_header) {
     for (std::size_t i = 0; i < header.count; ++i) {
       places.push({header.start(i), header.fde(i), false});
@@ -3825,6 +3921,7 @@ class unwind_table_builder {
  private:
   static constexpr std::size_t max_rules = 0xffff;
   static constexpr auto interpret = static_cast<packed_rule>(rule_kind::unpackable);
+  static constexpr std::uint16_t interpret_number = 1;  // the first that build() adds
   struct slot {
     packed_rule rule;
     std::uint32_t number_plus_1;
@@ -3846,7 +3943,7 @@ class unwind_table_builder {
   }
 
   void add_fde(const fde_place& place) noexcept {
-    cfi_fde fde;
+    cfi_fde& fde = fde_;
     if (!parse_fde_sig(place.entry, source_.section(place), fde)) return;
     if (fde.begin < covered_) return;  // two sections, or two functions, for one address
     if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);  // padding, or undescribed code
@@ -3871,12 +3968,11 @@ class unwind_table_builder {
   std::uint16_t number_of(packed_rule rule) noexcept {
     if (rule == 0) return 0;
     if (rule == last_rule_) return last_number_;
-    if (rules_.size() * 2 > slots_.size()) grow_slots();
+    if (rules_.size() * 2 > slots_.size() && !grow_slots()) return interpret_number;
     slot& place = find_slot(slots_, rule);
     if (place.number_plus_1 == 0) {
-      if (rules_.size() >= max_rules) return number_of(interpret);
-      place = {rule, static_cast<std::uint32_t>(rules_.size()) + 1};
-      rules_.push(rule);
+      if (rules_.size() >= max_rules || !rules_.push(rule)) return interpret_number;
+      place = {rule, static_cast<std::uint32_t>(rules_.size())};
     }
     last_rule_ = rule;
     last_number_ = static_cast<std::uint16_t>(place.number_plus_1 - 1);
@@ -3888,13 +3984,14 @@ class unwind_table_builder {
     while (slots[at].number_plus_1 != 0 && slots[at].rule != rule) at = (at + 1) & mask;
     return slots[at];
   }
-  void grow_slots() noexcept {
+  bool grow_slots() noexcept {
     arena_vector<slot> bigger(slots_.memory());
-    if (!bigger.resize(slots_.size() * 2)) return;
+    if (!bigger.resize(slots_.size() * 2)) return false;
     for (const slot& old : slots_) {
       if (old.number_plus_1 != 0) find_slot(bigger, old.rule) = old;
     }
     slots_.take_over(bigger);
+    return true;
   }
 
   // Rows, page index and rules in one mapping of the right size.
@@ -3935,6 +4032,7 @@ class unwind_table_builder {
   }
 
   const cfi_source& source_;
+  cfi_fde fde_;
   arena_vector<fde_place> places_;
   arena_vector<packed_rule> rules_;
   arena_vector<slot> slots_;
@@ -3998,6 +4096,7 @@ struct module_registry {
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
   std::uintptr_t limit = 0;   // end of the loaded segment that holds it
+  std::size_t most_entries() const PROF_DETAIL_SIG { return (limit - header) / 8; }
 };
 
 // ---- interpreting ---------------------------------------------------------------------------------
@@ -4012,26 +4111,21 @@ class cfi_search {
   bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
     std::size_t entry = 0;
     if (!find_entry_sig(pc, entry)) return false;
-    cfi_section section;
-    section.begin = header_.eh_frame;
-    section.end = reinterpret_cast<const cfi_byte*>(place_.limit);
+    section_.begin = header_.eh_frame;
+    section_.end = reinterpret_cast<const cfi_byte*>(place_.limit);
     const cfi_byte* const at = header_.fde(entry);
-    return entry_readable_sig(at, section) && parse_fde_sig(at, section, fde) && pc >= fde.begin &&
+    fde.cie_at = nullptr;  // what was there may be another module's
+    return entry_readable_sig(at) && parse_fde_sig(at, section_, fde) && pc >= fde.begin &&
            pc < fde.limit;
-  }
-
-  // Where the function that holds pc begins; 0 when unknown.
-  std::uintptr_t function_start_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
-    std::size_t entry = 0;
-    return find_entry_sig(pc, entry) ? header_.start(entry) : 0;
   }
 
  private:
   // The last entry that begins at or before pc.
-  bool find_entry_sig(std::uintptr_t pc, std::size_t& entry) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc, std::size_t& entry)
+      PROF_DETAIL_SIG {
     if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
     if (!parse_header_sig(place_.header, header_)) return false;
-    if (header_.count > (place_.limit - place_.header) / 8) return false;
+    if (header_.count > place_.most_entries()) return false;
     std::size_t low = 0;
     std::size_t high = header_.count;
     while (low < high) {
@@ -4045,23 +4139,23 @@ class cfi_search {
   }
 
   // An entry and its CIE lie in the section and can be read.
-  bool entry_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool entry_readable_sig(const cfi_byte* at) PROF_DETAIL_SIG {
     std::uint32_t cie = 0;
-    if (!body_readable_sig(at, section)) return false;
+    if (!body_readable_sig(at)) return false;
     std::memcpy(&cie, at + 4, sizeof cie);
     const cfi_byte* const here = at + 4;
-    if (cie == 0 || cie > static_cast<std::size_t>(here - section.begin)) return false;
-    return body_readable_sig(here - cie, section);
+    if (cie == 0 || cie > static_cast<std::size_t>(here - section_.begin)) return false;
+    return body_readable_sig(here - cie);
   }
-  bool body_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+  bool body_readable_sig(const cfi_byte* at) PROF_DETAIL_SIG {
     const auto address = reinterpret_cast<std::uintptr_t>(at);
-    if (at < section.begin || at >= section.end || section.end - at < 8) return false;
+    if (at < section_.begin || at >= section_.end || section_.end - at < 8) return false;
     if (!memory_.readable(address, 8)) return false;
     std::uint32_t length = 0;
     std::memcpy(&length, at, sizeof length);
     // Longer ones exist only in theory; 4 covers the CIE pointer.
     return length >= 4 && length <= max_entry &&
-           length <= static_cast<std::size_t>(section.end - at) - 4 &&
+           length <= static_cast<std::size_t>(section_.end - at) - 4 &&
            memory_.readable(address, length + std::size_t{4});
   }
 
@@ -4069,6 +4163,7 @@ class cfi_search {
   const cfi_place place_;
   Memory& memory_;
   cfi_header header_;
+  cfi_section section_;
 };
 
 // ---- building ----------------------------------------------------------------------------------------
@@ -4080,6 +4175,7 @@ struct module_image {
   cfi_place place;
   std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
   const char* path = "";
+  text_view build_id;  // of what is loaded, bytes; empty: none
 };
 
 // Finds in the file what is not loaded or has no header. `bias` is what the loader added.
@@ -4110,9 +4206,11 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
   if (source.header != 0 && parse_header_sig(source.header, header)) {
     source.eh_frame.begin = header.eh_frame;
     source.eh_frame.end = reinterpret_cast<const cfi_byte*>(image.place.limit);
+    source.most_entries = image.place.most_entries();
   }
   std::uint64_t first = 0;
-  if (file.usable() && file.address_of(0, first)) {
+  // The file may have been replaced since it was loaded.
+  if (file.usable() && file.build_id().equals(image.build_id) && file.address_of(0, first)) {
     add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
   }
   arena scratch(os_pages);
@@ -4137,77 +4235,19 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_MODULE_CFI_HPP
 
-// ---- prof/stack/modules.hpp ----
-// prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
-// build ids, and the notes that prof leaves in every object.
-// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
-//          process.hpp (anchors).
-// Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
-//         headers by raw system calls, no loader lock, no allocation but pages. find() is
-//         async-signal-safe.
-// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
-//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
-//         historic, at most 4096 of them.
-// Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
-#ifndef PROF_STACK_MODULES_HPP
-#define PROF_STACK_MODULES_HPP
+// ---- prof/stack/mapped_image.hpp ----
+// prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
+// where its call frame information is.
+// Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
+// Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
+// Memory: 1 KiB of the caller's stack for a note.
+// Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
+#ifndef PROF_STACK_MAPPED_IMAGE_HPP
+#define PROF_STACK_MAPPED_IMAGE_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
-
-// One executable segment of one file (or of the vdso).
-struct code_range {
-  std::uintptr_t start = 0;
-  std::uintptr_t limit = 0;
-  std::uint64_t offset = 0;   // of start in the file
-  std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
-  cfi_place cfi;                 // its call frame information
-  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
-  const char* path = "";      // NUL-terminated, lives as long as the map
-  std::uint32_t path_size = 0;
-  std::uint32_t build_id_length = 0;
-  unsigned char build_id[build_id_size] = {};
-  bool current = true;  // false: was unmapped since it was first seen
-};
-
-struct code_map {
-  std::size_t bytes = 0;
-  std::uint64_t fingerprint = 0;
-  std::size_t count = 0;
-  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
-  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
-
-  const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const now = find_current(address);
-    return now != nullptr ? now : find_in(current, count, max_overlaps, address);
-  }
-  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return find_in(0, current, 1, address);
-  }
-
- private:
-  // Historic ranges may overlap each other; this many neighbours are looked at.
-  static constexpr std::size_t max_overlaps = 64;
-
-  const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address) const PROF_DETAIL_SIG {
-    const std::size_t first = low;
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (ranges[middle].start <= address) low = middle + 1;
-      else high = middle;
-    }
-    for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
-      if (address < ranges[--i].limit) return &ranges[i];
-    }
-    return nullptr;
-  }
-};
-
 #if PROF_DETAIL_OS_LINUX
-
-// ---- notes of a mapped ELF image ------------------------------------------------------------------
 
 struct elf_note {
   text_view owner;
@@ -4300,6 +4340,82 @@ inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
   if (place.limit == 0) place.header = 0;
   return place;
 }
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_MAPPED_IMAGE_HPP
+
+// ---- prof/stack/modules.hpp ----
+// prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
+// build ids, and the notes that prof leaves in every object.
+// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
+//          process.hpp (anchors).
+// Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
+//         headers by raw system calls, no loader lock, no allocation but pages. find() is
+//         async-signal-safe.
+// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
+//         historic, at most 4096 of them.
+// Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
+#ifndef PROF_STACK_MODULES_HPP
+#define PROF_STACK_MODULES_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
+
+// One executable segment of one file (or of the vdso).
+struct code_range {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uint64_t offset = 0;   // of start in the file
+  std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
+  cfi_place cfi;                 // its call frame information
+  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
+  const char* path = "";      // NUL-terminated, lives as long as the map
+  std::uint32_t path_size = 0;
+  std::uint32_t build_id_length = 0;
+  unsigned char build_id[build_id_size] = {};
+  bool current = true;  // false: was unmapped since it was first seen
+};
+
+struct code_map {
+  std::size_t bytes = 0;
+  std::uint64_t fingerprint = 0;
+  std::size_t count = 0;
+  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
+  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
+
+  const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const now = find_current(address);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+  }
+  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return find_in(0, current, 1, address);
+  }
+
+ private:
+  // Historic ranges may overlap each other; this many neighbours are looked at.
+  static constexpr std::size_t max_overlaps = 64;
+
+  const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
+                            std::uintptr_t address) const PROF_DETAIL_SIG {
+    const std::size_t first = low;
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (ranges[middle].start <= address) low = middle + 1;
+      else high = middle;
+    }
+    for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
+      if (address < ranges[--i].limit) return &ranges[i];
+    }
+    return nullptr;
+  }
+};
+
+#if PROF_DETAIL_OS_LINUX
 
 // ---- building the map --------------------------------------------------------------------------------
 
@@ -4459,6 +4575,7 @@ inline module_image image_of(const code_range& range) noexcept {
   image.place = range.cfi;
   image.base = range.header;
   image.path = range.path;
+  image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
 // While no object can be unloaded: whether the one of the map is there still. Where the loader cannot
@@ -4613,196 +4730,22 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_STACK_TABLE_HPP
 
-// ---- prof/stack/call_site.hpp ----
-// prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
-// call lead into the function the walk came from?
-// Floor 3 (stack). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
-// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
-// Memory: none.
-// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
-//         GNU ld 2.40 and lld 14 write them.
-#ifndef PROF_STACK_CALL_SITE_HPP
-#define PROF_STACK_CALL_SITE_HPP
+// ---- prof/stack/frame_list.hpp ----
+// prof/stack/frame_list.hpp - the frames of one walk in a buffer that may be too small for them.
+// Floor 3 (stack). Filled by unwind.hpp; its mark is named by profile/builder.hpp.
+// Safety: async-signal-safe.
+// Memory: the caller's buffer.
+// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
+//         request it is.
+#ifndef PROF_STACK_FRAME_LIST_HPP
+#define PROF_STACK_FRAME_LIST_HPP
 
 PROF_DETAIL_BEGIN
 
-// What kind of call ends where a return address points.
-enum class call_kind { none, direct, indirect };
-struct call_site {
-  call_kind kind = call_kind::none;
-  std::uintptr_t target = 0;  // of a direct call
-};
-
-// How far behind its entry point a function's code is believed to reach where no table tells.
-inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
-// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
-// PLT, ours again).
-inline constexpr int max_hops = 8;
-
-// The call before `ra`; `before` holds the 8 bytes below it.
-inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  const auto instruction = static_cast<std::uint32_t>(before >> 32);
-  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
-    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
-    return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
-  }
-  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
-                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0};
-#else
-  const auto byte = [before](unsigned back) {
-    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
-  };
-  for (unsigned length = 2; length <= 7; ++length) {
-    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
-    const unsigned modrm = byte(length - 1);
-    if ((modrm >> 3 & 7) != 2) continue;
-    const unsigned mode = modrm >> 6;
-    const unsigned base = modrm & 7;
-    unsigned size = 2;
-    if (mode != 3 && base == 4) size += 1;                 // SIB byte
-    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
-    if (mode == 1) size += 1;                              // disp8
-    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    if (size == length) return {call_kind::indirect, 0};
-  }
-  if (byte(5) != 0xe8) return {};  // call rel32
-  const auto offset = static_cast<std::int32_t>(before >> 32);
-  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
-#endif
-}
-
-// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
-inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  return address & 0x0000ffffffffffffu;
-#else
-  return address;
-#endif
-}
-
-// Looks at code through Memory: bool read_word(address, word&).
-template <class Memory>
-class call_tracer {
- public:
-  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
-
-  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    std::uintptr_t before = 0;
-    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
-    return call_before_sig(return_address, before);
-  }
-  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return call_at_sig(address).kind != call_kind::none;
-  }
-
-  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
-  // pc: directly, or through PLT stubs and tail jumps, which are followed.
-  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
-      PROF_DETAIL_SIG {
-    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-      if (target == here) return true;
-      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
-      const std::uintptr_t next = jump_target_sig(target);
-      if (next == 0) return tail_called_sig(target, here);
-      target = next;
-    }
-    return false;
-  }
-
-  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
-  // libstdc++'s string growth ends in a jump to operator new.
-  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
-#if !defined(__x86_64__)
-    here = 0;  // only x86-64's jumps are read
-#endif
-    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
-      std::uintptr_t code = 0;
-      if (!memory_.read_word(at + i, code)) return false;
-      if ((code & 0xff) != 0xe9) continue;
-      std::uintptr_t target = at + i;
-      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-        if (target == here) return true;
-        target = jump_target_sig(target);
-      }
-    }
-    return false;
-  }
-
-  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
-  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
-  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-    std::uintptr_t code = 0;
-    if (!memory_.read_word(at, code)) return 0;
-    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
-    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
-    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
-    const auto offset_at = [&code](unsigned byte) {
-      return static_cast<std::uintptr_t>(
-          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
-    };
-    std::uintptr_t slot = 0;
-    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
-    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
-    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
-    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
-    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
-    std::uintptr_t target = 0;
-    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
-#else
-    (void)at;
-    return 0;
-#endif
-  }
-
- private:
-  Memory& memory_;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_CALL_SITE_HPP
-
-// ---- prof/stack/unwind.hpp ----
-// prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
-// Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
-// Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
-//         load goes through the reader, every loop is bounded.
-// Memory: writes into the caller's frame buffer only.
-// Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6. Where no
-//         rule is known: frame records, then a bounded scan for words behind a call that leads to where
-//         the walk is; such a stack is marked approximate.
-#ifndef PROF_STACK_UNWIND_HPP
-#define PROF_STACK_UNWIND_HPP
-
-PROF_DETAIL_BEGIN
-
-// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-// Frames that a rule describes may be of any size.
-inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
-inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
-inline constexpr std::size_t scan_words = 64;     // last resort, per frame
-inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
-// An indirect call's target is unknown, so such a word is believed only this close to sp.
-inline constexpr std::size_t indirect_words = 6;
-// Below sp there may be values that an epilogue has just popped (psABI 3.2.2: 128 bytes).
-inline constexpr std::uintptr_t red_zone = 128;
-// Beyond the frames that are kept, the walk goes on to find the root, this far.
-inline constexpr std::size_t max_walk = 2048;
-inline constexpr unsigned max_signal_frames = 8;
 // Of the frames that are kept of a longer stack, one in four is of the root's end.
 inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
-
-struct walked_stack {
-  std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning
-  bool truncated = false;    // frames are missing: too many, or no way on
-};
 
 // The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
 // the last quarter of the buffer is a ring.
@@ -4817,7 +4760,6 @@ class frame_list {
     if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
     ++walked_;
   }
-  std::uintptr_t last() const PROF_DETAIL_SIG { return out_[place(walked_ - 1)]; }
 
   // Puts the list in order and marks what is missing; returns its length.
   std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
@@ -4825,8 +4767,8 @@ class frame_list {
       rotate_sig(place(walked_));
       out_[head_] = truncation_mark;
     }
-    if (walked_ < capacity_ && reached_root) return walked_;
-    if (walked_ >= capacity_ && (reached_root || capacity_ == 1)) return capacity_;
+    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
+    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
     const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
     out_[depth - 1] = truncation_mark;
     return depth;
@@ -4858,251 +4800,9 @@ class frame_list {
   std::size_t walked_ = 0;
 };
 
-// Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
-// rule_at_sig(pc, is_return, memory); unwind_rule interpret_sig(pc, memory); std::uintptr_t
-// function_start_sig(pc, memory), 0 when unknown.
-template <class Memory, class Code>
-class stack_walk {
- public:
-  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG : memory_(memory), code_(code), tracer_(memory), frames_(out, capacity) {}
-
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
-  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
-    at_ = start;
-    exact_ = interrupted_ = !leaf_is_return;
-    outcome found = outcome::caller;
-    while (found == outcome::caller && frames_.walked() < max_walk) {
-      const packed_rule rule = code_.rule_at_sig(at_.pc, !exact_, memory_);
-      exact_ = exact_ || (rule & packed_is_exact) != 0;
-      // The one place where a return address becomes a call address: the byte before it belongs to
-      // the call, the return address itself may belong to the next line or function.
-      frames_.push(exact_ ? at_.pc : at_.pc - 1);
-      found = step_sig(rule);
-    }
-    result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
-    result_.depth = frames_.finish(found == outcome::root);
-    return result_;
-  }
-
- private:
-  enum class outcome { caller, root, lost };
-
-  outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
-    outcome found = outcome::lost;
-    switch (kind_of_sig(rule)) {
-      case rule_kind::end: return outcome::root;
-      case rule_kind::signal_frame: return signal_step_sig();
-      case rule_kind::offset:
-      case rule_kind::deref:
-      case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
-      case rule_kind::unpackable:
-        found = rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
-        break;
-      case rule_kind::none:
-      case rule_kind::beyond: break;
-    }
-    if (found == outcome::lost) found = fallback_sig();
-    else linked_ = false;
-    exact_ = interrupted_ = false;
-    return found;
-  }
-
-  // ---- by rule -------------------------------------------------------------------------------------
-
-  outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
-    std::uintptr_t cfa = 0;
-    if (!cfa_sig(rule, cfa) || (cfa & 7) != 0 || cfa < at_.sp) return outcome::lost;
-    // Only a function that called nothing may have no frame at all (aarch64).
-    if (cfa == at_.sp && !interrupted_) return outcome::lost;
-    registers next;
-    next.sp = cfa;
-    next.fp = restored_sig(rule.fp, at_.fp, cfa);
-    next.third = restored_sig(rule.third, at_.third, cfa);
-    if (return_address_in_third) next.pc = next.third;
-    else if (!memory_.read_word(cfa - 8, next.pc)) return outcome::lost;
-    next.pc = strip_address_sig(next.pc);
-    at_ = next;
-    return next.pc == 0 ? outcome::root : outcome::caller;
-  }
-
-  bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
-    const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
-    switch (rule.kind) {
-      case rule_kind::offset: return register_sig(rule.reg, cfa) && (cfa += offset, true);
-      case rule_kind::deref:
-        if (!register_sig(rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
-        cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
-        return true;
-      case rule_kind::plt: cfa = at_.sp + ((at_.pc & 15) >= offset ? 16 : 8); return true;
-      default: return false;
-    }
-  }
-
-  bool register_sig(unsigned number, std::uintptr_t& value) const PROF_DETAIL_SIG {
-    if (number == dwarf_sp) value = at_.sp;
-    else if (number == dwarf_fp) value = at_.fp;
-    else if (number == dwarf_third) value = at_.third;
-    // All others are known of an interrupted function only: hand-written assembly uses them.
-    else return interrupted_ && at_.context != nullptr && os_register_sig(at_.context, number, value);
-    return true;
-  }
-
-  // The caller's value of a register. What was saved lies in this frame or just below sp; GCC's rule
-  // for a realigned frame still says rbp = *(rbp) after the pop (g++ 12), when rbp is the caller's.
-  std::uintptr_t restored_sig(saved_register saved, std::uintptr_t now, std::uintptr_t cfa)
-      PROF_DETAIL_SIG {
-    if (saved.base == saved_at::same) return now;
-    if (saved.base == saved_at::lost) return 0;
-    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at_.fp;
-    const std::uintptr_t place = base + static_cast<std::uintptr_t>(std::intptr_t{saved.offset});
-    if (place >= cfa || place + red_zone < at_.sp) return now;
-    std::uintptr_t value = 0;
-    return memory_.read_word(place, value) ? value : 0;
-  }
-
-  // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
-  outcome signal_step_sig() PROF_DETAIL_SIG {
-    if (++signal_frames_ > max_signal_frames) return outcome::lost;
-    registers next;
-    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
-    at_ = next;
-    exact_ = interrupted_ = true;
-    return outcome::caller;
-  }
-
-  // ---- without a rule ------------------------------------------------------------------------------
-
-  outcome fallback_sig() PROF_DETAIL_SIG {
-    if (link_register_sig() || leaving_sig()) return outcome::caller;
-    std::uintptr_t next_fp = 0;
-    std::uintptr_t return_address = 0;
-    if (frame_record_sig(next_fp, return_address)) {
-      if (!linked_ && bridge_sig()) return outcome::caller;
-      linked_ = true;
-      at_.sp = at_.fp + 16;
-      at_.fp = next_fp;
-      at_.pc = return_address;
-      return outcome::caller;
-    }
-    if (scan_sig(scan_words, ~std::uintptr_t{0})) return outcome::caller;
-    // The ABI's mark of the outermost frame, and nothing that looks like a caller.
-    return at_.fp == 0 && frames_.walked() > 1 ? outcome::root : outcome::lost;
-  }
-
-  // A leaf function of aarch64 may not have stored its return address yet.
-  bool link_register_sig() PROF_DETAIL_SIG {
-    if (!return_address_in_third || !interrupted_) return false;
-    const std::uintptr_t link = strip_address_sig(at_.third);
-    std::uintptr_t stored = 0;
-    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
-    if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
-    at_.pc = link;
-    return true;
-  }
-
-  // Interrupted before the last instruction of a function that leaves in an unusual way and has no
-  // usable rule there: ret goes where sp points, jmp *%reg (_Unwind_Resume, longjmp) where that says.
-  bool leaving_sig() PROF_DETAIL_SIG {
-    std::uintptr_t code = 0;
-    if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
-    const bool returns = (code & 0xff) == 0xc3;
-    std::uintptr_t to = 0;
-    if (returns && !memory_.read_word(at_.sp, to)) return false;
-    if (!returns && !jump_register_sig(code, to)) return false;
-    if (!code_.contains(to)) return false;
-    at_.pc = to;
-    at_.sp += returns ? 8 : 0;
-    return true;
-  }
-
-  // The target of [rex.b] jmp *%reg: ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi.
-  bool jump_register_sig(std::uintptr_t code, std::uintptr_t& to) const PROF_DETAIL_SIG {
-    constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
-    const bool high = (code & 0xff) == 0x41;
-    if (high) code >>= 8;
-    if ((code & 0xf8ff) != 0xe0ff) return false;
-    const unsigned n = static_cast<unsigned>(code >> 8) & 7;
-    return register_sig(high ? 8 + n : dwarf_of[n], to);
-  }
-
-  // {caller's fp, return address} at fp, plausible and further out than sp.
-  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
-    const std::uintptr_t fp = at_.fp;
-    if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
-    if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
-    return_address = strip_address_sig(return_address);
-    if (!tracer_.is_return_address_sig(return_address)) return false;
-    // The caller may use the register for something else (libstdc++, libc's start code): then its
-    // own record is gone and the walk goes on without, but this return address stands. 0 is the
-    // ABI's mark of the outermost frame, and also a value like any other.
-    return next_fp == 0 || next_fp > fp || code_.contains(return_address);
-  }
-
-  // Between here and the first frame record there may be a function that keeps no frame pointer:
-  // its return address lies within a few words of sp.
-  bool bridge_sig() PROF_DETAIL_SIG {
-    if (bridges_ >= 3) return false;
-    ++bridges_;
-    return scan_sig(bridge_words, at_.fp);
-  }
-
-  // Takes the first word above sp that is a believable return address: its call leads here.
-  bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
-    const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = frames_.last();
-    const std::uintptr_t here = code_.function_start_sig(pc, memory_);
-    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
-      --budget_;
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      word = strip_address_sig(word);
-      const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
-      const bool leads_here = call.kind == call_kind::direct &&
-                              tracer_.entered_through_sig(call.target, pc, here);
-      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect_words)) {
-        at_.pc = word;
-        at_.sp = at + 8;
-        result_.approximate = true;
-        return true;
-      }
-    }
-    return false;
-  }
-
-  Memory& memory_;
-  Code& code_;
-  call_tracer<Memory> tracer_;
-  frame_list frames_;
-  registers at_;
-  bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
-  bool interrupted_ = true;  // by a signal: all registers are the function's own
-  bool linked_ = false;      // the last step followed a frame record
-  unsigned bridges_ = 0;
-  unsigned signal_frames_ = 0;
-  std::size_t budget_ = scan_budget;
-  walked_stack result_;
-};
-
-// The registers of a hook's caller. A macro, because the frame must be the hook's own: its frame
-// record holds the caller's fp and the return address (psABI x86-64 3.2.2, AAPCS64 6.4.6). rbx is not
-// known; lr is not needed.
-inline registers caller_registers_sig(const void* frame, const void* return_address)
-    PROF_DETAIL_SIG {
-  registers r;
-  const auto record = reinterpret_cast<std::uintptr_t>(frame);
-  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(return_address));
-  r.sp = record + 16;
-  std::memcpy(&r.fp, frame, sizeof r.fp);
-  return r;
-}
-#define PROF_DETAIL_CALLER_REGISTERS()                                  \
-  ::prof::detail::caller_registers_sig(__builtin_frame_address(0),     \
-                                       __builtin_return_address(0))
-
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_UNWIND_HPP
+#endif  // PROF_STACK_FRAME_LIST_HPP
 
 // ---- prof/profile/builder.hpp ----
 // prof/profile/builder.hpp - from interned stacks and a code map to the waist's locations.
@@ -5272,6 +4972,176 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_GUARD_HPP
 
+// ---- prof/stack/call_site.hpp ----
+// prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
+// call lead into the function the walk came from?
+// Floor 3 (stack). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
+// Memory: none.
+// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
+//         GNU ld 2.40 and lld 14 write them.
+#ifndef PROF_STACK_CALL_SITE_HPP
+#define PROF_STACK_CALL_SITE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What kind of call ends where a return address points.
+enum class call_kind { none, direct, indirect };
+struct call_site {
+  call_kind kind = call_kind::none;
+  std::uintptr_t target = 0;  // of a direct call
+};
+
+// How far behind its entry point a function's code is believed to reach where no table tells.
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
+// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
+// PLT, ours again).
+inline constexpr int max_hops = 8;
+
+// The call before `ra`; `before` holds the 8 bytes below it.
+inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  const auto instruction = static_cast<std::uint32_t>(before >> 32);
+  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
+    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
+    return {call_kind::direct,
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+  }
+  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
+                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
+  return {blr ? call_kind::indirect : call_kind::none, 0};
+#else
+  const auto byte = [before](unsigned back) {
+    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
+  };
+  for (unsigned length = 2; length <= 7; ++length) {
+    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
+    const unsigned modrm = byte(length - 1);
+    if ((modrm >> 3 & 7) != 2) continue;
+    const unsigned mode = modrm >> 6;
+    const unsigned base = modrm & 7;
+    unsigned size = 2;
+    if (mode != 3 && base == 4) size += 1;                 // SIB byte
+    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
+    if (mode == 1) size += 1;                              // disp8
+    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
+    if (size == length) return {call_kind::indirect, 0};
+  }
+  if (byte(5) != 0xe8) return {};  // call rel32
+  const auto offset = static_cast<std::int32_t>(before >> 32);
+  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+#endif
+}
+
+// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
+inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  return address & 0x0000ffffffffffffu;
+#else
+  return address;
+#endif
+}
+
+// Looks at code through Memory: bool read_word(address, word&).
+template <class Memory>
+class call_tracer {
+ public:
+  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
+
+  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    std::uintptr_t before = 0;
+    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
+    return call_before_sig(return_address, before);
+  }
+  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    return call_at_sig(address).kind != call_kind::none;
+  }
+
+  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
+  // pc: directly, or through PLT stubs and tail jumps, which are followed.
+  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
+      PROF_DETAIL_SIG {
+    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+      if (target == here) return true;
+      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+#if !defined(__x86_64__)
+    here = 0;  // only x86-64's jumps are read
+#endif
+    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
+    }
+    return false;
+  }
+
+  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
+  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+    std::uintptr_t code = 0;
+    if (!memory_.read_word(at, code)) return 0;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
+    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
+    const auto offset_at = [&code](unsigned byte) {
+      return static_cast<std::uintptr_t>(
+          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
+    };
+    std::uintptr_t slot = 0;
+    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
+    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
+    std::uintptr_t target = 0;
+    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
+#else
+    (void)at;
+    return 0;
+#endif
+  }
+
+  // Whether pc is in a PLT, and how far above sp the return address is there. An entry is
+  // [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that one push disp(%rip),
+  // jmp *disp(%rip).
+  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+    std::uintptr_t code = 0;
+    std::uintptr_t before = 0;
+    if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(pc + 4, code)) return false;
+    if ((code & 0xff) == 0xf2) code >>= 8;
+    const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
+    const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
+    const bool is_jump = (code & 0xffff) == 0x25ff;
+    depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
+    return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
+           ((code & 0xff) == 0xe9 && behind_push);
+  }
+
+ private:
+  Memory& memory_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CALL_SITE_HPP
+
 // ---- prof/stack/rule_lookup.hpp ----
 // prof/stack/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
 // module's table, its call frame information, the loader.
@@ -5324,8 +5194,9 @@ class probed_memory {
   }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
     const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
     for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (last < address || !page_ok_sig(page)) return false;
+      if (!page_ok_sig(page)) return false;
     }
     return true;
   }
@@ -5339,9 +5210,11 @@ class probed_memory {
     std::uintptr_t& known = known_[page % pages];
     return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
   }
-  PROF_DETAIL_NOINLINE static bool probe_slow_sig(std::uintptr_t page,
-                                                  std::uintptr_t& known) PROF_DETAIL_SIG {
-    if (!os_readable_sig(page << 12)) return false;
+  // A walk goes up: eight bytes across the page's end answer for the next one as well.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << 12)) return false;
     known = page;
     return true;
   }
@@ -5352,13 +5225,17 @@ class rule_lookup {
  public:
   // Rules kept under another epoch are not found again.
   rule_lookup(const code_map* map, rule_cache& cache, std::uint64_t epoch,
-              std::atomic<bool>& stale) PROF_DETAIL_SIG
-      : map_(map), cache_(cache), stale_(stale), salt_(~mix_bits(epoch)) {}
+              std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
+      : map_(map), cache_(cache), stale_(stale), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
   bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
     if (map_ != nullptr && map_->find_current(address) != nullptr) return true;
     os_object object;
     return os_find_object_sig(address, object);
+  }
+
+  bool known_rule_sig(std::uintptr_t return_address, packed_rule& rule) const PROF_DETAIL_SIG {
+    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, rule);
   }
 
   template <class Memory>
@@ -5374,15 +5251,13 @@ class rule_lookup {
   template <class Memory>
   PROF_DETAIL_NOINLINE unwind_rule interpret_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
-    cfi_fde fde;
-    cfi_search<Memory> search(place_of_sig(pc), memory);
-    return search.find_fde_sig(pc, fde) ? find_row_sig(fde, pc) : unwind_rule{};
+    return find_fde_sig(pc, memory) ? find_row_sig(scratch_, pc) : unwind_rule{};
   }
 
   template <class Memory>
   PROF_DETAIL_NOINLINE std::uintptr_t function_start_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
-    return cfi_search<Memory>(place_of_sig(pc), memory).function_start_sig(pc);
+    return find_fde_sig(pc, memory) ? scratch_.fde.begin : 0;
   }
 
  private:
@@ -5395,7 +5270,18 @@ class rule_lookup {
     const bool called = call_tracer<Memory>(memory).is_return_address_sig(pc);
     if (called) return describe_sig(pc - 1, memory);
     const packed_rule pushed = describe_sig(pc, memory);
-    return pushed == 0 ? 0 : pushed | packed_is_exact;
+    if (pushed == 0) return 0;
+    // Nobody called this function: it is where a context that makecontext made begins.
+    const bool is_entry = pushed == entry_rule() && function_start_sig(pc, memory) == pc;
+    return (is_entry ? static_cast<packed_rule>(rule_kind::end) : pushed) | packed_is_exact;
+  }
+  // Of a function's first instruction, before it has a frame: CFA = sp + 8 (x86-64), sp (aarch64).
+  static packed_rule entry_rule() PROF_DETAIL_SIG {
+    unwind_rule rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = dwarf_sp;
+    rule.offset = return_address_in_third ? 0 : 8;
+    return pack_rule_sig(rule);
   }
 
   template <class Memory>
@@ -5409,6 +5295,14 @@ class rule_lookup {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
     return rule;
+  }
+
+  // Apart from what runs the FDE, so that a handler's stack holds only one of the two.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
+    void* const place = scratch_.search;
+    return (new (place) cfi_search<Memory>(place_of_sig(pc), memory))->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
@@ -5430,6 +5324,7 @@ class rule_lookup {
   const code_map* const map_;
   rule_cache& cache_;
   std::atomic<bool>& stale_;
+  cfi_scratch& scratch_;
   const std::uint64_t salt_;
 };
 
@@ -5467,14 +5362,15 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t default_depth = 128;
 inline constexpr std::size_t max_depth = 1024;
 
-// Raised when process_state changes shape: objects with another layout do not share it.
-inline constexpr std::uint32_t layout_version = 1;
+// Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
+// by themselves in layout_version.
+inline constexpr std::uint32_t layout_revision = 2;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
 // object brings the part; attaching registers the ones that exist, so the union of all objects'
 // switches is what the process has.
-enum class part : unsigned { cpu, heap, heap_record, symbolize, http, count_ };
+enum class part : unsigned { cpu, heap, symbolize, http, count_ };
 
 // Why something was not recorded. Shown in status(), in that order.
 enum class drop : unsigned {
@@ -5513,6 +5409,7 @@ struct hook_part {
 
 struct frame_buffer {
   std::atomic<std::uint32_t> taken;
+  alignas(16) unsigned char scratch[1408];  // capture.hpp's walk_scratch
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;
@@ -5548,6 +5445,14 @@ struct process_state : process_head {
   label_table labels;
   frame_buffer buffers[frame_buffers];
 };
+
+// Objects with another layout do not share the process state: two headers of the same version may differ,
+// where a project vendors two snapshots.
+inline constexpr std::uint32_t layout_version =
+    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state)) * 31u ^
+    static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
+    static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
+    static_cast<std::uint32_t>(sizeof(hook_part)) << 28;
 
 inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
 inline constexpr std::size_t label_text = std::size_t{1} << 20;
@@ -5732,6 +5637,331 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_PROCESS_HPP
 
+// ---- prof/stack/unwind.hpp ----
+// prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
+// Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
+// Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
+//         load goes through the reader, every loop is bounded.
+// Memory: writes into the caller's frame buffer only.
+// Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6. Where no
+//         rule is known: frame records, then a bounded scan for words behind a call that leads to where
+//         the walk is; such a stack is marked approximate.
+#ifndef PROF_STACK_UNWIND_HPP
+#define PROF_STACK_UNWIND_HPP
+
+PROF_DETAIL_BEGIN
+
+// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
+// Frames that a rule describes may be of any size.
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
+inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
+inline constexpr std::size_t scan_words = 64;     // last resort, per frame
+inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
+inline constexpr std::size_t indirect_words = 6;
+// Below sp there may be values that an epilogue has just popped (psABI 3.2.2: 128 bytes).
+inline constexpr std::uintptr_t red_zone = 128;
+// Beyond the frames that are kept, the walk goes on to find the root, this far.
+inline constexpr std::size_t max_walk = 2048;
+inline constexpr unsigned max_signal_frames = 8;
+struct walked_stack {
+  std::size_t depth = 0;
+  bool approximate = false;  // a frame was found by scanning
+  bool truncated = false;    // frames are missing: too many, or no way on
+};
+
+// Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
+// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of it; unwind_rule interpret_sig(pc, memory); std::uintptr_t
+// function_start_sig(pc, memory), 0 when unknown.
+template <class Memory, class Code>
+class stack_walk {
+ public:
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
+      PROF_DETAIL_SIG : memory_(memory), code_(code), tracer_(memory), frames_(out, capacity) {}
+
+  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
+  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
+    at_ = start;
+    exact_ = interrupted_ = !leaf_is_return;
+    outcome found = outcome::caller;
+    while (found == outcome::caller && frames_.walked() < max_walk) {
+      const packed_rule rule = code_.rule_at_sig(at_.pc, !exact_, memory_);
+      exact_ = exact_ || (rule & packed_is_exact) != 0;
+      // The one place where a return address becomes a call address: the byte before it belongs to
+      // the call, the return address itself may belong to the next line or function.
+      frames_.push(exact_ ? at_.pc : at_.pc - 1);
+      found = step_sig(rule);
+      if (found == outcome::caller && !exact_) ordinary_frames_sig();
+    }
+    result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
+    result_.depth = frames_.finish(found == outcome::root);
+    return result_;
+  }
+
+ private:
+  enum class outcome { caller, root, lost };
+
+  outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
+    outcome found = outcome::lost;
+    switch (kind_of_sig(rule)) {
+      case rule_kind::offset:
+        found = (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
+                                                         : rule_step_sig(unpack_rule_sig(rule));
+        break;
+      case rule_kind::end: return outcome::root;
+      case rule_kind::signal_frame: return signal_step_sig();
+      case rule_kind::deref:
+      case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
+      case rule_kind::unpackable: found = interpreted_step_sig(); break;
+      case rule_kind::none:
+      case rule_kind::beyond: break;
+    }
+    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig();
+    else linked_ = false;
+    exact_ = interrupted_ = false;
+    return found;
+  }
+
+  // ---- by rule -------------------------------------------------------------------------------------
+
+  // Follows callers as long as their rules are known and ordinary; whatever is not is left to
+  // step_sig. The registers are in variables here: through memory each frame takes half as long again.
+  void ordinary_frames_sig() PROF_DETAIL_SIG {
+    registers at = at_;
+    while (frames_.walked() < max_walk) {
+      packed_rule rule = 0;
+      if (!code_.known_rule_sig(at.pc, rule)) break;
+      constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
+      if ((rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
+      const std::uintptr_t pc = at.pc;
+      if (offset_step_sig(at, rule) != outcome::caller) break;
+      frames_.push(pc - 1);
+      linked_ = false;
+    }
+    at_ = at;
+  }
+
+  // The rule of all but a few frames, without unpacking what it does not need. On failure `at` stays.
+  PROF_DETAIL_INLINE outcome offset_step_sig(registers& at, packed_rule rule) PROF_DETAIL_SIG {
+    const unsigned reg = packed_reg_sig(rule);
+    std::uintptr_t cfa = reg == dwarf_sp ? at.sp : at.fp;
+    if (reg != dwarf_sp && reg != dwarf_fp && !register_sig(reg, cfa)) return outcome::lost;
+    cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
+    return caller_at_sig(at, cfa, unpack_saved_sig(rule, packed_fp_shift),
+                         unpack_saved_sig(rule, packed_third_shift));
+  }
+  PROF_DETAIL_COLD outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+    std::uintptr_t cfa = 0;
+    if (!cfa_sig(rule, cfa)) return outcome::lost;
+    if (rule.return_register == on_stack) return caller_at_sig(at_, cfa, rule.fp, rule.third);
+    std::uintptr_t pc = 0;
+    if (!interrupted_ || cfa < at_.sp || !register_sig(rule.return_register, pc)) return outcome::lost;
+    at_.pc = pc;
+    at_.sp = cfa;
+    return outcome::caller;
+  }
+
+  PROF_DETAIL_INLINE outcome caller_at_sig(registers& at, std::uintptr_t cfa, saved_register fp,
+                                           saved_register third) PROF_DETAIL_SIG {
+    if ((cfa & 7) != 0 || cfa < at.sp) return outcome::lost;
+    // Only a function that called nothing may have no frame at all (aarch64).
+    if (cfa == at.sp && !interrupted_) return outcome::lost;
+    std::uintptr_t pc = 0;
+    if (!return_address_in_third && !memory_.read_word(cfa - 8, pc)) return outcome::lost;
+    const std::uintptr_t caller_fp = restored_sig(at, fp, at.fp, cfa);
+    const std::uintptr_t caller_third = restored_sig(at, third, at.third, cfa);
+    pc = strip_address_sig(return_address_in_third ? caller_third : pc);
+    if (pc == 0) return caller_fp == 0 ? outcome::root : outcome::lost;
+    at.third = caller_third;
+    at.fp = caller_fp;
+    at.sp = cfa;
+    at.pc = pc;
+    return outcome::caller;
+  }
+
+  PROF_DETAIL_COLD outcome interpreted_step_sig() PROF_DETAIL_SIG {
+    return rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
+  }
+
+  bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
+    const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
+    switch (rule.kind) {
+      case rule_kind::offset: return register_sig(rule.reg, cfa) && (cfa += offset, true);
+      case rule_kind::deref:
+        if (!register_sig(rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
+        cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
+        return true;
+      case rule_kind::plt: cfa = at_.sp + ((at_.pc & 15) >= offset ? 16 : 8); return true;
+      default: return false;
+    }
+  }
+
+  bool register_sig(unsigned number, std::uintptr_t& value) const PROF_DETAIL_SIG {
+    if (number == dwarf_sp) value = at_.sp;
+    else if (number == dwarf_fp) value = at_.fp;
+    else if (number == dwarf_third) value = at_.third;
+    // All others are known of an interrupted function only: hand-written assembly uses them.
+    else return interrupted_ && at_.context != nullptr && os_register_sig(at_.context, number, value);
+    return true;
+  }
+
+  // The caller's value of a register. What was saved lies in this frame or just below sp; GCC's rule
+  // for a realigned frame still says rbp = *(rbp) after the pop (g++ 12), when rbp is the caller's.
+  PROF_DETAIL_INLINE std::uintptr_t restored_sig(const registers& at, saved_register saved,
+                                                 std::uintptr_t now, std::uintptr_t cfa)
+      PROF_DETAIL_SIG {
+    if (saved.base == saved_at::same) return now;
+    if (saved.base == saved_at::lost) return 0;
+    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at.fp;
+    const std::uintptr_t place = base + static_cast<std::uintptr_t>(std::intptr_t{saved.offset});
+    if (place >= cfa || place + red_zone < at.sp) return now;
+    std::uintptr_t value = 0;
+    return memory_.read_word(place, value) ? value : 0;
+  }
+
+  // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
+  PROF_DETAIL_COLD outcome signal_step_sig() PROF_DETAIL_SIG {
+    if (++signal_frames_ > max_signal_frames) return outcome::lost;
+    registers next;
+    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
+    at_ = next;
+    exact_ = interrupted_ = true;
+    return outcome::caller;
+  }
+
+  // ---- without a rule ------------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
+    if (link_register_sig() || leaving_sig()) return outcome::caller;
+    std::uintptr_t next_fp = 0;
+    std::uintptr_t return_address = 0;
+    if (frame_record_sig(next_fp, return_address)) {
+      if (!linked_ && bridge_sig()) return outcome::caller;
+      linked_ = true;
+      at_.sp = at_.fp + 16;
+      at_.fp = next_fp;
+      at_.pc = return_address;
+      return outcome::caller;
+    }
+    if (scan_sig(scan_words, ~std::uintptr_t{0})) return outcome::caller;
+    // The ABI's mark of the outermost frame, and nothing that looks like a caller.
+    const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
+    return is_root ? outcome::root : outcome::lost;
+  }
+
+  // A leaf function of aarch64 may not have stored its return address yet.
+  bool link_register_sig() PROF_DETAIL_SIG {
+    if (!return_address_in_third || !interrupted_) return false;
+    const std::uintptr_t link = strip_address_sig(at_.third);
+    std::uintptr_t stored = 0;
+    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
+    if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
+    at_.pc = link;
+    return true;
+  }
+
+  // Interrupted before an instruction that says itself where the return address is, and no usable rule
+  // does: ret and jmp *%reg leave functions in unusual ways (_Unwind_Resume, longjmp); lld writes no
+  // rules for its PLT.
+  bool leaving_sig() PROF_DETAIL_SIG {
+    std::uintptr_t code = 0;
+    if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
+    if (jump_register_sig(code, at_.pc)) return true;
+    std::uintptr_t depth = 0;
+    std::uintptr_t to = 0;
+    const bool returns = (code & 0xff) == 0xc3;
+    if (!returns && !tracer_.stub_depth_sig(at_.pc, depth)) return false;
+    if (!memory_.read_word(at_.sp + depth, to) || !code_.contains(to)) return false;
+    if (!returns && !tracer_.is_return_address_sig(to)) return false;
+    at_.pc = to;
+    at_.sp += depth + 8;
+    return true;
+  }
+
+  // The target of [rex.b] jmp *%reg: ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi.
+  bool jump_register_sig(std::uintptr_t code, std::uintptr_t& to) const PROF_DETAIL_SIG {
+    constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
+    const bool high = (code & 0xff) == 0x41;
+    if (high) code >>= 8;
+    if ((code & 0xf8ff) != 0xe0ff) return false;
+    const unsigned n = static_cast<unsigned>(code >> 8) & 7;
+    std::uintptr_t target = 0;
+    if (!register_sig(high ? 8 + n : dwarf_of[n], target) || !code_.contains(target)) return false;
+    to = target;
+    return true;
+  }
+
+  // {caller's fp, return address} at fp, plausible and further out than sp.
+  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+    const std::uintptr_t fp = at_.fp;
+    if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
+    if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
+    return_address = strip_address_sig(return_address);
+    if (!tracer_.is_return_address_sig(return_address)) return false;
+    // The caller may use the register for something else (libstdc++, libc's start code): then its
+    // own record is gone and the walk goes on without, but this return address stands. 0 is the
+    // ABI's mark of the outermost frame, and also a value like any other.
+    return next_fp == 0 || next_fp > fp || code_.contains(return_address);
+  }
+
+  // Between here and the first frame record there may be a function that keeps no frame pointer:
+  // its return address lies within a few words of sp.
+  bool bridge_sig() PROF_DETAIL_SIG {
+    if (bridges_ >= 3) return false;
+    ++bridges_;
+    return scan_sig(bridge_words, at_.fp);
+  }
+
+  // Takes the first word above sp that is a believable return address: its call leads here.
+  bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
+    const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
+    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
+    const std::uintptr_t here = code_.function_start_sig(pc, memory_);
+    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
+      --budget_;
+      std::uintptr_t word = 0;
+      if (!memory_.read_word(at, word)) break;
+      word = strip_address_sig(word);
+      const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
+      const bool leads_here = call.kind == call_kind::direct &&
+                              tracer_.entered_through_sig(call.target, pc, here);
+      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect_words)) {
+        at_.pc = word;
+        at_.sp = at + 8;
+        result_.approximate = true;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  Memory& memory_;
+  Code& code_;
+  call_tracer<Memory> tracer_;
+  frame_list frames_;
+  registers at_;
+  bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
+  bool interrupted_ = true;  // by a signal: all registers are the function's own
+  bool linked_ = false;      // the last step followed a frame record
+  unsigned bridges_ = 0;
+  unsigned signal_frames_ = 0;
+  std::size_t budget_ = scan_budget;
+  walked_stack result_;
+};
+
+// The registers of the caller. Its rbx is not known; its lr is not needed.
+inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
+  registers r;
+  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(call.return_address));
+  r.sp = reinterpret_cast<std::uintptr_t>(call.cfa);
+  std::memcpy(&r.fp, call.frame, sizeof r.fp);
+  return r;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_UNWIND_HPP
+
 // ---- prof/stack/capture.hpp ----
 // prof/stack/capture.hpp - from registers to the number of a stack; and the code map that walks look
 // into, replaced while they do.
@@ -5746,6 +5976,21 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+#if PROF_DETAIL_OS_LINUX
+// Without a search header nothing can be looked up in a walk: -static, some of musl. A few
+// milliseconds once, which a hook's slow path may have to spend too.
+inline void build_headerless_tables_sig(module_registry& modules, const code_map& map)
+    PROF_DETAIL_SIG {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    if (range.module == nullptr || range.cfi.header != 0) continue;
+    build_table_once(modules, *range.module, image_of(range));
+  }
+}
+#else
+inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
+#endif
+
 // Caller holds refresh_lock.
 inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
@@ -5756,6 +6001,7 @@ inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
+  build_headerless_tables_sig(*process.modules, *now);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
@@ -5835,27 +6081,35 @@ class frame_lease {
   }
   frame_lease(const frame_lease&) = delete;
   frame_lease& operator=(const frame_lease&) = delete;
-  std::uintptr_t* frames() const PROF_DETAIL_SIG {
-    return buffer_ == nullptr ? nullptr : buffer_->frames;
-  }
+  frame_buffer* buffer() const PROF_DETAIL_SIG { return buffer_; }
 
  private:
   frame_buffer* buffer_ = nullptr;
 };
 
+// All that a walk needs while it goes on, so that a handler's stack needs little.
+struct walk_scratch {
+  walk_scratch(process_state& process, frame_buffer& buffer) PROF_DETAIL_SIG
+      // The map after the lease: see give_back_maps.
+      : rules(process.code.load(), *process.rules, process.rule_epoch.load(), process.code_stale,
+              cfi),
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
+  probed_memory memory;
+  cfi_scratch cfi;
+  rule_lookup rules;
+  stack_walk<probed_memory, rule_lookup> walk;
+};
+static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
+
 // Walks and interns the stack that `start` belongs to.
 inline stack_id capture_stack_sig(process_state& process, const registers& start,
                                   bool leaf_is_return) PROF_DETAIL_SIG {
   const frame_lease lease(process);
-  if (lease.frames() == nullptr) return overflow_stack;
-  probed_memory memory;
-  // The map after the lease: see give_back_maps.
-  rule_lookup rules(process.code.load(), *process.rules, process.rule_epoch.load(),
-                    process.code_stale);
-  stack_walk<probed_memory, rule_lookup> walk(memory, rules, lease.frames(),
-                                              process.depth.load(std::memory_order_relaxed));
-  const walked_stack walked = walk.run_sig(start, leaf_is_return);
-  const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
+  frame_buffer* const buffer = lease.buffer();
+  if (buffer == nullptr) return overflow_stack;
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer);
+  const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
+  const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();
   const stack_id id = process.stacks.intern_sig(view);
   if (id == overflow_stack && full_before != process.stacks.overflow()) {
@@ -6636,10 +6890,7 @@ PROF_DETAIL_END
 
 // ---- prof/serve/parts.hpp ----
 // prof/serve/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
-// no file of this object brings the part, or one that another object registered. What records is
-// brought by a file that includes prof.hpp, what reads by one that calls it: those parts are inline,
-// and where nothing refers to them g++ leaves out half of the cost of including prof.hpp (clang 14
-// does not).
+// no file of this object brings the part, or one that another object registered.
 // Floor 9 (serve). Used by collect, api, status and the server; filled in by *_part.hpp.
 // Safety: ordinary context; the lookups are one or two loads.
 // Memory: none.
@@ -6671,9 +6922,6 @@ struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
   void (*fill)(profile& p, process_state& process, const heap_reading* base);
-};
-
-struct heap_record_part {
   // A call of record_alloc whose gap is used up; a call of record_free.
   void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
                            std::size_t size, const registers& caller) PROF_DETAIL_SIG;
@@ -6689,19 +6937,16 @@ struct symbolize_part {
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
-// inline (allowed after a declaration that is not, [dcl.inline]), so that many files may have them.
+// weak too, so that many files may have them.
 #define PROF_DETAIL_PART(type, name) \
   extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
 PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
 PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
-PROF_DETAIL_PART(heap_record_part, prof_part_heap_record_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
 PROF_DETAIL_PART(hook_part, prof_part_heap_hooks_v1);
 PROF_DETAIL_PART(hook_part, prof_part_thread_hooks_v1);
 
-inline const heap_record_part* own_heap_record_part_sig() PROF_DETAIL_SIG {
-  return &prof_part_heap_record_v1;
-}
+inline const heap_part* own_heap_part_sig() PROF_DETAIL_SIG { return &prof_part_heap_v1; }
 
 inline void register_part(process_state& process, part which, const void* descriptor) noexcept {
   const void* none = nullptr;
@@ -6824,11 +7069,10 @@ inline void tell_new_objects(process_state& process) noexcept {
 }
 
 inline std::atomic<bool> object_pinned{false};
-inline std::atomic<bool> parts_registered{false};
 
-// Attaches and keeps this object loaded, because handlers and descriptors in it are reachable from
-// now on. Alone it is what annotations need; it refers to no part that reads profiles.
-inline process_state* join_process() noexcept {
+// Entered by every public call that needs the process: attaches, registers this object's parts and
+// keeps the object loaded, because handlers and descriptors in it are reachable from now on.
+inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
@@ -6836,7 +7080,9 @@ inline process_state* join_process() noexcept {
   keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
   tell_new_objects(*process);
   if (object_pinned.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::heap_record, own_heap_record_part_sig());
+  register_part(*process, part::cpu, &prof_part_cpu_v1);
+  register_part(*process, part::heap, &prof_part_heap_v1);
+  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
   os_pin_object(&this_object);
   const annotate_part* nobody = nullptr;
   process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
@@ -6844,18 +7090,7 @@ inline process_state* join_process() noexcept {
     const own_code_scope own(*process);  // libc may allocate for the handler
     (void)os_at_fork_in_child(&forget_parent_at_fork);
   }
-  object_pinned.store(true, std::memory_order_release);
-  return process;
-}
-
-// Entered by every public call that needs the process: joins, and registers this object's parts.
-inline process_state* enter_process() noexcept {
-  process_state* const process = join_process();
-  if (process == nullptr || parts_registered.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::cpu, &prof_part_cpu_v1);
-  register_part(*process, part::heap, &prof_part_heap_v1);
-  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  parts_registered.store(true, std::memory_order_release);  // last: others may rely on the parts
+  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 
@@ -6918,7 +7153,7 @@ PROF_DETAIL_BEGIN
 
 // The process with a keeper of labels, or null when no memory can be mapped.
 inline process_state* annotated_process() noexcept {
-  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : join_process();
+  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
 }
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
@@ -6944,26 +7179,24 @@ inline void leave_labels(label_set_id before) {
 }
 
 // This object's, else another's.
-inline const heap_record_part* any_heap_record_part_sig(const process_state& process)
-    PROF_DETAIL_SIG {
-  const heap_record_part* const own = own_heap_record_part_sig();
-  return own != nullptr ? own : find_part_sig<heap_record_part>(process, part::heap_record);
+inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
+  const heap_part* const own = own_heap_part_sig();
+  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
 }
 
-inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size, const void* frame,
-                               const void* return_address) PROF_DETAIL_SIG {
+inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
+                               const call_frame& call) PROF_DETAIL_SIG {
   process_state* const process = process_sig();
-  const heap_record_part* const heap =
-      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
   if (heap == nullptr) gap.left = max_gap;  // looks again behind that
-  else heap->record_alloc_sig(*process, gap, object, size,
-                              caller_registers_sig(frame, return_address));
+  else heap->record_alloc_sig(*process, gap, object, size, caller_registers_sig(call));
 }
 
 inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
-  const heap_record_part* const heap =
-      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
   if (heap != nullptr) heap->record_free_sig(*process, object);
 }
 
@@ -7577,7 +7810,7 @@ PROF_DETAIL_END
 // prof/base/gzip.hpp - compresses a byte stream into one gzip member, in fixed memory.
 // Floor 1 (base). Called by write/.
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
-// Memory: everything inline in the object (about 236 KiB), never grows; place it in arena pages,
+// Memory: everything inline in the object (about 233 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.
 // Source: RFC 1952; Deflate: base/deflate.hpp and deflate_window.hpp; CRC by four tables: M. Kounavis and F. Berry,
 //         "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation" (2008).
@@ -7733,8 +7966,41 @@ class protobuf_message {
   text_view view() const noexcept { return {bytes_.data(), bytes_.size()}; }
   void clear() noexcept { bytes_.clear(); }
 
+  // Packed repeated integers: value_of(0) to value_of(count - 1). Zeros are kept, an empty list is left
+  // out.
+  template <class ValueOf>
+  void packed(unsigned field, std::size_t count, ValueOf value_of) noexcept {
+    pack(field, count, [&](char* at, std::size_t i) { return put_varint(at, value_of(i)); });
+  }
+  // The same of ids, which are never zero: zeros are left out.
+  template <class IdOf>
+  void packed_ids(unsigned field, std::size_t count, IdOf id_of) noexcept {
+    pack(field, count, [&](char* at, std::size_t i) {
+      const std::uint64_t id = id_of(i);
+      return id == 0 ? at : put_varint(at, id);
+    });
+  }
+
  private:
-  friend class protobuf_packed;
+  // The length stands before the body and is known after it: one byte is left for it, and a body of
+  // 128 bytes or more moves.
+  template <class Put>
+  void pack(unsigned field, std::size_t count, Put put) noexcept {
+    char* const start = bytes_.room((count + 2) * max_varint);
+    if (start == nullptr) return;
+    char* const body = put_varint(start, std::uint64_t{field} << 3 | 2) + 1;
+    char* at = body;
+    for (std::size_t i = 0; i < count; ++i) at = put(at, i);
+    if (at != body) finish_packed(start, body, at);
+  }
+  PROF_DETAIL_NOINLINE void finish_packed(char* start, char* body, char* end) noexcept {
+    const auto size = static_cast<std::size_t>(end - body);
+    char length[max_varint];
+    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
+    if (digits > 1) std::memmove(body - 1 + digits, body, size);
+    std::memcpy(body - 1, length, digits);
+    bytes_.take(static_cast<std::size_t>(body - start) - 1 + digits + size);
+  }
 
   PROF_DETAIL_NOINLINE void varints(std::uint64_t tag, std::uint64_t value) noexcept {
     char* const begin = bytes_.room(2 * max_varint);
@@ -7745,35 +8011,6 @@ class protobuf_message {
   arena_vector<char> bytes_;
 };
 
-// Packed repeated integers, at most as many as announced; zero elements are kept, an empty list is
-// left out. The length stands before the body and is known after it: one byte is left for it, and
-// a body of 128 bytes or more moves.
-class protobuf_packed {
- public:
-  protobuf_packed(protobuf_message& message, unsigned field, std::size_t most) noexcept
-      : bytes_(message.bytes_), start_(bytes_.room((most + 2) * max_varint)) {
-    if (start_ != nullptr) body_ = at_ = put_varint(start_, std::uint64_t{field} << 3 | 2) + 1;
-  }
-  void add(std::uint64_t value) noexcept {
-    if (start_ != nullptr) at_ = put_varint(at_, value);
-  }
-  void finish() noexcept {
-    const auto size = static_cast<std::size_t>(at_ - body_);
-    if (size == 0) return;
-    char length[max_varint];
-    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
-    if (digits > 1) std::memmove(body_ - 1 + digits, body_, size);
-    std::memcpy(body_ - 1, length, digits);
-    bytes_.take(static_cast<std::size_t>(body_ - start_) - 1 + digits + size);
-  }
-
- private:
-  arena_vector<char>& bytes_;
-  char* const start_;  // null: no memory, nothing is written
-  char* body_ = nullptr;
-  char* at_ = nullptr;
-};
-
 PROF_DETAIL_END
 
 #endif  // PROF_BASE_PROTOBUF_HPP
@@ -7782,7 +8019,7 @@ PROF_DETAIL_END
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
 // Floor 8 (write). Called by the session, serve/ and ship/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: one message at a time, about 4 KiB of finished ones and the compressor (236 KiB), all in
+// Memory: one message at a time, about 4 KiB of finished ones and the compressor (233 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
 // Source: google/pprof proto/profile.proto and profile/encode.go (September 2026). Ids are 1..N in
 //         file order, which pprof does not need but Parca's validator does.
@@ -7860,17 +8097,12 @@ class pprof_writer {
   // Sample: 1 location_id, 2 value, 3 label.
   void put_sample(const profile_sample& sample) noexcept {
     const std::uint32_t* const frames = p_.frames_of(sample);
-    protobuf_packed ids(entry_, 1, sample.depth);
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) ids.add(std::uint64_t{frames[i]} + 1);
-    }
-    ids.finish();
+    entry_.packed_ids(1, sample.depth, [&](std::size_t i) {
+      return frames[i] < p_.locations.size() ? std::uint64_t{frames[i]} + 1 : 0;
+    });
     const std::int64_t* const sums = p_.values_of(sample);
-    protobuf_packed values(entry_, 2, p_.value_types.size());
-    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
-      values.add(static_cast<std::uint64_t>(sums[i]));
-    }
-    values.finish();
+    entry_.packed(2, p_.value_types.size(),
+                  [&](std::size_t i) { return static_cast<std::uint64_t>(sums[i]); });
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       put_label(p_.labels[sample.first_label + i]);
     }
@@ -7959,11 +8191,8 @@ class pprof_writer {
     const bool has_period_type = p_.period_type.type != 0 || p_.period_type.unit != 0;
     if (has_period_type) put_value_type(11, p_.period_type);
     pending_.integer(12, p_.period);
-    protobuf_packed comments(pending_, 13, p_.comments.size());
-    for (const string_index comment : p_.comments) {
-      if (text(comment) != 0) comments.add(text(comment));
-    }
-    comments.finish();
+    pending_.packed_ids(13, p_.comments.size(),
+                        [&](std::size_t i) { return text(p_.comments[i]); });
     pending_.integer(14, text(p_.default_type));
     pending_.integer(15, text(p_.doc_url));
   }
@@ -9671,7 +9900,8 @@ inline void fill_cpu(profile& p, const process_state& process, const cpu_run& ru
   p.duration_ns = run.ended - run.started;
 }
 
-extern "C" inline const cpu_part prof_part_cpu_v1 = {
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
+    prof_part_cpu_v1 = {
     &begin_cpu, &end_cpu, &fill_cpu};
 
 PROF_DETAIL_END
@@ -9684,7 +9914,7 @@ PROF_DETAIL_END
 #if PROF_DETAIL_WITH_HEAP
 
 // ---- prof/serve/heap_part.hpp ----
-// prof/serve/heap_part.hpp - the heap part's descriptors: one to read, one to record.
+// prof/serve/heap_part.hpp - the heap part's descriptor.
 // Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_HEAP is on.
 // Safety: functions ending in _sig may be called from an allocator; the rest is for ordinary context,
 //         any thread.
@@ -9741,11 +9971,9 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" inline const heap_part prof_part_heap_v1 = {&set_heap_rate, &read_heap_now, &fill_heap};
-
-// Used: other objects' annotations reach it without a call of this file.
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_record_part
-    prof_part_heap_record_v1 = {&record_explicit_sig, &record_explicit_free_sig};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
+    prof_part_heap_v1 = {
+    &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END
 
@@ -10554,7 +10782,8 @@ inline void name_addresses(const std::uint64_t* addresses, std::size_t count, co
   }
 }
 
-extern "C" inline const symbolize_part prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
+    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 
@@ -12912,7 +13141,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   }
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
-    const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(args...);
     const alloc_target target = slow_alloc_target_sig(Tag::index, size);
     const R answer = base::call(target.function, args...);
@@ -13130,7 +13359,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   }
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
-    const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
     if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);

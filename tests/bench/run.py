@@ -152,7 +152,9 @@ def compile_cost(verdicts):
     for name in SOURCES:
         print(f"  {name:<20} {median[name]:6.2f} s CPU  {text[name]:7.1f} KB text")
     # doctest took 4.6 s where the targets were set.
-    for name, target, size in (("prof default", 2, 250), ("prof all on", 3, 400), ("annotate", 0.3, 1)):
+    for name, target, size in (("prof default", 2, 250), ("prof default, used", 2, 250),
+                               ("prof all on", 3, 400), ("prof all on, used", 3, 400),
+                               ("annotate", 0.3, 1)):
         own = median[name] - (median["empty"] if name == "annotate" else 0)
         verdicts.add(f"{name} / doctest ({target} / 4.6 s)", own / median["doctest"], target / 4.6)
         verdicts.add(f"{name}: text", text[name], size, " KB")

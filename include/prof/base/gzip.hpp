@@ -1,7 +1,7 @@
 // prof/base/gzip.hpp - compresses a byte stream into one gzip member, in fixed memory.
 // Floor 1 (base). Called by write/.
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
-// Memory: everything inline in the object (about 236 KiB), never grows; place it in arena pages,
+// Memory: everything inline in the object (about 233 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.
 // Source: RFC 1952; Deflate: base/deflate.hpp and deflate_window.hpp; CRC by four tables: M. Kounavis and F. Berry,
 //         "Novel Table Lookup-Based Algorithms for High-Performance CRC Generation" (2008).

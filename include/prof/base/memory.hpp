@@ -54,12 +54,11 @@ class arena {
     for (block** link = &free_; *link != nullptr; link = &(*link)->next) {
       block* const found = *link;
       if (found->size < size) continue;
-      if (found->size < size + sizeof(block)) {
-        *link = found->next;
-        return found;
-      }
-      found->size -= size;  // the rear part goes out
-      return reinterpret_cast<char*>(found) + found->size;
+      // The rear part goes out; a rest that is not worth finding again goes with it.
+      const bool whole = found->size - size < smallest_block;
+      if (whole) *link = found->next;
+      found->size -= size;
+      return whole ? static_cast<void*>(found) : reinterpret_cast<char*>(found) + found->size;
     }
     return allocate(size);
   }
@@ -123,7 +122,8 @@ class arena {
   bool exhausted_ = false;
 };
 
-// What all growing arrays share whatever they hold: compiled once.
+// What all growing arrays share whatever they hold: compiled once. Values to add may lie in the array
+// itself, as with std::vector: an old place is given back only when they have been copied.
 class arena_array {
  public:
   std::size_t size() const noexcept { return size_; }
@@ -136,23 +136,21 @@ class arena_array {
   // Two arrays must not own one place: what one leaves behind is used again.
   arena_array(const arena_array&) = delete;
   arena_array& operator=(const arena_array&) = delete;
-  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
-    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
-    while (capacity < need) capacity *= 2;
-    void* const fresh = memory_->allocate_again(capacity * element);
-    if (fresh == nullptr) return false;
-    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
-    memory_->give_back(place_, capacity_ * element);
-    place_ = fresh;
-    capacity_ = capacity;
-    return true;
-  }
+
   PROF_DETAIL_NOINLINE bool append(const void* values, std::size_t count,
                                    std::size_t element) noexcept {
     if (count == 0) return true;
-    if (size_ + count > capacity_ && !grow(size_ + count, element)) return false;
+    const block before{place_, capacity_};
+    if (size_ + count > capacity_ && !move(size_ + count, element)) return false;
     std::memcpy(static_cast<char*>(place_) + size_ * element, values, count * element);
     size_ += count;
+    if (place_ != before.place) give_back(before, element);
+    return true;
+  }
+  PROF_DETAIL_NOINLINE bool grow(std::size_t need, std::size_t element) noexcept {
+    const block before{place_, capacity_};
+    if (!move(need, element)) return false;
+    give_back(before, element);
     return true;
   }
   PROF_DETAIL_NOINLINE bool resize(std::size_t size, std::size_t element) noexcept {
@@ -163,15 +161,47 @@ class arena_array {
     size_ = size;
     return true;
   }
+  // Takes over what another array holds, whatever its arena, and leaves it empty.
+  void take_over(arena_array& other, std::size_t element) noexcept {
+    if (&other == this) return;
+    give_back({place_, capacity_}, element);
+    memory_ = other.memory_;
+    place_ = other.place_;
+    size_ = other.size_;
+    capacity_ = other.capacity_;
+    other.place_ = nullptr;
+    other.size_ = other.capacity_ = 0;
+  }
 
   arena* memory_;
   void* place_ = nullptr;
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
+
+ private:
+  struct block {
+    void* place;
+    std::size_t capacity;
+  };
+  // To a larger place; the old one is as it was.
+  bool move(std::size_t need, std::size_t element) noexcept {
+    std::size_t capacity = capacity_ == 0 ? 16 : capacity_ * 2;
+    while (capacity < need) capacity *= 2;
+    void* const fresh = memory_->allocate_again(capacity * element);
+    if (fresh == nullptr) return false;
+    if (size_ != 0) std::memcpy(fresh, place_, size_ * element);
+    place_ = fresh;
+    capacity_ = capacity;
+    return true;
+  }
+  void give_back(block old, std::size_t element) noexcept {
+    if (old.place != nullptr) memory_->give_back(old.place, old.capacity * element);
+  }
 };
 
-// A growing array of trivial values. Growth doubles and gives the old copy back to the arena. push
-// on an exhausted arena drops the value; the arena's flag tells.
+// A growing array of trivial values. Growth doubles and gives the old copy back to the arena; without a
+// destructor the last one stays there until the arena ends. push on an exhausted arena drops the
+// value; the arena's flag tells.
 template <class T>
 class arena_vector : public arena_array {
   static_assert(std::is_trivially_copyable_v<T>);
@@ -180,10 +210,8 @@ class arena_vector : public arena_array {
   explicit arena_vector(arena& memory) noexcept : arena_array(memory) {}
 
   bool push(const T& value) noexcept {
-    T* const place = room(1);
-    if (place == nullptr) return false;
-    *place = value;
-    ++size_;
+    if (PROF_DETAIL_UNLIKELY(size_ == capacity_)) return append(&value, 1);
+    data()[size_++] = value;
     return true;
   }
   bool append(const T* values, std::size_t count) noexcept {
@@ -191,21 +219,13 @@ class arena_vector : public arena_array {
   }
   // New elements are zero bytes.
   bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  void take_over(arena_vector& other) noexcept { arena_array::take_over(other, sizeof(T)); }
   // Where `count` more elements may be written before take() counts them; null when exhausted.
   T* room(std::size_t count) noexcept {
     if (size_ + count > capacity_ && !grow(size_ + count, sizeof(T))) return nullptr;
     return data() + size_;
   }
   void take(std::size_t count) noexcept { size_ += count; }
-  // Takes over what another array of the same arena holds and leaves it empty.
-  void take_over(arena_vector& other) noexcept {
-    memory_->give_back(place_, capacity_ * sizeof(T));
-    place_ = other.place_;
-    size_ = other.size_;
-    capacity_ = other.capacity_;
-    other.place_ = nullptr;
-    other.size_ = other.capacity_ = 0;
-  }
   T& operator[](std::size_t i) noexcept { return data()[i]; }
   const T& operator[](std::size_t i) const noexcept { return data()[i]; }
   T* data() noexcept { return static_cast<T*>(place_); }

@@ -15,6 +15,7 @@
 // Cold code leaves the hot path's cache lines; noinline keeps its stack use out of a handler.
 #define PROF_DETAIL_COLD __attribute__((__cold__, __noinline__))
 #define PROF_DETAIL_NOINLINE __attribute__((__noinline__))
+#define PROF_DETAIL_INLINE __attribute__((__always_inline__)) inline
 #define PROF_DETAIL_LIKELY(x) __builtin_expect(static_cast<bool>(x), 1)
 #define PROF_DETAIL_UNLIKELY(x) __builtin_expect(static_cast<bool>(x), 0)
 

@@ -44,8 +44,41 @@ class protobuf_message {
   text_view view() const noexcept { return {bytes_.data(), bytes_.size()}; }
   void clear() noexcept { bytes_.clear(); }
 
+  // Packed repeated integers: value_of(0) to value_of(count - 1). Zeros are kept, an empty list is left
+  // out.
+  template <class ValueOf>
+  void packed(unsigned field, std::size_t count, ValueOf value_of) noexcept {
+    pack(field, count, [&](char* at, std::size_t i) { return put_varint(at, value_of(i)); });
+  }
+  // The same of ids, which are never zero: zeros are left out.
+  template <class IdOf>
+  void packed_ids(unsigned field, std::size_t count, IdOf id_of) noexcept {
+    pack(field, count, [&](char* at, std::size_t i) {
+      const std::uint64_t id = id_of(i);
+      return id == 0 ? at : put_varint(at, id);
+    });
+  }
+
  private:
-  friend class protobuf_packed;
+  // The length stands before the body and is known after it: one byte is left for it, and a body of
+  // 128 bytes or more moves.
+  template <class Put>
+  void pack(unsigned field, std::size_t count, Put put) noexcept {
+    char* const start = bytes_.room((count + 2) * max_varint);
+    if (start == nullptr) return;
+    char* const body = put_varint(start, std::uint64_t{field} << 3 | 2) + 1;
+    char* at = body;
+    for (std::size_t i = 0; i < count; ++i) at = put(at, i);
+    if (at != body) finish_packed(start, body, at);
+  }
+  PROF_DETAIL_NOINLINE void finish_packed(char* start, char* body, char* end) noexcept {
+    const auto size = static_cast<std::size_t>(end - body);
+    char length[max_varint];
+    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
+    if (digits > 1) std::memmove(body - 1 + digits, body, size);
+    std::memcpy(body - 1, length, digits);
+    bytes_.take(static_cast<std::size_t>(body - start) - 1 + digits + size);
+  }
 
   PROF_DETAIL_NOINLINE void varints(std::uint64_t tag, std::uint64_t value) noexcept {
     char* const begin = bytes_.room(2 * max_varint);
@@ -54,35 +87,6 @@ class protobuf_message {
   }
 
   arena_vector<char> bytes_;
-};
-
-// Packed repeated integers, at most as many as announced; zero elements are kept, an empty list is
-// left out. The length stands before the body and is known after it: one byte is left for it, and
-// a body of 128 bytes or more moves.
-class protobuf_packed {
- public:
-  protobuf_packed(protobuf_message& message, unsigned field, std::size_t most) noexcept
-      : bytes_(message.bytes_), start_(bytes_.room((most + 2) * max_varint)) {
-    if (start_ != nullptr) body_ = at_ = put_varint(start_, std::uint64_t{field} << 3 | 2) + 1;
-  }
-  void add(std::uint64_t value) noexcept {
-    if (start_ != nullptr) at_ = put_varint(at_, value);
-  }
-  void finish() noexcept {
-    const auto size = static_cast<std::size_t>(at_ - body_);
-    if (size == 0) return;
-    char length[max_varint];
-    const auto digits = static_cast<std::size_t>(put_varint(length, size) - length);
-    if (digits > 1) std::memmove(body_ - 1 + digits, body_, size);
-    std::memcpy(body_ - 1, length, digits);
-    bytes_.take(static_cast<std::size_t>(body_ - start_) - 1 + digits + size);
-  }
-
- private:
-  arena_vector<char>& bytes_;
-  char* const start_;  // null: no memory, nothing is written
-  char* body_ = nullptr;
-  char* at_ = nullptr;
 };
 
 PROF_DETAIL_END

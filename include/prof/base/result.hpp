@@ -54,7 +54,7 @@ inline constexpr error_message error_messages[] = {
     {error::session_in_use, "this cpu_session is already running; stop it before starting it again"},
     {error::too_many_sessions, "8 CPU sessions are running already; stop one first"},
     {error::unknown_profile, "unknown profile \"%s\"; for_each_profile lists the names"},
-    {error::profile_off, "%s is off; define it to 1 in a file that calls prof"},
+    {error::profile_off, "%s is off; define it to 1 in a file that includes prof.hpp"},
     {error::not_in_version, "%s is not available in this version"},
     {error::unsupported, "%s is not supported on this platform"},
     {error::bad_argument, "%s"},

@@ -341,7 +341,7 @@ struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
   }
 
   PROF_DETAIL_COLD static R counting_slow(Args... args) {
-    const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(args...);
     const alloc_target target = slow_alloc_target_sig(Tag::index, size);
     const R answer = base::call(target.function, args...);

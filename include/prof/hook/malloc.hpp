@@ -183,7 +183,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
   }
 
   PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
-    const registers caller = PROF_DETAIL_CALLER_REGISTERS();
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
     if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);

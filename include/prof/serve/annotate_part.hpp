@@ -15,7 +15,7 @@ PROF_DETAIL_BEGIN
 
 // The process with a keeper of labels, or null when no memory can be mapped.
 inline process_state* annotated_process() noexcept {
-  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : join_process();
+  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
 }
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
@@ -41,26 +41,24 @@ inline void leave_labels(label_set_id before) {
 }
 
 // This object's, else another's.
-inline const heap_record_part* any_heap_record_part_sig(const process_state& process)
-    PROF_DETAIL_SIG {
-  const heap_record_part* const own = own_heap_record_part_sig();
-  return own != nullptr ? own : find_part_sig<heap_record_part>(process, part::heap_record);
+inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
+  const heap_part* const own = own_heap_part_sig();
+  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
 }
 
-inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size, const void* frame,
-                               const void* return_address) PROF_DETAIL_SIG {
+inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
+                               const call_frame& call) PROF_DETAIL_SIG {
   process_state* const process = process_sig();
-  const heap_record_part* const heap =
-      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
   if (heap == nullptr) gap.left = max_gap;  // looks again behind that
-  else heap->record_alloc_sig(*process, gap, object, size,
-                              caller_registers_sig(frame, return_address));
+  else heap->record_alloc_sig(*process, gap, object, size, caller_registers_sig(call));
 }
 
 inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
-  const heap_record_part* const heap =
-      process == nullptr ? nullptr : any_heap_record_part_sig(*process);
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
   if (heap != nullptr) heap->record_free_sig(*process, object);
 }
 

@@ -24,8 +24,7 @@ PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
   const annotate_part* const part = annotations_sig();
   explicit_gap.left = part == nullptr ? max_gap : explicit_gap.left;
   if (part == nullptr) return;
-  part->record_alloc_sig(explicit_gap, object, size, __builtin_frame_address(0),
-                         __builtin_return_address(0));
+  part->record_alloc_sig(explicit_gap, object, size, PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_DETAIL_END

@@ -117,7 +117,8 @@ inline void fill_cpu(profile& p, const process_state& process, const cpu_run& ru
   p.duration_ns = run.ended - run.started;
 }
 
-extern "C" inline const cpu_part prof_part_cpu_v1 = {
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
+    prof_part_cpu_v1 = {
     &begin_cpu, &end_cpu, &fill_cpu};
 
 PROF_DETAIL_END

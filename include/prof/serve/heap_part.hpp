@@ -1,4 +1,4 @@
-// prof/serve/heap_part.hpp - the heap part's descriptors: one to read, one to record.
+// prof/serve/heap_part.hpp - the heap part's descriptor.
 // Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_HEAP is on.
 // Safety: functions ending in _sig may be called from an allocator; the rest is for ordinary context,
 //         any thread.
@@ -58,11 +58,9 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" inline const heap_part prof_part_heap_v1 = {&set_heap_rate, &read_heap_now, &fill_heap};
-
-// Used: other objects' annotations reach it without a call of this file.
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_record_part
-    prof_part_heap_record_v1 = {&record_explicit_sig, &record_explicit_free_sig};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
+    prof_part_heap_v1 = {
+    &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END
 

@@ -1,8 +1,5 @@
 // prof/serve/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
-// no file of this object brings the part, or one that another object registered. What records is
-// brought by a file that includes prof.hpp, what reads by one that calls it: those parts are inline,
-// and where nothing refers to them g++ leaves out half of the cost of including prof.hpp (clang 14
-// does not).
+// no file of this object brings the part, or one that another object registered.
 // Floor 9 (serve). Used by collect, api, status and the server; filled in by *_part.hpp.
 // Safety: ordinary context; the lookups are one or two loads.
 // Memory: none.
@@ -37,9 +34,6 @@ struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
   void (*fill)(profile& p, process_state& process, const heap_reading* base);
-};
-
-struct heap_record_part {
   // A call of record_alloc whose gap is used up; a call of record_free.
   void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
                            std::size_t size, const registers& caller) PROF_DETAIL_SIG;
@@ -55,19 +49,16 @@ struct symbolize_part {
 };
 
 // Declared weak: the address is null unless a file of this object defines it. The definitions are
-// inline (allowed after a declaration that is not, [dcl.inline]), so that many files may have them.
+// weak too, so that many files may have them.
 #define PROF_DETAIL_PART(type, name) \
   extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
 PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
 PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
-PROF_DETAIL_PART(heap_record_part, prof_part_heap_record_v1);
 PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
 PROF_DETAIL_PART(hook_part, prof_part_heap_hooks_v1);
 PROF_DETAIL_PART(hook_part, prof_part_thread_hooks_v1);
 
-inline const heap_record_part* own_heap_record_part_sig() PROF_DETAIL_SIG {
-  return &prof_part_heap_record_v1;
-}
+inline const heap_part* own_heap_part_sig() PROF_DETAIL_SIG { return &prof_part_heap_v1; }
 
 inline void register_part(process_state& process, part which, const void* descriptor) noexcept {
   const void* none = nullptr;
@@ -190,11 +181,10 @@ inline void tell_new_objects(process_state& process) noexcept {
 }
 
 inline std::atomic<bool> object_pinned{false};
-inline std::atomic<bool> parts_registered{false};
 
-// Attaches and keeps this object loaded, because handlers and descriptors in it are reachable from
-// now on. Alone it is what annotations need; it refers to no part that reads profiles.
-inline process_state* join_process() noexcept {
+// Entered by every public call that needs the process: attaches, registers this object's parts and
+// keeps the object loaded, because handlers and descriptors in it are reachable from now on.
+inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
   forget_parent(*process);
@@ -202,7 +192,9 @@ inline process_state* join_process() noexcept {
   keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
   tell_new_objects(*process);
   if (object_pinned.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::heap_record, own_heap_record_part_sig());
+  register_part(*process, part::cpu, &prof_part_cpu_v1);
+  register_part(*process, part::heap, &prof_part_heap_v1);
+  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
   os_pin_object(&this_object);
   const annotate_part* nobody = nullptr;
   process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
@@ -210,18 +202,7 @@ inline process_state* join_process() noexcept {
     const own_code_scope own(*process);  // libc may allocate for the handler
     (void)os_at_fork_in_child(&forget_parent_at_fork);
   }
-  object_pinned.store(true, std::memory_order_release);
-  return process;
-}
-
-// Entered by every public call that needs the process: joins, and registers this object's parts.
-inline process_state* enter_process() noexcept {
-  process_state* const process = join_process();
-  if (process == nullptr || parts_registered.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::cpu, &prof_part_cpu_v1);
-  register_part(*process, part::heap, &prof_part_heap_v1);
-  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  parts_registered.store(true, std::memory_order_release);  // last: others may rely on the parts
+  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 

@@ -29,7 +29,8 @@ inline void name_addresses(const std::uint64_t* addresses, std::size_t count, co
   }
 }
 
-extern "C" inline const symbolize_part prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
+    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 

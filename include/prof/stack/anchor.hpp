@@ -21,6 +21,23 @@ struct label_pair {
   text_view value;
 };
 
+// Where a function of ours was called, as its caller's walk needs it. The CFA is the caller's sp.
+struct call_frame {
+  const void* frame;  // our frame record: the caller's fp, the return address
+  const void* cfa;
+  const void* return_address;
+};
+#if defined(__aarch64__)
+#define PROF_DETAIL_CFA() __builtin_dwarf_cfa()  // the record is at either end of the frame
+#else
+#define PROF_DETAIL_CFA() (static_cast<void**>(__builtin_frame_address(0)) + 2)
+#endif
+// A macro, because the frame must be the function's own.
+#define PROF_DETAIL_CALL_FRAME()                                        \
+  ::prof::detail::call_frame {                                          \
+    __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
+  }
+
 // What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
 // so that the samplers, which may be in yet another one, have one place to look.
 struct annotate_part {
@@ -28,9 +45,9 @@ struct annotate_part {
   label_set_id (*enter_labels)(const label_pair* pairs, std::size_t count);
   void (*leave_labels)(label_set_id before);
   label_set_id (*labels_sig)() PROF_DETAIL_SIG;  // of the calling thread
-  // `gap` is used up; frame and return_address are those of the call to record_alloc.
-  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size, const void* frame,
-                           const void* return_address) PROF_DETAIL_SIG;
+  // `gap` is used up; `call` is the call to record_alloc.
+  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size,
+                           const call_frame& call) PROF_DETAIL_SIG;
   void (*record_free_sig)(void* object) PROF_DETAIL_SIG;
 };
 

@@ -146,6 +146,23 @@ class call_tracer {
 #endif
   }
 
+  // Whether pc is in a PLT, and how far above sp the return address is there. An entry is
+  // [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that one push disp(%rip),
+  // jmp *disp(%rip).
+  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+    std::uintptr_t code = 0;
+    std::uintptr_t before = 0;
+    if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(pc + 4, code)) return false;
+    if ((code & 0xff) == 0xf2) code >>= 8;
+    const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
+    const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
+    const bool is_jump = (code & 0xffff) == 0x25ff;
+    depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
+    return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
+           ((code & 0xff) == 0xe9 && behind_push);
+  }
+
  private:
   Memory& memory_;
 };

@@ -14,6 +14,21 @@
 
 PROF_DETAIL_BEGIN
 
+#if PROF_DETAIL_OS_LINUX
+// Without a search header nothing can be looked up in a walk: -static, some of musl. A few
+// milliseconds once, which a hook's slow path may have to spend too.
+inline void build_headerless_tables_sig(module_registry& modules, const code_map& map)
+    PROF_DETAIL_SIG {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    if (range.module == nullptr || range.cfi.header != 0) continue;
+    build_table_once(modules, *range.module, image_of(range));
+  }
+}
+#else
+inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
+#endif
+
 // Caller holds refresh_lock.
 inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
@@ -24,6 +39,7 @@ inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
+  build_headerless_tables_sig(*process.modules, *now);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
@@ -103,27 +119,35 @@ class frame_lease {
   }
   frame_lease(const frame_lease&) = delete;
   frame_lease& operator=(const frame_lease&) = delete;
-  std::uintptr_t* frames() const PROF_DETAIL_SIG {
-    return buffer_ == nullptr ? nullptr : buffer_->frames;
-  }
+  frame_buffer* buffer() const PROF_DETAIL_SIG { return buffer_; }
 
  private:
   frame_buffer* buffer_ = nullptr;
 };
 
+// All that a walk needs while it goes on, so that a handler's stack needs little.
+struct walk_scratch {
+  walk_scratch(process_state& process, frame_buffer& buffer) PROF_DETAIL_SIG
+      // The map after the lease: see give_back_maps.
+      : rules(process.code.load(), *process.rules, process.rule_epoch.load(), process.code_stale,
+              cfi),
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
+  probed_memory memory;
+  cfi_scratch cfi;
+  rule_lookup rules;
+  stack_walk<probed_memory, rule_lookup> walk;
+};
+static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
+
 // Walks and interns the stack that `start` belongs to.
 inline stack_id capture_stack_sig(process_state& process, const registers& start,
                                   bool leaf_is_return) PROF_DETAIL_SIG {
   const frame_lease lease(process);
-  if (lease.frames() == nullptr) return overflow_stack;
-  probed_memory memory;
-  // The map after the lease: see give_back_maps.
-  rule_lookup rules(process.code.load(), *process.rules, process.rule_epoch.load(),
-                    process.code_stale);
-  stack_walk<probed_memory, rule_lookup> walk(memory, rules, lease.frames(),
-                                              process.depth.load(std::memory_order_relaxed));
-  const walked_stack walked = walk.run_sig(start, leaf_is_return);
-  const stack_view view{lease.frames(), walked.depth, walked.approximate, walked.truncated};
+  frame_buffer* const buffer = lease.buffer();
+  if (buffer == nullptr) return overflow_stack;
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer);
+  const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
+  const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();
   const stack_id id = process.stacks.intern_sig(view);
   if (id == overflow_stack && full_before != process.stacks.overflow()) {

@@ -134,17 +134,20 @@ struct cfi_cie {
 struct cfi_fde {
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
+  std::uintptr_t bias = 0;  // of its section
+  const cfi_byte* cie_at = nullptr;  // null: there is no cie yet
   cfi_cie cie;
   cfi_reader instructions;
 };
 
-// An entry's length, then its body; false at a terminator or the end.
+// An entry's length, then its body; false at a terminator or the end. `body` may be `section` itself.
 inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
   std::uint64_t length = section.fixed<std::uint32_t>();
   if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
-  if (length == 0 || section.bad()) return false;
-  body = section.part(length);
-  return !section.bad();
+  if (length == 0 || length > section.left()) return false;
+  const cfi_reader inner = section.part(length);
+  body = inner;
+  return true;
 }
 
 inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
@@ -172,8 +175,8 @@ inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
 }
 
 // A CIE whose body is given, behind the id.
-inline bool parse_cie_sig(cfi_reader body, const cfi_section& section, cfi_cie& cie)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_section& section,
+                                               cfi_cie& cie) PROF_DETAIL_SIG {
   const std::uint8_t version = body.u8();
   if (version != 1 && version != 3 && version != 4) return false;
   const auto* const letters = reinterpret_cast<const char*>(body.at());
@@ -203,26 +206,36 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   return id != 0 && id <= before ? here - id : nullptr;
 }
 
-// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable.
-inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
-    PROF_DETAIL_SIG {
-  cfi_reader rest(entry, section.end);
-  cfi_reader body;
-  if (entry < section.begin || entry >= section.end || !next_entry_sig(rest, body)) return false;
+// The CIE at a position of the section.
+PROF_DETAIL_NOINLINE inline bool parse_cie_at_sig(const cfi_byte* at, const cfi_section& section,
+                                                  cfi_cie& cie) PROF_DETAIL_SIG {
+  cfi_reader rest(at, section.end);
+  if (!next_entry_sig(rest, rest)) return false;
+  const std::uint32_t id = rest.fixed<std::uint32_t>();
+  return id == (section.is_debug_frame ? 0xffffffffu : 0u) && parse_cie_sig(rest, section, cie);
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. A CIE that is
+// in `fde` from the entry before is not read again: thousands share one.
+PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section,
+                                               cfi_fde& fde) PROF_DETAIL_SIG {
+  if (entry < section.begin || entry >= section.end) return false;
+  cfi_reader body(entry, section.end);
+  if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section);
   if (cie == nullptr) return false;
-  cfi_reader cie_rest(cie, section.end);
-  cfi_reader cie_body;
-  if (!next_entry_sig(cie_rest, cie_body)) return false;
-  const std::uint32_t id = cie_body.fixed<std::uint32_t>();
-  if (id != (section.is_debug_frame ? 0xffffffffu : 0u)) return false;
-  if (!parse_cie_sig(cie_body, section, fde.cie)) return false;
+  if (cie != fde.cie_at) {
+    fde.cie_at = nullptr;
+    if (!parse_cie_at_sig(cie, section, fde.cie)) return false;
+    fde.cie_at = cie;
+  }
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
   if (!read_encoded_sig(body, encoding & 0x0f, 0, 0, size)) return false;
   if (fde.cie.has_augmentation) body.skip(body.uleb());
   fde.limit = fde.begin + size;
+  fde.bias = section.bias;
   fde.instructions = body;
   return !body.bad() && size != 0 && fde.limit > fde.begin;
 }

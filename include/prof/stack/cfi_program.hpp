@@ -2,12 +2,14 @@
 // for which addresses.
 // Floor 3 (stack). Used by unwind_table.hpp, for every row, and by walks, for the row of one address.
 // Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
-// Memory: some 400 bytes of the caller's stack. What more than four nested DW_CFA_remember_state
+// Memory: some 400 bytes of the caller's. What more than four nested DW_CFA_remember_state
 //         remember is lost; compilers nest one or two.
 // Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5 (negate_ra_state).
 //         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
 #ifndef PROF_STACK_CFI_PROGRAM_HPP
 #define PROF_STACK_CFI_PROGRAM_HPP
+
+#include <new>
 
 #include "prof/stack/cfi.hpp"
 #include "prof/stack/unwind_rule.hpp"
@@ -26,6 +28,10 @@ struct cfi_expression {
 inline std::int32_t clamp_sig(std::int64_t value) PROF_DETAIL_SIG {
   constexpr std::int64_t limit = 0x7fffffff;  // does not fit a packed rule either
   return static_cast<std::int32_t>(value > limit ? limit : value < -limit ? -limit : value);
+}
+
+inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
+  return static_cast<std::int64_t>(value < 0x7fffffff ? value : 0x7fffffff);
 }
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
@@ -60,11 +66,11 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
   while (!bytes.empty() && !bytes.bad()) {
     const std::uint8_t next = bytes.u8();
     std::int64_t more = 0;
-    if (next == 0x23) more = static_cast<std::int64_t>(bytes.uleb());  // DW_OP_plus_uconst
+    if (next == 0x23) more = positive_sig(bytes.uleb());  // DW_OP_plus_uconst
     else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
-    sum = clamp_sig(sum + more);
+    sum = clamp_sig(std::int64_t{sum} + clamp_sig(more));
   }
   if (bytes.bad()) found.form = cfi_expression::shape::other;
   return found;
@@ -77,6 +83,7 @@ struct cfi_columns {
   saved_register third;
   // Of the return address, where it has a column of its own (x86-64).
   bool return_address_lost = true;
+  unsigned char return_register = on_stack;
   bool return_address_undefined = false;
 };
 
@@ -168,11 +175,11 @@ class cfi_program {
     switch (operation) {
       case 0x05: return save_sig(column, factored(static_cast<std::int64_t>(code.uleb())));
       case 0x11: return save_sig(column, factored(code.sleb()));
-      case 0x2f: return save_sig(column, factored(-static_cast<std::int64_t>(code.uleb())));
+      case 0x2f: return save_sig(column, factored(-positive_sig(code.uleb())));
       case 0x06: return restore_sig(column);
       case 0x07: return undefine_sig(column);
       case 0x08: return set_sig(column, {saved_at::same, 0});
-      case 0x09: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // in another register
+      case 0x09: return save_in_register_sig(column, reg(code));
       case 0x14: code.uleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset
       case 0x15: code.sleb(); return set_sig(column, {saved_at::lost, 0});   // val_offset_sf
       case 0x10: return save_by_expression_sig(column, code.part(code.uleb()));
@@ -186,7 +193,7 @@ class cfi_program {
   }
   void set_location_sig(cfi_reader& code) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
-    broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, 0, 0, to) || to < at_;
+    broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, fde_.bias, 0, to) || to < at_;
     advance_ = broken_ ? 0 : to - at_;
   }
   void remember_sig() PROF_DETAIL_SIG {
@@ -208,12 +215,19 @@ class cfi_program {
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
+  void save_in_register_sig(std::uint64_t column, unsigned number) PROF_DETAIL_SIG {
+    set_sig(column, {saved_at::lost, 0});
+    if (!is_return_address(column) || number >= 32) return;
+    now_.return_register = static_cast<unsigned char>(number);
+    now_.return_address_lost = false;
+  }
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
-    if (!is_return_address(column)) return;
-    now_.return_address_lost = initial_.return_address_lost;
+    if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
+    now_.return_address_lost = initial_.return_address_lost;
+    now_.return_register = initial_.return_register;
   }
   void undefine_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == fde_.cie.return_register) now_.return_address_undefined = true;
@@ -223,7 +237,9 @@ class cfi_program {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
-    if (is_return_address(column)) now_.return_address_lost = where.base != saved_at::cfa;
+    if (!is_return_address(column)) return;
+    now_.return_address_lost = where.base != saved_at::cfa;
+    now_.return_register = on_stack;
   }
   bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
     return !return_address_in_third && column == fde_.cie.return_register;
@@ -263,6 +279,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.third = now_.third;
+    rule.return_register = now_.return_register;
     return rule;
   }
 
@@ -278,9 +295,17 @@ class cfi_program {
   cfi_columns stack_[max_remembered];
 };
 
-// The rule at `pc`, which the FDE holds.
-inline unwind_rule find_row_sig(const cfi_fde& fde, std::uintptr_t pc) PROF_DETAIL_SIG {
-  cfi_program rows(fde);
+// Room for interpreting one FDE, which is too large for a signal handler's stack.
+struct cfi_scratch {
+  alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
+  cfi_fde fde;
+  alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
+};
+
+// The rule at `pc`, which the FDE in the scratch holds.
+PROF_DETAIL_NOINLINE inline unwind_rule find_row_sig(cfi_scratch& scratch,
+                                                     std::uintptr_t pc) PROF_DETAIL_SIG {
+  cfi_program& rows = *new (static_cast<void*>(scratch.program)) cfi_program(scratch.fde);
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
   unwind_rule rule;

@@ -29,7 +29,6 @@ class frame_list {
     if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
     ++walked_;
   }
-  std::uintptr_t last() const PROF_DETAIL_SIG { return out_[place(walked_ - 1)]; }
 
   // Puts the list in order and marks what is missing; returns its length.
   std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
@@ -37,8 +36,8 @@ class frame_list {
       rotate_sig(place(walked_));
       out_[head_] = truncation_mark;
     }
-    if (walked_ < capacity_ && reached_root) return walked_;
-    if (walked_ >= capacity_ && (reached_root || capacity_ == 1)) return capacity_;
+    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
+    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
     const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
     out_[depth - 1] = truncation_mark;
     return depth;

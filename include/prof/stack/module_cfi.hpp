@@ -45,6 +45,7 @@ struct module_registry {
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
   std::uintptr_t limit = 0;   // end of the loaded segment that holds it
+  std::size_t most_entries() const PROF_DETAIL_SIG { return (limit - header) / 8; }
 };
 
 // ---- interpreting ---------------------------------------------------------------------------------
@@ -59,26 +60,21 @@ class cfi_search {
   bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
     std::size_t entry = 0;
     if (!find_entry_sig(pc, entry)) return false;
-    cfi_section section;
-    section.begin = header_.eh_frame;
-    section.end = reinterpret_cast<const cfi_byte*>(place_.limit);
+    section_.begin = header_.eh_frame;
+    section_.end = reinterpret_cast<const cfi_byte*>(place_.limit);
     const cfi_byte* const at = header_.fde(entry);
-    return entry_readable_sig(at, section) && parse_fde_sig(at, section, fde) && pc >= fde.begin &&
+    fde.cie_at = nullptr;  // what was there may be another module's
+    return entry_readable_sig(at) && parse_fde_sig(at, section_, fde) && pc >= fde.begin &&
            pc < fde.limit;
-  }
-
-  // Where the function that holds pc begins; 0 when unknown.
-  std::uintptr_t function_start_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
-    std::size_t entry = 0;
-    return find_entry_sig(pc, entry) ? header_.start(entry) : 0;
   }
 
  private:
   // The last entry that begins at or before pc.
-  bool find_entry_sig(std::uintptr_t pc, std::size_t& entry) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc, std::size_t& entry)
+      PROF_DETAIL_SIG {
     if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
     if (!parse_header_sig(place_.header, header_)) return false;
-    if (header_.count > (place_.limit - place_.header) / 8) return false;
+    if (header_.count > place_.most_entries()) return false;
     std::size_t low = 0;
     std::size_t high = header_.count;
     while (low < high) {
@@ -92,23 +88,23 @@ class cfi_search {
   }
 
   // An entry and its CIE lie in the section and can be read.
-  bool entry_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool entry_readable_sig(const cfi_byte* at) PROF_DETAIL_SIG {
     std::uint32_t cie = 0;
-    if (!body_readable_sig(at, section)) return false;
+    if (!body_readable_sig(at)) return false;
     std::memcpy(&cie, at + 4, sizeof cie);
     const cfi_byte* const here = at + 4;
-    if (cie == 0 || cie > static_cast<std::size_t>(here - section.begin)) return false;
-    return body_readable_sig(here - cie, section);
+    if (cie == 0 || cie > static_cast<std::size_t>(here - section_.begin)) return false;
+    return body_readable_sig(here - cie);
   }
-  bool body_readable_sig(const cfi_byte* at, const cfi_section& section) PROF_DETAIL_SIG {
+  bool body_readable_sig(const cfi_byte* at) PROF_DETAIL_SIG {
     const auto address = reinterpret_cast<std::uintptr_t>(at);
-    if (at < section.begin || at >= section.end || section.end - at < 8) return false;
+    if (at < section_.begin || at >= section_.end || section_.end - at < 8) return false;
     if (!memory_.readable(address, 8)) return false;
     std::uint32_t length = 0;
     std::memcpy(&length, at, sizeof length);
     // Longer ones exist only in theory; 4 covers the CIE pointer.
     return length >= 4 && length <= max_entry &&
-           length <= static_cast<std::size_t>(section.end - at) - 4 &&
+           length <= static_cast<std::size_t>(section_.end - at) - 4 &&
            memory_.readable(address, length + std::size_t{4});
   }
 
@@ -116,6 +112,7 @@ class cfi_search {
   const cfi_place place_;
   Memory& memory_;
   cfi_header header_;
+  cfi_section section_;
 };
 
 // ---- building ----------------------------------------------------------------------------------------
@@ -127,6 +124,7 @@ struct module_image {
   cfi_place place;
   std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
   const char* path = "";
+  text_view build_id;  // of what is loaded, bytes; empty: none
 };
 
 // Finds in the file what is not loaded or has no header. `bias` is what the loader added.
@@ -157,9 +155,11 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
   if (source.header != 0 && parse_header_sig(source.header, header)) {
     source.eh_frame.begin = header.eh_frame;
     source.eh_frame.end = reinterpret_cast<const cfi_byte*>(image.place.limit);
+    source.most_entries = image.place.most_entries();
   }
   std::uint64_t first = 0;
-  if (file.usable() && file.address_of(0, first)) {
+  // The file may have been replaced since it was loaded.
+  if (file.usable() && file.build_id().equals(image.build_id) && file.address_of(0, first)) {
     add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
   }
   arena scratch(os_pages);

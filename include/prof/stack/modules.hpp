@@ -230,6 +230,7 @@ inline module_image image_of(const code_range& range) noexcept {
   image.place = range.cfi;
   image.base = range.header;
   image.path = range.path;
+  image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
 // While no object can be unloaded: whether the one of the map is there still. Where the loader cannot

@@ -32,14 +32,15 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t default_depth = 128;
 inline constexpr std::size_t max_depth = 1024;
 
-// Raised when process_state changes shape: objects with another layout do not share it.
-inline constexpr std::uint32_t layout_version = 1;
+// Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
+// by themselves in layout_version.
+inline constexpr std::uint32_t layout_revision = 2;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
 // object brings the part; attaching registers the ones that exist, so the union of all objects'
 // switches is what the process has.
-enum class part : unsigned { cpu, heap, heap_record, symbolize, http, count_ };
+enum class part : unsigned { cpu, heap, symbolize, http, count_ };
 
 // Why something was not recorded. Shown in status(), in that order.
 enum class drop : unsigned {
@@ -78,6 +79,7 @@ struct hook_part {
 
 struct frame_buffer {
   std::atomic<std::uint32_t> taken;
+  alignas(16) unsigned char scratch[1408];  // capture.hpp's walk_scratch
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;
@@ -113,6 +115,14 @@ struct process_state : process_head {
   label_table labels;
   frame_buffer buffers[frame_buffers];
 };
+
+// Objects with another layout do not share the process state: two headers of the same version may differ,
+// where a project vendors two snapshots.
+inline constexpr std::uint32_t layout_version =
+    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state)) * 31u ^
+    static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
+    static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
+    static_cast<std::uint32_t>(sizeof(hook_part)) << 28;
 
 inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
 inline constexpr std::size_t label_text = std::size_t{1} << 20;

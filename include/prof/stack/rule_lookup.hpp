@@ -52,8 +52,9 @@ class probed_memory {
   }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
     const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
     for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (last < address || !page_ok_sig(page)) return false;
+      if (!page_ok_sig(page)) return false;
     }
     return true;
   }
@@ -67,9 +68,11 @@ class probed_memory {
     std::uintptr_t& known = known_[page % pages];
     return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
   }
-  PROF_DETAIL_NOINLINE static bool probe_slow_sig(std::uintptr_t page,
-                                                  std::uintptr_t& known) PROF_DETAIL_SIG {
-    if (!os_readable_sig(page << 12)) return false;
+  // A walk goes up: eight bytes across the page's end answer for the next one as well.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << 12)) return false;
     known = page;
     return true;
   }
@@ -80,13 +83,17 @@ class rule_lookup {
  public:
   // Rules kept under another epoch are not found again.
   rule_lookup(const code_map* map, rule_cache& cache, std::uint64_t epoch,
-              std::atomic<bool>& stale) PROF_DETAIL_SIG
-      : map_(map), cache_(cache), stale_(stale), salt_(~mix_bits(epoch)) {}
+              std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
+      : map_(map), cache_(cache), stale_(stale), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
   bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
     if (map_ != nullptr && map_->find_current(address) != nullptr) return true;
     os_object object;
     return os_find_object_sig(address, object);
+  }
+
+  bool known_rule_sig(std::uintptr_t return_address, packed_rule& rule) const PROF_DETAIL_SIG {
+    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, rule);
   }
 
   template <class Memory>
@@ -102,15 +109,13 @@ class rule_lookup {
   template <class Memory>
   PROF_DETAIL_NOINLINE unwind_rule interpret_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
-    cfi_fde fde;
-    cfi_search<Memory> search(place_of_sig(pc), memory);
-    return search.find_fde_sig(pc, fde) ? find_row_sig(fde, pc) : unwind_rule{};
+    return find_fde_sig(pc, memory) ? find_row_sig(scratch_, pc) : unwind_rule{};
   }
 
   template <class Memory>
   PROF_DETAIL_NOINLINE std::uintptr_t function_start_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
-    return cfi_search<Memory>(place_of_sig(pc), memory).function_start_sig(pc);
+    return find_fde_sig(pc, memory) ? scratch_.fde.begin : 0;
   }
 
  private:
@@ -123,7 +128,18 @@ class rule_lookup {
     const bool called = call_tracer<Memory>(memory).is_return_address_sig(pc);
     if (called) return describe_sig(pc - 1, memory);
     const packed_rule pushed = describe_sig(pc, memory);
-    return pushed == 0 ? 0 : pushed | packed_is_exact;
+    if (pushed == 0) return 0;
+    // Nobody called this function: it is where a context that makecontext made begins.
+    const bool is_entry = pushed == entry_rule() && function_start_sig(pc, memory) == pc;
+    return (is_entry ? static_cast<packed_rule>(rule_kind::end) : pushed) | packed_is_exact;
+  }
+  // Of a function's first instruction, before it has a frame: CFA = sp + 8 (x86-64), sp (aarch64).
+  static packed_rule entry_rule() PROF_DETAIL_SIG {
+    unwind_rule rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = dwarf_sp;
+    rule.offset = return_address_in_third ? 0 : 8;
+    return pack_rule_sig(rule);
   }
 
   template <class Memory>
@@ -137,6 +153,14 @@ class rule_lookup {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
     return rule;
+  }
+
+  // Apart from what runs the FDE, so that a handler's stack holds only one of the two.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
+    void* const place = scratch_.search;
+    return (new (place) cfi_search<Memory>(place_of_sig(pc), memory))->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
@@ -158,6 +182,7 @@ class rule_lookup {
   const code_map* const map_;
   rule_cache& cache_;
   std::atomic<bool>& stale_;
+  cfi_scratch& scratch_;
   const std::uint64_t salt_;
 };
 

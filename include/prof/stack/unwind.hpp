@@ -10,6 +10,7 @@
 #define PROF_STACK_UNWIND_HPP
 
 #include "prof/os/os.hpp"
+#include "prof/stack/anchor.hpp"
 #include "prof/stack/call_site.hpp"
 #include "prof/stack/frame_list.hpp"
 #include "prof/stack/unwind_rule.hpp"
@@ -36,7 +37,7 @@ struct walked_stack {
 };
 
 // Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
-// rule_at_sig(pc, is_return, memory); unwind_rule interpret_sig(pc, memory); std::uintptr_t
+// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of it; unwind_rule interpret_sig(pc, memory); std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
@@ -56,6 +57,7 @@ class stack_walk {
       // the call, the return address itself may belong to the next line or function.
       frames_.push(exact_ ? at_.pc : at_.pc - 1);
       found = step_sig(rule);
+      if (found == outcome::caller && !exact_) ordinary_frames_sig();
     }
     result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
     result_.depth = frames_.finish(found == outcome::root);
@@ -68,18 +70,19 @@ class stack_walk {
   outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
     outcome found = outcome::lost;
     switch (kind_of_sig(rule)) {
+      case rule_kind::offset:
+        found = (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
+                                                         : rule_step_sig(unpack_rule_sig(rule));
+        break;
       case rule_kind::end: return outcome::root;
       case rule_kind::signal_frame: return signal_step_sig();
-      case rule_kind::offset:
       case rule_kind::deref:
       case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
-      case rule_kind::unpackable:
-        found = rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
-        break;
+      case rule_kind::unpackable: found = interpreted_step_sig(); break;
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
-    if (found == outcome::lost) found = fallback_sig();
+    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig();
     else linked_ = false;
     exact_ = interrupted_ = false;
     return found;
@@ -87,20 +90,63 @@ class stack_walk {
 
   // ---- by rule -------------------------------------------------------------------------------------
 
-  outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+  // Follows callers as long as their rules are known and ordinary; whatever is not is left to
+  // step_sig. The registers are in variables here: through memory each frame takes half as long again.
+  void ordinary_frames_sig() PROF_DETAIL_SIG {
+    registers at = at_;
+    while (frames_.walked() < max_walk) {
+      packed_rule rule = 0;
+      if (!code_.known_rule_sig(at.pc, rule)) break;
+      constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
+      if ((rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
+      const std::uintptr_t pc = at.pc;
+      if (offset_step_sig(at, rule) != outcome::caller) break;
+      frames_.push(pc - 1);
+      linked_ = false;
+    }
+    at_ = at;
+  }
+
+  // The rule of all but a few frames, without unpacking what it does not need. On failure `at` stays.
+  PROF_DETAIL_INLINE outcome offset_step_sig(registers& at, packed_rule rule) PROF_DETAIL_SIG {
+    const unsigned reg = packed_reg_sig(rule);
+    std::uintptr_t cfa = reg == dwarf_sp ? at.sp : at.fp;
+    if (reg != dwarf_sp && reg != dwarf_fp && !register_sig(reg, cfa)) return outcome::lost;
+    cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
+    return caller_at_sig(at, cfa, unpack_saved_sig(rule, packed_fp_shift),
+                         unpack_saved_sig(rule, packed_third_shift));
+  }
+  PROF_DETAIL_COLD outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
-    if (!cfa_sig(rule, cfa) || (cfa & 7) != 0 || cfa < at_.sp) return outcome::lost;
+    if (!cfa_sig(rule, cfa)) return outcome::lost;
+    if (rule.return_register == on_stack) return caller_at_sig(at_, cfa, rule.fp, rule.third);
+    std::uintptr_t pc = 0;
+    if (!interrupted_ || cfa < at_.sp || !register_sig(rule.return_register, pc)) return outcome::lost;
+    at_.pc = pc;
+    at_.sp = cfa;
+    return outcome::caller;
+  }
+
+  PROF_DETAIL_INLINE outcome caller_at_sig(registers& at, std::uintptr_t cfa, saved_register fp,
+                                           saved_register third) PROF_DETAIL_SIG {
+    if ((cfa & 7) != 0 || cfa < at.sp) return outcome::lost;
     // Only a function that called nothing may have no frame at all (aarch64).
-    if (cfa == at_.sp && !interrupted_) return outcome::lost;
-    registers next;
-    next.sp = cfa;
-    next.fp = restored_sig(rule.fp, at_.fp, cfa);
-    next.third = restored_sig(rule.third, at_.third, cfa);
-    if (return_address_in_third) next.pc = next.third;
-    else if (!memory_.read_word(cfa - 8, next.pc)) return outcome::lost;
-    next.pc = strip_address_sig(next.pc);
-    at_ = next;
-    return next.pc == 0 ? outcome::root : outcome::caller;
+    if (cfa == at.sp && !interrupted_) return outcome::lost;
+    std::uintptr_t pc = 0;
+    if (!return_address_in_third && !memory_.read_word(cfa - 8, pc)) return outcome::lost;
+    const std::uintptr_t caller_fp = restored_sig(at, fp, at.fp, cfa);
+    const std::uintptr_t caller_third = restored_sig(at, third, at.third, cfa);
+    pc = strip_address_sig(return_address_in_third ? caller_third : pc);
+    if (pc == 0) return caller_fp == 0 ? outcome::root : outcome::lost;
+    at.third = caller_third;
+    at.fp = caller_fp;
+    at.sp = cfa;
+    at.pc = pc;
+    return outcome::caller;
+  }
+
+  PROF_DETAIL_COLD outcome interpreted_step_sig() PROF_DETAIL_SIG {
+    return rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
   }
 
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
@@ -127,19 +173,20 @@ class stack_walk {
 
   // The caller's value of a register. What was saved lies in this frame or just below sp; GCC's rule
   // for a realigned frame still says rbp = *(rbp) after the pop (g++ 12), when rbp is the caller's.
-  std::uintptr_t restored_sig(saved_register saved, std::uintptr_t now, std::uintptr_t cfa)
+  PROF_DETAIL_INLINE std::uintptr_t restored_sig(const registers& at, saved_register saved,
+                                                 std::uintptr_t now, std::uintptr_t cfa)
       PROF_DETAIL_SIG {
     if (saved.base == saved_at::same) return now;
     if (saved.base == saved_at::lost) return 0;
-    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at_.fp;
+    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at.fp;
     const std::uintptr_t place = base + static_cast<std::uintptr_t>(std::intptr_t{saved.offset});
-    if (place >= cfa || place + red_zone < at_.sp) return now;
+    if (place >= cfa || place + red_zone < at.sp) return now;
     std::uintptr_t value = 0;
     return memory_.read_word(place, value) ? value : 0;
   }
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
-  outcome signal_step_sig() PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD outcome signal_step_sig() PROF_DETAIL_SIG {
     if (++signal_frames_ > max_signal_frames) return outcome::lost;
     registers next;
     if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
@@ -150,7 +197,7 @@ class stack_walk {
 
   // ---- without a rule ------------------------------------------------------------------------------
 
-  outcome fallback_sig() PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
@@ -164,7 +211,8 @@ class stack_walk {
     }
     if (scan_sig(scan_words, ~std::uintptr_t{0})) return outcome::caller;
     // The ABI's mark of the outermost frame, and nothing that looks like a caller.
-    return at_.fp == 0 && frames_.walked() > 1 ? outcome::root : outcome::lost;
+    const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
+    return is_root ? outcome::root : outcome::lost;
   }
 
   // A leaf function of aarch64 may not have stored its return address yet.
@@ -178,18 +226,21 @@ class stack_walk {
     return true;
   }
 
-  // Interrupted before the last instruction of a function that leaves in an unusual way and has no
-  // usable rule there: ret goes where sp points, jmp *%reg (_Unwind_Resume, longjmp) where that says.
+  // Interrupted before an instruction that says itself where the return address is, and no usable rule
+  // does: ret and jmp *%reg leave functions in unusual ways (_Unwind_Resume, longjmp); lld writes no
+  // rules for its PLT.
   bool leaving_sig() PROF_DETAIL_SIG {
     std::uintptr_t code = 0;
     if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
-    const bool returns = (code & 0xff) == 0xc3;
+    if (jump_register_sig(code, at_.pc)) return true;
+    std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
-    if (returns && !memory_.read_word(at_.sp, to)) return false;
-    if (!returns && !jump_register_sig(code, to)) return false;
-    if (!code_.contains(to)) return false;
+    const bool returns = (code & 0xff) == 0xc3;
+    if (!returns && !tracer_.stub_depth_sig(at_.pc, depth)) return false;
+    if (!memory_.read_word(at_.sp + depth, to) || !code_.contains(to)) return false;
+    if (!returns && !tracer_.is_return_address_sig(to)) return false;
     at_.pc = to;
-    at_.sp += returns ? 8 : 0;
+    at_.sp += depth + 8;
     return true;
   }
 
@@ -200,7 +251,10 @@ class stack_walk {
     if (high) code >>= 8;
     if ((code & 0xf8ff) != 0xe0ff) return false;
     const unsigned n = static_cast<unsigned>(code >> 8) & 7;
-    return register_sig(high ? 8 + n : dwarf_of[n], to);
+    std::uintptr_t target = 0;
+    if (!register_sig(high ? 8 + n : dwarf_of[n], target) || !code_.contains(target)) return false;
+    to = target;
+    return true;
   }
 
   // {caller's fp, return address} at fp, plausible and further out than sp.
@@ -227,7 +281,7 @@ class stack_walk {
   // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
     const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = frames_.last();
+    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
     const std::uintptr_t here = code_.function_start_sig(pc, memory_);
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
@@ -261,21 +315,14 @@ class stack_walk {
   walked_stack result_;
 };
 
-// The registers of a hook's caller. A macro, because the frame must be the hook's own: its frame
-// record holds the caller's fp and the return address (psABI x86-64 3.2.2, AAPCS64 6.4.6). rbx is not
-// known; lr is not needed.
-inline registers caller_registers_sig(const void* frame, const void* return_address)
-    PROF_DETAIL_SIG {
+// The registers of the caller. Its rbx is not known; its lr is not needed.
+inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   registers r;
-  const auto record = reinterpret_cast<std::uintptr_t>(frame);
-  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(return_address));
-  r.sp = record + 16;
-  std::memcpy(&r.fp, frame, sizeof r.fp);
+  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(call.return_address));
+  r.sp = reinterpret_cast<std::uintptr_t>(call.cfa);
+  std::memcpy(&r.fp, call.frame, sizeof r.fp);
   return r;
 }
-#define PROF_DETAIL_CALLER_REGISTERS()                                  \
-  ::prof::detail::caller_registers_sig(__builtin_frame_address(0),     \
-                                       __builtin_return_address(0))
 
 PROF_DETAIL_END
 

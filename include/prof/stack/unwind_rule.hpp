@@ -48,6 +48,9 @@ struct saved_register {
   std::int32_t offset = 0;  // from the CFA, or from this frame's fp
 };
 
+// x86-64: the return address is on the stack, but for vfork's, which has it in rdi.
+inline constexpr unsigned on_stack = 0xff;
+
 struct unwind_rule {
   rule_kind kind = rule_kind::none;
   unsigned reg = 0;  // DWARF number
@@ -55,6 +58,7 @@ struct unwind_rule {
   std::int32_t added = 0;
   saved_register fp;
   saved_register third;
+  unsigned return_register = on_stack;  // DWARF number; the third is not known then
 };
 
 inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
@@ -62,11 +66,13 @@ inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
 }
 inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
   return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
-         a.fp == b.fp && a.third == b.third;
+         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register;
 }
 
-// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third.
+// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
+// 63 is set, the register of the return address.
 using packed_rule = std::uint64_t;
+inline constexpr packed_rule packed_has_return_register = packed_rule{1} << 63;
 
 // 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
 inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
@@ -108,7 +114,11 @@ inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   rule |= packed_rule{is_deref ? (offset & 0x3fffu) | (added & 0x3ffu) << 14 : offset & 0xffffffu}
           << 8;
   fits = pack_saved_sig(from.fp, packed_fp_shift, rule) && fits;
-  fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  if (from.return_register != on_stack) {
+    rule |= packed_has_return_register | packed_rule{from.return_register & 31u} << packed_third_shift;
+  } else {
+    fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+  }
   return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
 }
 
@@ -116,19 +126,31 @@ inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
   return static_cast<rule_kind>(rule & 7);
 }
 
+inline unsigned packed_reg_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<unsigned>(rule >> 3) & 31u;
+}
+// Of every kind but deref.
+inline std::int32_t packed_offset_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(rule)) >> 8;
+}
+
 inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
   unwind_rule to;
   to.kind = kind_of_sig(rule);
-  to.reg = static_cast<unsigned>(rule >> 3) & 31u;
+  to.reg = packed_reg_sig(rule);
   const auto low = static_cast<std::uint32_t>(rule);
   if (to.kind == rule_kind::deref) {
     to.offset = static_cast<std::int32_t>(low << 10) >> 18;
     to.added = static_cast<std::int32_t>(low) >> 22;
   } else {
-    to.offset = static_cast<std::int32_t>(low) >> 8;
+    to.offset = packed_offset_sig(rule);
   }
   to.fp = unpack_saved_sig(rule, packed_fp_shift);
-  to.third = unpack_saved_sig(rule, packed_third_shift);
+  if ((rule & packed_has_return_register) != 0) {
+    to.return_register = static_cast<unsigned>(rule >> packed_third_shift) & 31u;
+  } else {
+    to.third = unpack_saved_sig(rule, packed_third_shift);
+  }
   return to;
 }
 

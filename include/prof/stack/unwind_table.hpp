@@ -57,6 +57,7 @@ struct cfi_source {
   cfi_section eh_frame;
   cfi_section debug_frame;
   std::uintptr_t header = 0;  // .eh_frame_hdr in memory, 0: none
+  std::size_t most_entries = 0;  // that its segment has room for
   std::uintptr_t origin = 0;  // of the table's addresses
 
   const cfi_section& section(const fde_place& place) const noexcept {
@@ -68,15 +69,16 @@ struct cfi_source {
 inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& places) noexcept {
   cfi_reader rest(section.begin, section.end);
   cfi_reader body;
+  cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
-    cfi_fde fde;
     if (parse_fde_sig(entry, section, fde)) places.push({fde.begin, entry, section.is_debug_frame});
   }
 }
 
 inline void list_all_fdes(const cfi_source& source, arena_vector<fde_place>& places) noexcept {
   cfi_header header;
-  const bool has_header = source.header != 0 && parse_header_sig(source.header, header);
+  const bool has_header = source.header != 0 && parse_header_sig(source.header, header) &&
+                          header.count <= source.most_entries;
   if (has_header) {
     for (std::size_t i = 0; i < header.count; ++i) {
       places.push({header.start(i), header.fde(i), false});
@@ -115,6 +117,7 @@ class unwind_table_builder {
  private:
   static constexpr std::size_t max_rules = 0xffff;
   static constexpr auto interpret = static_cast<packed_rule>(rule_kind::unpackable);
+  static constexpr std::uint16_t interpret_number = 1;  // the first that build() adds
   struct slot {
     packed_rule rule;
     std::uint32_t number_plus_1;
@@ -136,7 +139,7 @@ class unwind_table_builder {
   }
 
   void add_fde(const fde_place& place) noexcept {
-    cfi_fde fde;
+    cfi_fde& fde = fde_;
     if (!parse_fde_sig(place.entry, source_.section(place), fde)) return;
     if (fde.begin < covered_) return;  // two sections, or two functions, for one address
     if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);  // padding, or undescribed code
@@ -161,12 +164,11 @@ class unwind_table_builder {
   std::uint16_t number_of(packed_rule rule) noexcept {
     if (rule == 0) return 0;
     if (rule == last_rule_) return last_number_;
-    if (rules_.size() * 2 > slots_.size()) grow_slots();
+    if (rules_.size() * 2 > slots_.size() && !grow_slots()) return interpret_number;
     slot& place = find_slot(slots_, rule);
     if (place.number_plus_1 == 0) {
-      if (rules_.size() >= max_rules) return number_of(interpret);
-      place = {rule, static_cast<std::uint32_t>(rules_.size()) + 1};
-      rules_.push(rule);
+      if (rules_.size() >= max_rules || !rules_.push(rule)) return interpret_number;
+      place = {rule, static_cast<std::uint32_t>(rules_.size())};
     }
     last_rule_ = rule;
     last_number_ = static_cast<std::uint16_t>(place.number_plus_1 - 1);
@@ -178,13 +180,14 @@ class unwind_table_builder {
     while (slots[at].number_plus_1 != 0 && slots[at].rule != rule) at = (at + 1) & mask;
     return slots[at];
   }
-  void grow_slots() noexcept {
+  bool grow_slots() noexcept {
     arena_vector<slot> bigger(slots_.memory());
-    if (!bigger.resize(slots_.size() * 2)) return;
+    if (!bigger.resize(slots_.size() * 2)) return false;
     for (const slot& old : slots_) {
       if (old.number_plus_1 != 0) find_slot(bigger, old.rule) = old;
     }
     slots_.take_over(bigger);
+    return true;
   }
 
   // Rows, page index and rules in one mapping of the right size.
@@ -225,6 +228,7 @@ class unwind_table_builder {
   }
 
   const cfi_source& source_;
+  cfi_fde fde_;
   arena_vector<fde_place> places_;
   arena_vector<packed_rule> rules_;
   arena_vector<slot> slots_;

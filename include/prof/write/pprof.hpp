@@ -1,7 +1,7 @@
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
 // Floor 8 (write). Called by the session, serve/ and ship/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: one message at a time, about 4 KiB of finished ones and the compressor (236 KiB), all in
+// Memory: one message at a time, about 4 KiB of finished ones and the compressor (233 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
 // Source: google/pprof proto/profile.proto and profile/encode.go (September 2026). Ids are 1..N in
 //         file order, which pprof does not need but Parca's validator does.
@@ -85,17 +85,12 @@ class pprof_writer {
   // Sample: 1 location_id, 2 value, 3 label.
   void put_sample(const profile_sample& sample) noexcept {
     const std::uint32_t* const frames = p_.frames_of(sample);
-    protobuf_packed ids(entry_, 1, sample.depth);
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) ids.add(std::uint64_t{frames[i]} + 1);
-    }
-    ids.finish();
+    entry_.packed_ids(1, sample.depth, [&](std::size_t i) {
+      return frames[i] < p_.locations.size() ? std::uint64_t{frames[i]} + 1 : 0;
+    });
     const std::int64_t* const sums = p_.values_of(sample);
-    protobuf_packed values(entry_, 2, p_.value_types.size());
-    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
-      values.add(static_cast<std::uint64_t>(sums[i]));
-    }
-    values.finish();
+    entry_.packed(2, p_.value_types.size(),
+                  [&](std::size_t i) { return static_cast<std::uint64_t>(sums[i]); });
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       put_label(p_.labels[sample.first_label + i]);
     }
@@ -184,11 +179,8 @@ class pprof_writer {
     const bool has_period_type = p_.period_type.type != 0 || p_.period_type.unit != 0;
     if (has_period_type) put_value_type(11, p_.period_type);
     pending_.integer(12, p_.period);
-    protobuf_packed comments(pending_, 13, p_.comments.size());
-    for (const string_index comment : p_.comments) {
-      if (text(comment) != 0) comments.add(text(comment));
-    }
-    comments.finish();
+    pending_.packed_ids(13, p_.comments.size(),
+                        [&](std::size_t i) { return text(p_.comments[i]); });
     pending_.integer(14, text(p_.default_type));
     pending_.integer(15, text(p_.doc_url));
   }

@@ -150,26 +150,64 @@ TEST_CASE("what a growing vector leaves behind is used again, and never twice") 
 
 TEST_CASE("memory that was given back goes out in parts until it is used up") {
   arena memory(pages(100), 64);
-  char* const place = static_cast<char*>(memory.allocate_again(8192));
+  char* const place = static_cast<char*>(memory.allocate_again(65536));
   REQUIRE(place != nullptr);
-  memory.give_back(place, 8192);
+  memory.give_back(place, 65536);
   const std::size_t mapped = memory.bytes();
   std::vector<char*> parts;
-  for (int i = 0; i < 8; ++i) {
-    parts.push_back(static_cast<char*>(memory.allocate_again(1000)));
-    std::memset(parts.back(), i, 1000);
+  for (int i = 0; i < 6; ++i) {
+    parts.push_back(static_cast<char*>(memory.allocate_again(10000)));
+    std::memset(parts.back(), i, 10000);
   }
   std::sort(parts.begin(), parts.end());
-  for (std::size_t i = 0; i < 8; ++i) {
+  for (std::size_t i = 0; i < 6; ++i) {
     CHECK(parts[i] >= place);
-    CHECK(parts[i] + 1000 <= place + 8192);
-    if (i > 0) CHECK(parts[i] - parts[i - 1] >= 1000);
+    CHECK(parts[i] + 10000 <= place + 65536);
+    if (i > 0) CHECK(parts[i] - parts[i - 1] >= 10000);
   }
   CHECK(memory.bytes() == mapped);
   memory.release();
   char* const fresh = static_cast<char*>(memory.allocate_again(8192));
   REQUIRE(fresh != nullptr);
   std::memset(fresh, 1, 8192);  // a sanitizer sees memory of a chunk that is gone
+}
+
+TEST_CASE("values of the vector itself can be added to it, also where it grows") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint64_t> pushed(memory);
+  arena_vector<std::uint64_t> appended(memory);
+  for (std::uint64_t i = 0; i < 1024; ++i) {  // as many as fit: the next one moves them
+    pushed.push(~i);
+    appended.push(i + 7);
+  }
+  CHECK(pushed.push(pushed[0]));
+  CHECK(pushed[1024] == ~std::uint64_t{0});
+  CHECK(appended.append(appended.data(), 1024));
+  bool equal = true;
+  for (std::size_t i = 0; i < 1024; ++i) equal = equal && appended[1024 + i] == i + 7;
+  CHECK(equal);
+}
+
+TEST_CASE("a vector that is taken over by itself stays") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint32_t> numbers(memory);
+  numbers.push(5);
+  numbers.take_over(numbers);
+  REQUIRE(numbers.size() == 1);
+  CHECK(numbers[0] == 5);
+}
+
+TEST_CASE("what a vector had before it took over is used again") {
+  arena memory(pages(100), 64);
+  arena_vector<std::uint32_t> one(memory);
+  arena_vector<std::uint32_t> two(memory);
+  REQUIRE(one.resize(4096));
+  REQUIRE(two.resize(16));
+  const void* const before = one.data();
+  one.take_over(two);
+  arena_vector<std::uint32_t> three(memory);
+  REQUIRE(three.resize(4096));
+  CHECK(three.data() == before);
 }
 
 TEST_CASE("a vector takes over what another holds") {

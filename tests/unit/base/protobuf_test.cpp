@@ -16,7 +16,6 @@ namespace {
 using prof::detail::arena;
 using prof::detail::page_source;
 using prof::detail::protobuf_message;
-using prof::detail::protobuf_packed;
 
 int g_maps_left = 0;
 
@@ -37,9 +36,7 @@ std::string bytes_of(const protobuf_message& message) {
 }
 
 void pack(protobuf_message& message, unsigned field, const std::vector<std::uint64_t>& numbers) {
-  protobuf_packed run(message, field, numbers.size());
-  for (const std::uint64_t number : numbers) run.add(number);
-  run.finish();
+  message.packed(field, numbers.size(), [&](std::size_t i) { return numbers[i]; });
 }
 
 }  // namespace
@@ -119,13 +116,30 @@ TEST_CASE("packed lists of any length follow their length, after what was there"
   }
 }
 
-TEST_CASE("a packed list may stay shorter than announced") {
+TEST_CASE("packed ids leave out what has none") {
   arena memory(pages(10));
   protobuf_message message(memory);
-  protobuf_packed run(message, 1, 1000);
-  run.add(4);
-  run.finish();
-  CHECK(bytes_of(message) == "\x0a\x01\x04");
+  const std::uint64_t ids[] = {0, 4, 0, 300, 0};
+  message.packed_ids(1, 5, [&](std::size_t i) { return ids[i]; });
+  CHECK(bytes_of(message) == "\x0a\x03\x04\xac\x02");
+  message.clear();
+  message.packed_ids(1, 1, [&](std::size_t i) { return ids[i]; });
+  CHECK(message.view().size == 0);
+}
+
+TEST_CASE("packed lists of the longest varints fit, at every size of the message before") {
+  for (std::size_t before = 0; before < 40; ++before) {
+    arena memory(pages(100), 64);
+    protobuf_message message(memory);
+    for (std::size_t i = 0; i < before; ++i) message.integer(1, std::uint64_t{1});
+    const std::size_t head = message.view().size;
+    for (std::size_t count = 1; count < 30; ++count) {
+      pack(message, 2, std::vector<std::uint64_t>(count, ~std::uint64_t{0}));
+    }
+    std::size_t bytes = 0;
+    for (std::size_t count = 1; count < 30; ++count) bytes += 10 * count + (count < 13 ? 2 : 3);
+    CHECK(message.view().size == head + bytes);
+  }
 }
 
 TEST_CASE("messages nest") {

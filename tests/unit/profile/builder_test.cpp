@@ -134,12 +134,15 @@ TEST_CASE("a stack that was lost, and one that was cut, say so in a frame") {
   fixture f;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
   build.add(overflow_stack, no_labels, nullptr, 0, one);
-  build.add(f.stack({0x1500}, false, true), no_labels, nullptr, 0, one);
+  build.add(f.stack({0x1500, truncation_mark, 0x1600}, false, true), no_labels, nullptr, 0, one);
   REQUIRE(f.p.samples.size() == 2);
   CHECK(f.p.samples[0].depth == 1);
   CHECK(f.named(f.frame(0, 0)) == "[stack table full]");
-  CHECK(f.p.samples[1].depth == 2);
+  CHECK(f.p.samples[1].depth == 3);
+  CHECK(f.named(f.frame(1, 0)).empty());
   CHECK(f.named(f.frame(1, 1)) == "[truncated]");
+  CHECK(f.p.locations[f.frame(1, 1)].mapping == no_index);
+  CHECK(f.p.locations[f.frame(1, 2)].address == 0x1600);
   CHECK(f.p.samples[1].truncated);
   CHECK_FALSE(f.p.samples[0].truncated);
 }
@@ -156,7 +159,8 @@ TEST_CASE("comments count the stacks that are not whole") {
   REQUIRE(f.p.comments.size() == 2);
   CHECK(f.string(f.p.comments[0]).compare(0, 7, "2 of 3 ") == 0);
   CHECK(f.string(f.p.comments[0]).find("scanning") != std::string::npos);
-  CHECK(f.string(f.p.comments[1]) == "1 of 3 stacks are cut at the depth limit");
+  CHECK(f.string(f.p.comments[1]) ==
+        "1 of 3 stacks are truncated (too deep, or no way to the root)");
   CHECK(f.p.samples[1].approximate);
 }
 
@@ -179,6 +183,5 @@ TEST_CASE("a full set of labels and all extra ones fit; more extras are dropped"
   const label_set_id set = f.labels.intern(pairs.data(), pairs.size());
   const std::vector<profile_label> extra(10, profile_label{f.p.string("n"), 0, 1, 0});
   build.add(f.stack({0x1500}), set, extra.data(), extra.size(), one);
-  CHECK(f.p.samples[0].label_count ==
-        label_table::max_labels + profile_builder::max_extra_labels);
+  CHECK(f.p.samples[0].label_count == label_table::max_labels + profile_builder::max_extra_labels);
 }

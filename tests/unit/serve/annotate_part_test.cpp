@@ -74,9 +74,9 @@ TEST_CASE("a gap that nobody takes care of is looked at again after 4 MiB") {
   poisson_gap gap{};
   process_state* const process = annotated_process();
   REQUIRE(process != nullptr);
-  CHECK(any_heap_record_part_sig(*process) != nullptr);
+  CHECK(any_heap_part_sig(*process) != nullptr);
   char object = 0;
-  annotate_alloc_sig(gap, &object, 1, __builtin_frame_address(0), __builtin_return_address(0));
+  annotate_alloc_sig(gap, &object, 1, PROF_DETAIL_CALL_FRAME());
   CHECK(gap.random != 0);  // seeded: the heap part was asked
   annotate_free_sig(&object);
 }

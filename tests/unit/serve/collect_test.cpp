@@ -90,7 +90,7 @@ TEST_CASE("a part that no file brings is off, with the switch that would bring i
   CHECK(off.code() == error::profile_off);
   CHECK(std::string(off.message()) ==
         "profile \"heap\" needs PROF_ENABLE_HEAP, which is off; define it to 1 in a file that "
-        "calls prof");
+        "includes prof.hpp");
   collection work(*bare);
   CHECK(work.begin("heap", {}).code() == error::profile_off);
   os_unmap_sig(bare, process_bytes);

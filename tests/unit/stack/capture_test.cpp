@@ -82,30 +82,21 @@ TEST_CASE("sixty-four captures at once; the next one is counted as lost") {
   std::vector<std::unique_ptr<frame_lease>> leases;
   for (std::size_t i = 0; i < frame_buffers; ++i) {
     leases.push_back(std::make_unique<frame_lease>(*own.state));
-    REQUIRE(leases.back()->frames() != nullptr);
-    for (std::size_t k = 0; k < i; ++k) CHECK(leases[k]->frames() != leases[i]->frames());
+    REQUIRE(leases.back()->buffer() != nullptr);
+    for (std::size_t k = 0; k < i; ++k) CHECK(leases[k]->buffer() != leases[i]->buffer());
   }
   auto& lost = own.state->drops[static_cast<unsigned>(drop::no_frame_buffer)];
   CHECK(lost.load() == 0);
   {
     const frame_lease refused(*own.state);
-    CHECK(refused.frames() == nullptr);
+    CHECK(refused.buffer() == nullptr);
     CHECK(lost.load() == 1);
     CHECK(captured_here(*own.state) == overflow_stack);
     CHECK(lost.load() == 2);
   }
   leases.pop_back();
   const frame_lease again(*own.state);
-  CHECK(again.frames() != nullptr);
-}
-
-TEST_CASE("code is only what the map says") {
-  const code_predicate nothing{nullptr};
-  CHECK_FALSE(nothing.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
-  const code_predicate all{read_code_map_sig(nullptr)};
-  CHECK(all.contains(reinterpret_cast<std::uintptr_t>(&captured_here)));
-  int local = 0;
-  CHECK_FALSE(all.contains(reinterpret_cast<std::uintptr_t>(&local)));
+  CHECK(again.buffer() != nullptr);
 }
 
 TEST_CASE("a hook makes the first code map only") {
@@ -120,6 +111,73 @@ TEST_CASE("a hook makes the first code map only") {
   CHECK(own.state->retired_count == 0);
   REQUIRE(own.state->refresh_lock.try_lock());  // was given back
   own.state->refresh_lock.unlock();
+}
+
+namespace {
+
+__attribute__((noinline)) stack_id captured_deep(process_state& process, int depth) {
+  const stack_id id = depth == 0 ? captured_here(process) : captured_deep(process, depth - 1);
+  asm volatile("" : : "r"(&depth) : "memory");  // no tail call
+  return id;
+}
+
+}  // namespace
+
+TEST_CASE("a deep stack keeps the leaf's end and the root's, a mark between them") {
+  const own_process own;
+  refresh_code_map(*own.state);
+  own.state->depth.store(64);
+  const stack_view deep = own.state->stacks.view(captured_deep(*own.state, 100));
+  const stack_view shallow = own.state->stacks.view(captured_here(*own.state));
+  REQUIRE(deep.depth == 64);
+  CHECK(deep.truncated);
+  CHECK(deep.frames[48] == truncation_mark);
+  CHECK(deep.frames[0] == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
+  REQUIRE(shallow.depth > 4);
+  CHECK_FALSE(shallow.truncated);
+  CHECK(deep.frames[63] == shallow.frames[shallow.depth - 1]);  // the same root
+}
+
+TEST_CASE("walks make their modules' tables wanted, the next refresh builds them") {
+  const own_process own;
+  first_code_map_sig(*own.state);
+  const auto here = reinterpret_cast<std::uintptr_t>(&captured_here);
+  const code_range* const range = own.state->code.load()->find(here);
+  REQUIRE(range != nullptr);
+  REQUIRE(range->module != nullptr);
+  module_cfi& module = *range->module;
+  CHECK_FALSE(module.wanted.load());
+  refresh_code_map(*own.state);
+  CHECK(module.table.load() == nullptr);  // nobody wanted it
+  const stack_id before = captured_here(*own.state);
+  CHECK(module.wanted.load());
+  const std::uint64_t epoch = own.state->rule_epoch.load();
+  refresh_code_map(*own.state);
+  CHECK(module.table.load() != nullptr);
+  CHECK(own.state->rule_epoch.load() != epoch);
+  const stack_id after = captured_here(*own.state);
+  const stack_view one = own.state->stacks.view(before);
+  const stack_view two = own.state->stacks.view(after);
+  REQUIRE(one.depth == two.depth);  // the table says what was interpreted before
+  for (std::size_t i = 2; i < one.depth; ++i) CHECK(one.frames[i] == two.frames[i]);
+}
+
+TEST_CASE("code that the map does not know makes it stale") {
+  const own_process own;
+  refresh_code_map(*own.state);
+  CHECK_FALSE(own.state->code_stale.load());
+  captured_here(*own.state);
+  CHECK_FALSE(own.state->code_stale.load());
+  const code_map* const map = own.state->code.exchange(nullptr);
+  own.state->rule_epoch.fetch_add(1);
+  captured_here(*own.state);
+  os_object object;
+  const bool loader_answers =
+      os_find_object_sig(reinterpret_cast<std::uintptr_t>(&captured_here), object);
+  CHECK(own.state->code_stale.load() == loader_answers);
+  own.state->code.store(map);
+  refresh_code_map(*own.state);
+  CHECK_FALSE(own.state->code_stale.load());
 }
 
 // ---- replaced code maps -------------------------------------------------------------------------

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "small_elf.hpp"
+#include "../symbol/small_elf.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -4,6 +4,7 @@
 #include "prof/stack/modules.hpp"
 
 #include <doctest/doctest.h>
+#include <link.h>
 
 #include <cstdint>
 #include <cstring>
@@ -267,60 +268,124 @@ TEST_CASE("a current range is found behind many historic ones that start later")
   CHECK(m.find(0x70000) == "now");
 }
 
-TEST_CASE("a program header that lies does no harm") {
-  struct image {
-    ElfW(Ehdr) head;
-    ElfW(Phdr) segment;
-  } fake{};
-  int visits = 0;
-  const note_visitor count{[](void* context, const elf_note&) { ++*static_cast<int*>(context); },
-                           &visits};
-  const auto where = reinterpret_cast<std::uintptr_t>(&fake);
-  CHECK_FALSE(walk_image_sig(where, count));
-  CHECK_FALSE(walk_image_sig(0, count));
-  std::memcpy(fake.head.e_ident, ELFMAG, SELFMAG);
-  fake.head.e_phentsize = sizeof(ElfW(Phdr));
-  fake.head.e_phnum = 65;
-  CHECK_FALSE(walk_image_sig(where, count));
-  fake.head.e_phnum = 1;
-  fake.head.e_phoff = sizeof(ElfW(Ehdr));
-  fake.segment.p_type = PT_NOTE;
-  fake.segment.p_vaddr = std::uintptr_t{1} << 46;
-  fake.segment.p_filesz = 4096;
-  CHECK(walk_image_sig(where, count));
-  CHECK(visits == 0);
+// ---- what the map knows of a file's call frame information
+// ---------------------------------------
+
+namespace {
+
+// The search header of the object that holds an address, as the loader tells it.
+struct loader_answer {
+  std::uintptr_t address = 0;
+  std::uintptr_t header = 0;
+
+  static int look(dl_phdr_info* object, std::size_t, void* context) {
+    auto& answer = *static_cast<loader_answer*>(context);
+    bool holds = false;
+    std::uintptr_t found = 0;
+    for (int i = 0; i < object->dlpi_phnum; ++i) {
+      const ElfW(Phdr)& segment = object->dlpi_phdr[i];
+      const std::uintptr_t begin = object->dlpi_addr + segment.p_vaddr;
+      if (segment.p_type == PT_GNU_EH_FRAME) found = begin;
+      if (segment.p_type != PT_LOAD) continue;
+      holds = holds || (answer.address >= begin && answer.address - begin < segment.p_memsz);
+    }
+    if (holds) answer.header = found;
+    return holds ? 1 : 0;
+  }
+};
+
+std::uintptr_t cfi_header_by_loader(std::uintptr_t address) {
+  loader_answer answer;
+  answer.address = address;
+  dl_iterate_phdr(&loader_answer::look, &answer);
+  return answer.header;
 }
 
-TEST_CASE("notes are walked one by one; a broken one ends the walk") {
-  struct seen_notes {
-    std::string owners;
-    int count = 0;
-  } seen;
-  const note_visitor collect{[](void* context, const elf_note& note) {
-                               auto& all = *static_cast<seen_notes*>(context);
-                               all.owners.append(note.owner.data, note.owner.size).append(";");
-                               ++all.count;
-                             },
-                             &seen};
-  alignas(4) unsigned char notes[64] = {};
-  const std::uint32_t first[3] = {4, 5, 1};  // owner "abc", five bytes
-  const std::uint32_t second[3] = {2, 0, 2};
-  std::memcpy(notes, first, 12);
-  std::memcpy(notes + 12, "abc", 4);
-  std::memcpy(notes + 24, second, 12);
-  std::memcpy(notes + 36, "x", 2);
-  const auto where = reinterpret_cast<std::uintptr_t>(notes);
-  walk_notes_sig(where, 40, collect);
-  CHECK(seen.owners == "abc;x;");
-  walk_notes_sig(where, 39, collect);  // the last one does not fit
-  CHECK(seen.count == 3);
-  walk_notes_sig(where, 11, collect);
-  CHECK(seen.count == 3);
-  const std::uint32_t huge[3] = {0xffffffff, 0xffffffff, 2};
-  std::memcpy(notes, huge, 12);
-  walk_notes_sig(where, 64, collect);
-  walk_notes_sig(1, 64, collect);
-  CHECK(seen.count == 3);
+}  // namespace
+
+TEST_CASE("every file's call frame information is where the loader says") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  REQUIRE(map != nullptr);
+  int compared = 0;
+  for (std::size_t i = 0; i < map->count; ++i) {
+    const code_range& range = map->ranges[i];
+    CAPTURE(range.path);
+    CHECK(range.cfi.header == cfi_header_by_loader(range.start));
+    if (range.cfi.header == 0) continue;
+    CHECK(range.cfi.limit > range.cfi.header + 12);
+    ++compared;
+  }
+  CHECK(compared >= 3);  // this program, libc and libstdc++ at least
+}
+
+TEST_CASE("a module has the same entry in every map, different ones have different entries") {
+  auto* const registry = static_cast<module_registry*>(os_map_sig(sizeof(module_registry)));
+  REQUIRE(registry != nullptr);
+  const code_map* const first = read_code_map_sig(nullptr, registry);
+  const code_map* const second = read_code_map_sig(nullptr, registry);
+  REQUIRE(first->count == second->count);
+  for (std::size_t i = 0; i < first->count; ++i) {
+    const code_range& range = first->ranges[i];
+    CAPTURE(range.path);
+    CHECK((range.module == nullptr) == (range.header == 0));
+    CHECK(second->ranges[i].module == range.module);
+    for (std::size_t k = 0; k < i; ++k) {
+      const code_range& other = first->ranges[k];
+      if (range.module != nullptr && other.header != range.header) {
+        CHECK(other.module != range.module);
+      }
+    }
+  }
+  os_unmap_sig(registry, sizeof(module_registry));
+}
+
+TEST_CASE("the identity is that of the file, not of where it is loaded") {
+  code_range range;
+  range.header = 0x10000;
+  range.cfi = {0x14000, 0x18000};
+  range.build_id_length = 20;
+  range.path = "/lib/a";
+  range.path_size = 6;
+  const std::uint64_t identity = identity_of_sig(range);
+  code_range moved = range;
+  moved.header += 0x7000000;
+  moved.cfi.header += 0x7000000;
+  moved.cfi.limit += 0x7000000;
+  moved.path = "/lib/b";
+  CHECK(identity_of_sig(moved) == identity);
+  moved.build_id[19] = 1;
+  CHECK(identity_of_sig(moved) != identity);
+  moved = range;
+  moved.cfi.header += 8;
+  CHECK(identity_of_sig(moved) != identity);
+  moved = range;
+  moved.build_id_length = range.build_id_length = 0;  // then the path tells
+  CHECK(identity_of_sig(moved) == identity_of_sig(range));
+  moved.path = "/lib/b";
+  CHECK(identity_of_sig(moved) != identity_of_sig(range));
+}
+
+TEST_CASE("what is loaded is still loaded; what is not is not") {
+  const code_map* const map = read_code_map_sig(nullptr);
+  const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&whole_file));
+  REQUIRE(here != nullptr);
+  CHECK(still_loaded(*here));
+  code_range other = *here;
+  other.cfi.header += 4;
+  other.header = 0;
+  CHECK_FALSE(still_loaded(other));
+}
+
+TEST_CASE("the image of a range is all that a table is built from") {
+  code_range range;
+  range.header = 0x10000;
+  range.cfi = {0x14000, 0x18000};
+  range.path = "/lib/a";
+  const module_image image = image_of(range);
+  CHECK(image.base == 0x10000);
+  CHECK(image.place.header == 0x14000);
+  CHECK(image.place.limit == 0x18000);
+  CHECK(std::string(image.path) == "/lib/a");
 }
 
 #endif

@@ -1,13 +1,16 @@
-// tests/unit/stack/unwind_test.cpp - walks over fake stacks and fake code; decoding of call
-// instructions by hand.
+// tests/unit/stack/unwind_test.cpp - walks over fake stacks and fake code, by rules and without.
 
 #include "prof/stack/unwind.hpp"
+
+#include "prof/base/table.hpp"
+#include "prof/stack/anchor.hpp"
 
 #include <doctest/doctest.h>
 
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 #include <vector>
 
@@ -47,9 +50,35 @@ struct fake_memory {
   }
 };
 
+// Rules hold from their address to the next one's; without any, nothing is known of the code.
 struct fake_code {
   std::vector<std::pair<word, word>> ranges;
-  word function_table(word) const { return 0; }
+  std::map<word, packed_rule> rules;
+  std::map<word, unwind_rule> interpreted;
+  std::vector<word> starts;
+  std::vector<word> asked_to_interpret;
+  bool cached = false;  // the rules of all return addresses
+
+  bool known_rule_sig(word return_address, packed_rule& rule) const {
+    const auto next = rules.upper_bound(return_address - 1);
+    if (!cached || next == rules.begin()) return false;
+    rule = std::prev(next)->second;
+    return true;
+  }
+  packed_rule rule_at_sig(word pc, bool is_return, fake_memory&) const {
+    const auto next = rules.upper_bound(is_return ? pc - 1 : pc);
+    return next == rules.begin() ? 0 : std::prev(next)->second;
+  }
+  unwind_rule interpret_sig(word pc, fake_memory&) {
+    asked_to_interpret.push_back(pc);
+    const auto next = interpreted.upper_bound(pc);
+    return next == interpreted.begin() ? unwind_rule{} : std::prev(next)->second;
+  }
+  word function_start_sig(word pc, fake_memory&) const {
+    word found = 0;
+    for (const word start : starts) found = start <= pc && start > found ? start : found;
+    return found;
+  }
   bool contains(word address) const {
     for (const auto& range : ranges) {
       if (address >= range.first && address < range.second) return true;
@@ -57,6 +86,8 @@ struct fake_code {
     return false;
   }
 };
+
+constexpr word mark = truncation_mark;
 
 // A program: text at 0x400000, functions every 0x1000, stack at 0x7000000.
 constexpr word text = 0x400000;
@@ -77,8 +108,8 @@ struct fixture {
   word call(unsigned n, word target, word at = 0x20) {
     const word ra = function(n) + at + 5;
     const auto offset = static_cast<std::uint32_t>(target - ra);
-    memory.put_bytes(ra - 5, {0xe8, offset & 0xff, offset >> 8 & 0xff, offset >> 16 & 0xff,
-                              offset >> 24});
+    memory.put_bytes(ra - 5,
+                     {0xe8, offset & 0xff, offset >> 8 & 0xff, offset >> 16 & 0xff, offset >> 24});
     return ra;
   }
   word indirect_call(unsigned n, word at = 0x40) {  // call *%rax
@@ -90,12 +121,29 @@ struct fixture {
     memory.put(fp + 8, ra);
   }
   void walk(const registers& start, std::size_t capacity = 64, bool leaf_is_return = false) {
+    code.cached = true;
+    const walked_stack before = walk_once(start, capacity, leaf_is_return);
+    const std::vector<word> frames_before = frames;
+    code.cached = false;
+    walked = walk_once(start, capacity, leaf_is_return);
+    CHECK(frames == frames_before);
+    CHECK(walked.approximate == before.approximate);
+    CHECK(walked.truncated == before.truncated);
+  }
+  // Without the mark that the root was not reached.
+  std::size_t found() const {
+    return frames.empty() || frames.back() != mark ? frames.size() : frames.size() - 1;
+  }
+  walked_stack walk_once(const registers& start, std::size_t capacity, bool leaf_is_return) {
+    memory.reads = 0;
+    code.asked_to_interpret.clear();
     frames.assign(capacity + 8, 0xdead);
     stack_walk<fake_memory, fake_code> walker(memory, code, frames.data(), capacity);
-    walked = walker.run_sig(start, leaf_is_return);
+    const walked_stack found = walker.run_sig(start, leaf_is_return);
     for (std::size_t i = capacity; i < frames.size(); ++i) CHECK(frames[i] == 0xdead);
-    REQUIRE(walked.depth <= capacity);
-    frames.resize(walked.depth);
+    REQUIRE(found.depth <= capacity);
+    frames.resize(found.depth);
+    return found;
   }
 };
 
@@ -107,80 +155,9 @@ registers at(word pc, word sp, word fp) {
   return r;
 }
 
-// The 8 bytes that end with these.
-std::uint64_t before(std::initializer_list<unsigned> last) {
-  unsigned char bytes[8] = {0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90};
-  std::size_t i = 8 - last.size();
-  for (const unsigned value : last) bytes[i++] = static_cast<unsigned char>(value);
-  std::uint64_t joined = 0;
-  std::memcpy(&joined, bytes, 8);
-  return joined;
-}
-
-call_kind kind_of(std::initializer_list<unsigned> last) {
-  return call_before_sig(0x1000, before(last)).kind;
-}
-
 }  // namespace
 
-// ---- decoding ----------------------------------------------------------------------------------
-
-TEST_CASE("call rel32 is direct, with its target") {
-  const call_site forward = call_before_sig(0x1000, before({0xe8, 0x10, 0, 0, 0}));
-  CHECK(forward.kind == call_kind::direct);
-  CHECK(forward.target == 0x1010);
-  const call_site backward = call_before_sig(0x1000, before({0xe8, 0xf0, 0xff, 0xff, 0xff}));
-  CHECK(backward.kind == call_kind::direct);
-  CHECK(backward.target == 0xff0);
-}
-
-TEST_CASE("every form of an indirect call is recognised") {
-  CHECK(kind_of({0xff, 0xd0}) == call_kind::indirect);                          // *%rax
-  CHECK(kind_of({0xff, 0xd7}) == call_kind::indirect);                          // *%rdi
-  CHECK(kind_of({0x41, 0xff, 0xd4}) == call_kind::indirect);                    // *%r12
-  CHECK(kind_of({0x41, 0xff, 0xd5}) == call_kind::indirect);                    // *%r13
-  CHECK(kind_of({0xff, 0x10}) == call_kind::indirect);                          // *(%rax)
-  CHECK(kind_of({0xff, 0x13}) == call_kind::indirect);                          // *(%rbx)
-  CHECK(kind_of({0x41, 0xff, 0x14, 0x24}) == call_kind::indirect);              // *(%r12)
-  CHECK(kind_of({0xff, 0x14, 0xc8}) == call_kind::indirect);                    // *(%rax,%rcx,8)
-  CHECK(kind_of({0xff, 0x50, 0x18}) == call_kind::indirect);                    // *0x18(%rax)
-  CHECK(kind_of({0x41, 0xff, 0x55, 0x00}) == call_kind::indirect);              // *0(%r13)
-  CHECK(kind_of({0xff, 0x54, 0x24, 0x08}) == call_kind::indirect);              // *8(%rsp)
-  CHECK(kind_of({0xff, 0x54, 0xc8, 0x08}) == call_kind::indirect);              // *8(%rax,%rcx,8)
-  CHECK(kind_of({0xff, 0x90, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // *0x100(%rax)
-  CHECK(kind_of({0xff, 0x15, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // *0x100(%rip)
-  CHECK(kind_of({0xff, 0x94, 0x24, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // (%rsp)
-  CHECK(kind_of({0x41, 0xff, 0x94, 0xc4, 0, 1, 0, 0}) == call_kind::indirect);  // (%r12,%rax,8)
-}
-
-TEST_CASE("an absolute indexed call is recognised: *disp32(,%rax,8)") {
-  CHECK(kind_of({0xff, 0x14, 0xc5, 0x00, 0x10, 0x40, 0x00}) == call_kind::indirect);
-}
-
-TEST_CASE("all register and memory forms with every register") {
-  for (unsigned base = 0; base < 8; ++base) {
-    CAPTURE(base);
-    CHECK(kind_of({0xff, 0xd0 + base}) == call_kind::indirect);
-    if (base != 4) CHECK(kind_of({0xff, 0x50 + base, 0x11}) == call_kind::indirect);
-    if (base != 4) CHECK(kind_of({0xff, 0x90 + base, 1, 2, 3, 4}) == call_kind::indirect);
-    if (base != 4 && base != 5) CHECK(kind_of({0xff, 0x10 + base}) == call_kind::indirect);
-  }
-}
-
-TEST_CASE("other instructions are no calls") {
-  CHECK(kind_of({0x90}) == call_kind::none);
-  CHECK(kind_of({0xff, 0xe0}) == call_kind::none);                          // jmp *%rax
-  CHECK(kind_of({0xff, 0x25, 0, 1, 0, 0}) == call_kind::none);              // jmp *0x100(%rip)
-  CHECK(kind_of({0xff, 0x30}) == call_kind::none);                          // push (%rax)
-  CHECK(kind_of({0xff, 0xc0}) == call_kind::none);                          // inc %eax
-  CHECK(kind_of({0xe9, 1, 0, 0, 0}) == call_kind::none);                    // jmp rel32
-  CHECK(kind_of({0x48, 0x8b, 0x05, 1, 0, 0, 0}) == call_kind::none);        // mov
-  CHECK(kind_of({0xc3}) == call_kind::none);                                // ret
-  CHECK(call_before_sig(0x1000, 0).kind == call_kind::none);
-  CHECK(call_before_sig(0x1000, ~std::uint64_t{0}).kind == call_kind::none);
-}
-
-// ---- frame records -----------------------------------------------------------------------------
+// ---- frame records ------------------------------------------------------------------------------
 
 TEST_CASE("a chain of frame records is followed to its root") {
   fixture f;
@@ -199,14 +176,14 @@ TEST_CASE("a chain of frame records is followed to its root") {
 TEST_CASE("a leaf that is a return address is stored as its call") {
   fixture f;
   f.walk(at(f.function(0) + 8, stack, 0), 8, true);
-  CHECK(f.frames == std::vector<word>{f.function(0) + 7});
+  CHECK(f.frames == std::vector<word>{f.function(0) + 7, mark});
 }
 
 TEST_CASE("fp 0 in the registers: only the leaf") {
   fixture f;
   f.walk(at(f.function(0), stack + 0x100, 0));
-  CHECK(f.walked.depth == 1);
-  CHECK_FALSE(f.walked.truncated);
+  CHECK(f.frames == std::vector<word>{f.function(0), mark});
+  CHECK(f.walked.truncated);
 }
 
 TEST_CASE("a frame pointer that goes down, stands still or is odd ends the walk") {
@@ -218,8 +195,8 @@ TEST_CASE("a frame pointer that goes down, stands still or is odd ends the walk"
     f.record(stack + 0x100, next, a);
     f.record(stack + 0x203, 0, b);
     f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
-    CHECK(f.walked.depth <= 2);
-    for (std::size_t i = 1; i < f.frames.size(); ++i) CHECK(f.frames[i] == a - 1);
+    CHECK(f.frames == std::vector<word>{f.function(0), a - 1, mark});
+    CHECK(f.walked.truncated);
   }
 }
 
@@ -229,10 +206,10 @@ TEST_CASE("a frame further away than the largest one is not believed") {
   const word near = stack + max_frame_size;
   f.record(near, 0, a);
   f.walk(at(f.function(0), stack, near));
-  CHECK(f.walked.depth == 2);
+  CHECK(f.found() == 2);
   f.record(near + 8, 0, a);
   f.walk(at(f.function(0), stack, near + 8));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
 }
 
 TEST_CASE("a record below the stack pointer is not believed") {
@@ -240,11 +217,11 @@ TEST_CASE("a record below the stack pointer is not believed") {
   const word elsewhere = f.call(1, f.function(9));
   f.record(stack + 0x100, 0, elsewhere);
   f.walk(at(f.function(0), stack + 0x110, stack + 0x100));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
   const word into_leaf = f.call(1, f.function(0));
   f.record(stack + 0x100, 0, into_leaf);
   f.walk(at(f.function(0), stack + 0x108, stack + 0x100));  // only the scan finds it
-  CHECK(f.walked.depth == 2);
+  CHECK(f.found() == 2);
   CHECK(f.walked.approximate);
 }
 
@@ -254,64 +231,86 @@ TEST_CASE("records that point at each other cannot hold the walk") {
   f.record(stack + 0x100, stack + 0x200, a);
   f.record(stack + 0x200, stack + 0x100, a);
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100), 1024);
-  CHECK(f.walked.depth <= 3);
-  CHECK_FALSE(f.walked.truncated);
+  CHECK(f.frames == std::vector<word>{f.function(0), a - 1, a - 1, mark});
+  CHECK(f.walked.truncated);
 }
 
 TEST_CASE("unreadable records end the walk") {
   fixture f;
   const word a = f.call(1, f.function(0));
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));  // nothing mapped
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
   f.record(stack + 0x100, stack + 0x200, a);
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));  // the second one is missing
-  CHECK(f.frames == std::vector<word>{f.function(0), a - 1});
+  CHECK(f.frames == std::vector<word>{f.function(0), a - 1, mark});
   f.memory.put(stack + 0x200, 0);  // only half of it
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
-  CHECK(f.frames == std::vector<word>{f.function(0), a - 1});
+  CHECK(f.frames == std::vector<word>{f.function(0), a - 1, mark});
 }
 
 TEST_CASE("a return address that follows no call is not believed") {
   fixture f;
   f.record(stack + 0x100, 0, f.function(1) + 0x30);  // nops before it
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
   f.record(stack + 0x100, 0, 0);
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
   f.record(stack + 0x100, 0, 5);
   f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
 }
 
-TEST_CASE("the depth limit cuts and says so") {
+TEST_CASE("the depth limit keeps both ends, marks what is missing and says so") {
   fixture f;
   const word ra = f.call(1, f.function(1));
+  const word root = f.call(2, f.function(1));
   for (unsigned i = 0; i < 40; ++i) {
-    f.record(stack + 0x100 + 16 * i, i == 39 ? 0 : stack + 0x110 + 16 * i, ra);
+    const bool last = i == 39;
+    f.record(stack + 0x100 + 16 * i, last ? 0 : stack + 0x110 + 16 * i, last ? root : ra);
   }
   const registers start = at(f.function(1), stack + 0x100, stack + 0x100);
   f.walk(start, 10);
-  CHECK(f.walked.depth == 10);
+  std::vector<word> wanted(10, ra - 1);
+  wanted[0] = f.function(1);
+  wanted[8] = mark;
+  wanted[9] = root - 1;
+  CHECK(f.frames == wanted);
   CHECK(f.walked.truncated);
   f.walk(start, 42);
   CHECK(f.walked.depth == 41);
+  CHECK(f.frames[40] == root - 1);
+  CHECK_FALSE(f.walked.truncated);
+  f.walk(start, 41);
+  CHECK(f.walked.depth == 41);
   CHECK_FALSE(f.walked.truncated);
   f.walk(start, 1);
-  CHECK(f.walked.depth == 1);
+  CHECK(f.frames == std::vector<word>{f.function(1)});
   CHECK(f.walked.truncated);
 }
 
-// ---- functions without a frame pointer ---------------------------------------------------------
+TEST_CASE("the walk ends somewhere, root or not") {
+  fixture f;
+  const word ra = f.call(1, f.function(1));
+  for (word i = 0; i < max_walk + 10; ++i) {
+    f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+  }
+  f.walk(at(f.function(1), stack + 0x100, stack + 0x100), 16);
+  CHECK(f.frames.back() == mark);
+  CHECK(f.walked.truncated);
+  CHECK(f.memory.reads < 10 * max_walk);
+}
+
+// ---- functions without a frame pointer ----------------------------------------------------------
 
 TEST_CASE("a frameless leaf is bridged by the word that leads into it") {
   fixture f;
   const word into_leaf = f.call(1, f.function(0));  // pushed by the call, near sp
   const word outer = f.call(2, f.function(1));
-  f.memory.put(stack, 0x1234);          // a local of the leaf
-  f.memory.put(stack + 8, into_leaf);   // its return address
+  f.memory.put(stack, 0x1234);         // a local of the leaf
+  f.memory.put(stack + 8, into_leaf);  // its return address
   for (word at = stack + 16; at < stack + 0x100; at += 8) f.memory.put(at, 0);
-  f.record(stack + 0x100, 0, outer);    // function 1's frame, fp untouched by the leaf
+  f.record(stack + 0x100, 0, outer);  // function 1's frame, fp untouched by the leaf
   f.walk(at(f.function(0) + 4, stack, stack + 0x100));
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, into_leaf - 1, outer - 1});
   CHECK(f.walked.approximate);
@@ -337,9 +336,9 @@ TEST_CASE("a call far before the leaf's code is not its entry") {
   for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
   f.memory.put(stack + 8, into);
   f.walk(at(f.function(2) + max_function_size - 1, stack, 0));
-  CHECK(f.walked.depth == 2);
+  CHECK(f.found() == 2);
   f.walk(at(f.function(2) + max_function_size, stack, 0));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
 }
 
 TEST_CASE("a direct call that leads elsewhere is not believed even next to sp") {
@@ -348,34 +347,12 @@ TEST_CASE("a direct call that leads elsewhere is not believed even next to sp") 
   for (word at = stack; at < stack + 0x800; at += 8) f.memory.put(at, 0);
   f.memory.put(stack, elsewhere);
   f.walk(at(f.function(0) + 4, stack, 0));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
   const word proven = f.call(2, f.function(0));
   f.memory.put(stack + 16, proven);
   f.walk(at(f.function(0) + 4, stack, 0));
-  REQUIRE(f.walked.depth >= 2);
+  REQUIRE(f.found() >= 2);
   CHECK(f.frames[1] == proven - 1);
-}
-
-TEST_CASE("function starts are read from an .eh_frame_hdr") {
-  fixture f;
-  const word table = text + 0x20000;
-  const auto put_entry = [&](word at, word start) {
-    f.memory.put(at, (start - table) & 0xffffffffu);
-  };
-  f.memory.put_text(table, table + 0x100);
-  f.memory.put(table, 0x3b031b01u);  // version 1, pcrel sdata4, udata4, datarel sdata4
-  f.memory.put(table + 8, 3);
-  put_entry(table + 12, f.function(0));
-  put_entry(table + 20, f.function(1));
-  put_entry(table + 28, f.function(3));
-  CHECK(function_start_sig(table, f.function(0), f.memory) == f.function(0));
-  CHECK(function_start_sig(table, f.function(1) - 1, f.memory) == f.function(0));
-  CHECK(function_start_sig(table, f.function(1) + 5, f.memory) == f.function(1));
-  CHECK(function_start_sig(table, f.function(7), f.memory) == f.function(3));
-  CHECK(function_start_sig(table, f.function(0) - 1, f.memory) == 0);
-  f.memory.put(table, 0x3b031b02u);  // another version
-  CHECK(function_start_sig(table, f.function(1), f.memory) == 0);
-  CHECK(function_start_sig(0, f.function(1), f.memory) == 0);
 }
 
 TEST_CASE("an indirect call is believed only next to the stack pointer") {
@@ -386,7 +363,7 @@ TEST_CASE("an indirect call is believed only next to the stack pointer") {
     const word ra = f.indirect_call(1);
     f.memory.put(stack + 8 * slot, ra);
     f.walk(at(f.function(0), stack, 0));
-    CHECK((f.walked.depth == 2) == (slot < indirect_words));
+    CHECK((f.found() == 2) == (slot < indirect_words));
   }
 }
 
@@ -403,7 +380,7 @@ TEST_CASE("the last resort finds direct calls further out, within its limits") {
   f.memory.put(stack + 8 * (scan_words - 1), 7);
   f.memory.put(stack + 8 * scan_words, into_leaf);
   f.walk(at(f.function(0), stack, 0));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
 }
 
 TEST_CASE("scanning has a budget per stack") {
@@ -414,7 +391,7 @@ TEST_CASE("scanning has a budget per stack") {
   }
   f.memory.reads = 0;
   f.walk(at(f.function(0), stack, 0), 1000);
-  CHECK(f.walked.depth == 1 + scan_budget / 50);
+  CHECK(f.found() == 1 + scan_budget / 50);
   CHECK(f.memory.reads < 4 * scan_budget);
 }
 
@@ -425,11 +402,317 @@ TEST_CASE("a word outside of code is no return address, whatever stands before i
   f.memory.put_bytes(data - 8, {0, 0, 0, 0, 0, 0, 0, 0});
   for (word at = stack; at < stack + 0x800; at += 8) f.memory.put(at, data + 2);
   f.walk(at(f.function(0), stack, 0));
-  CHECK(f.walked.depth == 1);
+  CHECK(f.found() == 1);
 }
 
-// ---- stubs between a call and the function it enters
-// -----------------------------------------------
+// ---- by rules -----------------------------------------------------------------------------------
+
+namespace {
+
+unwind_rule rule_of(rule_kind kind, unsigned reg, std::int32_t offset, std::int32_t added = 0) {
+  unwind_rule rule;
+  rule.kind = kind;
+  rule.reg = reg;
+  rule.offset = offset;
+  rule.added = added;
+  return rule;
+}
+
+// Functions 0, 1 and 2 have rules; 1 calls 0, 2 calls 1, and 2 is the outermost.
+struct rule_fixture : fixture {
+  word into_0 = call(1, function(0));
+  word into_1 = call(2, function(1));
+
+  rule_fixture() {
+    rule(1, rule_of(rule_kind::offset, dwarf_sp, 0x20));
+    rule(2, rule_of(rule_kind::end, 0, 0));
+    memory.put(stack + 0x28, into_1);  // where 1's frame ends when 0's has 16 bytes
+  }
+  void rule(unsigned n, const unwind_rule& rule) { code.rules[function(n)] = pack_rule_sig(rule); }
+  void mark_exact(unsigned n) { code.rules[function(n)] |= packed_is_exact; }
+  std::vector<word> whole() const { return {function(0) + 4, into_0 - 1, into_1 - 1}; }
+  void walk_from(word sp, word fp = 0, word third = 0, const void* context = nullptr) {
+    registers start = at(function(0) + 4, sp, fp);
+    start.third = third;
+    start.context = context;
+    walk(start);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("rule: a register and an offset, to the end") {
+  rule_fixture f;
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK_FALSE(f.walked.approximate);
+  CHECK_FALSE(f.walked.truncated);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_fp, -0x30));
+  f.walk_from(stack, stack + 0x40);
+  CHECK(f.frames == f.whole());
+  f.rule(0, rule_of(rule_kind::offset, dwarf_third, 0x10));
+  f.walk_from(stack, 0, stack);
+  CHECK(f.frames == f.whole());
+}
+
+TEST_CASE("rule: the CFA is read from memory, then added to") {
+  rule_fixture f;
+  f.memory.put(stack + 8, f.into_0);
+  f.memory.put(stack - 0x20, stack + 8);
+  f.rule(0, rule_of(rule_kind::deref, dwarf_fp, -0x70, 8));
+  f.walk_from(stack, stack + 0x50);
+  CHECK(f.frames == f.whole());
+}
+
+TEST_CASE("rule: an entry of a PLT, before and behind its push") {
+  rule_fixture f;
+  f.rule(0, rule_of(rule_kind::plt, 0, 11));
+  for (word entry = 0; entry < 32; ++entry) {
+    CAPTURE(entry);
+    const word sp = (entry & 15) >= 11 ? stack : stack + 8;
+    f.memory.put(stack + 8, f.into_0);
+    f.walk(at(f.function(0) + entry, sp, 0));
+    CHECK(f.frames == std::vector<word>{f.function(0) + entry, f.into_0 - 1, f.into_1 - 1});
+  }
+}
+
+TEST_CASE("rule: registers are restored from where they were saved") {
+  rule_fixture f;
+  f.memory.put(stack, stack + 0x30);  // the caller's rbp
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0));
+  unwind_rule saves = rule_of(rule_kind::offset, dwarf_sp, 16);
+  saves.fp = {saved_at::cfa, -16};
+  f.rule(0, saves);
+  f.walk_from(stack, 0x1234);
+  CHECK(f.frames == f.whole());
+  saves.fp = {saved_at::fp, -8};
+  f.rule(0, saves);
+  f.walk_from(stack, stack + 8);
+  CHECK(f.frames == f.whole());
+  saves.fp = {saved_at::lost, 0};
+  f.rule(0, saves);
+  f.walk_from(stack, stack + 0x30);
+  CHECK(f.frames != f.whole());
+  saves.fp = {};
+  f.rule(0, saves);
+  f.walk_from(stack, stack + 0x30);
+  CHECK(f.frames == f.whole());
+  saves.third = {saved_at::cfa, -16};
+  f.rule(0, saves);
+  f.rule(1, rule_of(rule_kind::offset, dwarf_third, 0));
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+}
+
+TEST_CASE("rule: what an epilogue has popped is read below sp, a red zone deep") {
+  for (const word below : {word{8}, red_zone, red_zone + 8}) {
+    CAPTURE(below);
+    rule_fixture f;
+    f.memory.put(stack + 8 - below, stack + 0x30);
+    f.memory.put(stack + 8, f.into_0);
+    unwind_rule popped = rule_of(rule_kind::offset, dwarf_sp, 8);
+    popped.fp = {saved_at::cfa, -8 - static_cast<std::int32_t>(below)};
+    f.rule(0, popped);
+    f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0));
+    f.walk(at(f.function(0) + 4, stack + 8, 0));
+    CHECK((f.frames == f.whole()) == (below <= red_zone));
+  }
+}
+
+TEST_CASE("rule: rbp at rbp, when that is the caller's already, is rbp") {
+  rule_fixture f;
+  f.memory.put(stack + 8, f.into_0);
+  f.memory.put(stack + 0x30, 0x1234);
+  unwind_rule realigned = rule_of(rule_kind::offset, dwarf_sp, 16);
+  realigned.fp = {saved_at::fp, 0};
+  f.rule(0, realigned);
+  f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0));
+  f.walk_from(stack, stack + 0x30);
+  CHECK(f.frames == f.whole());
+}
+
+TEST_CASE("rule: what does not fit is interpreted, at the call's address") {
+  rule_fixture f;
+  const word far = stack + 0x1000000;
+  f.memory.put(far - 8, f.into_0);
+  f.memory.put(far + 0x18, f.into_1);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 0x1000000));
+  f.code.interpreted[f.function(0)] = rule_of(rule_kind::offset, dwarf_sp, 0x1000000);
+  f.rule(1, rule_of(rule_kind::offset, 40, 0));
+  f.code.interpreted[f.function(1)] = rule_of(rule_kind::offset, dwarf_sp, 0x20);
+  REQUIRE(kind_of_sig(f.code.rules[f.function(0)]) == rule_kind::unpackable);
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK(f.code.asked_to_interpret == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
+}
+
+TEST_CASE("rule: a return address that was pushed by hand is itself in its function") {
+  rule_fixture f;
+  const word pushed = f.function(1);
+  f.memory.put(stack + 8, pushed);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.code.rules[f.function(1) - 1] = pack_rule_sig(rule_of(rule_kind::end, 0, 0)) | packed_is_exact;
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, pushed});
+  CHECK_FALSE(f.walked.truncated);
+}
+
+TEST_CASE("rule: other registers are known of an interrupted function only") {
+  ucontext_t context{};
+  context.uc_mcontext.gregs[REG_R10] = static_cast<greg_t>(stack + 8);
+  rule_fixture f;
+  for (word at = stack; at < stack + 0x28; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(0, rule_of(rule_kind::offset, 10, 8));
+  f.walk_from(stack, 0, 0, &context);
+  CHECK(f.frames == f.whole());
+  f.walk_from(stack, 0, 0, nullptr);
+  CHECK(f.walked.approximate);  // then only the scan finds a way
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.rule(1, rule_of(rule_kind::offset, 10, 0x28));
+  f.walk_from(stack, 0, 0, &context);
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("rule: a CFA that is odd, below sp or stands still is not believed") {
+  for (const std::int32_t offset : {-8, -16, 12, 0}) {
+    CAPTURE(offset);
+    rule_fixture f;
+    f.memory.put(stack + 8, f.into_0);
+    f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+    f.rule(1, rule_of(rule_kind::offset, dwarf_sp, offset));
+    f.walk_from(stack, 0x1234);
+    CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1, mark});
+    CHECK(f.walked.truncated);
+  }
+}
+
+TEST_CASE("rule: a return address of zero is the root") {
+  rule_fixture f;
+  f.memory.put(stack + 8, f.into_0);
+  f.memory.put(stack + 0x28, 0);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
+  CHECK_FALSE(f.walked.truncated);
+}
+
+TEST_CASE("rule: the way on cannot be read") {
+  rule_fixture f;
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 0x5000));
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, mark});
+  f.rule(0, rule_of(rule_kind::deref, dwarf_sp, 0x1000));
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, mark});
+  CHECK(f.walked.truncated);
+}
+
+TEST_CASE("rule: behind frames with rules, one without is bridged as the first one is") {
+  fixture f;  // 0 has a record, 1 has a rule, 2 has neither, 3 has a record
+  const word into_0 = f.call(1, f.function(0));
+  const word into_1 = f.call(2, f.function(1));
+  const word into_2 = f.call(3, f.function(2));
+  const word into_3 = f.call(4, f.function(3));
+  f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 0x20));
+  f.code.rules[f.function(2)] = 0;
+  f.code.rules[f.function(4)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  f.record(stack, stack + 0x100, into_0);
+  f.memory.put(stack + 0x28, into_1);
+  for (word at = stack + 0x30; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 0x40, into_2);
+  f.record(stack + 0x100, 0, into_3);
+  f.walk(at(f.function(0) + 4, stack, stack));
+  CHECK(f.frames ==
+        std::vector<word>{f.function(0) + 4, into_0 - 1, into_1 - 1, into_2 - 1, into_3 - 1});
+}
+
+// ---- signal frames ------------------------------------------------------------------------------
+
+namespace {
+
+// What the kernel pushed, where the handler's return leaves sp.
+void put_signal_frame(fixture& f, word sp, const registers& interrupted) {
+  const word registers_at = sp + offsetof(ucontext_t, uc_mcontext.gregs);
+  f.memory.put(registers_at + 8 * REG_RIP, interrupted.pc);
+  f.memory.put(registers_at + 8 * REG_RSP, interrupted.sp);
+  f.memory.put(registers_at + 8 * REG_RBP, interrupted.fp);
+  f.memory.put(registers_at + 8 * REG_RBX, interrupted.third);
+}
+
+}  // namespace
+
+TEST_CASE("signal frame: the walk goes on where the signal struck, on another stack") {
+  rule_fixture f;
+  const word trampoline = f.function(5);
+  const word other_stack = stack - 0x100000;
+  f.rule(5, rule_of(rule_kind::signal_frame, 0, 0));
+  f.mark_exact(5);
+  f.code.rules[trampoline - 1] = f.code.rules[trampoline];
+  f.rule(4, rule_of(rule_kind::offset, dwarf_sp, 8));  // the handler
+  f.rule(0, rule_of(rule_kind::offset, dwarf_third, 16));
+  f.memory.put(other_stack, trampoline);
+  f.memory.put(stack + 8, f.into_0);
+  registers interrupted = at(f.function(0) + 4, stack, 0);
+  interrupted.third = stack;
+  put_signal_frame(f, other_stack + 8, interrupted);
+  f.walk(at(f.function(4) + 2, other_stack, 0));
+  CHECK(f.frames == std::vector<word>{f.function(4) + 2, trampoline, f.function(0) + 4,
+                                      f.into_0 - 1, f.into_1 - 1});
+  CHECK_FALSE(f.walked.truncated);
+}
+
+TEST_CASE("signal frames that lead to each other cannot hold the walk") {
+  fixture f;
+  f.code.rules[f.function(5)] = static_cast<packed_rule>(rule_kind::signal_frame);
+  put_signal_frame(f, stack, at(f.function(5), stack, 0));
+  f.walk(at(f.function(5), stack, 0));
+  CHECK(f.frames == [&] {
+    std::vector<word> wanted(1 + max_signal_frames, f.function(5));
+    wanted.push_back(mark);
+    return wanted;
+  }());
+  CHECK(f.walked.truncated);
+}
+
+// ---- leaving a function without a rule ----------------------------------------------------------
+
+TEST_CASE("interrupted at ret: the return address is where sp points") {
+  rule_fixture f;
+  f.memory.put_bytes(f.function(0) + 4, {0xc3});
+  f.memory.put(stack + 8, f.into_0);
+  f.walk_from(stack + 8);
+  CHECK(f.frames == f.whole());
+  CHECK_FALSE(f.walked.approximate);
+}
+
+TEST_CASE("interrupted at jmp *%reg: the register says where") {
+  const unsigned high_of[8] = {REG_R8,  REG_R9,  REG_R10, REG_R11,
+                               REG_R12, REG_R13, REG_R14, REG_R15};
+  const unsigned low_of[8] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX,
+                              REG_RSP, REG_RBP, REG_RSI, REG_RDI};
+  for (unsigned n = 0; n < 16; ++n) {
+    CAPTURE(n);
+    rule_fixture f;
+    if (n >= 8)
+      f.memory.put_bytes(f.function(0) + 4, {0x41, 0xff, 0xe0 + n - 8});
+    else
+      f.memory.put_bytes(f.function(0) + 4, {0xff, 0xe0 + n});
+    ucontext_t context{};
+    const word to = f.into_0;
+    context.uc_mcontext.gregs[n >= 8 ? high_of[n - 8] : low_of[n]] = static_cast<greg_t>(to);
+    const word sp = n == 4 ? to : stack + 16;  // jmp *%rsp: only that it is read
+    f.walk_from(sp, n == 5 ? to : 0, n == 3 ? to : 0, &context);
+    REQUIRE(f.frames.size() >= 2);
+    CHECK(f.frames[1] == to - 1);
+    CHECK((f.frames == f.whole()) == (n != 4));
+  }
+}
+
+// ---- stubs between a call and the function it enters --------------------------------------------
 
 namespace {
 
@@ -486,8 +769,8 @@ TEST_CASE("stub: endbr64; bnd jmp *slot(%rip), as -z ibtplt writes it") {
 TEST_CASE("stub: jmp rel32, back and forth") {
   stub_fixture f;
   const word offset = f.function(0) - (f.stub + 5);
-  f.memory.put_bytes(f.stub, {0xe9, f.byte(offset, 0), f.byte(offset, 1), f.byte(offset, 2),
-                              f.byte(offset, 3)});
+  f.memory.put_bytes(
+      f.stub, {0xe9, f.byte(offset, 0), f.byte(offset, 1), f.byte(offset, 2), f.byte(offset, 3)});
   CHECK(f.leads_to_leaf());
 }
 
@@ -508,8 +791,8 @@ TEST_CASE("stubs in a row are followed up to a limit, circles end") {
       const word here = f.stub + 16 * static_cast<word>(i);
       const word to = i + 1 == length ? f.function(0) : here + 16;
       const word offset = to - (here + 5);
-      f.memory.put_bytes(here, {0xe9, f.byte(offset, 0), f.byte(offset, 1), f.byte(offset, 2),
-                                f.byte(offset, 3)});
+      f.memory.put_bytes(
+          here, {0xe9, f.byte(offset, 0), f.byte(offset, 1), f.byte(offset, 2), f.byte(offset, 3)});
     }
     CHECK(f.leads_to_leaf() == (length < max_hops));
   }
@@ -518,28 +801,19 @@ TEST_CASE("stubs in a row are followed up to a limit, circles end") {
   CHECK_FALSE(circle.leads_to_leaf());
 }
 
-// ---- a stored link register (aarch64) works on any machine's fake memory
-// -----------------------------
+// ---- the third register -------------------------------------------------------------------------
 
-TEST_CASE("a link register that is not stored yet is a frame of its own") {
+TEST_CASE("rbx is no link register, even when it holds a return address") {
   fixture f;
-  const word lr = f.call(1, f.function(0));
-  const word outer = f.call(2, f.function(1));
+  const word outer = f.call(1, f.function(0));
   f.record(stack + 0x100, 0, outer);
   registers start = at(f.function(0) + 4, stack + 0x100, stack + 0x100);
-  start.lr = lr;
-  f.walk(start);
-  CHECK(f.frames == std::vector<word>{f.function(0) + 4, lr - 1, outer - 1});
-  start.lr = outer;  // stored already: not twice
-  f.walk(start);
-  CHECK(f.frames == std::vector<word>{f.function(0) + 4, outer - 1});
-  start.lr = 0x1234;  // garbage in a scratch register
+  start.third = f.call(2, f.function(0));
   f.walk(start);
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, outer - 1});
 }
 
-// ---- random bytes
-// ------------------------------------------------------------------------------------
+// ---- random bytes -------------------------------------------------------------------------------
 
 namespace {
 
@@ -563,10 +837,14 @@ struct noise {
       std::uint64_t value = next();
       const std::uint64_t what = value & 7;
       const bool record = what < 6 && i % 16 == 0;
-      if (i < 512) value = what == 0 ? value >> 8 : 0xd0ff9090d0ff9090u;  // call *%rax, twice
-      else if (record) value = base + i + 16 * ((value >> 8) % 4);        // a caller's fp
-      else if (what < 6) value = base + 4 * ((value >> 8) % 128);         // a return address
-      else if (what == 6) value = 0x25ff | (value & 0xfff0000);           // jmp *disp(%rip)
+      if (i < 512)
+        value = what == 0 ? value >> 8 : 0xd0ff9090d0ff9090u;  // call *%rax, twice
+      else if (record)
+        value = base + i + 16 * ((value >> 8) % 4);  // a caller's fp
+      else if (what < 6)
+        value = base + 4 * ((value >> 8) % 128);  // a return address
+      else if (what == 6)
+        value = 0x25ff | (value & 0xfff0000);  // jmp *disp(%rip)
       std::memcpy(bytes + i, &value, 8);
     }
   }
@@ -576,8 +854,30 @@ struct noise {
     std::memcpy(&value, bytes + (address - base), 8);
     return true;
   }
-  word function_table(word) const { return 0; }
   bool contains(word address) const { return address >= base && address < base + size; }
+  // Half of the code has no rule; the other half has any.
+  packed_rule rule_at_sig(word pc, bool is_return, noise&) const {
+    const word mixed = mix_bits(pc + (is_return ? 1 : 0));
+    if ((mixed & 1) != 0) return 0;
+    unwind_rule rule = likely_rule(mixed);
+    rule.kind = static_cast<rule_kind>(mixed >> 8 & 7);
+    return pack_rule_sig(rule) | ((mixed & 2) != 0 ? packed_is_exact : 0);
+  }
+  bool known_rule_sig(word return_address, packed_rule& rule) {
+    rule = rule_at_sig(return_address, true, *this);
+    return (return_address & 4) != 0;
+  }
+  unwind_rule interpret_sig(word pc, noise&) const { return likely_rule(mix_bits(pc)); }
+  word function_start_sig(word pc, noise&) const { return (pc & 256) != 0 ? pc & ~word{63} : 0; }
+  static unwind_rule likely_rule(word mixed) {
+    unwind_rule rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = (mixed & 0x10000) != 0 ? dwarf_sp : static_cast<unsigned>(mixed >> 17 & 31);
+    rule.offset = static_cast<std::int32_t>(mixed >> 24 & 127) * 8 - 64;
+    rule.fp = {static_cast<saved_at>(mixed >> 32 & 3), -16};
+    rule.third = {static_cast<saved_at>(mixed >> 34 & 3), -24};
+    return rule;
+  }
 };
 
 }  // namespace
@@ -597,12 +897,13 @@ TEST_CASE("a hundred thousand walks over noise stay inside their buffer and end"
     const registers start = {noise::base + chaos.next() % noise::size,
                              noise::base + chaos.next() % noise::size,
                              noise::base + chaos.next() % noise::size,
-                             (i & 1) != 0 ? noise::base + chaos.next() % noise::size : 0};
+                             (i & 1) != 0 ? noise::base + chaos.next() % noise::size : 0, nullptr};
     chaos.reads = 0;
     stack_walk<noise, noise> walk(chaos, chaos, frames, capacity);
     const walked_stack walked = walk.run_sig(start, (i & 2) != 0);
     inside = inside && walked.depth >= 1 && walked.depth <= capacity;
-    inside = inside && (!walked.truncated || walked.depth == capacity);
+    const bool marked = frames[walked.depth - 1] == truncation_mark;
+    inside = inside && (!walked.truncated || walked.depth == capacity || marked);
     for (std::size_t k = capacity; k < room + 2; ++k) inside = inside && frames[k] == 0xdead;
     deepest = walked.depth > deepest ? walked.depth : deepest;
     most_reads = chaos.reads > most_reads ? chaos.reads : most_reads;
@@ -616,33 +917,12 @@ TEST_CASE("a hundred thousand walks over noise stay inside their buffer and end"
 
 #if PROF_DETAIL_OS_LINUX
 
-// ---- the real thing
-// ------------------------------------------------------------------------------------
-
-TEST_CASE("probed memory reads what is there and nothing else") {
-  using namespace prof::detail;
-  probed_memory memory;
-  const std::uintptr_t value = 0x1122334455667788;
-  std::uintptr_t read = 0;
-  CHECK(memory.read_word(reinterpret_cast<std::uintptr_t>(&value), read));
-  CHECK(read == value);
-  CHECK_FALSE(memory.read_word(0, read));
-  CHECK_FALSE(memory.read_word(8, read));
-  CHECK_FALSE(memory.read_word(~std::uintptr_t{0} - 3, read));
-  char* const pages = static_cast<char*>(os_map_sig(8192));
-  REQUIRE(pages != nullptr);
-  os_unmap_sig(pages + 4096, 4096);
-  const auto first = reinterpret_cast<std::uintptr_t>(pages);
-  CHECK(memory.read_word(first + 4088, read));
-  CHECK_FALSE(memory.read_word(first + 4092, read));  // over the edge
-  CHECK_FALSE(memory.read_word(first + 4096, read));
-  os_unmap_sig(pages, 4096);
-}
+// ---- the real thing -----------------------------------------------------------------------------
 
 namespace {
 
 __attribute__((noinline)) prof::detail::registers my_caller() {
-  return PROF_DETAIL_CALLER_REGISTERS();
+  return prof::detail::caller_registers_sig(PROF_DETAIL_CALL_FRAME());
 }
 
 }  // namespace
@@ -654,7 +934,7 @@ TEST_CASE("a hook's caller is the code that called it") {
   CHECK(start != caller.pc);
   CHECK(caller.sp <= frame + 16);
   CHECK(caller.sp > frame - 65536);
-  CHECK(caller.lr == 0);
+  CHECK(caller.third == 0);
 }
 
 #endif

@@ -1,14 +1,20 @@
 // Runs workloads with the trap flag set and unwinds at every instruction, with prof's walk and with
-// libunwind's; prints per workload how many steps there were, how many were complete and equal, and
-// every kind of step that was not, with its function.
+// libunwind's. Prints addresses; test_single_step.py names and judges them.
 //
-//   single_step [most steps of a workload] [table]     table: compile the modules' tables first
+//   single_step MOST [table] [corrupt]
+//     MOST     how many steps of each workload are looked at
+//     table    the modules' tables are compiled first; without, rules are interpreted
+//     corrupt  every 1000th walk begins 8 bytes off, which has to be noticed
+//
+//   workload NAME STEPS GOOD APPROXIMATE CONFIRMED RESOLVING
+//   bad NAME WHAT STEPS ADDRESS mine FRAMES... theirs FRAMES...
+//   module BASE BEGIN LIMIT PATH
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 
 #include <prof/prof.hpp>
 
-#include <dlfcn.h>
+#include <link.h>
 #include <ucontext.h>
 
 #include <csignal>
@@ -18,12 +24,26 @@
 
 #include "workloads.hpp"
 
+extern "C" {
+void _start();
+void __libc_start_main();
+extern void* _GLOBAL_OFFSET_TABLE_[];
+extern const char __start_stepping[];  // the linker's names for the ends of section `stepping`
+extern const char __stop_stepping[];
+}
+
+// The functions between main and a workload: one section, so that their range is known.
+#define STEPPING __attribute__((noinline, section("stepping")))
+#define CALL_ADDRESS() (reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)) - 1)
+
 namespace {
 
 using namespace prof::detail;
 
-constexpr std::size_t most_frames = 400;
-constexpr std::size_t most_kinds = 400;
+constexpr std::size_t most_frames = max_depth;
+constexpr std::size_t most_kinds = 2000;
+constexpr std::size_t shown_frames = 8;
+constexpr long trap_flag = 0x100;
 
 struct chain {
   std::uintptr_t frames[most_frames];
@@ -32,30 +52,48 @@ struct chain {
   bool approximate;
 };
 
-// A kind of bad step: what was wrong, and at which instruction.
+// What was wrong, at which instruction, and the first such stack.
 struct bad_kind {
   const char* what;
   std::uintptr_t pc;
   long steps;
+  std::uintptr_t mine[shown_frames];
+  std::uintptr_t theirs[shown_frames];
+};
+
+struct step_counts {
+  long steps;
+  long good;
+  long approximate;
+  long confirmed;  // libunwind found the way to the root too
+  long resolving;  // in the loader's entry for lazily bound calls
+};
+
+// The calls that lead to a workload, as each callee saw its own return address.
+struct known_calls {
+  std::uintptr_t of_main;
+  std::uintptr_t of_step_through;
+  std::uintptr_t of_run_one;
+  std::uintptr_t of_workload;
 };
 
 process_state* g_process;
-long g_steps;
 long g_most;
-long g_good;
-long g_approximate;
-long g_oracle_lost;
+bool g_corrupt;
+known_calls g_calls;
+step_counts g_counts;
 bad_kind g_bad[most_kinds];
 std::size_t g_bad_count;
-bool g_prefer_lookup;
+chain g_mine;
+chain g_theirs;
 
 void walk_prof(const ucontext_t* context, chain& out) {
-  const registers start = os_registers_sig(context);
-  probed_memory memory;
-  rule_lookup rules(g_process->code.load(), *g_process->rules, g_process->rule_epoch.load(),
-                    g_process->code_stale);
-  stack_walk<probed_memory, rule_lookup> walk(memory, rules, out.frames, most_frames);
-  const walked_stack walked = walk.run_sig(start, false);
+  registers start = os_registers_sig(context);
+  if (g_corrupt && g_counts.steps % 1000 == 0) start.sp += 8;
+  static frame_buffer buffer;
+  auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
+  const walked_stack walked = scratch.walk.run_sig(start, false);
+  std::memcpy(out.frames, buffer.frames, walked.depth * sizeof out.frames[0]);
   out.depth = walked.depth;
   out.complete = !walked.truncated;
   out.approximate = walked.approximate;
@@ -67,98 +105,180 @@ void walk_libunwind(ucontext_t* context, chain& out) {
   out.complete = false;
   if (unw_init_local2(&cursor, context, UNW_INIT_SIGNAL_FRAME) != 0) return;
   bool exact = true;
-  for (;;) {
+  for (int stepped = 1; stepped > 0 && out.depth < most_frames;) {
     unw_word_t pc = 0;
     unw_get_reg(&cursor, UNW_REG_IP, &pc);
     if (pc == 0) break;
-    const bool signal_frame = unw_is_signal_frame(&cursor) > 0;
-    out.frames[out.depth++] = static_cast<std::uintptr_t>(pc) - (exact || signal_frame ? 0 : 1);
-    exact = signal_frame;
-    const int stepped = unw_step(&cursor);
-    if (stepped == 0) out.complete = true;
-    if (stepped <= 0 || out.depth == most_frames) break;
+    exact = exact || unw_is_signal_frame(&cursor) > 0;
+    out.frames[out.depth++] = static_cast<std::uintptr_t>(pc) - (exact ? 0 : 1);
+    exact = unw_is_signal_frame(&cursor) > 0;
+    stepped = unw_step(&cursor);
+    out.complete = stepped == 0;
   }
 }
 
-void count_bad(const char* what, std::uintptr_t pc) {
-  for (std::size_t i = 0; i < g_bad_count; ++i) {
-    if (g_bad[i].pc == pc && g_bad[i].what == what) {
-      ++g_bad[i].steps;
-      return;
-    }
-  }
-  if (g_bad_count < most_kinds) g_bad[g_bad_count++] = {what, pc, 1};
-}
-
+// libunwind names one frame more or less around _start.
 bool same(const chain& a, const chain& b) {
-  // libunwind names _start or clone3's end as one more or one less.
   const std::size_t shorter = a.depth < b.depth ? a.depth : b.depth;
   const std::size_t longer = a.depth < b.depth ? b.depth : a.depth;
   return longer - shorter <= 1 &&
          std::memcmp(a.frames, b.frames, shorter * sizeof a.frames[0]) == 0;
 }
 
-void on_trap(int, siginfo_t*, void* data) {
-  auto* const context = static_cast<ucontext_t*>(data);
-  if (++g_steps > g_most) {
-    context->uc_mcontext.gregs[REG_EFL] &= ~0x100L;
+bool within(std::uintptr_t address, const void* begin, std::uintptr_t size) {
+  return address - reinterpret_cast<std::uintptr_t>(begin) < size;
+}
+bool in_stepping(std::uintptr_t address) {
+  return address >= reinterpret_cast<std::uintptr_t>(__start_stepping) &&
+         address < reinterpret_cast<std::uintptr_t>(__stop_stepping);
+}
+
+// Frame `at` is main's and all between it and a workload are those that must be there.
+bool leads_to_workload(const chain& stack, std::size_t at) {
+  const std::uintptr_t* const frames = stack.frames;
+  if (at == 0 || frames[at] != g_calls.of_step_through) return false;
+  if (at <= 2 && in_stepping(frames[0])) return true;  // on the way into a workload or back
+  return at >= 3 && frames[at - 1] == g_calls.of_run_one && frames[at - 2] == g_calls.of_workload;
+}
+
+// glibc since 2.34: main, __libc_start_call_main, __libc_start_main, _start.
+bool ends_as_known(const chain& stack) {
+  if (!stack.complete || stack.depth < 5) return false;
+  const std::uintptr_t* const last = stack.frames + stack.depth - 1;
+  return within(last[0], reinterpret_cast<const void*>(_start), 64) &&
+         within(last[-1], reinterpret_cast<const void*>(__libc_start_main), 4096) &&
+         last[-2] == g_calls.of_main && leads_to_workload(stack, stack.depth - 4);
+}
+
+// libunwind's chain may lack _start, or have one more.
+bool libunwind_reached_root() {
+  for (std::size_t more = 3; more <= 5 && g_theirs.complete && g_theirs.depth > more; ++more) {
+    if (leads_to_workload(g_theirs, g_theirs.depth - more)) return true;
+  }
+  return false;
+}
+
+// A stub that only jumps through a table (ff 25) pushes nothing: the return address is at sp.
+bool confirmed_by_stub(const greg_t* machine) {
+  const auto pc = static_cast<std::uintptr_t>(machine[REG_RIP]);
+  const auto sp = static_cast<std::uintptr_t>(machine[REG_RSP]);
+  unsigned char code[2];
+  std::uintptr_t return_address = 0;
+  std::memcpy(code, reinterpret_cast<const void*>(pc), sizeof code);
+  std::memcpy(&return_address, reinterpret_cast<const void*>(sp), sizeof return_address);
+  return code[0] == 0xff && code[1] == 0x25 && g_mine.frames[1] == return_address - 1;
+}
+
+const char* judge(bool confirmed, const greg_t* machine) {
+  if (!g_mine.complete) return "incomplete";
+  if (!ends_as_known(g_mine)) return "wrong_root";
+  if (confirmed && !same(g_mine, g_theirs)) return "different";
+  // Found by scanning, and nobody else says so.
+  if (!confirmed && g_mine.approximate && !confirmed_by_stub(machine)) return "unconfirmed";
+  return nullptr;
+}
+
+void show(std::uintptr_t (&to)[shown_frames], const chain& from) {
+  for (std::size_t i = 0; i < shown_frames; ++i) to[i] = i < from.depth ? from.frames[i] : 0;
+}
+
+void count_bad(const char* what, std::uintptr_t pc) {
+  for (std::size_t i = 0; i < g_bad_count; ++i) {
+    if (g_bad[i].pc != pc || g_bad[i].what != what) continue;
+    ++g_bad[i].steps;
     return;
   }
-  static chain mine;
-  static chain theirs;
-  walk_prof(context, mine);
-  const auto pc = static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RIP]);
-  walk_libunwind(context, theirs);
-  if (!theirs.complete) ++g_oracle_lost;
-  if (mine.approximate) ++g_approximate;
-  if (!mine.complete) count_bad("incomplete", pc);
-  else if (theirs.complete && !same(mine, theirs)) count_bad("different", pc);
-  else ++g_good;
-  if (std::getenv("STEP_SHOW") != nullptr && (!mine.complete || (theirs.complete && !same(mine, theirs)))) {
-    std::fprintf(stderr, "---- pc %lx complete %d/%d approximate %d\n", pc, mine.complete, theirs.complete, mine.approximate);
-    for (std::size_t i = 0; i < mine.depth || i < theirs.depth; ++i)
-      std::fprintf(stderr, "  %16lx %16lx\n", i < mine.depth ? mine.frames[i] : 0, i < theirs.depth ? theirs.frames[i] : 0);
-  }
+  if (g_bad_count == most_kinds) return;
+  bad_kind& kind = g_bad[g_bad_count++];
+  kind.what = what;
+  kind.pc = pc;
+  kind.steps = 1;
+  show(kind.mine, g_mine);
+  show(kind.theirs, g_theirs);
 }
 
-__attribute__((noinline)) void set_trap_flag(bool on) {
+// Where lazily bound calls go first; 0 when everything was bound at the start.
+bool in_resolver(std::uintptr_t pc) {
+  const void* const resolver = _GLOBAL_OFFSET_TABLE_[2];
+  return resolver != nullptr && within(pc, resolver, 256);
+}
+
+void on_trap(int, siginfo_t*, void* data) {
+  auto* const context = static_cast<ucontext_t*>(data);
+  greg_t* const machine = context->uc_mcontext.gregs;
+  if (g_counts.steps == g_most) {
+    machine[REG_EFL] &= ~trap_flag;
+    return;
+  }
+  ++g_counts.steps;
+  const auto pc = static_cast<std::uintptr_t>(machine[REG_RIP]);
+  walk_prof(context, g_mine);
+  walk_libunwind(context, g_theirs);
+  const bool confirmed = libunwind_reached_root();
+  const char* const wrong = judge(confirmed, machine);
+  if (wrong != nullptr) count_bad(wrong, pc);
+  else ++g_counts.good;
+  if (g_mine.approximate) ++g_counts.approximate;
+  if (confirmed) ++g_counts.confirmed;
+  if (in_resolver(pc)) ++g_counts.resolving;
+}
+
+STEPPING void set_trap_flag(bool on) {
 #define PUSHED ".cfi_adjust_cfa_offset 8\n"
 #define POPPED ".cfi_adjust_cfa_offset -8\n"
-  if (on) __asm__ volatile("pushfq\n" PUSHED "orq $0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
-  else __asm__ volatile("pushfq\n" PUSHED "andq $~0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
-}
-
-void print_bad(const char* workload) {
-  for (std::size_t i = 0; i < g_bad_count; ++i) {
-    Dl_info info;
-    const bool known = dladdr(reinterpret_cast<void*>(g_bad[i].pc), &info) != 0;
-    const char* const file = known ? std::strrchr(info.dli_fname, '/') : nullptr;
-    std::printf("bad %s %s %ld %s %s+0x%lx\n", workload, g_bad[i].what, g_bad[i].steps,
-                known && info.dli_sname != nullptr ? info.dli_sname : "?",
-                file != nullptr ? file + 1 : "?",
-                known ? static_cast<unsigned long>(
-                            g_bad[i].pc - reinterpret_cast<std::uintptr_t>(info.dli_fbase))
-                      : g_bad[i].pc);
+  if (on) {
+    __asm__ volatile("pushfq\n" PUSHED "orq $0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
+  } else {
+    __asm__ volatile("pushfq\n" PUSHED "andq $~0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
   }
-  g_bad_count = 0;
 }
 
-void step_through(const workload& work) {
-  g_steps = g_good = g_approximate = g_oracle_lost = 0;
-  set_trap_flag(true);
+STEPPING void run_one(const workload& work) {
+  g_calls.of_run_one = CALL_ADDRESS();
   work.run();
-  set_trap_flag(false);
-  std::printf("workload %s steps %ld good %ld approximate %ld oracle_lost %ld\n", work.name,
-              g_steps < g_most ? g_steps : g_most, g_good, g_approximate, g_oracle_lost);
-  print_bad(work.name);
+  __asm__ volatile("" ::: "memory");  // no tail call
 }
 
-}  // namespace
+STEPPING void step_through(const workload& work) {
+  g_calls.of_step_through = CALL_ADDRESS();
+  set_trap_flag(true);
+  run_one(work);
+  set_trap_flag(false);
+}
 
-int main(int argc, char** argv) {
-  std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  g_most = argc > 1 ? std::atol(argv[1]) : 1000000;
-  const bool tables = argc > 2 && std::strcmp(argv[2], "table") == 0;
+__attribute__((noinline)) void learn_call() { g_calls.of_workload = CALL_ADDRESS(); }
+
+void print_frames(const char* whose, const std::uintptr_t (&frames)[shown_frames]) {
+  std::printf(" %s", whose);
+  for (const std::uintptr_t frame : frames) {
+    if (frame != 0) std::printf(" %lx", frame);
+  }
+}
+
+void print_workload(const workload& work) {
+  std::printf("workload %s %ld %ld %ld %ld %ld\n", work.name, g_counts.steps, g_counts.good,
+              g_counts.approximate, g_counts.confirmed, g_counts.resolving);
+  for (std::size_t i = 0; i < g_bad_count; ++i) {
+    const bad_kind& kind = g_bad[i];
+    std::printf("bad %s %s %ld %lx", work.name, kind.what, kind.steps, kind.pc);
+    print_frames("mine", kind.mine);
+    print_frames("theirs", kind.theirs);
+    std::printf("\n");
+  }
+}
+
+int print_module(dl_phdr_info* info, std::size_t, void*) {
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& part = info->dlpi_phdr[i];
+    if (part.p_type != PT_LOAD || (part.p_flags & PF_X) == 0) continue;
+    const ElfW(Addr) begin = info->dlpi_addr + part.p_vaddr;
+    std::printf("module %lx %lx %lx %s\n", info->dlpi_addr, begin, begin + part.p_memsz,
+                info->dlpi_name);
+  }
+  return 0;
+}
+
+void read_code(bool tables) {
   g_process = enter_process();
   refresh_code_map(*g_process);
   const code_map* const map = g_process->code.load();
@@ -166,16 +286,47 @@ int main(int argc, char** argv) {
     if (map->ranges[i].module != nullptr) map->ranges[i].module->wanted.store(true);
   }
   refresh_code_map(*g_process);
-  static char stack[256 * 1024];
+}
+
+void catch_traps() {
+  static char room[256 * 1024];
   stack_t own{};
-  own.ss_sp = stack;
-  own.ss_size = sizeof stack;
+  own.ss_sp = room;
+  own.ss_size = sizeof room;
   sigaltstack(&own, nullptr);
   struct sigaction action;
   std::memset(&action, 0, sizeof action);
   action.sa_sigaction = on_trap;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGTRAP, &action, nullptr);
-  for (int i = 0; i < workload_count; ++i) step_through(workloads[i]);
+}
+
+bool has_word(int argc, char** argv, const char* word) {
+  for (int i = 2; i < argc; ++i) {
+    if (std::strcmp(argv[i], word) == 0) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  g_calls.of_main = CALL_ADDRESS();
+  const long most = argc > 1 ? std::atol(argv[1]) : 0;
+  g_corrupt = has_word(argc, argv, "corrupt");
+  read_code(has_word(argc, argv, "table"));
+  catch_traps();
+  // The first only finds out where a workload is called: no step of it is looked at.
+  const workload first{"", learn_call, false};
+  for (int i = -1; i < workload_count; ++i) {
+    const workload& work = i < 0 ? first : workloads[i];
+    if (work.warm) work.run();
+    g_most = i < 0 ? 0 : most;
+    g_counts = {};
+    g_bad_count = 0;
+    step_through(work);
+    if (i >= 0) print_workload(work);
+  }
+  dl_iterate_phdr(print_module, nullptr);
   return 0;
 }

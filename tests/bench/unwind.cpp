@@ -1,0 +1,252 @@
+// tests/bench/unwind.cpp - prof's walk beside libunwind's unw_backtrace, glibc's backtrace() and a walk
+// along frame pointers, over the same stacks in one run. Prints one line of figures per depth, and what
+// building tables costs; see tests/bench/run.py.
+#define UNW_LOCAL_ONLY
+#include <libunwind.h>
+
+#include <prof/prof.hpp>
+
+#include <dlfcn.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace prof::detail;
+
+double now_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+process_state* g_process;
+std::uintptr_t g_frames[1024];
+volatile std::size_t g_depth;
+char* g_cache_filler;
+constexpr std::size_t filler_bytes = std::size_t{64} << 20;
+
+// Believes every address: what the walk costs without the page probes.
+struct trusting_memory {
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
+    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+    return true;
+  }
+  bool readable(std::uintptr_t, std::size_t) noexcept { return true; }
+};
+
+__attribute__((noinline)) registers registers_here() {
+  ucontext_t context;
+  getcontext(&context);
+  registers r = os_registers_sig(&context);
+  r.context = nullptr;
+  return r;
+}
+
+template <class Memory>
+std::size_t walk(rule_cache& cache, std::uint64_t epoch, const registers& from) {
+  Memory memory;
+  static cfi_scratch scratch;
+  rule_lookup rules(g_process->code.load(), cache, epoch, g_process->code_stale, scratch);
+  stack_walk<Memory, rule_lookup> walker(memory, rules, g_frames, 1000);
+  return walker.run_sig(from, false).depth;
+}
+
+struct way {
+  const char* name;
+  std::size_t (*run)(const registers& from);
+};
+
+std::uint64_t g_epoch = 1000;
+std::size_t prof_trusting(const registers& from) {
+  return walk<trusting_memory>(*g_process->rules, 1000, from);
+}
+std::size_t prof_probing(const registers& from) {
+  return walk<probed_memory>(*g_process->rules, 1000, from);
+}
+std::size_t prof_uncached(const registers& from) {
+  return walk<trusting_memory>(*g_process->rules, ++g_epoch, from);  // nothing is found again
+}
+std::size_t libunwind_cached(const registers&) {
+  void* frames[1000];
+  return static_cast<std::size_t>(unw_backtrace(frames, 1000));
+}
+// libunwind exports a backtrace() of its own.
+std::size_t glibc_backtrace(const registers&) {
+  using function = int (*)(void**, int);
+  static const auto glibc = reinterpret_cast<function>(
+      dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "backtrace"));
+  void* frames[1000];
+  return static_cast<std::size_t>(glibc(frames, 1000));
+}
+std::size_t frame_pointers(const registers& from) {
+  std::size_t depth = 0;
+  std::uintptr_t fp = from.fp;
+  while (depth < 1000 && fp > from.sp && fp - from.sp < (1u << 20)) {
+    const auto* const record = reinterpret_cast<const std::uintptr_t*>(fp);
+    g_frames[depth++] = record[1];
+    if (record[0] <= fp) break;
+    fp = record[0];
+  }
+  return depth;
+}
+constexpr way ways[] = {{"prof", prof_trusting},         {"prof_probed", prof_probing},
+                        {"prof_uncached", prof_uncached}, {"unw_backtrace", libunwind_cached},
+                        {"backtrace", glibc_backtrace},   {"frame_pointers", frame_pointers}};
+
+double per_frame(const way& by, const registers& from, int repeats) {
+  std::size_t depth = 0;
+  const double begin = now_ns();
+  for (int i = 0; i < repeats; ++i) depth = by.run(from);
+  const double took = (now_ns() - begin) / repeats;
+  g_depth = depth;
+  return depth == 0 ? 0 : took / static_cast<double>(depth);
+}
+
+double cold_us(const way& by, const registers& from) {
+  std::vector<double> times;
+  for (int i = 0; i < 15; ++i) {
+    std::memset(g_cache_filler, i, filler_bytes);
+    const double begin = now_ns();
+    g_depth = by.run(from);
+    times.push_back((now_ns() - begin) / 1000);
+  }
+  std::sort(times.begin(), times.end());
+  return times[times.size() / 2];
+}
+
+__attribute__((noinline)) void measure(int depth) {
+  const registers from = registers_here();
+  constexpr std::size_t count = sizeof ways / sizeof ways[0];
+  double best[count];
+  std::size_t frames[count];
+  for (double& each : best) each = 1e9;
+  for (int round = 0; round < 40; ++round) {
+    for (std::size_t i = 0; i < count; ++i) {
+      best[i] = std::min(best[i], per_frame(ways[i], from, 100));
+      frames[i] = g_depth;
+    }
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    std::printf("hot way=%s depth=%d frames=%zu ns_per_frame=%.2f\n", ways[i].name, depth, frames[i],
+                best[i]);
+  }
+  if (depth != 62) return;
+  for (const way& by : {ways[0], ways[1], ways[3], ways[4]}) {
+    const double us = cold_us(by, from);
+    std::printf("cold way=%s frames=%zu us=%.2f\n", by.name, g_depth, us);
+  }
+}
+
+// Frames as programs have them: small, large, with saved registers, of variable size, virtual.
+struct caller {
+  virtual long call(int depth, long a, long b, long c) = 0;
+  virtual ~caller() = default;
+};
+long descend(int depth, int whole, long a, long b, long c);
+struct plain : caller {
+  explicit plain(int whole) : whole_(whole) {}
+  long call(int depth, long a, long b, long c) override { return descend(depth, whole_, a, b, c) + a; }
+  int whole_;
+};
+__attribute__((noinline)) long large(int depth, int whole, long a, long b, long c) {
+  volatile char room[2048];
+  room[a & 2047] = static_cast<char>(depth);
+  return descend(depth, whole, b, c, a) + room[b & 2047];
+}
+__attribute__((noinline)) long variable(int depth, int whole, long a, long b, long c) {
+  volatile char* const room = static_cast<volatile char*>(__builtin_alloca(16 + (a & 15) * 16));
+  room[0] = static_cast<char>(b);
+  return descend(depth, whole, c, a, b) + room[0];
+}
+__attribute__((noinline)) long descend(int depth, int whole, long a, long b, long c) {
+  if (depth <= 0) {
+    measure(whole);
+    return a;
+  }
+  long more = 0;
+  switch (depth & 31) {
+    case 1: more = large(depth - 2, whole, a + b, b * c, c); break;
+    case 5:
+    case 13:
+    case 21:
+    case 29: more = variable(depth - 2, whole, a, b + 1, c); break;
+    case 3:
+    case 10:
+    case 19:
+    case 26: {
+      plain object(whole);
+      caller* volatile virtually = &object;
+      more = virtually->call(depth - 2, a, b, c + a);
+      break;
+    }
+    default: more = descend(depth - 1, whole, a + 1, b, c); break;
+  }
+  return more + a * b - c;
+}
+
+void build_tables() {
+  const code_map* const map = g_process->code.load();
+  for (std::size_t i = 0; i < map->current; ++i) {
+    const code_range& range = map->ranges[i];
+    if (range.cfi.header == 0) continue;
+    double best = 1e9;
+    const unwind_table* table = nullptr;
+    for (int round = 0; round < 3; ++round) {
+      const double begin = now_ns();
+      table = build_module_table(image_of(range));
+      best = std::min(best, (now_ns() - begin) / 1e6);
+    }
+    if (table == nullptr) continue;
+    const char* const slash = std::strrchr(range.path, '/');
+    std::printf("table file=%s rows=%zu rules=%zu bytes=%zu ms=%.3f\n",
+                slash == nullptr ? range.path : slash + 1, table->rows, table->rules, table->bytes,
+                best);
+  }
+}
+
+// What the signal handler does for one sample: walk and intern.
+__attribute__((noinline)) void measure_sample() {
+  const registers from = registers_here();
+  double best = 1e9;
+  for (int i = 0; i < 7; ++i) {
+    const double begin = now_ns();
+    for (int k = 0; k < 2000; ++k) g_depth = capture_stack_sig(*g_process, from, false);
+    best = std::min(best, (now_ns() - begin) / 2000);
+  }
+  std::printf("sample us=%.3f\n", best / 1000);
+}
+__attribute__((noinline)) void descend_to_sample(int depth) {
+  volatile char room[64];
+  room[0] = static_cast<char>(depth);
+  if (depth == 0) measure_sample();
+  else descend_to_sample(depth - 1);
+  room[1] = room[0];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (dlopen(argv[i], RTLD_NOW) == nullptr) std::fprintf(stderr, "%s\n", dlerror());
+  }
+  g_cache_filler = static_cast<char*>(std::malloc(filler_bytes));
+  g_process = enter_process();
+  refresh_code_map(*g_process);
+  const code_map* const map = g_process->code.load();
+  for (std::size_t i = 0; i < map->current; ++i) {
+    if (map->ranges[i].module != nullptr) map->ranges[i].module->wanted.store(true);
+  }
+  build_tables();
+  refresh_code_map(*g_process);
+  for (const int depth : {10, 32, 62, 128}) descend(depth, depth, 1, 2, 3);
+  descend_to_sample(24);
+  return 0;
+}

@@ -1,2 +1,0 @@
-// Has everything on and calls nothing.
-#include <prof/prof.hpp>

@@ -1,0 +1,171 @@
+// tests/unit/stack/mapped_image_test.cpp - notes and segments of images in memory, true and false
+// ones.
+
+#include "prof/stack/mapped_image.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using namespace prof::detail;
+
+// An image in memory: its header and some segments.
+struct fake_image {
+  ElfW(Ehdr) head{};
+  ElfW(Phdr) segments[4] = {};
+
+  fake_image() {
+    std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_phentsize = sizeof(ElfW(Phdr));
+    head.e_phoff = sizeof head;
+  }
+  void add(std::uint32_t type, std::uintptr_t address, std::size_t size, std::uint64_t offset) {
+    ElfW(Phdr)& segment = segments[head.e_phnum++];
+    segment.p_type = type;
+    segment.p_vaddr = address;
+    segment.p_filesz = size;
+    segment.p_offset = offset;
+  }
+  std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(this); }
+};
+
+}  // namespace
+
+TEST_CASE("a program header that lies does no harm") {
+  struct image {
+    ElfW(Ehdr) head;
+    ElfW(Phdr) segment;
+  } fake{};
+  int visits = 0;
+  const note_visitor count{[](void* context, const elf_note&) { ++*static_cast<int*>(context); },
+                           &visits};
+  const auto where = reinterpret_cast<std::uintptr_t>(&fake);
+  CHECK_FALSE(walk_image_sig(where, count));
+  CHECK_FALSE(walk_image_sig(0, count));
+  std::memcpy(fake.head.e_ident, ELFMAG, SELFMAG);
+  fake.head.e_phentsize = sizeof(ElfW(Phdr));
+  fake.head.e_phnum = 65;
+  CHECK_FALSE(walk_image_sig(where, count));
+  fake.head.e_phnum = 1;
+  fake.head.e_phoff = sizeof(ElfW(Ehdr));
+  fake.segment.p_type = PT_NOTE;
+  fake.segment.p_vaddr = std::uintptr_t{1} << 46;
+  fake.segment.p_filesz = 4096;
+  CHECK(walk_image_sig(where, count));
+  CHECK(visits == 0);
+}
+
+TEST_CASE("notes are walked one by one; a broken one ends the walk") {
+  struct seen_notes {
+    std::string owners;
+    int count = 0;
+  } seen;
+  const note_visitor collect{[](void* context, const elf_note& note) {
+                               auto& all = *static_cast<seen_notes*>(context);
+                               all.owners.append(note.owner.data, note.owner.size).append(";");
+                               ++all.count;
+                             },
+                             &seen};
+  alignas(4) unsigned char notes[64] = {};
+  const std::uint32_t first[3] = {4, 5, 1};  // owner "abc", five bytes
+  const std::uint32_t second[3] = {2, 0, 2};
+  std::memcpy(notes, first, 12);
+  std::memcpy(notes + 12, "abc", 4);
+  std::memcpy(notes + 24, second, 12);
+  std::memcpy(notes + 36, "x", 2);
+  const auto where = reinterpret_cast<std::uintptr_t>(notes);
+  walk_notes_sig(where, 40, collect);
+  CHECK(seen.owners == "abc;x;");
+  walk_notes_sig(where, 39, collect);  // the last one does not fit
+  CHECK(seen.count == 3);
+  walk_notes_sig(where, 11, collect);
+  CHECK(seen.count == 3);
+  const std::uint32_t huge[3] = {0xffffffff, 0xffffffff, 2};
+  std::memcpy(notes, huge, 12);
+  walk_notes_sig(where, 64, collect);
+  walk_notes_sig(1, 64, collect);
+  CHECK(seen.count == 3);
+}
+
+TEST_CASE("the call frame information of an image, wherever it is mapped") {
+  fake_image image;
+  image.add(PT_LOAD, 0x400000, 0x1000, 0);
+  image.add(PT_LOAD, 0x402000, 0x800, 0x2000);
+  image.add(PT_GNU_EH_FRAME, 0x402100, 0x40, 0x2100);
+  const std::uintptr_t bias = image.address() - 0x400000;
+  const cfi_place place = find_cfi_sig(image.address());
+  CHECK(place.header == bias + 0x402100);
+  CHECK(place.limit == bias + 0x402800);
+}
+
+TEST_CASE("the order of segments does not matter") {
+  fake_image image;
+  image.add(PT_GNU_EH_FRAME, 0x2100, 0x40, 0x2100);
+  image.add(PT_LOAD, 0x2000, 0x800, 0x2000);
+  image.add(PT_LOAD, 0, 0x1000, 0);
+  CHECK(find_cfi_sig(image.address()).header == image.address() + 0x2100);
+  CHECK(find_cfi_sig(image.address()).limit == image.address() + 0x2800);
+}
+
+TEST_CASE("call frame information that no segment loads is none") {
+  for (const std::uintptr_t at : {std::uintptr_t{0x1000}, std::uintptr_t{0x1fff},
+                                  std::uintptr_t{0x2800}, ~std::uintptr_t{0}}) {
+    CAPTURE(at);
+    fake_image image;
+    image.add(PT_LOAD, 0, 0x1000, 0);
+    image.add(PT_LOAD, 0x2000, 0x800, 0x2000);
+    image.add(PT_GNU_EH_FRAME, at, 0x40, at);
+    CHECK(find_cfi_sig(image.address()).header == 0);
+    CHECK(find_cfi_sig(image.address()).limit == 0);
+  }
+}
+
+TEST_CASE("no image, no call frame information") {
+  fake_image image;
+  image.add(PT_LOAD, 0, 0x1000, 0);
+  CHECK(find_cfi_sig(image.address()).header == 0);
+  image.add(PT_GNU_EH_FRAME, 0x100, 0x40, 0x100);
+  CHECK(find_cfi_sig(image.address()).header != 0);
+  image.head.e_phentsize = 1;
+  CHECK(find_cfi_sig(image.address()).header == 0);
+  image.head.e_phentsize = sizeof(ElfW(Phdr));
+  image.head.e_ident[1] = 'F';
+  CHECK(find_cfi_sig(image.address()).header == 0);
+  CHECK(find_cfi_sig(0).header == 0);
+}
+
+TEST_CASE("program headers that cannot be read are none") {
+  fake_image image;
+  image.add(PT_LOAD, 0, 0x1000, 0);
+  image.add(PT_GNU_EH_FRAME, 0x100, 0x40, 0x100);
+  image.head.e_phoff = std::uintptr_t{1} << 46;
+  CHECK(find_cfi_sig(image.address()).header == 0);
+}
+
+TEST_CASE("every segment is visited once, with the bias of the image") {
+  fake_image image;
+  image.add(PT_NOTE, 0x600, 0, 0x600);
+  image.add(PT_LOAD, 0x5000, 0x1000, 0);
+  struct seen {
+    int count = 0;
+    std::uintptr_t bias = 0;
+  } all;
+  CHECK(for_each_segment_sig(
+      image.address(),
+      [](void* context, const ElfW(Phdr)&, std::uintptr_t bias) {
+        auto& to = *static_cast<seen*>(context);
+        ++to.count;
+        to.bias = bias;
+      },
+      &all));
+  CHECK(all.count == 2);
+  CHECK(all.bias == image.address() - 0x5000);
+}
+
+#endif

@@ -1,0 +1,356 @@
+#!/usr/bin/env python3
+"""Unwinds at every instruction of programs built in many ways, and judges every step.
+
+    tests/unwind/test_single_step.py [-v] [SingleStep.test_NAME...]
+
+programs/single_step.cpp runs the workloads with the trap flag set. A step is good when prof's walk
+is complete, ends with exactly the calls that lead to a workload, and equals libunwind's chain where
+libunwind itself got there. Everything else must be in EXCLUDED, whose entries may hold so many
+addresses and, of a run of all steps, 0.03 % of the steps. One build runs all steps, the others the
+first of each workload; PROF_LONG=1 runs all. PROF_BUILD_DIR: where programs go, build/unwind.
+"""
+
+import bisect
+import collections
+import functools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TREE = ROOT / os.environ.get("PROF_TEST_TREE", "include")
+BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "unwind")) / "single_step"
+PROGRAMS = ROOT / "tests" / "unwind" / "programs"
+LONG = bool(os.environ.get("PROF_LONG"))
+
+ALL_STEPS = 100_000_000
+SOME_STEPS = ALL_STEPS if LONG else 5000
+# Without .eh_frame_hdr a first throw sorts all FDEs: 15 million steps.
+STATIC_STEPS = min(SOME_STEPS, 300_000)
+EXCLUDED_SHARE = 0.0003
+# Name: at how many addresses a build may have such steps, whatever the number of steps.
+EXCLUDED = {
+    "eh_return": 130,  # the unwinder has overwritten its own frame with the landing pad's
+    "longjmp": 12,     # registers are replaced one by one
+    "setcontext": 24,
+    "vfork": 4,        # the return address is in a register
+    "inline_asm": 4,   # moves the stack, which nothing describes
+}
+WORKLOADS = ("sorting maps regexes first_throw exceptions streams callbacks libc_calls first_calls "
+             "functions virtuals cold_parts variable aligned_frames huge_frames recursion jumps "
+             "contexts forks pushing_asm").split()
+
+
+def tool(name):
+    path = shutil.which(name)
+    if path is None:
+        raise RuntimeError(f"{name} is needed by this test and is not installed; run tools/test")
+    return path
+
+
+def run(*command, timeout=1800):
+    done = subprocess.run([tool(str(command[0])), *map(str, command[1:])], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}\n"
+                           f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+# ---- building -----------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=None)
+def compiled(source, compiler, *flags):
+    """An object of one of PROGRAMS; each combination is compiled once."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    words = "_".join(["", compiler, *flags])
+    output = BUILD / (source.partition(".")[0] + re.sub(r"[^A-Za-z0-9]+", "_", words) + ".o")
+    run(compiler, "-std=c++17", *flags, "-I", TREE, "-c", PROGRAMS / source, "-o", output)
+    return output
+
+
+# Of two libraries with _Unwind_*, libgcc_s must be first: libunwind's own would block signals.
+SHARED = ["-Wl,--no-as-needed", "-lgcc_s", "-Wl,--as-needed", "-lunwind"]
+
+
+def program(name, compiler="g++", flags=("-O2", "-g"), link=(), libunwind=True):
+    """The harness is the same in all: how the workloads are built and all is linked differs."""
+    rest = (compiler, *flags) if LONG else ("g++", "-O2")
+    objects = [compiled("single_step.cpp", "g++", "-O2"), compiled("regexes.cpp", *rest),
+               compiled("workloads.cpp", compiler, *flags)]
+    output = BUILD / name
+    oracle = SHARED if libunwind else [compiled("no_libunwind.cpp", "g++", "-O2")]
+    run(compiler, *link, *objects, "-o", output, "-pthread", *oracle)
+    return output
+
+
+# ---- naming addresses ---------------------------------------------------------------------------
+
+
+class Symbols:
+    """The functions of one file, by address."""
+
+    def __init__(self, path):
+        self.path = path
+        rows = [line.split() for line in self.read()]
+        rows = sorted((int(row[0], 16), row[-1].partition("@")[0]) for row in rows)
+        self.starts = [start for start, _ in rows]
+        self.names = [name for _, name in rows]
+
+    def read(self):
+        """A stripped library has only its dynamic symbols."""
+        kinds = re.compile(r"^[0-9a-f]+ [TtWwiuV] ", re.M)
+        lines = run("nm", "--defined-only", self.path).splitlines()
+        lines = lines or run("nm", "-D", "--defined-only", self.path).splitlines()
+        return [line for line in lines if kinds.match(line)]
+
+    def name(self, address):
+        at = bisect.bisect_right(self.starts, address) - 1
+        return (self.names[at], address - self.starts[at]) if at >= 0 else ("?", address)
+
+    def code(self, start, size):
+        return run("objdump", "-d", f"--start-address={start}", f"--stop-address={start + size}",
+                   self.path)
+
+    @functools.cached_property
+    def jump_tail(self):
+        """The begin of __longjmp, which a stripped libc does not name: siglongjmp calls it."""
+        if "siglongjmp" not in self.names:
+            return None
+        caller = self.code(self.starts[self.names.index("siglongjmp")], 64)
+        called = [int(target, 16) for target in re.findall(r"call +([0-9a-f]+)", caller)]
+        leaves = re.compile(r"\t(?:ret|jmp) *(.*)")
+        return next(start for start in called
+                    if leaves.search(self.code(start, 96)).group(1).startswith("*%rdx"))
+
+
+@functools.lru_cache(maxsize=None)
+def symbols_of(path):
+    return Symbols(path)
+
+
+Place = collections.namedtuple("Place", "file function offset address")
+
+
+class Modules:
+    def __init__(self, main, lines):
+        self.main = str(main)
+        rows = [line.split() for line in lines]
+        self.ranges = [(int(row[2], 16), int(row[3], 16), int(row[1], 16),
+                        row[4] if len(row) > 4 else self.main) for row in rows]
+
+    def place(self, address):
+        for begin, limit, base, path in self.ranges:
+            if begin <= address < limit and os.path.exists(path):
+                function, offset = symbols_of(path).name(address - base)
+                return Place(path, function, offset, address - base)
+        return Place("?", "?", 0, address)
+
+    def text(self, address):
+        place = self.place(address)
+        return (f"{place.function}+0x{place.offset:x} "
+                f"({os.path.basename(place.file)}+0x{place.address:x})")
+
+
+# ---- judging ------------------------------------------------------------------------------------
+
+THROWERS = ("_Unwind_RaiseException", "_Unwind_Resume", "_Unwind_Resume_or_Rethrow",
+            "_Unwind_ForcedUnwind")
+
+
+def is_thrower(place):
+    return place.function.partition(".")[0] in THROWERS
+
+
+def excluded_as(leaf, caller):
+    """The name in EXCLUDED, or None; `caller` is the frame that prof found behind the leaf."""
+    in_unwinder = "libgcc_s" in leaf.file or leaf.function.startswith(("uw_", "_Unwind_"))
+    if is_thrower(leaf) or (in_unwinder and caller is not None and is_thrower(caller)):
+        return "eh_return"
+    if "pushing_asm" in leaf.function:
+        return "inline_asm"
+    if leaf.function in ("vfork", "__vfork", "__libc_vfork"):
+        return "vfork"
+    if leaf.function in ("setcontext", "__setcontext", "swapcontext", "__swapcontext"):
+        return "setcontext"
+    if leaf.function in ("__longjmp", "____longjmp_chk"):
+        return "longjmp"
+    tail = symbols_of(leaf.file).jump_tail if "libc.so" in leaf.file else None
+    return "longjmp" if tail is not None and tail <= leaf.address < tail + 96 else None
+
+
+Bad = collections.namedtuple("Bad", "workload what steps address mine theirs")
+Counts = collections.namedtuple("Counts", "steps good approximate confirmed resolving")
+
+
+class Report:
+    """What a run of single_step printed."""
+
+    def __init__(self, main, *arguments):
+        lines = run(main, *arguments).splitlines()
+        self.modules = Modules(main, [line for line in lines if line.startswith("module ")])
+        self.workloads = {}
+        self.bad = []
+        for line in lines:
+            words = line.split()
+            if words[0] == "workload":
+                self.workloads[words[1]] = Counts(*map(int, words[2:]))
+            elif words[0] == "bad":
+                self.bad.append(self.parse_bad(words))
+
+    @staticmethod
+    def parse_bad(words):
+        mine, theirs = words.index("mine"), words.index("theirs")
+        frames = [int(word, 16) for word in words[mine + 1:theirs]]
+        return Bad(words[1], words[2], int(words[3]), int(words[4], 16), frames,
+                   [int(word, 16) for word in words[theirs + 1:]])
+
+    def total(self, field):
+        return sum(getattr(counts, field) for counts in self.workloads.values())
+
+    def name_of(self, bad):
+        caller = self.modules.place(bad.mine[1]) if len(bad.mine) > 1 else None
+        return excluded_as(self.modules.place(bad.address), caller)
+
+    def failures(self):
+        return [bad for bad in self.bad if self.name_of(bad) is None]
+
+    def excluded(self):
+        """{name: (addresses, steps)}"""
+        addresses, steps = collections.defaultdict(set), collections.Counter()
+        for bad in self.bad:
+            name = self.name_of(bad)
+            if name is not None:
+                addresses[name].add(bad.address)
+                steps[name] += bad.steps
+        return {name: (len(addresses[name]), steps[name]) for name in steps}
+
+    def describe(self, bad):
+        frames = [("prof     ", bad.mine), ("libunwind", bad.theirs)]
+        return f"{bad.workload}: {bad.what}, {bad.steps} steps, at " \
+            f"{self.modules.text(bad.address)}\n" + "".join(
+                f"    {whose} " + " < ".join(map(self.modules.text, chain[:5])) + "\n"
+                for whose, chain in frames)
+
+
+# ---- tests --------------------------------------------------------------------------------------
+
+
+class SingleStep(unittest.TestCase):
+    def judge(self, main, *arguments, steps=SOME_STEPS):
+        report = Report(main, steps, *arguments)
+        self.assertEqual(list(report.workloads), WORKLOADS)
+        self.assertGreater(min(counts.steps for counts in report.workloads.values()), 10)
+        failures = report.failures()
+        lost = sum(bad.steps for bad in failures)
+        if failures:
+            self.fail(f"{lost} of {report.total('steps')} steps are bad, at {len(failures)} places\n"
+                      + "".join(map(report.describe, failures[:6])))
+        excluded = report.excluded()
+        for name, (addresses, _) in excluded.items():
+            self.assertLessEqual(addresses, EXCLUDED[name], name)
+        hidden = sum(count for _, count in excluded.values())
+        self.assertEqual(report.total("good") + hidden, report.total("steps"))
+        if steps == ALL_STEPS:
+            self.assertLessEqual(hidden, EXCLUDED_SHARE * report.total("steps"), excluded)
+        if os.environ.get("PROF_VERBOSE"):
+            print(main.name, report.total("steps"), "steps;", excluded, file=sys.stderr)
+        return report
+
+    def judge_shared(self, main, *arguments, steps=SOME_STEPS, lazy=True):
+        report = self.judge(main, *arguments, steps=steps)
+        self.assertGreater(report.total("confirmed"), 0.99 * report.total("steps"))
+        resolving = report.workloads["first_calls"].resolving
+        self.assertEqual(resolving > 0, lazy, f"{resolving} steps in _dl_runtime_resolve")
+        return report
+
+    def test_o2_every_step(self):
+        main = program("o2")
+        report = self.judge_shared(main, "table", steps=ALL_STEPS)
+        self.assertIn("eh_return", report.excluded(), "the run did not get to the landing pads")
+        self.assertRegex(run("nm", main), r"split_function\S*\.cold", "no function was split")
+
+    def test_o2_interpreted(self):
+        self.judge_shared(program("o2"))
+
+    def test_o0(self):
+        """Alone: libunwind 1.6.2 crashes in the epilogue of realigned(), where g++ -O0's rule for
+        rbp, *(rbp), is still there behind the pop."""
+        self.judge(program("o0", flags=("-O0",), libunwind=False), "table")
+
+    def test_o3(self):
+        self.judge_shared(program("o3", flags=("-O3",)), "table")
+
+    def test_os(self):
+        self.judge_shared(program("os", flags=("-Os",)), "table")
+
+    def test_o3_native(self):
+        self.judge_shared(program("o3_native", flags=("-O3", "-march=native")), "table")
+
+    def test_lto(self):
+        main = program("lto", flags=("-O2", "-flto"), link=("-O2", "-flto"))
+        self.judge_shared(main, "table")
+
+    def test_cf_protection(self):
+        self.judge_shared(program("cf", flags=("-O2", "-fcf-protection=full")), "table")
+
+    def test_no_asynchronous_unwind_tables(self):
+        flags = ("-O2", "-fno-asynchronous-unwind-tables")
+        self.judge_shared(program("synchronous", flags=flags), "table")
+
+    def test_no_plt(self):
+        main = program("no_plt", flags=("-O2", "-fno-plt"), link=("-Wl,-z,now",))
+        self.judge_shared(main, "table", lazy=False)
+
+    def test_ibt_plt(self):
+        main = program("ibt_plt", link=("-Wl,-z,ibtplt",))
+        self.assertIn(".plt.sec", run("readelf", "-SW", main))
+        self.judge_shared(main, "table")
+
+    def test_clang_lld(self):
+        main = program("lld", compiler="clang++", flags=("-O2",), link=("-fuse-ld=lld",))
+        self.assertIn("LLD", run("readelf", "-p", ".comment", main))
+        self.judge_shared(main, "table")
+
+    def test_static_pie(self):
+        self.judge(program("static_pie", link=("-static-pie",), libunwind=False), "table")
+
+    def static(self):
+        main = program("static", link=("-static",), libunwind=False)
+        self.assertNotIn("GNU_EH_FRAME", run("readelf", "-lW", main), "this is the harder case")
+        return main
+
+    def test_static(self):
+        self.judge(self.static(), "table", steps=STATIC_STEPS)
+
+    def test_static_without_table(self):
+        self.judge(self.static(), steps=STATIC_STEPS)
+
+    def test_without_debug_info(self):
+        main = program("stripped")
+        self.assertIn(".debug_info", run("readelf", "-SW", main))
+        run("strip", "--strip-debug", main)
+        self.assertNotIn(".debug_", run("readelf", "-SW", main))
+        self.judge_shared(main, "table")
+
+
+class Harness(unittest.TestCase):
+    def test_wrong_walks_are_noticed(self):
+        """Every 1000th walk begins 8 bytes off: nothing else is bad, and few of these go unseen."""
+        report = Report(program("o2"), 4000, "table", "corrupt")
+        corrupted = sum(counts.steps // 1000 for counts in report.workloads.values())
+        found = sum(bad.steps for bad in report.failures())
+        self.assertGreater(corrupted, 30)
+        self.assertLessEqual(found, corrupted)
+        self.assertGreater(found, corrupted // 2)
+        with self.assertRaisesRegex(self.failureException, "steps are bad"):
+            SingleStep().judge(program("o2"), "table", "corrupt", steps=4000)
+
+
+if __name__ == "__main__":
+    unittest.main()
