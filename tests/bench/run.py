@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Measures prof beside its peers, in one run, and says which targets are met.
 
-    tests/bench/run.py [encode] [compile]      both by default; exit 1 when a target is missed
+    tests/bench/run.py [encode] [compile] [unwind]     all by default; exit 1 when a target is missed
 
 encode   10,350 stacks of 20 frames to pprof bytes, and their compression, beside Google's protobuf with
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
          zlib1g-dev, golang-go.
 compile  CPU seconds of g++ -O2 for an empty main that includes a header, and the text it makes, beside
          doctest, nlohmann-json and cpp-httplib; also of a main that writes a profile or serves. Needs doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
+
+unwind   a walk, hot, with read probes, uncached and with cold caches, beside libunwind's unw_backtrace, glibc's
+         backtrace() and a frame-pointer walk; a sample; tables of libc, libstdc++ and libLLVM-14. Needs
+         libunwind-dev, libllvm14.
 
 The targets in milliseconds and seconds were measured beside these peers on one machine; here they are
 ratios to the peer in the same run, medians of interleaved rounds, so that a slow or busy machine does not
@@ -160,9 +164,74 @@ def compile_cost(verdicts):
         verdicts.add(f"{name}: text", text[name], size, " KB")
 
 
+# ---- unwind ----
+
+LLVM = "/usr/lib/x86_64-linux-gnu/libLLVM-14.so.1"
+# What the peers took where the targets were set.
+LAB_UNW = 7.75       # ns per frame, unw_backtrace, hot
+LAB_UNW_COLD = 9     # us per 70 frames
+LAB_BACKTRACE = 110  # ns per frame
+
+
+def build_unwinders():
+    if not os.path.exists(LLVM):
+        sys.exit("run.py: libLLVM-14 is missing; apt-get install libllvm14")
+    # libgcc_s first: libunwind's _Unwind_* would take its place.
+    for name, flags in (("unwind", []), ("unwind_fp", ["-fno-omit-frame-pointer"])):
+        command(tool("g++", "g++"), "-std=c++17", "-O2", *flags, "-I", ROOT / "single_include", HERE / "unwind.cpp", "-o",
+                BUILD / name, "-pthread", "-Wl,--no-as-needed", "-lgcc_s", "-Wl,--as-needed", "-lunwind", "-ldl")
+
+
+def unwind_figures(program):
+    """{("hot", way, depth): ns per frame, ("cold", way): us, ("table", file): (ms, bytes), ("sample",): us}"""
+    found = {}
+    for line in command(program, LLVM).splitlines():
+        kind, *words = line.split()
+        row = dict(word.split("=") for word in words)
+        if kind == "hot":
+            found[kind, row["way"], int(row["depth"])] = float(row["ns_per_frame"])
+        elif kind == "cold":
+            found[kind, row["way"]] = float(row["us"])
+        elif kind == "table":
+            found[kind, row["file"]] = (float(row["ms"]), int(row["bytes"]))
+        else:
+            found[kind,] = float(row["us"])
+    return found
+
+
+def unwind(verdicts):
+    build_unwinders()
+    runs = [unwind_figures(BUILD / "unwind") for _ in range(5)]
+    with_frame_pointers = unwind_figures(BUILD / "unwind_fp")
+
+    def best(*key):
+        return min(run[key] for run in runs)
+
+    for way in ("prof", "prof_probed", "prof_uncached", "unw_backtrace", "backtrace"):
+        print(f"  {way:<16}" + "".join(f" {depth}: {best('hot', way, depth):6.2f}" for depth in (10, 32, 62, 128))
+              + " ns per frame")
+    print(f"  frame_pointers   128: {with_frame_pointers['hot', 'frame_pointers', 128]:6.2f} ns per frame")
+    peer, backtrace = best("hot", "unw_backtrace", 128), best("hot", "backtrace", 128)
+    for way, target in (("prof", 10), ("prof_probed", 15), ("prof_uncached", 50)):
+        verdicts.add(f"{way}, hot / unw_backtrace ({target} / {LAB_UNW} ns)", best("hot", way, 128) / peer,
+                     target / LAB_UNW)
+    verdicts.add(f"prof_probed, cold / unw_backtrace (8 / {LAB_UNW_COLD} us)",
+                 best("cold", "prof_probed") / best("cold", "unw_backtrace"), 8 / LAB_UNW_COLD)
+    libraries = min(run["table", "libc.so.6"][0] + next(
+        value[0] for key, value in run.items() if key[0] == "table" and key[1].startswith("libstdc++")) for run in runs)
+    llvm = [run["table", os.path.basename(LLVM)] for run in runs]
+    verdicts.add("tables of libc and libstdc++ / backtrace() (3 ms / 110 ns)", libraries * 1e6 / backtrace,
+                 3e6 / LAB_BACKTRACE)
+    verdicts.add("table of libLLVM-14 / backtrace() (60 ms / 110 ns)", min(ms for ms, _ in llvm) * 1e6 / backtrace,
+                 60e6 / LAB_BACKTRACE)
+    verdicts.add("table of libLLVM-14", llvm[0][1] / 1e6, 6, " MB")
+    verdicts.add("sample of 30 frames / backtrace() (1.5 us / 110 ns)", best("sample") * 1000 / backtrace,
+                 1500 / LAB_BACKTRACE)
+
+
 def main():
-    wanted = sys.argv[1:] or ["encode", "compile"]
-    known = {"encode": encode, "compile": compile_cost}
+    known = {"encode": encode, "compile": compile_cost, "unwind": unwind}
+    wanted = sys.argv[1:] or list(known)
     if not set(wanted) <= set(known):
         sys.exit(__doc__)
     BUILD.mkdir(parents=True, exist_ok=True)

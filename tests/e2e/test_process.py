@@ -1,5 +1,6 @@
 """What is one per process: the version of all files, and who a forked child is."""
 
+import itertools
 import shutil
 import unittest
 
@@ -7,16 +8,40 @@ import harness
 import pprof_check
 
 
+def changed_tree(name, old, new):
+    """A copy of the headers with one text replaced."""
+    tree = harness.BUILD / name
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(harness.TREE, tree)
+    changed = 0
+    for header in tree.rglob("*.hpp"):
+        text = header.read_text()
+        changed += old in text
+        header.write_text(text.replace(old, new))
+    assert changed, f"{old} is nowhere"
+    return tree
+
+
 class Versions(unittest.TestCase):
+    def test_another_layout_of_the_same_version_is_left_alone(self):
+        """Two snapshots of one version in a process: each has tables of its own, none crashes."""
+        changes = (("  spin_lock refresh_lock;", "  char more[4096];\n  spin_lock refresh_lock;"),
+                   ("layout_revision = 2", "layout_revision = 3"))
+        for (old, new), compiler in zip(changes, itertools.cycle(harness.COMPILERS)):
+            with self.subTest(change=new, compiler=compiler):
+                other = changed_tree("other_layout", old, new)
+                library = harness.build(["layout_library.cpp"], "liblayout.so", compiler=compiler,
+                                        flags=["-shared", "-fPIC", "-I", str(other)])
+                program = harness.build(["layout_main.cpp", library], "layout_main", compiler=compiler)
+                paths = [program.with_suffix(f".{number}.pb.gz") for number in (1, 2)]
+                harness.run(program, *paths)
+                profile = pprof_check.parse(paths[1].read_bytes())
+                self.assertEqual(pprof_check.find(profile, "^main$", "alloc_objects"), 3000)
+
     def test_two_versions_are_named(self):
         """The file that was compiled with another version is named in the error."""
-        other = harness.BUILD / "other_version"
-        shutil.rmtree(other, ignore_errors=True)
-        shutil.copytree(harness.TREE, other)
-        for header in other.rglob("*.hpp"):
-            text = header.read_text()
-            header.write_text(text.replace("#define PROF_VERSION_PATCH 0",
-                                           "#define PROF_VERSION_PATCH 7"))
+        other = changed_tree("other_version", "#define PROF_VERSION_PATCH 0",
+                             "#define PROF_VERSION_PATCH 7")
         for compiler in harness.COMPILERS:
             object_file = harness.build(["version_other.cpp"], "version_other.o",
                                         compiler=compiler, flags=["-c", "-I", str(other)])
