@@ -3145,6 +3145,8 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
+
+  std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
@@ -3765,8 +3767,8 @@ class cfi_program {
     rule.offset = now_.cfa.offset;
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
-    rule.third = now_.third;
     rule.return_register = now_.return_register;
+    if (rule.return_register == on_stack) rule.third = now_.third;
     return rule;
   }
 
@@ -3930,10 +3932,7 @@ class unwind_table_builder {
   // Address space for the most rows there can be: each takes a byte of instructions, and each FDE
   // adds two. What is not needed is given back untouched.
   bool reserve() noexcept {
-    const auto bytes = static_cast<std::size_t>(
-        source_.eh_frame.end - source_.eh_frame.begin + source_.debug_frame.end -
-        source_.debug_frame.begin);
-    most_rows_ = bytes + 2 * places_.size();
+    most_rows_ = source_.eh_frame.size() + source_.debug_frame.size() + 2 * places_.size();
     reserved_ = most_rows_ * (sizeof(std::uint32_t) + sizeof(std::uint16_t));
     pages_ = static_cast<char*>(os_map_sig(reserved_));
     if (pages_ == nullptr) return false;
@@ -6034,21 +6033,34 @@ inline void give_back_maps(process_state& process) noexcept {
 }
 
 #if PROF_DETAIL_OS_LINUX
+inline bool wants_table(const code_range& range) noexcept {
+  return range.module != nullptr && range.module->wanted.load() && !range.module->tried.load();
+}
+
+// Under the loader's lock, so that no module is unloaded meanwhile.
+inline void build_tables_of(process_state& process, const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    if (!wants_table(range) || !still_loaded(range)) continue;
+    build_table_once(*process.modules, *range.module, image_of(range));
+  }
+  process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
+}
+
 // Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
 inline void build_wanted_tables(process_state& process) noexcept {
+  const code_map* const map = process.code.load();
+  bool any = false;
+  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+    any = any || wants_table(map->ranges[i]);
+  }
+  if (!any) return;
   os_with_objects_kept(
       [](void* context) {
-        process_state& of = *static_cast<process_state*>(context);
-        const code_map* const map = of.code.load();
-        for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
-          const code_range& range = map->ranges[i];
-          if (range.module == nullptr || !range.module->wanted.load()) continue;
-          if (!still_loaded(range)) continue;
-          build_table_once(*of.modules, *range.module, image_of(range));
-        }
+        auto& of = *static_cast<process_state*>(context);
+        build_tables_of(of, *of.code.load());
       },
       &process);
-  process.rule_epoch.fetch_add(1);
 }
 #else
 inline void build_wanted_tables(process_state&) noexcept {}

@@ -85,9 +85,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   FUZZ_REQUIRE(segment.seen == plain_notes(bytes));
 
   notes image{bytes};
-  std::uintptr_t functions = 0;
   const bool is_elf = size >= 64 && bytes.starts_with({"\177ELF", 4});
-  const bool walked = walk_image_sig(address, {notes::visit, &image}, &functions);
-  FUZZ_REQUIRE(is_elf || (!walked && image.seen.empty() && functions == 0));
+  const bool walked = walk_image_sig(address, {notes::visit, &image});
+  const cfi_place place = find_cfi_sig(address);
+  FUZZ_REQUIRE(is_elf || (!walked && image.seen.empty() && place.header == 0));
+  FUZZ_REQUIRE((place.header == 0) == (place.limit == 0) && place.header <= place.limit);
   return 0;
 }

@@ -72,21 +72,34 @@ inline void give_back_maps(process_state& process) noexcept {
 }
 
 #if PROF_DETAIL_OS_LINUX
+inline bool wants_table(const code_range& range) noexcept {
+  return range.module != nullptr && range.module->wanted.load() && !range.module->tried.load();
+}
+
+// Under the loader's lock, so that no module is unloaded meanwhile.
+inline void build_tables_of(process_state& process, const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    if (!wants_table(range) || !still_loaded(range)) continue;
+    build_table_once(*process.modules, *range.module, image_of(range));
+  }
+  process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
+}
+
 // Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
 inline void build_wanted_tables(process_state& process) noexcept {
+  const code_map* const map = process.code.load();
+  bool any = false;
+  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+    any = any || wants_table(map->ranges[i]);
+  }
+  if (!any) return;
   os_with_objects_kept(
       [](void* context) {
-        process_state& of = *static_cast<process_state*>(context);
-        const code_map* const map = of.code.load();
-        for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
-          const code_range& range = map->ranges[i];
-          if (range.module == nullptr || !range.module->wanted.load()) continue;
-          if (!still_loaded(range)) continue;
-          build_table_once(*of.modules, *range.module, image_of(range));
-        }
+        auto& of = *static_cast<process_state*>(context);
+        build_tables_of(of, *of.code.load());
       },
       &process);
-  process.rule_epoch.fetch_add(1);
 }
 #else
 inline void build_wanted_tables(process_state&) noexcept {}

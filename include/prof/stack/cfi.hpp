@@ -93,6 +93,8 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
+
+  std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.

@@ -278,8 +278,8 @@ class cfi_program {
     rule.offset = now_.cfa.offset;
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
-    rule.third = now_.third;
     rule.return_register = now_.return_register;
+    if (rule.return_register == on_stack) rule.third = now_.third;
     return rule;
   }
 

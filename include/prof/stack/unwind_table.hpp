@@ -126,10 +126,7 @@ class unwind_table_builder {
   // Address space for the most rows there can be: each takes a byte of instructions, and each FDE
   // adds two. What is not needed is given back untouched.
   bool reserve() noexcept {
-    const auto bytes = static_cast<std::size_t>(
-        source_.eh_frame.end - source_.eh_frame.begin + source_.debug_frame.end -
-        source_.debug_frame.begin);
-    most_rows_ = bytes + 2 * places_.size();
+    most_rows_ = source_.eh_frame.size() + source_.debug_frame.size() + 2 * places_.size();
     reserved_ = most_rows_ * (sizeof(std::uint32_t) + sizeof(std::uint16_t));
     pages_ = static_cast<char*>(os_map_sig(reserved_));
     if (pages_ == nullptr) return false;
