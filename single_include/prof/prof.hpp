@@ -3204,7 +3204,7 @@ inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SI
   return true;
 }
 
-inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
                                    const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's
@@ -5311,7 +5311,7 @@ class rule_lookup {
     return table;
   }
 
-  cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
     if (range != nullptr) return range->cfi;
     os_object object;
@@ -5642,9 +5642,9 @@ PROF_DETAIL_END
 // Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
 //         load goes through the reader, every loop is bounded.
 // Memory: writes into the caller's frame buffer only.
-// Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6. Where no
-//         rule is known: frame records, then a bounded scan for words behind a call that leads to where
-//         the walk is; such a stack is marked approximate.
+// Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6.
+//         Where no rule is known: frame records, then a bounded scan for words behind a call that
+//         leads to where the walk is; such a stack is marked approximate.
 #ifndef PROF_STACK_UNWIND_HPP
 #define PROF_STACK_UNWIND_HPP
 
@@ -5663,6 +5663,7 @@ inline constexpr std::uintptr_t red_zone = 128;
 // Beyond the frames that are kept, the walk goes on to find the root, this far.
 inline constexpr std::size_t max_walk = 2048;
 inline constexpr unsigned max_signal_frames = 8;
+
 struct walked_stack {
   std::size_t depth = 0;
   bool approximate = false;  // a frame was found by scanning
@@ -5670,7 +5671,8 @@ struct walked_stack {
 };
 
 // Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
-// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of it; unwind_rule interpret_sig(pc, memory); std::uintptr_t
+// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of
+// it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
@@ -5725,7 +5727,7 @@ class stack_walk {
 
   // Follows callers as long as their rules are known and ordinary; whatever is not is left to
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
-  void ordinary_frames_sig() PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     registers at = at_;
     while (frames_.walked() < max_walk) {
       packed_rule rule = 0;
@@ -5742,9 +5744,8 @@ class stack_walk {
 
   // The rule of all but a few frames, without unpacking what it does not need. On failure `at` stays.
   PROF_DETAIL_INLINE outcome offset_step_sig(registers& at, packed_rule rule) PROF_DETAIL_SIG {
-    const unsigned reg = packed_reg_sig(rule);
-    std::uintptr_t cfa = reg == dwarf_sp ? at.sp : at.fp;
-    if (reg != dwarf_sp && reg != dwarf_fp && !register_sig(reg, cfa)) return outcome::lost;
+    std::uintptr_t cfa = 0;
+    if (!register_sig(at, packed_reg_sig(rule), cfa)) return outcome::lost;
     cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
     return caller_at_sig(at, cfa, unpack_saved_sig(rule, packed_fp_shift),
                          unpack_saved_sig(rule, packed_third_shift));
@@ -5754,7 +5755,9 @@ class stack_walk {
     if (!cfa_sig(rule, cfa)) return outcome::lost;
     if (rule.return_register == on_stack) return caller_at_sig(at_, cfa, rule.fp, rule.third);
     std::uintptr_t pc = 0;
-    if (!interrupted_ || cfa < at_.sp || !register_sig(rule.return_register, pc)) return outcome::lost;
+    if (!interrupted_ || cfa < at_.sp || !register_sig(at_, rule.return_register, pc)) {
+      return outcome::lost;
+    }
     at_.pc = pc;
     at_.sp = cfa;
     return outcome::caller;
@@ -5785,9 +5788,9 @@ class stack_walk {
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
     const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
     switch (rule.kind) {
-      case rule_kind::offset: return register_sig(rule.reg, cfa) && (cfa += offset, true);
+      case rule_kind::offset: return register_sig(at_, rule.reg, cfa) && (cfa += offset, true);
       case rule_kind::deref:
-        if (!register_sig(rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
+        if (!register_sig(at_, rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
         cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
         return true;
       case rule_kind::plt: cfa = at_.sp + ((at_.pc & 15) >= offset ? 16 : 8); return true;
@@ -5795,12 +5798,13 @@ class stack_walk {
     }
   }
 
-  bool register_sig(unsigned number, std::uintptr_t& value) const PROF_DETAIL_SIG {
-    if (number == dwarf_sp) value = at_.sp;
-    else if (number == dwarf_fp) value = at_.fp;
-    else if (number == dwarf_third) value = at_.third;
+  PROF_DETAIL_INLINE bool register_sig(const registers& at, unsigned number,
+                                       std::uintptr_t& value) const PROF_DETAIL_SIG {
+    if (number == dwarf_sp) value = at.sp;
+    else if (number == dwarf_fp) value = at.fp;
+    else if (number == dwarf_third) value = at.third;
     // All others are known of an interrupted function only: hand-written assembly uses them.
-    else return interrupted_ && at_.context != nullptr && os_register_sig(at_.context, number, value);
+    else return interrupted_ && at.context != nullptr && os_register_sig(at.context, number, value);
     return true;
   }
 
@@ -5885,7 +5889,8 @@ class stack_walk {
     if ((code & 0xf8ff) != 0xe0ff) return false;
     const unsigned n = static_cast<unsigned>(code >> 8) & 7;
     std::uintptr_t target = 0;
-    if (!register_sig(high ? 8 + n : dwarf_of[n], target) || !code_.contains(target)) return false;
+    if (!register_sig(at_, high ? 8 + n : dwarf_of[n], target)) return false;
+    if (!code_.contains(target)) return false;
     to = target;
     return true;
   }

@@ -152,7 +152,7 @@ inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SI
   return true;
 }
 
-inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
                                    const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's

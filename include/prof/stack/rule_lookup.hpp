@@ -170,7 +170,7 @@ class rule_lookup {
     return table;
   }
 
-  cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
     if (range != nullptr) return range->cfi;
     os_object object;

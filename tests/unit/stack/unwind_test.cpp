@@ -507,6 +507,24 @@ TEST_CASE("rule: registers are restored from where they were saved") {
   CHECK(f.frames == f.whole());
 }
 
+TEST_CASE("rule: rbx that a frame restored counts for the next one, on the quick way too") {
+  rule_fixture f;
+  const word into_2 = f.call(3, f.function(2));
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  unwind_rule saves = rule_of(rule_kind::offset, dwarf_sp, 0x20);
+  saves.third = {saved_at::cfa, -16};
+  f.rule(1, saves);
+  f.memory.put(stack + 0x20, stack + 0x80);  // the rbx of 2
+  f.rule(2, rule_of(rule_kind::offset, dwarf_third, 0x10));
+  f.memory.put(stack + 0x88, into_2);
+  f.rule(3, rule_of(rule_kind::end, 0, 0));
+  f.walk_from(stack, 0, 0x1234);
+  std::vector<word> whole = f.whole();
+  whole.push_back(into_2 - 1);
+  CHECK(f.frames == whole);
+}
+
 TEST_CASE("rule: what an epilogue has popped is read below sp, a red zone deep") {
   for (const word below : {word{8}, red_zone, red_zone + 8}) {
     CAPTURE(below);
