@@ -3097,29 +3097,8 @@ class cfi_reader {
   }
   std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
 
-  std::uint64_t uleb() PROF_DETAIL_SIG {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    std::uint8_t byte = 0x80;
-    while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
-      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
-      shift += 7;
-    }
-    return value;
-  }
-  std::int64_t sleb() PROF_DETAIL_SIG {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    std::uint8_t byte = 0x80;
-    while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
-      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
-      shift += 7;
-    }
-    if ((byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
-    return static_cast<std::int64_t>(value);
-  }
+  std::uint64_t uleb() PROF_DETAIL_SIG { return leb128(false); }
+  std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
@@ -3129,6 +3108,18 @@ class cfi_reader {
   }
 
  private:
+  std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    if (is_signed && (byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
+    return value;
+  }
   void fail() PROF_DETAIL_SIG {
     bad_ = true;
     at_ = end_;
@@ -3150,7 +3141,6 @@ struct cfi_section {
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
-inline constexpr std::uint8_t encoding_omit = 0xff;
 inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
   const auto here = reinterpret_cast<std::uintptr_t>(from.at());
@@ -3204,8 +3194,10 @@ inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SI
   return true;
 }
 
-PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
-                                   const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
+                                                        const cfi_section& section,
+                                                        const char* letters,
+                                                        cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's
   cie.has_augmentation = true;
@@ -3253,8 +3245,7 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   const cfi_byte* const here = body.at();
   const std::uint32_t id = body.fixed<std::uint32_t>();
   if (section.is_debug_frame) {
-    const auto size = static_cast<std::size_t>(section.end - section.begin);
-    return id < size ? section.begin + id : nullptr;  // a CIE's id is all ones
+    return id < section.size() ? section.begin + id : nullptr;  // a CIE's id is all ones
   }
   const auto before = static_cast<std::size_t>(here - section.begin);
   return id != 0 && id <= before ? here - id : nullptr;
@@ -3559,7 +3550,7 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
-    sum = clamp_sig(std::int64_t{sum} + clamp_sig(more));
+    sum = clamp_sig(sum + more);
   }
   if (bytes.bad()) found.form = cfi_expression::shape::other;
   return found;
@@ -3590,8 +3581,7 @@ class cfi_program {
     begin = at_;
     advance_ = 0;
     run_sig(rest_, true);
-    // The row that ends here had its rule before this run: advance stops a run.
-    rule = rule_sig();
+    rule = rule_sig();  // an advance stops a run: what comes behind it is the next row's
     const bool wrapped = at_ + advance_ < at_;
     at_ += advance_;
     done_ = broken_ || advance_ == 0 || wrapped || at_ >= fde_.limit;
@@ -4177,6 +4167,16 @@ struct module_image {
   text_view build_id;  // of what is loaded, bytes; empty: none
 };
 
+// A file without build id may be another one than what is loaded: its section must at least be there.
+inline bool is_mapped(const cfi_section& section) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(section.begin);
+  for (std::uintptr_t page = begin & ~std::uintptr_t{4095}; page < begin + section.size();
+       page += 4096) {
+    if (!os_readable_sig(page)) return false;
+  }
+  return true;
+}
+
 // Finds in the file what is not loaded or has no header. `bias` is what the loader added.
 inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_source& source)
     noexcept {
@@ -4184,6 +4184,7 @@ inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_so
   if (source.header == 0 && file.find_section({".eh_frame", 9}, section) != 0) {
     source.eh_frame.begin = reinterpret_cast<const cfi_byte*>(section.sh_addr + bias);
     source.eh_frame.end = source.eh_frame.begin + section.sh_size;
+    if (!is_mapped(source.eh_frame)) source.eh_frame = {};
   }
   if (file.find_section({".debug_frame", 12}, section) == 0) return;
   if ((section.sh_flags & SHF_COMPRESSED) != 0) return;
@@ -4196,7 +4197,8 @@ inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_so
 
 inline const unwind_table* build_module_table(const module_image& image) noexcept {
   std::size_t size = 0;
-  const void* const pages = os_map_file(image.path, size);
+  const bool has_file = image.path[0] == '/';  // "[vdso]" is none
+  const void* const pages = has_file ? os_map_file(image.path, size) : nullptr;
   const elf_image file(pages, size);
   cfi_source source;
   source.origin = image.base;
@@ -4330,9 +4332,8 @@ inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
   const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
     auto& of = *static_cast<cfi_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
-    if (segment.p_type == PT_LOAD && of.header - begin < segment.p_filesz) {
-      of.limit = begin + segment.p_filesz;
-    }
+    const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
+    if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
   };
   for_each_segment_sig(header, take_header, &place);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place);
@@ -5147,7 +5148,7 @@ PROF_DETAIL_END
 // Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
 // Safety: async-signal-safe. Modules are those of an immutable code map, which the caller keeps; one
 //         that the map does not know yet is asked for with _dl_find_object, which is lock-free.
-// Memory: the cache is a part of process_state, 256 KiB of address space.
+// Memory: the cache is one per process, 256 KiB of address space beside process_state.
 // Source: per-pc rule caches as in framehop; glibc 2.35 _dl_find_object (async-signal-safe by its manual).
 #ifndef PROF_STACK_RULE_LOOKUP_HPP
 #define PROF_STACK_RULE_LOOKUP_HPP
@@ -5788,7 +5789,10 @@ class stack_walk {
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
     const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
     switch (rule.kind) {
-      case rule_kind::offset: return register_sig(at_, rule.reg, cfa) && (cfa += offset, true);
+      case rule_kind::offset:
+        if (!register_sig(at_, rule.reg, cfa)) return false;
+        cfa += offset;
+        return true;
       case rule_kind::deref:
         if (!register_sig(at_, rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
         cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
@@ -6107,10 +6111,12 @@ class frame_lease {
 // All that a walk needs while it goes on, so that a handler's stack needs little.
 struct walk_scratch {
   walk_scratch(process_state& process, frame_buffer& buffer) PROF_DETAIL_SIG
-      // The map after the lease: see give_back_maps.
-      : rules(process.code.load(), *process.rules, process.rule_epoch.load(), process.code_stale,
-              cfi),
+      // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
+      // would be kept under a new one.
+      : epoch(process.rule_epoch.load()),
+        rules(process.code.load(), *process.rules, epoch, process.code_stale, cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
+  const std::uint64_t epoch;  // initialised first
   probed_memory memory;
   cfi_scratch cfi;
   rule_lookup rules;
@@ -9726,7 +9732,8 @@ inline status_report status() {
     report.drops[i] = {drop_texts[i], process->drops[i].load()};
   }
   report.stacks = process->stacks.used();
-  report.own_memory = process->stacks.bytes() + process->own_bytes.load() + sizeof(process_state);
+  report.own_memory = process->stacks.bytes() + process->own_bytes.load() +
+                      process->modules->table_bytes.load() + sizeof(process_state);
   const void* const cpu = process->part_states[static_cast<unsigned>(part::cpu)].load();
   const void* const heap = process->part_states[static_cast<unsigned>(part::heap)].load();
   if (cpu != nullptr) report_cpu(report, *static_cast<const cpu_state*>(cpu));

@@ -7,7 +7,8 @@ encode   10,350 stacks of 20 frames to pprof bytes, and their compression, besid
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
          zlib1g-dev, golang-go.
 compile  CPU seconds of g++ -O2 for an empty main that includes a header, and the text it makes, beside
-         doctest, nlohmann-json and cpp-httplib; also of a main that writes a profile or serves. Needs doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
+         doctest, nlohmann-json and cpp-httplib; also of a main that writes a profile or serves. Needs
+         doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
 
 unwind   a walk, hot, with read probes, uncached and with cold caches, beside libunwind's unw_backtrace, glibc's
          backtrace() and a frame-pointer walk; a sample; tables of libc, libstdc++ and libLLVM-14. Needs

@@ -141,10 +141,12 @@ class frame_lease {
 // All that a walk needs while it goes on, so that a handler's stack needs little.
 struct walk_scratch {
   walk_scratch(process_state& process, frame_buffer& buffer) PROF_DETAIL_SIG
-      // The map after the lease: see give_back_maps.
-      : rules(process.code.load(), *process.rules, process.rule_epoch.load(), process.code_stale,
-              cfi),
+      // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
+      // would be kept under a new one.
+      : epoch(process.rule_epoch.load()),
+        rules(process.code.load(), *process.rules, epoch, process.code_stale, cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
+  const std::uint64_t epoch;  // initialised first
   probed_memory memory;
   cfi_scratch cfi;
   rule_lookup rules;

@@ -45,29 +45,8 @@ class cfi_reader {
   }
   std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
 
-  std::uint64_t uleb() PROF_DETAIL_SIG {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    std::uint8_t byte = 0x80;
-    while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
-      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
-      shift += 7;
-    }
-    return value;
-  }
-  std::int64_t sleb() PROF_DETAIL_SIG {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    std::uint8_t byte = 0x80;
-    while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
-      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
-      shift += 7;
-    }
-    if ((byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
-    return static_cast<std::int64_t>(value);
-  }
+  std::uint64_t uleb() PROF_DETAIL_SIG { return leb128(false); }
+  std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
@@ -77,6 +56,18 @@ class cfi_reader {
   }
 
  private:
+  std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
+    std::uint64_t value = 0;
+    unsigned shift = 0;
+    std::uint8_t byte = 0x80;
+    while ((byte & 0x80) != 0 && !bad_) {
+      byte = u8();
+      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
+      shift += 7;
+    }
+    if (is_signed && (byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
+    return value;
+  }
   void fail() PROF_DETAIL_SIG {
     bad_ = true;
     at_ = end_;
@@ -98,7 +89,6 @@ struct cfi_section {
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
-inline constexpr std::uint8_t encoding_omit = 0xff;
 inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
   const auto here = reinterpret_cast<std::uintptr_t>(from.at());
@@ -152,8 +142,10 @@ inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SI
   return true;
 }
 
-PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body, const cfi_section& section,
-                                   const char* letters, cfi_cie& cie) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
+                                                        const cfi_section& section,
+                                                        const char* letters,
+                                                        cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's
   cie.has_augmentation = true;
@@ -201,8 +193,7 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   const cfi_byte* const here = body.at();
   const std::uint32_t id = body.fixed<std::uint32_t>();
   if (section.is_debug_frame) {
-    const auto size = static_cast<std::size_t>(section.end - section.begin);
-    return id < size ? section.begin + id : nullptr;  // a CIE's id is all ones
+    return id < section.size() ? section.begin + id : nullptr;  // a CIE's id is all ones
   }
   const auto before = static_cast<std::size_t>(here - section.begin);
   return id != 0 && id <= before ? here - id : nullptr;

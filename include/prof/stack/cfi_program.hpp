@@ -70,7 +70,7 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
-    sum = clamp_sig(std::int64_t{sum} + clamp_sig(more));
+    sum = clamp_sig(sum + more);
   }
   if (bytes.bad()) found.form = cfi_expression::shape::other;
   return found;
@@ -101,8 +101,7 @@ class cfi_program {
     begin = at_;
     advance_ = 0;
     run_sig(rest_, true);
-    // The row that ends here had its rule before this run: advance stops a run.
-    rule = rule_sig();
+    rule = rule_sig();  // an advance stops a run: what comes behind it is the next row's
     const bool wrapped = at_ + advance_ < at_;
     at_ += advance_;
     done_ = broken_ || advance_ == 0 || wrapped || at_ >= fde_.limit;

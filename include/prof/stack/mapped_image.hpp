@@ -97,9 +97,8 @@ inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
   const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
     auto& of = *static_cast<cfi_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
-    if (segment.p_type == PT_LOAD && of.header - begin < segment.p_filesz) {
-      of.limit = begin + segment.p_filesz;
-    }
+    const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
+    if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
   };
   for_each_segment_sig(header, take_header, &place);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place);

@@ -127,6 +127,16 @@ struct module_image {
   text_view build_id;  // of what is loaded, bytes; empty: none
 };
 
+// A file without build id may be another one than what is loaded: its section must at least be there.
+inline bool is_mapped(const cfi_section& section) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(section.begin);
+  for (std::uintptr_t page = begin & ~std::uintptr_t{4095}; page < begin + section.size();
+       page += 4096) {
+    if (!os_readable_sig(page)) return false;
+  }
+  return true;
+}
+
 // Finds in the file what is not loaded or has no header. `bias` is what the loader added.
 inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_source& source)
     noexcept {
@@ -134,6 +144,7 @@ inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_so
   if (source.header == 0 && file.find_section({".eh_frame", 9}, section) != 0) {
     source.eh_frame.begin = reinterpret_cast<const cfi_byte*>(section.sh_addr + bias);
     source.eh_frame.end = source.eh_frame.begin + section.sh_size;
+    if (!is_mapped(source.eh_frame)) source.eh_frame = {};
   }
   if (file.find_section({".debug_frame", 12}, section) == 0) return;
   if ((section.sh_flags & SHF_COMPRESSED) != 0) return;
@@ -146,7 +157,8 @@ inline void add_file_sections(const elf_image& file, std::uintptr_t bias, cfi_so
 
 inline const unwind_table* build_module_table(const module_image& image) noexcept {
   std::size_t size = 0;
-  const void* const pages = os_map_file(image.path, size);
+  const bool has_file = image.path[0] == '/';  // "[vdso]" is none
+  const void* const pages = has_file ? os_map_file(image.path, size) : nullptr;
   const elf_image file(pages, size);
   cfi_source source;
   source.origin = image.base;

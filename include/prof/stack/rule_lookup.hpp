@@ -3,7 +3,7 @@
 // Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
 // Safety: async-signal-safe. Modules are those of an immutable code map, which the caller keeps; one
 //         that the map does not know yet is asked for with _dl_find_object, which is lock-free.
-// Memory: the cache is a part of process_state, 256 KiB of address space.
+// Memory: the cache is one per process, 256 KiB of address space beside process_state.
 // Source: per-pc rule caches as in framehop; glibc 2.35 _dl_find_object (async-signal-safe by its manual).
 #ifndef PROF_STACK_RULE_LOOKUP_HPP
 #define PROF_STACK_RULE_LOOKUP_HPP

@@ -155,7 +155,10 @@ class stack_walk {
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
     const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
     switch (rule.kind) {
-      case rule_kind::offset: return register_sig(at_, rule.reg, cfa) && (cfa += offset, true);
+      case rule_kind::offset:
+        if (!register_sig(at_, rule.reg, cfa)) return false;
+        cfa += offset;
+        return true;
       case rule_kind::deref:
         if (!register_sig(at_, rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
         cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
