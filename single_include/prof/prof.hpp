@@ -1795,6 +1795,69 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_LABELS_HPP
 
+// ---- prof/base/guard.hpp ----
+// prof/base/guard.hpp - scope guards that restore what they found.
+// Floor 1 (base). Used by samplers and hooks.
+// Safety: async-signal-safe; a guard touches only what it is given.
+// Memory: none.
+// Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks
+//         handlers to leave errno alone, which os/ does with errno_guard).
+#ifndef PROF_BASE_GUARD_HPP
+#define PROF_BASE_GUARD_HPP
+
+PROF_DETAIL_BEGIN
+
+// Raises a depth counter for a scope. Nested scopes see first() == false; the counter may be a
+// thread-local plain int because only this thread and its own signal handlers touch it.
+class depth_guard {
+ public:
+  explicit depth_guard(int& depth) PROF_DETAIL_SIG : depth_(depth), before_(depth) {
+    depth_ = before_ + 1;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~depth_guard() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    depth_ = before_;
+  }
+  depth_guard(const depth_guard&) = delete;
+  depth_guard& operator=(const depth_guard&) = delete;
+  bool first() const PROF_DETAIL_SIG { return before_ == 0; }
+
+ private:
+  int& depth_;
+  const int before_;
+};
+
+// Counts the threads inside a region; the one who closes the region waits (bounded) for zero.
+class presence_guard {
+ public:
+  explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
+    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
+  }
+  ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
+  presence_guard(const presence_guard&) = delete;
+  presence_guard& operator=(const presence_guard&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& inside_;
+};
+
+// Waited for in ordinary context only, with a pause that the caller gives because base/ knows no OS;
+// handlers and hooks may try it.
+class spin_lock {
+ public:
+  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
+  void unlock() noexcept { held_.store(false, std::memory_order_release); }
+  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> held_{false};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_GUARD_HPP
+
 // ---- prof/base/result.hpp ----
 // prof/base/result.hpp - errors as values: one enum, one message table, one small value.
 // Floor 1 (base). Returned by every public call that can fail.
@@ -1953,6 +2016,7 @@ struct os_object {
   std::uintptr_t start = 0;
   std::uintptr_t limit = 0;
   std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
+  std::uintptr_t name_at = 0;     // a pointer to its name lies here
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.
@@ -2387,6 +2451,7 @@ PROF_DETAIL_END
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 PROF_DETAIL_BEGIN
@@ -2582,6 +2647,30 @@ inline std::uint64_t os_objects_loaded() noexcept {
   return loaded;
 }
 
+// The loader lists what it loaded at the start first and is in that list itself: what comes behind it
+// may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
+inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
+  struct list {
+    std::uintptr_t* headers;
+    std::size_t room;
+    std::size_t count;
+  } found{headers, room, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        list& to = *static_cast<list*>(data);
+        std::uintptr_t first = info->dlpi_addr;
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+          first += info->dlpi_phdr[i].p_vaddr & ~std::uintptr_t{4095};
+          break;
+        }
+        if (to.count < to.room) to.headers[to.count++] = first;
+        return first == getauxval(AT_BASE) ? 1 : 0;
+      },
+      &found);
+  return found.count;
+}
+
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
 // never unmaps.
 inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
@@ -2689,13 +2778,22 @@ struct loader_object {
 extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
     PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
 
+#if defined(__GLIBC__)
+inline constexpr bool os_unloads_objects = true;
+#else
+inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does nothing
+#endif
+
+inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
+
 inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
   loader_object found;
-  if (prof_weak_dl_find_object == nullptr) return false;
+  if (!os_answers_for_objects()) return false;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
   object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
   object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
   object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
+  object.name_at = reinterpret_cast<std::uintptr_t>(found.link_map) + offsetof(link_map, l_name);
   return true;
 }
 
@@ -2744,6 +2842,8 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline constexpr bool os_unloads_objects = false;
+inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
 inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
 template <class Memory>
@@ -2796,6 +2896,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
+inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
 inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }
@@ -2829,7 +2930,9 @@ bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
 
+// Each backend says whether its loader unmaps what dlclose gives back: constexpr bool os_unloads_objects.
 // The object that the loader has at an address; false also where the loader cannot be asked so.
+bool os_answers_for_objects() PROF_DETAIL_SIG;
 bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
 // A register of the interrupted function by its DWARF number; `context` is registers::context.
 bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
@@ -2882,6 +2985,8 @@ void os_join_thread(os_thread_handle thread) noexcept;
 
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
+// Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
+std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept;
 // Calls visit(context) once while no object can be unloaded; it must not load or unload any.
 void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 // Keeps the executable or library that holds `address` loaded for ever.
@@ -3323,6 +3428,100 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_CFI_HPP
 
+// ---- prof/stack/frame_list.hpp ----
+// prof/stack/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
+// Floor 3 (stack). Filled by unwind.hpp; frames and their mark are named by profile/builder.hpp.
+// Safety: async-signal-safe.
+// Memory: the caller's buffer.
+// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
+//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
+//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
+#ifndef PROF_STACK_FRAME_LIST_HPP
+#define PROF_STACK_FRAME_LIST_HPP
+
+PROF_DETAIL_BEGIN
+
+// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
+// so that a library loaded later at the same address does not take it over. 0: no range is known.
+using range_number = std::uint32_t;
+inline constexpr unsigned frame_address_bits = 48;
+
+inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  return std::uint64_t{address} >> frame_address_bits == 0;
+}
+inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
+  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
+}
+inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
+  return static_cast<std::uintptr_t>(frame & mask);
+}
+inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
+}
+
+// Of the frames that are kept of a longer stack, one in four is of the root's end.
+inline constexpr std::size_t root_share = 4;
+// Stands where frames were left out. No code has this address.
+inline constexpr std::uintptr_t truncation_mark = 1;
+
+// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
+// the last quarter of the buffer is a ring.
+class frame_list {
+ public:
+  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
+      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+
+  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
+  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
+    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
+    ++walked_;
+  }
+
+  // Puts the list in order and marks what is missing; returns its length.
+  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
+    if (walked_ > capacity_ && head_ != capacity_) {
+      rotate_sig(place(walked_));
+      out_[head_] = truncation_mark;
+    }
+    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
+    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
+    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
+    out_[depth - 1] = truncation_mark;
+    return depth;
+  }
+
+ private:
+  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
+    if (frame < head_) return frame;
+    const std::size_t ring = capacity_ - head_;
+    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  }
+  // Brings the ring's oldest frame to its begin.
+  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
+    reverse_sig(head_, oldest);
+    reverse_sig(oldest, capacity_);
+    reverse_sig(head_, capacity_);
+  }
+  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
+    for (; begin + 1 < end; ++begin, --end) {
+      const std::uintptr_t kept = out_[begin];
+      out_[begin] = out_[end - 1];
+      out_[end - 1] = kept;
+    }
+  }
+
+  std::uintptr_t* const out_;
+  const std::size_t capacity_;
+  const std::size_t head_;
+  std::size_t walked_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_FRAME_LIST_HPP
+
 // ---- prof/stack/unwind_rule.hpp ----
 // prof/stack/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
 // Floor 3 (stack). Written by cfi_program.hpp, kept in unwind_table.hpp and in the rule cache, followed
@@ -3477,6 +3676,12 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
   }
   return to;
 }
+
+// What is known of an address.
+struct code_rule {
+  packed_rule rule = 0;
+  range_number number = 0;
+};
 
 PROF_DETAIL_END
 
@@ -4241,7 +4446,7 @@ PROF_DETAIL_END
 // where its call frame information is.
 // Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
-// Memory: 1 KiB of the caller's stack for a note.
+// Memory: 1 KiB of the caller's for a note.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
 #ifndef PROF_STACK_MAPPED_IMAGE_HPP
 #define PROF_STACK_MAPPED_IMAGE_HPP
@@ -4262,13 +4467,18 @@ struct note_visitor {
   void (*visit)(void* context, const elf_note& note);
   void* context;
 };
+// Where a note is copied to: a handler's stack has no room for it.
+struct note_room {
+  alignas(8) unsigned char bytes[1024];
+};
 
-// Walks one PT_NOTE segment. Notes longer than the buffer end the walk: none of ours is.
-inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visitor visitor)
+// Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
+PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
+                                                note_visitor visitor, note_room& room)
     PROF_DETAIL_SIG {
-  alignas(8) unsigned char copy[1024];
+  unsigned char* const copy = room.bytes;
   while (size >= 12) {
-    const std::size_t want = size < sizeof copy ? size : sizeof copy;
+    const std::size_t want = size < sizeof room.bytes ? size : sizeof room.bytes;
     if (!os_copy_sig(copy, address, want)) return;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
@@ -4290,9 +4500,9 @@ inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visito
 
 // Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
 // mapped at `header`; false: no ELF image.
-inline bool for_each_segment_sig(std::uintptr_t header,
-                                 void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
-                                 void* context) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool for_each_segment_sig(
+    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
+    void* context) PROF_DETAIL_SIG {
   ElfW(Ehdr) elf;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
@@ -4310,15 +4520,31 @@ inline bool for_each_segment_sig(std::uintptr_t header,
   return true;
 }
 
+// Where an image has notes; binutils writes two or three such segments.
+struct note_places {
+  struct place {
+    std::uintptr_t address;
+    std::size_t size;
+  } places[4];
+  std::size_t count = 0;
+};
+
 // Visits the notes of that image; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor) PROF_DETAIL_SIG {
-  return for_each_segment_sig(
+inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_room& room)
+    PROF_DETAIL_SIG {
+  note_places found;
+  const bool is_image = for_each_segment_sig(
       header,
       [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
-        if (segment.p_type != PT_NOTE) return;
-        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, *static_cast<note_visitor*>(context));
+        note_places& to = *static_cast<note_places*>(context);
+        if (segment.p_type != PT_NOTE || to.count == sizeof to.places / sizeof to.places[0]) return;
+        to.places[to.count++] = {bias + segment.p_vaddr, segment.p_filesz};
       },
-      &visitor);
+      &found);
+  for (std::size_t i = 0; i < found.count; ++i) {
+    walk_notes_sig(found.places[i].address, found.places[i].size, visitor, room);
+  }
+  return is_image;
 }
 
 // Its search header and the end of the segment that holds it.
@@ -4347,6 +4573,249 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_MAPPED_IMAGE_HPP
 
+// ---- prof/stack/code_range.hpp ----
+// prof/stack/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
+// Floor 3 (stack). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
+//          call address and the number of its range, so that a library which is loaded later at the same
+//          address does not take the frame over.
+// Safety: async-signal-safe; entries are added without a lock and never change.
+// Memory: given; nothing is ever removed. 4096 ranges and 512 KiB of paths, then new ones have no number.
+// Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
+#ifndef PROF_STACK_CODE_RANGE_HPP
+#define PROF_STACK_CODE_RANGE_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
+
+inline constexpr range_number max_range_number = 4096;
+
+// One executable segment of one file (or of the vdso), loaded once.
+struct code_range {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uint64_t offset = 0;      // of start in the file
+  std::uintptr_t header = 0;     // where the file's ELF header is mapped, 0 when unknown
+  cfi_place cfi;                 // its call frame information
+  module_cfi* module = nullptr;  // what is known of it beyond this range; null: nothing
+  const char* path = "";         // NUL-terminated, lives as long as the registry
+  std::uint32_t path_size = 0;
+  std::uint32_t build_id_length = 0;
+  unsigned char build_id[build_id_size] = {};
+  std::uintptr_t build_id_at = 0;  // in memory
+  std::uint64_t loader_name = 0;   // hash of what the loader calls it; 0: no build id is missing
+  range_number number = 0;
+  bool lasting = false;  // cannot be unloaded
+  bool current = true;   // false: was unmapped since it was first seen
+
+  bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return address >= start && address < limit;
+  }
+};
+
+inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
+  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
+         a.loader_name == b.loader_name && a.build_id_length == b.build_id_length &&
+         std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
+         text_view(a.path, a.path_size).equals({b.path, b.path_size});
+}
+
+// ---- the registry ------------------------------------------------------------------------------------
+
+// Open addressing by where the file's first byte is mapped. All zero when empty.
+class range_registry {
+ public:
+  std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
+  bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
+
+  const code_range* at(range_number number) const PROF_DETAIL_SIG {
+    if (number == 0 || number > max_range_number) return nullptr;
+    const slot& there = slots_[number - 1];
+    return there.state.load(std::memory_order_acquire) == state_ready ? &there.range : nullptr;
+  }
+
+  // The first range of the file mapped at `first` for which matches(range); null: none.
+  template <class Matches>
+  const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
+    for (std::size_t step = 0; step < max_range_number; ++step) {
+      const slot& there = slots_[place_of(first, step)];
+      const std::uint32_t state = there.state.load(std::memory_order_acquire);
+      if (state == state_free) return nullptr;
+      if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
+        return &there.range;
+      }
+    }
+    return nullptr;
+  }
+
+  // That range with its number, added when it is new. Null when there is no room.
+  const code_range* find_or_add_sig(const code_range& range) PROF_DETAIL_SIG {
+    const code_range* const known = find_sig(
+        first_of(range), [&](const code_range& there) { return same_range_sig(there, range); });
+    return known != nullptr ? known : add_slow_sig(range);
+  }
+
+ private:
+  enum : std::uint32_t { state_free, state_filling, state_ready };
+  struct slot {
+    std::atomic<std::uint32_t> state;
+    code_range range;
+  };
+  static constexpr std::size_t path_room = std::size_t{512} << 10;
+
+  static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
+    return range.header != 0 ? range.header : range.start;
+  }
+  static std::size_t place_of(std::uintptr_t first, std::size_t step) PROF_DETAIL_SIG {
+    return static_cast<std::size_t>(mix_bits(first) + step) % max_range_number;
+  }
+
+  // Two that add the same at once make two entries, which does no harm.
+  PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
+    const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
+    const bool has_text = text + range.path_size < path_room;
+    for (std::size_t step = 0; has_text && step < max_range_number; ++step) {
+      const std::size_t place = place_of(first_of(range), step);
+      slot& there = slots_[place];
+      std::uint32_t free = state_free;
+      if (!there.state.compare_exchange_strong(free, state_filling)) continue;
+      there.range = range;
+      there.range.path = paths_ + text;
+      there.range.number = static_cast<range_number>(place + 1);
+      std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
+      there.state.store(state_ready, std::memory_order_release);
+      ready_.fetch_add(1, std::memory_order_release);
+      return &there.range;
+    }
+    full_.store(true, std::memory_order_relaxed);
+    return nullptr;
+  }
+
+  slot slots_[max_range_number];
+  std::atomic<std::size_t> ready_;
+  std::atomic<std::size_t> path_used_;
+  std::atomic<bool> full_;
+  char paths_[path_room];
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CODE_RANGE_HPP
+
+// ---- prof/stack/probed_memory.hpp ----
+// prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
+// Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
+// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
+//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
+//         is in cannot go.
+// Memory: eight pages are remembered, for one walk.
+// Source: the probe is os/linux.hpp's os_readable_sig.
+#ifndef PROF_STACK_PROBED_MEMORY_HPP
+#define PROF_STACK_PROBED_MEMORY_HPP
+
+PROF_DETAIL_BEGIN
+
+class probed_memory {
+ public:
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
+    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+    return true;
+  }
+  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
+    const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
+    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
+      if (!page_ok_sig(page)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uintptr_t page_mask = 4095;
+  static constexpr std::size_t pages = 8;
+  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t page = address >> 12;
+    if (page == 0) return false;  // what an empty entry of known_ would match
+    std::uintptr_t& known = known_[page % pages];
+    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
+  }
+  // A walk goes up: eight bytes across the page's end answer for the next one as well.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << 12)) return false;
+    known = page;
+    return true;
+  }
+  std::uintptr_t known_[pages] = {};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_PROBED_MEMORY_HPP
+
+// ---- prof/stack/still_loaded.hpp ----
+// prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
+// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
+//          they read a module.
+// Safety: async-signal-safe; memory is read through the walk's reader.
+// Memory: none.
+// Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
+//         (<link.h>), which is what dlopen(3) was given.
+#ifndef PROF_STACK_STILL_LOADED_HPP
+#define PROF_STACK_STILL_LOADED_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
+
+// A hash of what the loader calls the object; 0: cannot be read.
+template <class Memory>
+PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, Memory& memory)
+    PROF_DETAIL_SIG {
+  std::uintptr_t name = 0;
+  if (object.name_at == 0 || !memory.read_word(object.name_at, name)) return 0;
+  std::uint64_t hash = 1;
+  for (std::size_t i = 0; i < max_loader_name; ++i) {
+    if (!memory.readable(name + i, 1)) return 0;
+    const unsigned char c = *reinterpret_cast<const unsigned char*>(name + i);
+    if (c == 0) break;
+    hash = mix_bits(hash ^ c);
+  }
+  return hash | 1;
+}
+
+template <class Memory>
+inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+  std::uintptr_t loaded = 0;
+  return memory.read_word(range.build_id_at, loaded) &&
+         std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
+}
+
+// `object` is what the loader has at an address of the range.
+template <class Memory>
+inline bool is_range_of_sig(const os_object& object, const code_range& range, Memory& memory)
+    PROF_DETAIL_SIG {
+  if (object.start != range.header || object.cfi_header != range.cfi.header) return false;
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
+  return loader_name_sig(object, memory) == range.loader_name;
+}
+
+// Where the loader cannot be asked (glibc before 2.35), only a build id tells.
+template <class Memory>
+inline bool still_loaded_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+  if (range.lasting) return true;
+  os_object object;
+  if (os_find_object_sig(range.start, object)) return is_range_of_sig(object, range, memory);
+  return !os_answers_for_objects() &&
+         (range.build_id_at == 0 || has_build_id_sig(range, memory));
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_STILL_LOADED_HPP
+
 // ---- prof/stack/modules.hpp ----
 // prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
 // build ids, and the notes that prof leaves in every object.
@@ -4355,53 +4824,47 @@ PROF_DETAIL_END
 // Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
 //         headers by raw system calls, no loader lock, no allocation but pages. find() is
 //         async-signal-safe.
-// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
-//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
-//         historic, at most 4096 of them.
+// Memory: one immutable code_map per change of the address space, published by pointer; capture.hpp
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as historic.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
-
-// One executable segment of one file (or of the vdso).
-struct code_range {
-  std::uintptr_t start = 0;
-  std::uintptr_t limit = 0;
-  std::uint64_t offset = 0;   // of start in the file
-  std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
-  cfi_place cfi;                 // its call frame information
-  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
-  const char* path = "";      // NUL-terminated, lives as long as the map
-  std::uint32_t path_size = 0;
-  std::uint32_t build_id_length = 0;
-  unsigned char build_id[build_id_size] = {};
-  bool current = true;  // false: was unmapped since it was first seen
-};
-
 struct code_map {
   std::size_t bytes = 0;
   std::uint64_t fingerprint = 0;
+  std::size_t registered = 0;  // of the registry's ranges are listed
   std::size_t count = 0;
   std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
   code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
+  // What is or was at an address.
   const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
     const code_range* const now = find_current(address);
-    return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, address, 0);
   }
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return find_in(0, current, 1, address);
+    return find_in(0, current, 1, address, 0);
+  }
+  // The range that a frame was in when it was walked.
+  const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
+    const std::uintptr_t address = frame_address_sig(frame);
+    const range_number number = frame_range_sig(frame);
+    if (number == 0) return find(address);
+    const code_range* const now = find_current(address);
+    if (now != nullptr && now->number == number) return now;
+    return find_in(current, count, max_overlaps, address, number);
   }
 
  private:
   // Historic ranges may overlap each other; this many neighbours are looked at.
-  static constexpr std::size_t max_overlaps = 64;
+  static constexpr std::size_t max_overlaps = 1024;
 
+  // `number` 0: any will do.
   const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address) const PROF_DETAIL_SIG {
+                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
     const std::size_t first = low;
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
@@ -4409,7 +4872,8 @@ struct code_map {
       else high = middle;
     }
     for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
-      if (address < ranges[--i].limit) return &ranges[i];
+      const code_range& range = ranges[--i];
+      if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
     return nullptr;
   }
@@ -4419,17 +4883,42 @@ struct code_map {
 
 // ---- building the map --------------------------------------------------------------------------------
 
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct lasting_objects {
+  bool all = false;
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return all;
+  }
+};
+
+// All code that this process ever had.
+struct code_registry {
+  module_registry modules;
+  range_registry ranges;
+  struct late_code {  // found by a walk: what does not fit a handler's stack
+    code_range range;
+    note_room room;
+    char path[1024];
+  };
+  spin_lock late_lock;
+  late_code late;
+};
+
 struct code_map_builder {
-  module_registry* modules = nullptr;
+  code_registry* registry = nullptr;
+  lasting_objects lasting;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
-  std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
-  char* paths = nullptr;
   std::uint64_t fingerprint = 0;
   // The image whose header was mapped last: later segments of the same file belong to it.
   std::uintptr_t header = 0;
   std::uint64_t header_inode = 0;
-  code_range* filling = nullptr;
 };
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
@@ -4438,6 +4927,7 @@ inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_S
   range.build_id_length =
       static_cast<std::uint32_t>(note.size < build_id_size ? note.size : build_id_size);
   std::memcpy(range.build_id, note.data, range.build_id_length);
+  range.build_id_at = note.address;
 }
 
 // The same for the same file wherever it is loaded; never 0.
@@ -4453,31 +4943,51 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   return hash | 1;
 }
 
-inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
-  text_view path = mapping.path;
+inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
-  if (path.size > deleted_size &&
-      path.from(path.size - deleted_size).equals({" (deleted)", deleted_size})) {
-    path.size -= deleted_size;
+  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
+                                                          .equals({" (deleted)", deleted_size});
+  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
+}
+
+// Whether the loader may unload it, and how it will be known then.
+PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range, const lasting_objects& lasting)
+    PROF_DETAIL_SIG {
+  os_object object;
+  const bool known = range.header != 0 && os_find_object_sig(range.start, object);
+  range.lasting = !os_unloads_objects || !known || lasting.has_sig(range.header);
+  if (known && range.build_id_length < sizeof(std::uint64_t)) {
+    probed_memory memory;
+    range.loader_name = loader_name_sig(object, memory);
   }
-  code_range& range = build.map->ranges[build.map->count++];
-  range = code_range{};
+}
+
+// What /proc/self/maps says of it. The path stays the mapping's.
+inline void place_range_sig(code_range& range, const os_mapping& mapping, std::uintptr_t header)
+    PROF_DETAIL_SIG {
+  const text_view path = without_deleted_sig(mapping.path);
   range.start = mapping.start;
   range.limit = mapping.limit;
   range.offset = mapping.offset;
-  range.header = build.header;
-  range.path = build.paths;
+  range.header = header;
+  range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
-  std::memcpy(build.paths, path.data, path.size);
-  build.paths += path.size + 1;
-  if (range.header == 0) return;
-  walk_image_sig(range.header, {&take_build_id_sig, &range});
-  range.cfi = find_cfi_sig(range.header);
-  if (build.modules != nullptr) range.module = build.modules->find_or_add_sig(identity_of_sig(range));
 }
 
-inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
-  code_map_builder& build = *static_cast<code_map_builder*>(context);
+// The rest, from memory and from the loader; then its entry of the registry, null when that is full.
+inline const code_range* register_range_sig(code_registry& registry, code_range& range,
+                                            const lasting_objects& lasting, note_room& room)
+    PROF_DETAIL_SIG {
+  if (range.header != 0) {
+    walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+    range.cfi = find_cfi_sig(range.header);
+    range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
+  }
+  ask_loader_sig(range, lasting);
+  return registry.ranges.find_or_add_sig(range);
+}
+
+inline void see_header_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool own_image = mapping.path.equals({"[vdso]", 6});
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
     build.header = mapping.start;
@@ -4486,15 +4996,23 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
     build.header = 0;
     build.header_inode = mapping.inode;
   }
+}
+
+inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
+  code_map_builder& build = *static_cast<code_map_builder*>(context);
+  see_header_sig(build, mapping);
   if (!mapping.executable || mapping.path.size == 0) return;
   if (build.map != nullptr) {
     // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-    if (build.map->count >= build.count || mapping.path.size + 1 > build.path_bytes) return;
-    build.path_bytes -= mapping.path.size + 1;
-    return fill_range_sig(build, mapping);
+    if (build.map->count >= build.count) return;
+    code_range range;
+    note_room room;
+    place_range_sig(range, mapping, build.header);
+    const code_range* const known = register_range_sig(*build.registry, range, build.lasting, room);
+    if (known != nullptr) build.map->ranges[build.map->count++] = *known;
+    return;
   }
   build.count++;
-  build.path_bytes += mapping.path.size + 1;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
 }
 
@@ -4504,69 +5022,83 @@ inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_S
   });
 }
 
-inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
-  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.build_id_length == b.build_id_length &&
-         std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
-         text_view(a.path, a.path_size).equals({b.path, b.path_size});
-}
-
-inline constexpr std::size_t max_historic_ranges = 4096;
-
-inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < map.count; ++i) bytes += map.ranges[i].path_size + 1;
-  return bytes;
-}
-
-// Appends the ranges of `before` that are gone, the ones that vanished now first, with copies of
-// their paths: `paths` has room for all of them.
-inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
-  const std::size_t current = map.current;
-  for (std::size_t i = 0; i < before.count; ++i) {
-    const code_range& old = before.ranges[i];
-    bool still_there = false;
-    for (std::size_t k = 0; k < current && !still_there; ++k) {
-      still_there = same_range_sig(old, map.ranges[k]);
-    }
-    if (still_there || map.count - current >= max_historic_ranges) continue;
+// Appends what is registered and not mapped now.
+inline void list_history_sig(code_map& map, const range_registry& ranges, std::size_t room)
+    PROF_DETAIL_SIG {
+  for (range_number number = 1; number <= max_range_number && map.count < room; ++number) {
+    const code_range* const range = ranges.at(number);
+    if (range == nullptr) continue;
+    const code_range* const now = map.find_current(range->start);
+    if (now != nullptr && now->number == number) continue;
     code_range& kept = map.ranges[map.count++];
-    kept = old;
+    kept = *range;
     kept.current = false;
-    kept.path = paths;
-    std::memcpy(paths, old.path, old.path_size);  // the byte behind it is zero already
-    paths += old.path_size + 1;
   }
 }
 
-// The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
-// be read. Returns `before` itself when nothing changed.
+// The address space as it is now, with all that was registered and has vanished; null when the maps
+// cannot be read. Returns `before` itself when nothing changed.
 PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
-    const code_map* before, module_registry* modules = nullptr) PROF_DETAIL_SIG {
+    const code_map* before, code_registry& registry, const lasting_objects& lasting = {})
+    PROF_DETAIL_SIG {
   code_map_builder build;
-  build.modules = modules;
+  build.registry = &registry;
+  build.lasting = lasting;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
-  if (before != nullptr && before->fingerprint == build.fingerprint) return before;
-  const std::size_t old_count = before != nullptr ? before->count : 0;
-  const std::size_t old_paths = before != nullptr ? path_bytes_sig(*before) : 0;
-  const std::size_t bytes = sizeof(code_map) + (build.count + old_count) * sizeof(code_range) +
-                            build.path_bytes + old_paths;
+  if (before != nullptr && before->fingerprint == build.fingerprint &&
+      before->registered == registry.ranges.size()) {
+    return before;
+  }
+  const std::size_t room = 2 * build.count + registry.ranges.size();  // they may be new ones
+  const std::size_t bytes = sizeof(code_map) + room * sizeof(code_range);
   char* const pages = static_cast<char*>(os_map_sig(bytes));
   if (pages == nullptr) return before;
   build.map = new (pages) code_map;
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  char* const history = pages + bytes - old_paths;
-  build.paths = history - build.path_bytes;
   build.header = 0;
   build.header_inode = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
-  if (before != nullptr) keep_history_sig(*build.map, *before, history);
   sort_ranges_sig(build.map->ranges, build.map->current);
+  build.map->registered = registry.ranges.size();  // before they are listed: others may be added
+  list_history_sig(*build.map, registry.ranges, room);
   sort_ranges_sig(build.map->ranges + build.map->current, build.map->count - build.map->current);
   return build.map;
+}
+
+// Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
+PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
+                                                  std::uintptr_t address) PROF_DETAIL_SIG {
+  struct search {
+    code_map_builder build;
+    code_registry::late_code& late;
+    std::uintptr_t address;
+  } wanted{{}, late, address};
+  late.range = code_range{};
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        search& s = *static_cast<search*>(context);
+        see_header_sig(s.build, mapping);
+        if (s.address < mapping.start || s.address >= mapping.limit || !mapping.executable) return;
+        if (mapping.path.size > sizeof s.late.path) return;
+        place_range_sig(s.late.range, mapping, s.build.header);
+        std::memcpy(s.late.path, mapping.path.data, s.late.range.path_size);
+        s.late.range.path = s.late.path;
+      },
+      &wanted);
+  return late.range.limit != 0;
+}
+
+// Registers the code at an address. Nothing when another walk is doing the same.
+PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
+    PROF_DETAIL_SIG {
+  if (!registry.late_lock.try_lock()) return;
+  if (find_mapping_sig(registry.late, address)) {
+    register_range_sig(registry, registry.late.range, {}, registry.late.room);
+  }
+  registry.late_lock.unlock();
 }
 
 // For build_table_once.
@@ -4578,29 +5110,22 @@ inline module_image image_of(const code_range& range) noexcept {
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
-// While no object can be unloaded: whether the one of the map is there still. Where the loader cannot
-// be asked (musl, which never unloads; glibc before 2.35), its header must be readable.
-inline bool still_loaded(const code_range& range) noexcept {
-  os_object object;
-  if (os_find_object_sig(range.start, object)) return object.cfi_header == range.cfi.header;
-  unsigned char magic[4];
-  return os_copy_sig(magic, range.header, sizeof magic) && std::memcmp(magic, ELFMAG, 4) == 0;
-}
-
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
         if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
-        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context));
+        note_room room;
+        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
       },
       &visitor);
 }
 
 #else
 
-inline const code_map* read_code_map_sig(const code_map* before,
-                                         module_registry* = nullptr) PROF_DETAIL_SIG {
+inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
+inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
+                                         const lasting_objects& = {}) PROF_DETAIL_SIG {
   return before;
 }
 
@@ -4730,80 +5255,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_STACK_TABLE_HPP
 
-// ---- prof/stack/frame_list.hpp ----
-// prof/stack/frame_list.hpp - the frames of one walk in a buffer that may be too small for them.
-// Floor 3 (stack). Filled by unwind.hpp; its mark is named by profile/builder.hpp.
-// Safety: async-signal-safe.
-// Memory: the caller's buffer.
-// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
-//         request it is.
-#ifndef PROF_STACK_FRAME_LIST_HPP
-#define PROF_STACK_FRAME_LIST_HPP
-
-PROF_DETAIL_BEGIN
-
-// Of the frames that are kept of a longer stack, one in four is of the root's end.
-inline constexpr std::size_t root_share = 4;
-// Stands where frames were left out. No code has this address.
-inline constexpr std::uintptr_t truncation_mark = 1;
-
-// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
-// the last quarter of the buffer is a ring.
-class frame_list {
- public:
-  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
-      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
-
-  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
-  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
-  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
-    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
-    ++walked_;
-  }
-
-  // Puts the list in order and marks what is missing; returns its length.
-  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
-    if (walked_ > capacity_ && head_ != capacity_) {
-      rotate_sig(place(walked_));
-      out_[head_] = truncation_mark;
-    }
-    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
-    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
-    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
-    out_[depth - 1] = truncation_mark;
-    return depth;
-  }
-
- private:
-  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
-    if (frame < head_) return frame;
-    const std::size_t ring = capacity_ - head_;
-    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
-  }
-  // Brings the ring's oldest frame to its begin.
-  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
-    reverse_sig(head_, oldest);
-    reverse_sig(oldest, capacity_);
-    reverse_sig(head_, capacity_);
-  }
-  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
-    for (; begin + 1 < end; ++begin, --end) {
-      const std::uintptr_t kept = out_[begin];
-      out_[begin] = out_[end - 1];
-      out_[end - 1] = kept;
-    }
-  }
-
-  std::uintptr_t* const out_;
-  const std::size_t capacity_;
-  const std::size_t head_;
-  std::size_t walked_ = 0;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_FRAME_LIST_HPP
-
 // ---- prof/profile/builder.hpp ----
 // prof/profile/builder.hpp - from interned stacks and a code map to the waist's locations.
 // Floor 4 (profile). Used by every sampler's snapshot.
@@ -4875,11 +5326,15 @@ class profile_builder {
     }
   }
 
-  std::uint32_t locate(std::uintptr_t address) noexcept {
-    if (address == truncation_mark) return target_.add_named_location("[truncated]");
-    const code_range* const range = code_ == nullptr ? nullptr : code_->find(address);
+  std::uint32_t locate(std::uintptr_t frame) noexcept {
+    if (frame == truncation_mark) return target_.add_named_location("[truncated]");
+    const std::uintptr_t address = frame_address_sig(frame);
+    const code_range* const range = range_of(frame);
     if (range == nullptr) return target_.add_location(no_index, address);
     return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
+  }
+  const code_range* range_of(std::uintptr_t frame) const noexcept {
+    return code_ == nullptr ? nullptr : code_->find_frame(frame);
   }
 
   void add_share(std::uint64_t part, text_view what) noexcept {
@@ -4908,69 +5363,6 @@ class profile_builder {
 PROF_DETAIL_END
 
 #endif  // PROF_PROFILE_BUILDER_HPP
-
-// ---- prof/base/guard.hpp ----
-// prof/base/guard.hpp - scope guards that restore what they found.
-// Floor 1 (base). Used by samplers and hooks.
-// Safety: async-signal-safe; a guard touches only what it is given.
-// Memory: none.
-// Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks
-//         handlers to leave errno alone, which os/ does with errno_guard).
-#ifndef PROF_BASE_GUARD_HPP
-#define PROF_BASE_GUARD_HPP
-
-PROF_DETAIL_BEGIN
-
-// Raises a depth counter for a scope. Nested scopes see first() == false; the counter may be a
-// thread-local plain int because only this thread and its own signal handlers touch it.
-class depth_guard {
- public:
-  explicit depth_guard(int& depth) PROF_DETAIL_SIG : depth_(depth), before_(depth) {
-    depth_ = before_ + 1;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-  ~depth_guard() {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    depth_ = before_;
-  }
-  depth_guard(const depth_guard&) = delete;
-  depth_guard& operator=(const depth_guard&) = delete;
-  bool first() const PROF_DETAIL_SIG { return before_ == 0; }
-
- private:
-  int& depth_;
-  const int before_;
-};
-
-// Counts the threads inside a region; the one who closes the region waits (bounded) for zero.
-class presence_guard {
- public:
-  explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
-    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
-  }
-  ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
-  presence_guard(const presence_guard&) = delete;
-  presence_guard& operator=(const presence_guard&) = delete;
-
- private:
-  std::atomic<std::uint32_t>& inside_;
-};
-
-// A lock for ordinary context only: never taken by a handler or a hook. Spins with a pause given
-// by the caller because base/ knows no OS.
-class spin_lock {
- public:
-  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
-  void unlock() noexcept { held_.store(false, std::memory_order_release); }
-  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<bool> held_{false};
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_GUARD_HPP
 
 // ---- prof/stack/call_site.hpp ----
 // prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
@@ -5142,32 +5534,132 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_CALL_SITE_HPP
 
+// ---- prof/stack/range_lookup.hpp ----
+// prof/stack/range_lookup.hpp - which code range a walk is in, whatever was unloaded and loaded since the
+// code map was read.
+// Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
+// Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
+//         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
+// Memory: the four ranges met last.
+// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
+#ifndef PROF_STACK_RANGE_LOOKUP_HPP
+#define PROF_STACK_RANGE_LOOKUP_HPP
+
+PROF_DETAIL_BEGIN
+
+class range_lookup {
+ public:
+  range_lookup(const code_map* map, code_registry& registry, std::atomic<bool>& stale)
+      PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
+
+  // The range that is loaded at an address now; null: none is known.
+  template <class Memory>
+  const code_range* at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    for (const code_range* const range : known_) {
+      if (range != nullptr && range->holds(address)) return range;
+    }
+    const code_range* const found = find_slow_sig(address, memory);
+    if (found != nullptr) remember_sig(found);
+    return found;
+  }
+
+  // 0: none is known.
+  template <class Memory>
+  range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = at_sig(address, memory);
+    return range != nullptr ? range->number : 0;
+  }
+
+  // Whether that is the range at an address now. The answer holds for all of the range's code until another
+  // range is asked about: is_latest_sig.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address,
+                                         Memory& memory) PROF_DETAIL_SIG {
+    const bool same = number_at_sig(address, memory) == number;
+    if (same && number != 0) latest_ = number;
+    return same;
+  }
+  bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
+
+  // Cheaper, and enough to refuse a word that is no address of code.
+  bool is_code_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
+    os_object object;
+    return os_find_object_sig(address, object);
+  }
+
+ private:
+  void remember_sig(const code_range* range) PROF_DETAIL_SIG {
+    known_[next_] = range;
+    next_ = (next_ + 1) % (sizeof known_ / sizeof known_[0]);
+  }
+
+  template <class Memory>
+  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
+      PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && still_loaded_sig(*range, memory)) return range;
+    os_object object;
+    if (!os_find_object_sig(address, object)) return nullptr;
+    stale_.store(true, std::memory_order_relaxed);
+    const code_range* const known = find_registered_sig(object, address, memory);
+    if (known != nullptr || tried_ || registry_.ranges.full()) return known;
+    tried_ = true;
+    register_code_at_sig(registry_, address);
+    return find_registered_sig(object, address, memory);
+  }
+
+  template <class Memory>
+  const code_range* find_registered_sig(const os_object& object, std::uintptr_t address,
+                                        Memory& memory) const PROF_DETAIL_SIG {
+    return registry_.ranges.find_sig(object.start, [&](const code_range& range) {
+      return range.holds(address) && is_range_of_sig(object, range, memory);
+    });
+  }
+
+  const code_map* const map_;
+  code_registry& registry_;
+  std::atomic<bool>& stale_;
+  const code_range* known_[4] = {};
+  unsigned next_ = 0;
+  range_number latest_ = ~range_number{0};
+  bool tried_ = false;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_RANGE_LOOKUP_HPP
+
 // ---- prof/stack/rule_lookup.hpp ----
 // prof/stack/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
 // module's table, its call frame information, the loader.
 // Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
-// Safety: async-signal-safe. Modules are those of an immutable code map, which the caller keeps; one
-//         that the map does not know yet is asked for with _dl_find_object, which is lock-free.
+// Safety: async-signal-safe; the caller keeps the code map.
 // Memory: the cache is one per process, 256 KiB of address space beside process_state.
-// Source: per-pc rule caches as in framehop; glibc 2.35 _dl_find_object (async-signal-safe by its manual).
+// Source: per-pc rule caches as in framehop.
 #ifndef PROF_STACK_RULE_LOOKUP_HPP
 #define PROF_STACK_RULE_LOOKUP_HPP
 
 PROF_DETAIL_BEGIN
 
 // Direct-mapped. An entry's two words are written apart, so each is checked against the other; `salt`
-// changes with the code map, which empties the cache.
+// changes with the code map, which empties the cache. A key has 49 bits: an address and whether it is a
+// return address; above it there is the number of its range.
 class rule_cache {
  public:
-  bool find_sig(std::uint64_t key, std::uint64_t salt, packed_rule& rule) const PROF_DETAIL_SIG {
+  bool find_sig(std::uint64_t key, std::uint64_t salt, code_rule& found) const PROF_DETAIL_SIG {
     const entry& place = entries_[index_of(key)];
-    rule = place.rule.load(std::memory_order_relaxed);
-    return (place.check.load(std::memory_order_relaxed) ^ rule ^ salt) == key;
+    found.rule = place.rule.load(std::memory_order_relaxed);
+    const std::uint64_t there = place.check.load(std::memory_order_relaxed) ^ found.rule ^ salt;
+    found.number = static_cast<range_number>(there >> key_bits);
+    return (there & key_mask) == key;
   }
-  void keep_sig(std::uint64_t key, std::uint64_t salt, packed_rule rule) PROF_DETAIL_SIG {
+  void keep_sig(std::uint64_t key, std::uint64_t salt, code_rule known) PROF_DETAIL_SIG {
     entry& place = entries_[index_of(key)];
-    place.rule.store(rule, std::memory_order_relaxed);
-    place.check.store(key ^ rule ^ salt, std::memory_order_relaxed);
+    const std::uint64_t there = key | std::uint64_t{known.number} << key_bits;
+    place.rule.store(known.rule, std::memory_order_relaxed);
+    place.check.store(there ^ known.rule ^ salt, std::memory_order_relaxed);
   }
 
  private:
@@ -5175,6 +5667,8 @@ class rule_cache {
     std::atomic<std::uint64_t> check;
     std::atomic<packed_rule> rule;
   };
+  static constexpr unsigned key_bits = frame_address_bits + 1;
+  static constexpr std::uint64_t key_mask = (std::uint64_t{1} << key_bits) - 1;
   static constexpr unsigned index_bits = 14;
   // Multiplicative hashing: Knuth, 2^64 divided by the golden ratio.
   static std::size_t index_of(std::uint64_t key) PROF_DETAIL_SIG {
@@ -5183,69 +5677,39 @@ class rule_cache {
   entry entries_[std::size_t{1} << index_bits];
 };
 
-// Reads this process's memory without trusting any address: each page is probed by one system
-// call before its first load, and remembered for this walk only.
-class probed_memory {
- public:
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
-    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
-    return true;
-  }
-  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
-    const std::uintptr_t last = address + size - 1;
-    if (last < address) return false;
-    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (!page_ok_sig(page)) return false;
-    }
-    return true;
-  }
-
- private:
-  static constexpr std::uintptr_t page_mask = 4095;
-  static constexpr std::size_t pages = 8;
-  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> 12;
-    if (page == 0) return false;  // what an empty entry of known_ would match
-    std::uintptr_t& known = known_[page % pages];
-    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
-  }
-  // A walk goes up: eight bytes across the page's end answer for the next one as well.
-  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
-      PROF_DETAIL_SIG {
-    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
-    else if (!os_readable_sig(page << 12)) return false;
-    known = page;
-    return true;
-  }
-  std::uintptr_t known_[pages] = {};
-};
-
 class rule_lookup {
  public:
   // Rules kept under another epoch are not found again.
-  rule_lookup(const code_map* map, rule_cache& cache, std::uint64_t epoch,
+  rule_lookup(const code_map* map, code_registry& registry, rule_cache& cache, std::uint64_t epoch,
               std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
-      : map_(map), cache_(cache), stale_(stale), scratch_(scratch), salt_(~mix_bits(epoch)) {}
+      : ranges_(map, registry, stale), cache_(cache), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
   bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
-    if (map_ != nullptr && map_->find_current(address) != nullptr) return true;
-    os_object object;
-    return os_find_object_sig(address, object);
+    return ranges_.is_code_sig(address);
   }
 
-  bool known_rule_sig(std::uintptr_t return_address, packed_rule& rule) const PROF_DETAIL_SIG {
-    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, rule);
+  // Only what is in the cache, and of the range that the walk asked about last.
+  bool known_rule_sig(std::uintptr_t return_address, code_rule& known) const PROF_DETAIL_SIG {
+    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, known) &&
+           ranges_.is_latest_sig(known.number);
   }
 
   template <class Memory>
-  packed_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
+  code_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
+    code_rule known;
+    if (!fits_frame_sig(pc)) return known;
     const std::uint64_t key = std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
-    packed_rule rule = 0;
-    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, rule))) return rule;
-    rule = find_slow_sig(pc, is_return, memory);
-    cache_.keep_sig(key, salt_, rule);
-    return rule;
+    // A call may be the last instruction of its range.
+    const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, known))) {
+      if (ranges_.is_latest_sig(known.number)) return known;
+      if (ranges_.is_range_sig(known.number, inside, memory)) return known;
+    }
+    known.rule = find_slow_sig(pc, is_return, memory);
+    known.number = ranges_.number_at_sig(inside, memory);
+    // Code without a number has none to tell it from what is loaded there next.
+    if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
+    return known;
   }
 
   template <class Memory>
@@ -5287,7 +5751,7 @@ class rule_lookup {
   template <class Memory>
   packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+    const code_range* const range = ranges_.at_sig(pc, memory);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
     else rule = pack_rule_sig(interpret_sig(pc, memory));
@@ -5302,7 +5766,8 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
-    return (new (place) cfi_search<Memory>(place_of_sig(pc), memory))->find_fde_sig(pc, scratch_.fde);
+    return (new (place) cfi_search<Memory>(place_of_sig(pc, memory), memory))
+        ->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
@@ -5312,18 +5777,18 @@ class rule_lookup {
     return table;
   }
 
-  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+  // Without a number (the registry is full) the loader still knows where the information is.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = ranges_.at_sig(pc, memory);
     if (range != nullptr) return range->cfi;
     os_object object;
     if (!os_find_object_sig(pc, object)) return {};
-    stale_.store(true, std::memory_order_relaxed);  // loaded after the map was read
     return {object.cfi_header, object.limit};
   }
 
-  const code_map* const map_;
+  range_lookup ranges_;
   rule_cache& cache_;
-  std::atomic<bool>& stale_;
   cfi_scratch& scratch_;
   const std::uint64_t salt_;
 };
@@ -5364,7 +5829,7 @@ inline constexpr std::size_t max_depth = 1024;
 
 // Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
 // by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 2;
+inline constexpr std::uint32_t layout_revision = 3;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
@@ -5440,7 +5905,7 @@ struct process_state : process_head {
   std::atomic<bool> code_stale;        // a walk met code that the map does not know
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
-  module_registry* modules;
+  code_registry* registry;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -5460,7 +5925,7 @@ inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~st
 inline constexpr std::size_t process_bytes =
     page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
     stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text +
-    page_round(sizeof(rule_cache)) + page_round(sizeof(module_registry));
+    page_round(sizeof(rule_cache)) + page_round(sizeof(code_registry));
 
 // A file's record as read back from its note.
 struct file_record {
@@ -5523,7 +5988,7 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   at += page_round(label_table::slot_bytes) + label_text;
   // Zero pages are what both begin with; constructing them would touch them all.
   process->rules = reinterpret_cast<rule_cache*>(at);
-  process->modules = reinterpret_cast<module_registry*>(at + page_round(sizeof(rule_cache)));
+  process->registry = reinterpret_cast<code_registry*>(at + page_round(sizeof(rule_cache)));
   process->layout = layout_version;
   process->version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
@@ -5671,9 +6136,9 @@ struct walked_stack {
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
-// Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
-// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of
-// it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
+// Memory: bool read_word(address, word&). Code: bool contains(address); code_rule
+// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
+// of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
@@ -5687,12 +6152,12 @@ class stack_walk {
     exact_ = interrupted_ = !leaf_is_return;
     outcome found = outcome::caller;
     while (found == outcome::caller && frames_.walked() < max_walk) {
-      const packed_rule rule = code_.rule_at_sig(at_.pc, !exact_, memory_);
-      exact_ = exact_ || (rule & packed_is_exact) != 0;
+      const code_rule known = code_.rule_at_sig(at_.pc, !exact_, memory_);
+      exact_ = exact_ || (known.rule & packed_is_exact) != 0;
       // The one place where a return address becomes a call address: the byte before it belongs to
       // the call, the return address itself may belong to the next line or function.
-      frames_.push(exact_ ? at_.pc : at_.pc - 1);
-      found = step_sig(rule);
+      frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
+      found = step_sig(known.rule);
       if (found == outcome::caller && !exact_) ordinary_frames_sig();
     }
     result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
@@ -5731,13 +6196,13 @@ class stack_walk {
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     registers at = at_;
     while (frames_.walked() < max_walk) {
-      packed_rule rule = 0;
-      if (!code_.known_rule_sig(at.pc, rule)) break;
+      code_rule known;
+      if (!code_.known_rule_sig(at.pc, known)) break;
       constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
-      if ((rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
+      if ((known.rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
       const std::uintptr_t pc = at.pc;
-      if (offset_step_sig(at, rule) != outcome::caller) break;
-      frames_.push(pc - 1);
+      if (offset_step_sig(at, known.rule) != outcome::caller) break;
+      frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
     }
     at_ = at;
@@ -5999,28 +6464,33 @@ inline void build_headerless_tables_sig(module_registry& modules, const code_map
 inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
 #endif
 
-// Caller holds refresh_lock.
-inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+// Caller holds refresh_lock. Once others run, only while no object can be unloaded: a file's name is read
+// before its memory.
+inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
+    PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, process.modules);
+  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  build_headerless_tables_sig(*process.modules, *now);
+  build_headerless_tables_sig(process.registry->modules, *now);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
-// Makes the first code map; a hook calls it. Does nothing when somebody else is at it.
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The first
+// allocation comes before main and dlopen(3) allocates first, so nothing is there yet that could go.
 inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   if (process.code.load(std::memory_order_acquire) != nullptr) return;
   if (!process.refresh_lock.try_lock()) return;
-  replace_code_map_sig(process);
+  lasting_objects all;
+  all.all = true;
+  replace_code_map_sig(process, all);
   process.refresh_lock.unlock();
 }
 
@@ -6050,26 +6520,24 @@ inline bool wants_table(const code_range& range) noexcept {
 inline void build_tables_of(process_state& process, const code_map& map) noexcept {
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
-    if (!wants_table(range) || !still_loaded(range)) continue;
-    build_table_once(*process.modules, *range.module, image_of(range));
+    probed_memory memory;
+    if (!wants_table(range) || !still_loaded_sig(range, memory)) continue;
+    build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
+}
+
+inline bool wants_tables(const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    if (wants_table(map.ranges[i])) return true;
+  }
+  return false;
 }
 
 // Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
 inline void build_wanted_tables(process_state& process) noexcept {
   const code_map* const map = process.code.load();
-  bool any = false;
-  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
-    any = any || wants_table(map->ranges[i]);
-  }
-  if (!any) return;
-  os_with_objects_kept(
-      [](void* context) {
-        auto& of = *static_cast<process_state*>(context);
-        build_tables_of(of, *of.code.load());
-      },
-      &process);
+  if (map != nullptr && wants_tables(*map)) build_tables_of(process, *map);
 }
 #else
 inline void build_wanted_tables(process_state&) noexcept {}
@@ -6079,8 +6547,20 @@ inline void build_wanted_tables(process_state&) noexcept {}
 inline void refresh_code_map(process_state& process) noexcept {
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  replace_code_map_sig(process);
-  build_wanted_tables(process);
+  std::uintptr_t headers[64];
+  struct refresh {
+    process_state& process;
+    lasting_objects lasting;
+  } wanted{process, {}};
+  wanted.lasting.headers = headers;
+  wanted.lasting.count = os_lasting_objects(headers, sizeof headers / sizeof headers[0]);
+  os_with_objects_kept(
+      [](void* context) {
+        const refresh& r = *static_cast<refresh*>(context);
+        replace_code_map_sig(r.process, r.lasting);
+        build_wanted_tables(r.process);
+      },
+      &wanted);
   give_back_maps(process);
 }
 
@@ -6114,7 +6594,8 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        rules(process.code.load(), *process.rules, epoch, process.code_stale, cfi),
+        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
+              cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
   const std::uint64_t epoch;  // initialised first
   probed_memory memory;
@@ -6999,6 +7480,8 @@ inline void outwait(bool alone, Held held) noexcept {
 inline void release_parent(process_state& process, bool alone) noexcept {
   outwait(alone, [&] { return process.refresh_lock.held(); });
   process.refresh_lock.unlock();
+  outwait(alone, [&] { return process.registry->late_lock.held(); });
+  process.registry->late_lock.unlock();
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   const auto busy = [&process] {
@@ -9733,7 +10216,7 @@ inline status_report status() {
   }
   report.stacks = process->stacks.used();
   report.own_memory = process->stacks.bytes() + process->own_bytes.load() +
-                      process->modules->table_bytes.load() + sizeof(process_state);
+                      process->registry->modules.table_bytes.load() + sizeof(process_state);
   const void* const cpu = process->part_states[static_cast<unsigned>(part::cpu)].load();
   const void* const heap = process->part_states[static_cast<unsigned>(part::heap)].load();
   if (cpu != nullptr) report_cpu(report, *static_cast<const cpu_state*>(cpu));

@@ -31,12 +31,12 @@ struct drawn_rules {
   std::vector<packed_rule> rules;
 
   bool contains(std::uintptr_t address) const noexcept { return address % 3 != 0; }
-  bool known_rule_sig(std::uintptr_t pc, packed_rule& rule) const noexcept {
-    rule = rules[pc % rules.size()];
+  bool known_rule_sig(std::uintptr_t pc, code_rule& known) const noexcept {
+    known = {rules[pc % rules.size()], 0};
     return pc % 2 == 0;
   }
-  packed_rule rule_at_sig(std::uintptr_t pc, bool, window_memory&) const noexcept {
-    return rules[pc % rules.size()];
+  code_rule rule_at_sig(std::uintptr_t pc, bool, window_memory&) const noexcept {
+    return {rules[pc % rules.size()], 0};
   }
   unwind_rule interpret_sig(std::uintptr_t pc, window_memory&) const noexcept {
     return unpack_rule_sig(rules[pc / 2 % rules.size()]);

@@ -46,8 +46,8 @@ class presence_guard {
   std::atomic<std::uint32_t>& inside_;
 };
 
-// A lock for ordinary context only: never taken by a handler or a hook. Spins with a pause given
-// by the caller because base/ knows no OS.
+// Waited for in ordinary context only, with a pause that the caller gives because base/ knows no OS;
+// handlers and hooks may try it.
 class spin_lock {
  public:
   bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }

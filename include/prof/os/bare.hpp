@@ -38,6 +38,8 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline constexpr bool os_unloads_objects = false;
+inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
 inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
 template <class Memory>
@@ -90,6 +92,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
+inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
 inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }

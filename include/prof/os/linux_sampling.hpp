@@ -7,6 +7,7 @@
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
+#include <sys/auxv.h>
 #include <ucontext.h>
 
 #include "prof/os/linux.hpp"
@@ -202,6 +203,30 @@ inline std::uint64_t os_objects_loaded() noexcept {
       },
       &loaded);
   return loaded;
+}
+
+// The loader lists what it loaded at the start first and is in that list itself: what comes behind it
+// may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
+inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
+  struct list {
+    std::uintptr_t* headers;
+    std::size_t room;
+    std::size_t count;
+  } found{headers, room, 0};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        list& to = *static_cast<list*>(data);
+        std::uintptr_t first = info->dlpi_addr;
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+          first += info->dlpi_phdr[i].p_vaddr & ~std::uintptr_t{4095};
+          break;
+        }
+        if (to.count < to.room) to.headers[to.count++] = first;
+        return first == getauxval(AT_BASE) ? 1 : 0;
+      },
+      &found);
+  return found.count;
 }
 
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl

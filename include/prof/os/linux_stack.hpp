@@ -86,13 +86,22 @@ struct loader_object {
 extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
     PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
 
+#if defined(__GLIBC__)
+inline constexpr bool os_unloads_objects = true;
+#else
+inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does nothing
+#endif
+
+inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
+
 inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
   loader_object found;
-  if (prof_weak_dl_find_object == nullptr) return false;
+  if (!os_answers_for_objects()) return false;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
   object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
   object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
   object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
+  object.name_at = reinterpret_cast<std::uintptr_t>(found.link_map) + offsetof(link_map, l_name);
   return true;
 }
 

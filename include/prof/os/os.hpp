@@ -30,6 +30,7 @@ struct os_object {
   std::uintptr_t start = 0;
   std::uintptr_t limit = 0;
   std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
+  std::uintptr_t name_at = 0;     // a pointer to its name lies here
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.
@@ -84,7 +85,9 @@ bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
 
+// Each backend says whether its loader unmaps what dlclose gives back: constexpr bool os_unloads_objects.
 // The object that the loader has at an address; false also where the loader cannot be asked so.
+bool os_answers_for_objects() PROF_DETAIL_SIG;
 bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
 // A register of the interrupted function by its DWARF number; `context` is registers::context.
 bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
@@ -137,6 +140,8 @@ void os_join_thread(os_thread_handle thread) noexcept;
 
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
+// Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
+std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept;
 // Calls visit(context) once while no object can be unloaded; it must not load or unload any.
 void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 // Keeps the executable or library that holds `address` loaded for ever.

@@ -74,11 +74,15 @@ class profile_builder {
     }
   }
 
-  std::uint32_t locate(std::uintptr_t address) noexcept {
-    if (address == truncation_mark) return target_.add_named_location("[truncated]");
-    const code_range* const range = code_ == nullptr ? nullptr : code_->find(address);
+  std::uint32_t locate(std::uintptr_t frame) noexcept {
+    if (frame == truncation_mark) return target_.add_named_location("[truncated]");
+    const std::uintptr_t address = frame_address_sig(frame);
+    const code_range* const range = range_of(frame);
     if (range == nullptr) return target_.add_location(no_index, address);
     return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
+  }
+  const code_range* range_of(std::uintptr_t frame) const noexcept {
+    return code_ == nullptr ? nullptr : code_->find_frame(frame);
   }
 
   void add_share(std::uint64_t part, text_view what) noexcept {

@@ -88,6 +88,8 @@ inline void outwait(bool alone, Held held) noexcept {
 inline void release_parent(process_state& process, bool alone) noexcept {
   outwait(alone, [&] { return process.refresh_lock.held(); });
   process.refresh_lock.unlock();
+  outwait(alone, [&] { return process.registry->late_lock.held(); });
+  process.registry->late_lock.unlock();
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   const auto busy = [&process] {

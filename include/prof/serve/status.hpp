@@ -105,7 +105,7 @@ inline status_report status() {
   }
   report.stacks = process->stacks.used();
   report.own_memory = process->stacks.bytes() + process->own_bytes.load() +
-                      process->modules->table_bytes.load() + sizeof(process_state);
+                      process->registry->modules.table_bytes.load() + sizeof(process_state);
   const void* const cpu = process->part_states[static_cast<unsigned>(part::cpu)].load();
   const void* const heap = process->part_states[static_cast<unsigned>(part::heap)].load();
   if (cpu != nullptr) report_cpu(report, *static_cast<const cpu_state*>(cpu));

@@ -29,28 +29,33 @@ inline void build_headerless_tables_sig(module_registry& modules, const code_map
 inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
 #endif
 
-// Caller holds refresh_lock.
-inline void replace_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+// Caller holds refresh_lock. Once others run, only while no object can be unloaded: a file's name is read
+// before its memory.
+inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
+    PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, process.modules);
+  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  build_headerless_tables_sig(*process.modules, *now);
+  build_headerless_tables_sig(process.registry->modules, *now);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
-// Makes the first code map; a hook calls it. Does nothing when somebody else is at it.
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The first
+// allocation comes before main and dlopen(3) allocates first, so nothing is there yet that could go.
 inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   if (process.code.load(std::memory_order_acquire) != nullptr) return;
   if (!process.refresh_lock.try_lock()) return;
-  replace_code_map_sig(process);
+  lasting_objects all;
+  all.all = true;
+  replace_code_map_sig(process, all);
   process.refresh_lock.unlock();
 }
 
@@ -80,26 +85,24 @@ inline bool wants_table(const code_range& range) noexcept {
 inline void build_tables_of(process_state& process, const code_map& map) noexcept {
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
-    if (!wants_table(range) || !still_loaded(range)) continue;
-    build_table_once(*process.modules, *range.module, image_of(range));
+    probed_memory memory;
+    if (!wants_table(range) || !still_loaded_sig(range, memory)) continue;
+    build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
+}
+
+inline bool wants_tables(const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    if (wants_table(map.ranges[i])) return true;
+  }
+  return false;
 }
 
 // Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
 inline void build_wanted_tables(process_state& process) noexcept {
   const code_map* const map = process.code.load();
-  bool any = false;
-  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
-    any = any || wants_table(map->ranges[i]);
-  }
-  if (!any) return;
-  os_with_objects_kept(
-      [](void* context) {
-        auto& of = *static_cast<process_state*>(context);
-        build_tables_of(of, *of.code.load());
-      },
-      &process);
+  if (map != nullptr && wants_tables(*map)) build_tables_of(process, *map);
 }
 #else
 inline void build_wanted_tables(process_state&) noexcept {}
@@ -109,8 +112,20 @@ inline void build_wanted_tables(process_state&) noexcept {}
 inline void refresh_code_map(process_state& process) noexcept {
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  replace_code_map_sig(process);
-  build_wanted_tables(process);
+  std::uintptr_t headers[64];
+  struct refresh {
+    process_state& process;
+    lasting_objects lasting;
+  } wanted{process, {}};
+  wanted.lasting.headers = headers;
+  wanted.lasting.count = os_lasting_objects(headers, sizeof headers / sizeof headers[0]);
+  os_with_objects_kept(
+      [](void* context) {
+        const refresh& r = *static_cast<refresh*>(context);
+        replace_code_map_sig(r.process, r.lasting);
+        build_wanted_tables(r.process);
+      },
+      &wanted);
   give_back_maps(process);
 }
 
@@ -144,7 +159,8 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        rules(process.code.load(), *process.rules, epoch, process.code_stale, cfi),
+        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
+              cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
   const std::uint64_t epoch;  // initialised first
   probed_memory memory;

@@ -1,15 +1,35 @@
-// prof/stack/frame_list.hpp - the frames of one walk in a buffer that may be too small for them.
-// Floor 3 (stack). Filled by unwind.hpp; its mark is named by profile/builder.hpp.
+// prof/stack/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
+// Floor 3 (stack). Filled by unwind.hpp; frames and their mark are named by profile/builder.hpp.
 // Safety: async-signal-safe.
 // Memory: the caller's buffer.
 // Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
-//         request it is.
+//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
+//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
 #ifndef PROF_STACK_FRAME_LIST_HPP
 #define PROF_STACK_FRAME_LIST_HPP
 
 #include "prof/base/platform.hpp"
 
 PROF_DETAIL_BEGIN
+
+// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
+// so that a library loaded later at the same address does not take it over. 0: no range is known.
+using range_number = std::uint32_t;
+inline constexpr unsigned frame_address_bits = 48;
+
+inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  return std::uint64_t{address} >> frame_address_bits == 0;
+}
+inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
+  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
+}
+inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
+  return static_cast<std::uintptr_t>(frame & mask);
+}
+inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
+}
 
 // Of the frames that are kept of a longer stack, one in four is of the root's end.
 inline constexpr std::size_t root_share = 4;

@@ -2,7 +2,7 @@
 // where its call frame information is.
 // Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
-// Memory: 1 KiB of the caller's stack for a note.
+// Memory: 1 KiB of the caller's for a note.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
 #ifndef PROF_STACK_MAPPED_IMAGE_HPP
 #define PROF_STACK_MAPPED_IMAGE_HPP
@@ -27,13 +27,18 @@ struct note_visitor {
   void (*visit)(void* context, const elf_note& note);
   void* context;
 };
+// Where a note is copied to: a handler's stack has no room for it.
+struct note_room {
+  alignas(8) unsigned char bytes[1024];
+};
 
-// Walks one PT_NOTE segment. Notes longer than the buffer end the walk: none of ours is.
-inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visitor visitor)
+// Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
+PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
+                                                note_visitor visitor, note_room& room)
     PROF_DETAIL_SIG {
-  alignas(8) unsigned char copy[1024];
+  unsigned char* const copy = room.bytes;
   while (size >= 12) {
-    const std::size_t want = size < sizeof copy ? size : sizeof copy;
+    const std::size_t want = size < sizeof room.bytes ? size : sizeof room.bytes;
     if (!os_copy_sig(copy, address, want)) return;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
@@ -55,9 +60,9 @@ inline void walk_notes_sig(std::uintptr_t address, std::size_t size, note_visito
 
 // Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
 // mapped at `header`; false: no ELF image.
-inline bool for_each_segment_sig(std::uintptr_t header,
-                                 void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
-                                 void* context) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool for_each_segment_sig(
+    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
+    void* context) PROF_DETAIL_SIG {
   ElfW(Ehdr) elf;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
@@ -75,15 +80,31 @@ inline bool for_each_segment_sig(std::uintptr_t header,
   return true;
 }
 
+// Where an image has notes; binutils writes two or three such segments.
+struct note_places {
+  struct place {
+    std::uintptr_t address;
+    std::size_t size;
+  } places[4];
+  std::size_t count = 0;
+};
+
 // Visits the notes of that image; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor) PROF_DETAIL_SIG {
-  return for_each_segment_sig(
+inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_room& room)
+    PROF_DETAIL_SIG {
+  note_places found;
+  const bool is_image = for_each_segment_sig(
       header,
       [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
-        if (segment.p_type != PT_NOTE) return;
-        walk_notes_sig(bias + segment.p_vaddr, segment.p_filesz, *static_cast<note_visitor*>(context));
+        note_places& to = *static_cast<note_places*>(context);
+        if (segment.p_type != PT_NOTE || to.count == sizeof to.places / sizeof to.places[0]) return;
+        to.places[to.count++] = {bias + segment.p_vaddr, segment.p_filesz};
       },
-      &visitor);
+      &found);
+  for (std::size_t i = 0; i < found.count; ++i) {
+    walk_notes_sig(found.places[i].address, found.places[i].size, visitor, room);
+  }
+  return is_image;
 }
 
 // Its search header and the end of the segment that holds it.

@@ -5,58 +5,54 @@
 // Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
 //         headers by raw system calls, no loader lock, no allocation but pages. find() is
 //         async-signal-safe.
-// Memory: one immutable code_map per change of the address space, published by pointer; process.hpp
-//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as
-//         historic, at most 4096 of them.
+// Memory: one immutable code_map per change of the address space, published by pointer; capture.hpp
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as historic.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
 #ifndef PROF_STACK_MODULES_HPP
 #define PROF_STACK_MODULES_HPP
 
+#include "prof/base/guard.hpp"
 #include "prof/base/table.hpp"
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
 #include "prof/stack/mapped_image.hpp"
+#include "prof/stack/still_loaded.hpp"
 
 PROF_DETAIL_BEGIN
-
-inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
-
-// One executable segment of one file (or of the vdso).
-struct code_range {
-  std::uintptr_t start = 0;
-  std::uintptr_t limit = 0;
-  std::uint64_t offset = 0;   // of start in the file
-  std::uintptr_t header = 0;  // where the file's ELF header is mapped, 0 when unknown
-  cfi_place cfi;                 // its call frame information
-  module_cfi* module = nullptr;  // what is known of it beyond this map; null: nothing
-  const char* path = "";      // NUL-terminated, lives as long as the map
-  std::uint32_t path_size = 0;
-  std::uint32_t build_id_length = 0;
-  unsigned char build_id[build_id_size] = {};
-  bool current = true;  // false: was unmapped since it was first seen
-};
 
 struct code_map {
   std::size_t bytes = 0;
   std::uint64_t fingerprint = 0;
+  std::size_t registered = 0;  // of the registry's ranges are listed
   std::size_t count = 0;
   std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
   code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
+  // What is or was at an address.
   const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
     const code_range* const now = find_current(address);
-    return now != nullptr ? now : find_in(current, count, max_overlaps, address);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, address, 0);
   }
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return find_in(0, current, 1, address);
+    return find_in(0, current, 1, address, 0);
+  }
+  // The range that a frame was in when it was walked.
+  const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
+    const std::uintptr_t address = frame_address_sig(frame);
+    const range_number number = frame_range_sig(frame);
+    if (number == 0) return find(address);
+    const code_range* const now = find_current(address);
+    if (now != nullptr && now->number == number) return now;
+    return find_in(current, count, max_overlaps, address, number);
   }
 
  private:
   // Historic ranges may overlap each other; this many neighbours are looked at.
-  static constexpr std::size_t max_overlaps = 64;
+  static constexpr std::size_t max_overlaps = 1024;
 
+  // `number` 0: any will do.
   const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address) const PROF_DETAIL_SIG {
+                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
     const std::size_t first = low;
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
@@ -64,7 +60,8 @@ struct code_map {
       else high = middle;
     }
     for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
-      if (address < ranges[--i].limit) return &ranges[i];
+      const code_range& range = ranges[--i];
+      if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
     return nullptr;
   }
@@ -74,17 +71,42 @@ struct code_map {
 
 // ---- building the map --------------------------------------------------------------------------------
 
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct lasting_objects {
+  bool all = false;
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return all;
+  }
+};
+
+// All code that this process ever had.
+struct code_registry {
+  module_registry modules;
+  range_registry ranges;
+  struct late_code {  // found by a walk: what does not fit a handler's stack
+    code_range range;
+    note_room room;
+    char path[1024];
+  };
+  spin_lock late_lock;
+  late_code late;
+};
+
 struct code_map_builder {
-  module_registry* modules = nullptr;
+  code_registry* registry = nullptr;
+  lasting_objects lasting;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
-  std::size_t path_bytes = 0;  // counted by the first pass, what is left of them in the second
-  char* paths = nullptr;
   std::uint64_t fingerprint = 0;
   // The image whose header was mapped last: later segments of the same file belong to it.
   std::uintptr_t header = 0;
   std::uint64_t header_inode = 0;
-  code_range* filling = nullptr;
 };
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
@@ -93,6 +115,7 @@ inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_S
   range.build_id_length =
       static_cast<std::uint32_t>(note.size < build_id_size ? note.size : build_id_size);
   std::memcpy(range.build_id, note.data, range.build_id_length);
+  range.build_id_at = note.address;
 }
 
 // The same for the same file wherever it is loaded; never 0.
@@ -108,31 +131,51 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   return hash | 1;
 }
 
-inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
-  text_view path = mapping.path;
+inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
-  if (path.size > deleted_size &&
-      path.from(path.size - deleted_size).equals({" (deleted)", deleted_size})) {
-    path.size -= deleted_size;
+  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
+                                                          .equals({" (deleted)", deleted_size});
+  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
+}
+
+// Whether the loader may unload it, and how it will be known then.
+PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range, const lasting_objects& lasting)
+    PROF_DETAIL_SIG {
+  os_object object;
+  const bool known = range.header != 0 && os_find_object_sig(range.start, object);
+  range.lasting = !os_unloads_objects || !known || lasting.has_sig(range.header);
+  if (known && range.build_id_length < sizeof(std::uint64_t)) {
+    probed_memory memory;
+    range.loader_name = loader_name_sig(object, memory);
   }
-  code_range& range = build.map->ranges[build.map->count++];
-  range = code_range{};
+}
+
+// What /proc/self/maps says of it. The path stays the mapping's.
+inline void place_range_sig(code_range& range, const os_mapping& mapping, std::uintptr_t header)
+    PROF_DETAIL_SIG {
+  const text_view path = without_deleted_sig(mapping.path);
   range.start = mapping.start;
   range.limit = mapping.limit;
   range.offset = mapping.offset;
-  range.header = build.header;
-  range.path = build.paths;
+  range.header = header;
+  range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
-  std::memcpy(build.paths, path.data, path.size);
-  build.paths += path.size + 1;
-  if (range.header == 0) return;
-  walk_image_sig(range.header, {&take_build_id_sig, &range});
-  range.cfi = find_cfi_sig(range.header);
-  if (build.modules != nullptr) range.module = build.modules->find_or_add_sig(identity_of_sig(range));
 }
 
-inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
-  code_map_builder& build = *static_cast<code_map_builder*>(context);
+// The rest, from memory and from the loader; then its entry of the registry, null when that is full.
+inline const code_range* register_range_sig(code_registry& registry, code_range& range,
+                                            const lasting_objects& lasting, note_room& room)
+    PROF_DETAIL_SIG {
+  if (range.header != 0) {
+    walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+    range.cfi = find_cfi_sig(range.header);
+    range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
+  }
+  ask_loader_sig(range, lasting);
+  return registry.ranges.find_or_add_sig(range);
+}
+
+inline void see_header_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool own_image = mapping.path.equals({"[vdso]", 6});
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
     build.header = mapping.start;
@@ -141,15 +184,23 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
     build.header = 0;
     build.header_inode = mapping.inode;
   }
+}
+
+inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
+  code_map_builder& build = *static_cast<code_map_builder*>(context);
+  see_header_sig(build, mapping);
   if (!mapping.executable || mapping.path.size == 0) return;
   if (build.map != nullptr) {
     // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-    if (build.map->count >= build.count || mapping.path.size + 1 > build.path_bytes) return;
-    build.path_bytes -= mapping.path.size + 1;
-    return fill_range_sig(build, mapping);
+    if (build.map->count >= build.count) return;
+    code_range range;
+    note_room room;
+    place_range_sig(range, mapping, build.header);
+    const code_range* const known = register_range_sig(*build.registry, range, build.lasting, room);
+    if (known != nullptr) build.map->ranges[build.map->count++] = *known;
+    return;
   }
   build.count++;
-  build.path_bytes += mapping.path.size + 1;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
 }
 
@@ -159,69 +210,83 @@ inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_S
   });
 }
 
-inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
-  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.build_id_length == b.build_id_length &&
-         std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
-         text_view(a.path, a.path_size).equals({b.path, b.path_size});
-}
-
-inline constexpr std::size_t max_historic_ranges = 4096;
-
-inline std::size_t path_bytes_sig(const code_map& map) PROF_DETAIL_SIG {
-  std::size_t bytes = 0;
-  for (std::size_t i = 0; i < map.count; ++i) bytes += map.ranges[i].path_size + 1;
-  return bytes;
-}
-
-// Appends the ranges of `before` that are gone, the ones that vanished now first, with copies of
-// their paths: `paths` has room for all of them.
-inline void keep_history_sig(code_map& map, const code_map& before, char* paths) PROF_DETAIL_SIG {
-  const std::size_t current = map.current;
-  for (std::size_t i = 0; i < before.count; ++i) {
-    const code_range& old = before.ranges[i];
-    bool still_there = false;
-    for (std::size_t k = 0; k < current && !still_there; ++k) {
-      still_there = same_range_sig(old, map.ranges[k]);
-    }
-    if (still_there || map.count - current >= max_historic_ranges) continue;
+// Appends what is registered and not mapped now.
+inline void list_history_sig(code_map& map, const range_registry& ranges, std::size_t room)
+    PROF_DETAIL_SIG {
+  for (range_number number = 1; number <= max_range_number && map.count < room; ++number) {
+    const code_range* const range = ranges.at(number);
+    if (range == nullptr) continue;
+    const code_range* const now = map.find_current(range->start);
+    if (now != nullptr && now->number == number) continue;
     code_range& kept = map.ranges[map.count++];
-    kept = old;
+    kept = *range;
     kept.current = false;
-    kept.path = paths;
-    std::memcpy(paths, old.path, old.path_size);  // the byte behind it is zero already
-    paths += old.path_size + 1;
   }
 }
 
-// The address space as it is now, with `before`'s vanished ranges kept; null when the maps cannot
-// be read. Returns `before` itself when nothing changed.
+// The address space as it is now, with all that was registered and has vanished; null when the maps
+// cannot be read. Returns `before` itself when nothing changed.
 PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
-    const code_map* before, module_registry* modules = nullptr) PROF_DETAIL_SIG {
+    const code_map* before, code_registry& registry, const lasting_objects& lasting = {})
+    PROF_DETAIL_SIG {
   code_map_builder build;
-  build.modules = modules;
+  build.registry = &registry;
+  build.lasting = lasting;
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
-  if (before != nullptr && before->fingerprint == build.fingerprint) return before;
-  const std::size_t old_count = before != nullptr ? before->count : 0;
-  const std::size_t old_paths = before != nullptr ? path_bytes_sig(*before) : 0;
-  const std::size_t bytes = sizeof(code_map) + (build.count + old_count) * sizeof(code_range) +
-                            build.path_bytes + old_paths;
+  if (before != nullptr && before->fingerprint == build.fingerprint &&
+      before->registered == registry.ranges.size()) {
+    return before;
+  }
+  const std::size_t room = 2 * build.count + registry.ranges.size();  // they may be new ones
+  const std::size_t bytes = sizeof(code_map) + room * sizeof(code_range);
   char* const pages = static_cast<char*>(os_map_sig(bytes));
   if (pages == nullptr) return before;
   build.map = new (pages) code_map;
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  char* const history = pages + bytes - old_paths;
-  build.paths = history - build.path_bytes;
   build.header = 0;
   build.header_inode = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
-  if (before != nullptr) keep_history_sig(*build.map, *before, history);
   sort_ranges_sig(build.map->ranges, build.map->current);
+  build.map->registered = registry.ranges.size();  // before they are listed: others may be added
+  list_history_sig(*build.map, registry.ranges, room);
   sort_ranges_sig(build.map->ranges + build.map->current, build.map->count - build.map->current);
   return build.map;
+}
+
+// Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
+PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
+                                                  std::uintptr_t address) PROF_DETAIL_SIG {
+  struct search {
+    code_map_builder build;
+    code_registry::late_code& late;
+    std::uintptr_t address;
+  } wanted{{}, late, address};
+  late.range = code_range{};
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        search& s = *static_cast<search*>(context);
+        see_header_sig(s.build, mapping);
+        if (s.address < mapping.start || s.address >= mapping.limit || !mapping.executable) return;
+        if (mapping.path.size > sizeof s.late.path) return;
+        place_range_sig(s.late.range, mapping, s.build.header);
+        std::memcpy(s.late.path, mapping.path.data, s.late.range.path_size);
+        s.late.range.path = s.late.path;
+      },
+      &wanted);
+  return late.range.limit != 0;
+}
+
+// Registers the code at an address. Nothing when another walk is doing the same.
+PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
+    PROF_DETAIL_SIG {
+  if (!registry.late_lock.try_lock()) return;
+  if (find_mapping_sig(registry.late, address)) {
+    register_range_sig(registry, registry.late.range, {}, registry.late.room);
+  }
+  registry.late_lock.unlock();
 }
 
 // For build_table_once.
@@ -233,29 +298,22 @@ inline module_image image_of(const code_range& range) noexcept {
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
-// While no object can be unloaded: whether the one of the map is there still. Where the loader cannot
-// be asked (musl, which never unloads; glibc before 2.35), its header must be readable.
-inline bool still_loaded(const code_range& range) noexcept {
-  os_object object;
-  if (os_find_object_sig(range.start, object)) return object.cfi_header == range.cfi.header;
-  unsigned char magic[4];
-  return os_copy_sig(magic, range.header, sizeof magic) && std::memcmp(magic, ELFMAG, 4) == 0;
-}
-
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
         if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
-        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context));
+        note_room room;
+        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
       },
       &visitor);
 }
 
 #else
 
-inline const code_map* read_code_map_sig(const code_map* before,
-                                         module_registry* = nullptr) PROF_DETAIL_SIG {
+inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
+inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
+                                         const lasting_objects& = {}) PROF_DETAIL_SIG {
   return before;
 }
 

@@ -34,7 +34,7 @@ inline constexpr std::size_t max_depth = 1024;
 
 // Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
 // by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 2;
+inline constexpr std::uint32_t layout_revision = 3;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
@@ -110,7 +110,7 @@ struct process_state : process_head {
   std::atomic<bool> code_stale;        // a walk met code that the map does not know
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
-  module_registry* modules;
+  code_registry* registry;
   stack_table stacks;
   label_table labels;
   frame_buffer buffers[frame_buffers];
@@ -130,7 +130,7 @@ inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~st
 inline constexpr std::size_t process_bytes =
     page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
     stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text +
-    page_round(sizeof(rule_cache)) + page_round(sizeof(module_registry));
+    page_round(sizeof(rule_cache)) + page_round(sizeof(code_registry));
 
 // A file's record as read back from its note.
 struct file_record {
@@ -193,7 +193,7 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   at += page_round(label_table::slot_bytes) + label_text;
   // Zero pages are what both begin with; constructing them would touch them all.
   process->rules = reinterpret_cast<rule_cache*>(at);
-  process->modules = reinterpret_cast<module_registry*>(at + page_round(sizeof(rule_cache)));
+  process->registry = reinterpret_cast<code_registry*>(at + page_round(sizeof(rule_cache)));
   process->layout = layout_version;
   process->version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);

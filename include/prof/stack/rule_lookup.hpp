@@ -1,31 +1,34 @@
 // prof/stack/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
 // module's table, its call frame information, the loader.
 // Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
-// Safety: async-signal-safe. Modules are those of an immutable code map, which the caller keeps; one
-//         that the map does not know yet is asked for with _dl_find_object, which is lock-free.
+// Safety: async-signal-safe; the caller keeps the code map.
 // Memory: the cache is one per process, 256 KiB of address space beside process_state.
-// Source: per-pc rule caches as in framehop; glibc 2.35 _dl_find_object (async-signal-safe by its manual).
+// Source: per-pc rule caches as in framehop.
 #ifndef PROF_STACK_RULE_LOOKUP_HPP
 #define PROF_STACK_RULE_LOOKUP_HPP
 
 #include "prof/stack/call_site.hpp"
-#include "prof/stack/modules.hpp"
+#include "prof/stack/range_lookup.hpp"
 
 PROF_DETAIL_BEGIN
 
 // Direct-mapped. An entry's two words are written apart, so each is checked against the other; `salt`
-// changes with the code map, which empties the cache.
+// changes with the code map, which empties the cache. A key has 49 bits: an address and whether it is a
+// return address; above it there is the number of its range.
 class rule_cache {
  public:
-  bool find_sig(std::uint64_t key, std::uint64_t salt, packed_rule& rule) const PROF_DETAIL_SIG {
+  bool find_sig(std::uint64_t key, std::uint64_t salt, code_rule& found) const PROF_DETAIL_SIG {
     const entry& place = entries_[index_of(key)];
-    rule = place.rule.load(std::memory_order_relaxed);
-    return (place.check.load(std::memory_order_relaxed) ^ rule ^ salt) == key;
+    found.rule = place.rule.load(std::memory_order_relaxed);
+    const std::uint64_t there = place.check.load(std::memory_order_relaxed) ^ found.rule ^ salt;
+    found.number = static_cast<range_number>(there >> key_bits);
+    return (there & key_mask) == key;
   }
-  void keep_sig(std::uint64_t key, std::uint64_t salt, packed_rule rule) PROF_DETAIL_SIG {
+  void keep_sig(std::uint64_t key, std::uint64_t salt, code_rule known) PROF_DETAIL_SIG {
     entry& place = entries_[index_of(key)];
-    place.rule.store(rule, std::memory_order_relaxed);
-    place.check.store(key ^ rule ^ salt, std::memory_order_relaxed);
+    const std::uint64_t there = key | std::uint64_t{known.number} << key_bits;
+    place.rule.store(known.rule, std::memory_order_relaxed);
+    place.check.store(there ^ known.rule ^ salt, std::memory_order_relaxed);
   }
 
  private:
@@ -33,6 +36,8 @@ class rule_cache {
     std::atomic<std::uint64_t> check;
     std::atomic<packed_rule> rule;
   };
+  static constexpr unsigned key_bits = frame_address_bits + 1;
+  static constexpr std::uint64_t key_mask = (std::uint64_t{1} << key_bits) - 1;
   static constexpr unsigned index_bits = 14;
   // Multiplicative hashing: Knuth, 2^64 divided by the golden ratio.
   static std::size_t index_of(std::uint64_t key) PROF_DETAIL_SIG {
@@ -41,69 +46,39 @@ class rule_cache {
   entry entries_[std::size_t{1} << index_bits];
 };
 
-// Reads this process's memory without trusting any address: each page is probed by one system
-// call before its first load, and remembered for this walk only.
-class probed_memory {
- public:
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
-    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
-    return true;
-  }
-  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
-    const std::uintptr_t last = address + size - 1;
-    if (last < address) return false;
-    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (!page_ok_sig(page)) return false;
-    }
-    return true;
-  }
-
- private:
-  static constexpr std::uintptr_t page_mask = 4095;
-  static constexpr std::size_t pages = 8;
-  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> 12;
-    if (page == 0) return false;  // what an empty entry of known_ would match
-    std::uintptr_t& known = known_[page % pages];
-    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
-  }
-  // A walk goes up: eight bytes across the page's end answer for the next one as well.
-  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
-      PROF_DETAIL_SIG {
-    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
-    else if (!os_readable_sig(page << 12)) return false;
-    known = page;
-    return true;
-  }
-  std::uintptr_t known_[pages] = {};
-};
-
 class rule_lookup {
  public:
   // Rules kept under another epoch are not found again.
-  rule_lookup(const code_map* map, rule_cache& cache, std::uint64_t epoch,
+  rule_lookup(const code_map* map, code_registry& registry, rule_cache& cache, std::uint64_t epoch,
               std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
-      : map_(map), cache_(cache), stale_(stale), scratch_(scratch), salt_(~mix_bits(epoch)) {}
+      : ranges_(map, registry, stale), cache_(cache), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
   bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
-    if (map_ != nullptr && map_->find_current(address) != nullptr) return true;
-    os_object object;
-    return os_find_object_sig(address, object);
+    return ranges_.is_code_sig(address);
   }
 
-  bool known_rule_sig(std::uintptr_t return_address, packed_rule& rule) const PROF_DETAIL_SIG {
-    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, rule);
+  // Only what is in the cache, and of the range that the walk asked about last.
+  bool known_rule_sig(std::uintptr_t return_address, code_rule& known) const PROF_DETAIL_SIG {
+    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, known) &&
+           ranges_.is_latest_sig(known.number);
   }
 
   template <class Memory>
-  packed_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
+  code_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
+    code_rule known;
+    if (!fits_frame_sig(pc)) return known;
     const std::uint64_t key = std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
-    packed_rule rule = 0;
-    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, rule))) return rule;
-    rule = find_slow_sig(pc, is_return, memory);
-    cache_.keep_sig(key, salt_, rule);
-    return rule;
+    // A call may be the last instruction of its range.
+    const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, known))) {
+      if (ranges_.is_latest_sig(known.number)) return known;
+      if (ranges_.is_range_sig(known.number, inside, memory)) return known;
+    }
+    known.rule = find_slow_sig(pc, is_return, memory);
+    known.number = ranges_.number_at_sig(inside, memory);
+    // Code without a number has none to tell it from what is loaded there next.
+    if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
+    return known;
   }
 
   template <class Memory>
@@ -145,7 +120,7 @@ class rule_lookup {
   template <class Memory>
   packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+    const code_range* const range = ranges_.at_sig(pc, memory);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
     else rule = pack_rule_sig(interpret_sig(pc, memory));
@@ -160,7 +135,8 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
-    return (new (place) cfi_search<Memory>(place_of_sig(pc), memory))->find_fde_sig(pc, scratch_.fde);
+    return (new (place) cfi_search<Memory>(place_of_sig(pc, memory), memory))
+        ->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
@@ -170,18 +146,18 @@ class rule_lookup {
     return table;
   }
 
-  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(pc);
+  // Without a number (the registry is full) the loader still knows where the information is.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = ranges_.at_sig(pc, memory);
     if (range != nullptr) return range->cfi;
     os_object object;
     if (!os_find_object_sig(pc, object)) return {};
-    stale_.store(true, std::memory_order_relaxed);  // loaded after the map was read
     return {object.cfi_header, object.limit};
   }
 
-  const code_map* const map_;
+  range_lookup ranges_;
   rule_cache& cache_;
-  std::atomic<bool>& stale_;
   cfi_scratch& scratch_;
   const std::uint64_t salt_;
 };

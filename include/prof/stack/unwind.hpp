@@ -37,9 +37,9 @@ struct walked_stack {
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
-// Memory: bool read_word(address, word&). Code: bool contains(address); packed_rule
-// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, rule&), the quick half of
-// it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
+// Memory: bool read_word(address, word&). Code: bool contains(address); code_rule
+// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
+// of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
@@ -53,12 +53,12 @@ class stack_walk {
     exact_ = interrupted_ = !leaf_is_return;
     outcome found = outcome::caller;
     while (found == outcome::caller && frames_.walked() < max_walk) {
-      const packed_rule rule = code_.rule_at_sig(at_.pc, !exact_, memory_);
-      exact_ = exact_ || (rule & packed_is_exact) != 0;
+      const code_rule known = code_.rule_at_sig(at_.pc, !exact_, memory_);
+      exact_ = exact_ || (known.rule & packed_is_exact) != 0;
       // The one place where a return address becomes a call address: the byte before it belongs to
       // the call, the return address itself may belong to the next line or function.
-      frames_.push(exact_ ? at_.pc : at_.pc - 1);
-      found = step_sig(rule);
+      frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
+      found = step_sig(known.rule);
       if (found == outcome::caller && !exact_) ordinary_frames_sig();
     }
     result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
@@ -97,13 +97,13 @@ class stack_walk {
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     registers at = at_;
     while (frames_.walked() < max_walk) {
-      packed_rule rule = 0;
-      if (!code_.known_rule_sig(at.pc, rule)) break;
+      code_rule known;
+      if (!code_.known_rule_sig(at.pc, known)) break;
       constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
-      if ((rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
+      if ((known.rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
       const std::uintptr_t pc = at.pc;
-      if (offset_step_sig(at, rule) != outcome::caller) break;
-      frames_.push(pc - 1);
+      if (offset_step_sig(at, known.rule) != outcome::caller) break;
+      frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
     }
     at_ = at;

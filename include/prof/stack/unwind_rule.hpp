@@ -13,7 +13,7 @@
 #ifndef PROF_STACK_UNWIND_RULE_HPP
 #define PROF_STACK_UNWIND_RULE_HPP
 
-#include "prof/base/platform.hpp"
+#include "prof/stack/frame_list.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -153,6 +153,12 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
   }
   return to;
 }
+
+// What is known of an address.
+struct code_rule {
+  packed_rule rule = 0;
+  range_number number = 0;
+};
 
 PROF_DETAIL_END
 

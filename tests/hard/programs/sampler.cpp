@@ -38,7 +38,7 @@ walked_stack walk(const registers& start, std::uintptr_t* frames) {
   frame_buffer& buffer = *lease.buffer();
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
-  std::memcpy(frames, buffer.frames, walked.depth * sizeof frames[0]);
+  for (std::size_t i = 0; i < walked.depth; ++i) frames[i] = frame_address_sig(buffer.frames[i]);
   return walked;
 }
 
@@ -70,7 +70,7 @@ void on_trap(int, siginfo_t* info, void* data) {
 
 void print_modules() {
   std::puts("modules");
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map_sig(nullptr, *g_process->registry);
   for (std::size_t i = 0; i < map->count; ++i) {
     const code_range& range = map->ranges[i];
     std::printf("module %lx %lx %lx %s\n", static_cast<unsigned long>(range.start),

@@ -315,7 +315,7 @@ TEST_CASE("the profile names this test's own line of calls") {
     const code_map* const code = process_sig()->code.load();
     REQUIRE(code != nullptr);
     REQUIRE(view.depth >= 1);
-    CHECK(code->find(view.frames[0]) == code->find(reinterpret_cast<std::uintptr_t>(&of_size)));
+    CHECK(code->find_frame(view.frames[0]) == code->find(reinterpret_cast<std::uintptr_t>(&of_size)));
   }
   CHECK(deep >= 1);
   call_free(object);

@@ -108,6 +108,25 @@ TEST_CASE("frames become locations in their mappings, leaf first") {
   CHECK(f.p.values_of(f.p.samples[0])[1] == 10);
 }
 
+TEST_CASE("a frame belongs to the range that it was walked in, whatever is at its address now") {
+  fixture f;
+  f.set(0, 0x5000, 0x6000, "/lib/now.so", true);
+  f.ranges[0].number = 3;
+  f.ranges[1].number = 9;
+  f.ranges[2].number = 4;
+  f.map.current = 1;  // ranges[1], gone.so, was at the same place; so was ranges[2]
+  f.set(2, 0x5000, 0x6000, "/lib/before.so", false);
+  profile_builder build(f.p, &f.map, f.stacks, f.labels);
+  build.add(f.stack({make_frame_sig(0x5100, 9), make_frame_sig(0x5100, 3), 0x5100,
+                     make_frame_sig(0x5100, 4), make_frame_sig(0x5100, 77)}),
+            no_labels, nullptr, 0, one);
+  const std::uint32_t mapping[5] = {1, 0, 0, 2, no_index};
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    CHECK(f.p.locations[f.frame(0, i)].mapping == mapping[i]);
+    CHECK(f.p.locations[f.frame(0, i)].address == 0x5100);
+  }
+}
+
 TEST_CASE("entries with the same stack and labels are summed, others are not") {
   fixture f;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "../stack/own_registry.hpp"
+
 #if PROF_DETAIL_OS_LINUX
 
 namespace {
@@ -20,7 +22,7 @@ struct named {
 };
 
 std::vector<named> names_of(const std::vector<std::uint64_t>& addresses,
-                            const code_map* map = read_code_map_sig(nullptr)) {
+                            const code_map* map = read_code_map()) {
   std::vector<named> found;
   prof_part_symbolize_v1.name_all(
       addresses.data(), addresses.size(), map,
@@ -69,7 +71,7 @@ TEST_CASE("an address of nobody has no name") {
 }
 
 TEST_CASE("a profile's locations get functions") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   const auto address = reinterpret_cast<std::uint64_t>(&prof_test_function_with_a_name);
   arena memory(os_pages);
   profile p(memory);

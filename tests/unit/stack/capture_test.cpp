@@ -65,7 +65,7 @@ TEST_CASE("a captured stack begins here and has callers") {
   REQUIRE(id != overflow_stack);
   const stack_view view = own.state->stacks.view(id);
   CHECK(view.depth >= 1);
-  CHECK(view.frames[0] == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
+  CHECK(frame_address_sig(view.frames[0]) == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
   CHECK(captured_here(*own.state) != overflow_stack);
 }
 
@@ -132,7 +132,8 @@ TEST_CASE("a deep stack keeps the leaf's end and the root's, a mark between them
   REQUIRE(deep.depth == 64);
   CHECK(deep.truncated);
   CHECK(deep.frames[48] == truncation_mark);
-  CHECK(deep.frames[0] == reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
+  CHECK(frame_address_sig(deep.frames[0]) ==
+        reinterpret_cast<std::uintptr_t>(&captured_here) + 4);
   REQUIRE(shallow.depth > 4);
   CHECK_FALSE(shallow.truncated);
   CHECK(deep.frames[63] == shallow.frames[shallow.depth - 1]);  // the same root
@@ -316,11 +317,6 @@ TEST_CASE("code that is gone keeps its path when the map that saw it is gone too
     CHECK_FALSE(range->current);
     CHECK(std::string(range->path) == path);
     CHECK(range->path_size == path.size());
-    // It is the map's own text.
-    const auto text = reinterpret_cast<std::uintptr_t>(range->path);
-    const auto begin = reinterpret_cast<std::uintptr_t>(map);
-    CHECK(text >= begin);
-    CHECK(text + path.size() < begin + map->bytes);
   }
   munmap(blocked, more_code::bytes);
 }

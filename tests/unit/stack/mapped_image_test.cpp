@@ -43,21 +43,22 @@ TEST_CASE("a program header that lies does no harm") {
     ElfW(Phdr) segment;
   } fake{};
   int visits = 0;
+  note_room room;
   const note_visitor count{[](void* context, const elf_note&) { ++*static_cast<int*>(context); },
                            &visits};
   const auto where = reinterpret_cast<std::uintptr_t>(&fake);
-  CHECK_FALSE(walk_image_sig(where, count));
-  CHECK_FALSE(walk_image_sig(0, count));
+  CHECK_FALSE(walk_image_sig(where, count, room));
+  CHECK_FALSE(walk_image_sig(0, count, room));
   std::memcpy(fake.head.e_ident, ELFMAG, SELFMAG);
   fake.head.e_phentsize = sizeof(ElfW(Phdr));
   fake.head.e_phnum = 65;
-  CHECK_FALSE(walk_image_sig(where, count));
+  CHECK_FALSE(walk_image_sig(where, count, room));
   fake.head.e_phnum = 1;
   fake.head.e_phoff = sizeof(ElfW(Ehdr));
   fake.segment.p_type = PT_NOTE;
   fake.segment.p_vaddr = std::uintptr_t{1} << 46;
   fake.segment.p_filesz = 4096;
-  CHECK(walk_image_sig(where, count));
+  CHECK(walk_image_sig(where, count, room));
   CHECK(visits == 0);
 }
 
@@ -66,6 +67,7 @@ TEST_CASE("notes are walked one by one; a broken one ends the walk") {
     std::string owners;
     int count = 0;
   } seen;
+  note_room room;
   const note_visitor collect{[](void* context, const elf_note& note) {
                                auto& all = *static_cast<seen_notes*>(context);
                                all.owners.append(note.owner.data, note.owner.size).append(";");
@@ -80,16 +82,16 @@ TEST_CASE("notes are walked one by one; a broken one ends the walk") {
   std::memcpy(notes + 24, second, 12);
   std::memcpy(notes + 36, "x", 2);
   const auto where = reinterpret_cast<std::uintptr_t>(notes);
-  walk_notes_sig(where, 40, collect);
+  walk_notes_sig(where, 40, collect, room);
   CHECK(seen.owners == "abc;x;");
-  walk_notes_sig(where, 39, collect);  // the last one does not fit
+  walk_notes_sig(where, 39, collect, room);  // the last one does not fit
   CHECK(seen.count == 3);
-  walk_notes_sig(where, 11, collect);
+  walk_notes_sig(where, 11, collect, room);
   CHECK(seen.count == 3);
   const std::uint32_t huge[3] = {0xffffffff, 0xffffffff, 2};
   std::memcpy(notes, huge, 12);
-  walk_notes_sig(where, 64, collect);
-  walk_notes_sig(1, 64, collect);
+  walk_notes_sig(where, 64, collect, room);
+  walk_notes_sig(1, 64, collect, room);
   CHECK(seen.count == 3);
 }
 

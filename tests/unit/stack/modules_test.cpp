@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "own_registry.hpp"
+
 #if PROF_DETAIL_OS_LINUX
 
 namespace {
@@ -125,7 +127,7 @@ struct fake_map {
 }  // namespace
 
 TEST_CASE("the code map is what /proc/self/maps says") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   REQUIRE(map != nullptr);
   const std::vector<maps_line> lines = executable_lines();
   REQUIRE(map->count == lines.size());
@@ -142,7 +144,7 @@ TEST_CASE("the code map is what /proc/self/maps says") {
 }
 
 TEST_CASE("build ids are those of the files") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   REQUIRE(map != nullptr);
   int compared = 0;
   for (std::size_t i = 0; i < map->count; ++i) {
@@ -157,7 +159,7 @@ TEST_CASE("build ids are those of the files") {
 }
 
 TEST_CASE("the vdso is in the map, with its build id") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   const code_range* const vdso = range_of(*map, "[vdso]");
   REQUIRE(vdso != nullptr);
   CHECK(vdso->header == vdso->start);
@@ -165,7 +167,7 @@ TEST_CASE("the vdso is in the map, with its build id") {
 }
 
 TEST_CASE("this code is found where it is, with the header of its file") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   const auto here = reinterpret_cast<std::uintptr_t>(&whole_file);
   const code_range* const range = map->find(here);
   REQUIRE(range != nullptr);
@@ -178,12 +180,12 @@ TEST_CASE("this code is found where it is, with the header of its file") {
 }
 
 TEST_CASE("nothing new: the same map") {
-  const code_map* const map = read_code_map_sig(nullptr);
-  CHECK(read_code_map_sig(map) == map);
+  const code_map* const map = read_code_map();
+  CHECK(read_code_map(map) == map);
 }
 
 TEST_CASE("a library that comes and goes stays listed as historic") {
-  const code_map* const before = read_code_map_sig(nullptr);
+  const code_map* const before = read_code_map();
   void* library = nullptr;
   std::string name;
   for (const char* candidate : {"libthread_db.so.1", "libanl.so.1", "libBrokenLocale.so.1",
@@ -195,7 +197,7 @@ TEST_CASE("a library that comes and goes stays listed as historic") {
     if (library != nullptr) break;
   }
   REQUIRE(library != nullptr);
-  const code_map* const with = read_code_map_sig(before);
+  const code_map* const with = read_code_map(before);
   CHECK(with != before);
   const code_range* const range = range_of(*with, name);
   REQUIRE(range != nullptr);
@@ -205,7 +207,7 @@ TEST_CASE("a library that comes and goes stays listed as historic") {
   CHECK(with->find(inside) == range);
 
   dlclose(library);
-  const code_map* const after = read_code_map_sig(with);
+  const code_map* const after = read_code_map(with);
   CHECK(after != with);
   const code_range* const gone = range_of(*after, name);
   REQUIRE(gone != nullptr);
@@ -218,7 +220,7 @@ TEST_CASE("a library that comes and goes stays listed as historic") {
   // Loaded again, most often at the same place: then it is current once, never twice.
   void* const again = dlopen(range->path, RTLD_NOW | RTLD_LOCAL);
   REQUIRE(again != nullptr);
-  const code_map* const finally = read_code_map_sig(after);
+  const code_map* const finally = read_code_map(after);
   int current = 0;
   for (std::size_t i = 0; i < finally->count; ++i) {
     if (std::string(finally->ranges[i].path).find(name) == std::string::npos) continue;
@@ -304,10 +306,10 @@ std::uintptr_t cfi_header_by_loader(std::uintptr_t address) {
 }  // namespace
 
 TEST_CASE("every file's call frame information is where the loader says") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   REQUIRE(map != nullptr);
   int compared = 0;
-  for (std::size_t i = 0; i < map->count; ++i) {
+  for (std::size_t i = 0; i < map->current; ++i) {
     const code_range& range = map->ranges[i];
     CAPTURE(range.path);
     CHECK(range.cfi.header == cfi_header_by_loader(range.start));
@@ -319,10 +321,9 @@ TEST_CASE("every file's call frame information is where the loader says") {
 }
 
 TEST_CASE("a module has the same entry in every map, different ones have different entries") {
-  auto* const registry = static_cast<module_registry*>(os_map_sig(sizeof(module_registry)));
-  REQUIRE(registry != nullptr);
-  const code_map* const first = read_code_map_sig(nullptr, registry);
-  const code_map* const second = read_code_map_sig(nullptr, registry);
+  const own_registry registry;
+  const code_map* const first = read_code_map_sig(nullptr, *registry.code);
+  const code_map* const second = read_code_map_sig(nullptr, *registry.code);
   REQUIRE(first->count == second->count);
   for (std::size_t i = 0; i < first->count; ++i) {
     const code_range& range = first->ranges[i];
@@ -336,7 +337,6 @@ TEST_CASE("a module has the same entry in every map, different ones have differe
       }
     }
   }
-  os_unmap_sig(registry, sizeof(module_registry));
 }
 
 TEST_CASE("the identity is that of the file, not of where it is loaded") {
@@ -363,17 +363,6 @@ TEST_CASE("the identity is that of the file, not of where it is loaded") {
   CHECK(identity_of_sig(moved) == identity_of_sig(range));
   moved.path = "/lib/b";
   CHECK(identity_of_sig(moved) != identity_of_sig(range));
-}
-
-TEST_CASE("what is loaded is still loaded; what is not is not") {
-  const code_map* const map = read_code_map_sig(nullptr);
-  const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&whole_file));
-  REQUIRE(here != nullptr);
-  CHECK(still_loaded(*here));
-  code_range other = *here;
-  other.cfi.header += 4;
-  other.header = 0;
-  CHECK_FALSE(still_loaded(other));
 }
 
 TEST_CASE("the image of a range is all that a table is built from") {

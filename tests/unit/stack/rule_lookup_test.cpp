@@ -13,6 +13,7 @@
 #include <string>
 
 #include "cfi_bytes.hpp"
+#include "own_registry.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -28,6 +29,7 @@ struct fixture {
   module_cfi module{};
   code_range range;
   code_map map;
+  own_registry registry;
   std::unique_ptr<rule_cache> cache = std::make_unique<rule_cache>();
   std::atomic<bool> stale{false};
   cfi_scratch scratch;
@@ -47,15 +49,17 @@ struct fixture {
     range.header = loaded_cfi::header();
     range.cfi = {loaded_cfi::header(), cfi.limit()};
     range.module = &module;
+    range.number = 7;
+    range.lasting = true;
   }
   void put(std::uintptr_t offset, const void* code, std::size_t size) {
     std::memcpy(reinterpret_cast<void*>(loaded_cfi::code() + offset), code, size);
   }
   rule_lookup lookup(std::uint64_t epoch = 1) {
-    return rule_lookup(&map, *cache, epoch, stale, scratch);
+    return rule_lookup(&map, *registry.code, *cache, epoch, stale, scratch);
   }
   packed_rule rule(std::uintptr_t offset, bool is_return, std::uint64_t epoch = 1) {
-    return lookup(epoch).rule_at_sig(loaded_cfi::code() + offset, is_return, memory);
+    return lookup(epoch).rule_at_sig(loaded_cfi::code() + offset, is_return, memory).rule;
   }
 };
 
@@ -87,7 +91,7 @@ struct late_library {
   std::uintptr_t function() const {
     link_map* loaded = nullptr;
     REQUIRE(dlinfo(handle, RTLD_DI_LINKMAP, &loaded) == 0);
-    const code_map* const map = read_code_map_sig(nullptr);
+    const code_map* const map = read_code_map();
     std::uintptr_t found = 0;
     for (std::size_t i = 0; i < map->current; ++i) {
       const code_range& range = map->ranges[i];
@@ -109,28 +113,35 @@ struct late_library {
 
 TEST_CASE("the cache has what was kept under this key and salt, and nothing else") {
   const auto cache = std::make_unique<rule_cache>();
-  packed_rule rule = 0;
-  CHECK_FALSE(cache->find_sig(0x400000, 7, rule));
-  cache->keep_sig(0x400000, 7, 0x1234);
-  CHECK(cache->find_sig(0x400000, 7, rule));
-  CHECK(rule == 0x1234);
-  CHECK_FALSE(cache->find_sig(0x400000, 8, rule));
-  CHECK_FALSE(cache->find_sig(0x400001, 7, rule));
-  cache->keep_sig(0x400000, 7, 0);  // that nothing is known is worth keeping
-  CHECK(cache->find_sig(0x400000, 7, rule));
-  CHECK(rule == 0);
+  code_rule known;
+  const packed_rule all_bits = ~packed_rule{0};
+  CHECK_FALSE(cache->find_sig(0x400000, 7, known));
+  cache->keep_sig(0x400000, 7, {0x1234, max_range_number});
+  CHECK(cache->find_sig(0x400000, 7, known));
+  CHECK(known.rule == 0x1234);
+  CHECK(known.number == max_range_number);
+  CHECK_FALSE(cache->find_sig(0x400000, 8, known));
+  CHECK_FALSE(cache->find_sig(0x400001, 7, known));
+  cache->keep_sig(0x400000, 7, {all_bits, 1});
+  CHECK(cache->find_sig(0x400000, 7, known));
+  CHECK(known.rule == all_bits);
+  CHECK(known.number == 1);
+  cache->keep_sig(0x400000, 7, {0, 0});  // that nothing is known is worth keeping
+  CHECK(cache->find_sig(0x400000, 7, known));
+  CHECK(known.rule == 0);
+  CHECK(known.number == 0);
 }
 
 TEST_CASE("ten times as many keys as places: what is found is right") {
   const auto cache = std::make_unique<rule_cache>();
   constexpr std::uint64_t keys = 160000;
   std::size_t found = 0;
-  for (std::uint64_t key = 1; key <= keys; ++key) cache->keep_sig(key * 2, 99, key);
+  for (std::uint64_t key = 1; key <= keys; ++key) cache->keep_sig(key * 2, 99, {key, 5});
   for (std::uint64_t key = 1; key <= keys; ++key) {
-    packed_rule rule = 0;
-    if (!cache->find_sig(key * 2, 99, rule)) continue;
+    code_rule known;
+    if (!cache->find_sig(key * 2, 99, known)) continue;
     ++found;
-    REQUIRE(rule == key);
+    REQUIRE(known.rule == key);
   }
   CHECK(found > 10000);
   CHECK(found <= 16384);
@@ -140,9 +151,9 @@ TEST_CASE("no address is found in an empty cache, whatever the epoch") {
   fixture f;
   f.map.count = f.map.current = 0;
   for (std::uint64_t epoch = 0; epoch < 100; ++epoch) {
-    packed_rule rule = 0;
-    CHECK_FALSE(f.lookup(epoch).known_rule_sig(0, rule));
-    CHECK_FALSE(f.lookup(epoch).known_rule_sig(loaded_cfi::code(), rule));
+    code_rule known;
+    CHECK_FALSE(f.lookup(epoch).known_rule_sig(0, known));
+    CHECK_FALSE(f.lookup(epoch).known_rule_sig(loaded_cfi::code(), known));
   }
 }
 
@@ -162,12 +173,16 @@ TEST_CASE("a return address and an interrupted instruction are kept apart") {
   fixture f;
   f.put(0x1fe, call_rax, 2);
   const std::uintptr_t border = loaded_cfi::code() + 0x200;
-  packed_rule known = 0;
+  code_rule known;
   CHECK(unpack_rule_sig(f.rule(0x200, false)) == of_function(2));
-  CHECK_FALSE(f.lookup().known_rule_sig(border, known));
+  rule_lookup lookup = f.lookup();
+  CHECK_FALSE(lookup.known_rule_sig(border, known));
   CHECK(unpack_rule_sig(f.rule(0x200, true)) == of_function(1));
-  CHECK(f.lookup().known_rule_sig(border, known));
-  CHECK(unpack_rule_sig(known) == of_function(1));
+  CHECK_FALSE(lookup.known_rule_sig(border, known));  // not asked about this range yet
+  CHECK(lookup.rule_at_sig(border, true, f.memory).number == 7);
+  CHECK(lookup.known_rule_sig(border, known));
+  CHECK(unpack_rule_sig(known.rule) == of_function(1));
+  CHECK(known.number == 7);
   CHECK(unpack_rule_sig(f.rule(0x200, false)) == of_function(2));
 }
 
@@ -274,23 +289,24 @@ TEST_CASE("code is what the map says, or else the loader") {
 TEST_CASE("a library that was loaded after the map was read has rules at once") {
   os_object object;
   if (!os_find_object_sig(reinterpret_cast<std::uintptr_t>(&of_function), object)) return;
-  const code_map* const before = read_code_map_sig(nullptr);
+  const code_map* const before = read_code_map();
   const late_library library;
   REQUIRE(library.handle != nullptr);
   const std::uintptr_t function = library.function();
   REQUIRE(function != 0);
   REQUIRE(before->find(function) == nullptr);
   fixture f;
-  rule_lookup late(before, *f.cache, 1, f.stale, f.scratch);
+  rule_lookup late(before, *f.registry.code, *f.cache, 1, f.stale, f.scratch);
   CHECK(late.contains(function));
   CHECK_FALSE(f.stale.load());
-  const packed_rule rule = late.rule_at_sig(function, false, f.memory);
-  CHECK(rule != 0);
+  const code_rule known = late.rule_at_sig(function, false, f.memory);
+  CHECK(known.rule != 0);
+  CHECK(known.number != 0);
   CHECK(f.stale.load());
   CHECK(late.function_start_sig(function + 1, f.memory) == function);
-  const code_map* const after = read_code_map_sig(before);
-  rule_lookup now(after, *f.cache, 2, f.stale, f.scratch);
-  CHECK(now.rule_at_sig(function, false, f.memory) == rule);
+  const code_map* const after = read_code_map(before);
+  rule_lookup now(after, *f.registry.code, *f.cache, 2, f.stale, f.scratch);
+  CHECK(now.rule_at_sig(function, false, f.memory).rule == known.rule);
   os_unmap_sig(const_cast<code_map*>(before), before->bytes);
   os_unmap_sig(const_cast<code_map*>(after), after->bytes);
 }
@@ -300,114 +316,11 @@ TEST_CASE("without a map the loader is asked") {
   const auto here = reinterpret_cast<std::uintptr_t>(&of_function);
   if (!os_find_object_sig(here, object)) return;
   fixture f;
-  rule_lookup lookup(nullptr, *f.cache, 1, f.stale, f.scratch);
+  rule_lookup lookup(nullptr, *f.registry.code, *f.cache, 1, f.stale, f.scratch);
   CHECK(lookup.contains(here));
-  CHECK(lookup.rule_at_sig(here, false, f.memory) != 0);
+  CHECK(lookup.rule_at_sig(here, false, f.memory).rule != 0);
   CHECK(f.stale.load());
-  CHECK(lookup.rule_at_sig(16, false, f.memory) == 0);
-}
-
-// ---- memory
-// --------------------------------------------------------------------------------------
-
-namespace {
-
-// Eight pages, of which some can be read.
-struct some_pages {
-  static constexpr std::size_t page = 4096;
-  char* const at = static_cast<char*>(
-      mmap(nullptr, 8 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  some_pages() = default;
-  ~some_pages() { munmap(at, 8 * page); }
-  some_pages(const some_pages&) = delete;
-  some_pages& operator=(const some_pages&) = delete;
-  std::uintptr_t address(std::size_t n) const {
-    return reinterpret_cast<std::uintptr_t>(at) + n * page;
-  }
-  void forbid(std::size_t n) const { mprotect(at + n * page, page, PROT_NONE); }
-  void remove(std::size_t n) const { munmap(at + n * page, page); }
-};
-
-}  // namespace
-
-TEST_CASE("probed memory reads what is there and nothing else") {
-  probed_memory memory;
-  const std::uintptr_t value = 0x1122334455667788;
-  std::uintptr_t read = 0;
-  CHECK(memory.read_word(reinterpret_cast<std::uintptr_t>(&value), read));
-  CHECK(read == value);
-  CHECK_FALSE(memory.read_word(0, read));
-  CHECK_FALSE(memory.read_word(8, read));
-  CHECK_FALSE(memory.read_word(4095, read));
-  for (unsigned back = 0; back < 9; ++back) {
-    CHECK_FALSE(memory.read_word(~std::uintptr_t{0} - back, read));
-  }
-  CHECK_FALSE(memory.read_word(~std::uintptr_t{0} - 4096, read));
-  CHECK_FALSE(memory.read_word(std::uintptr_t{1} << 47, read));
-  CHECK_FALSE(memory.read_word(std::uintptr_t{1} << 60, read));
-}
-
-TEST_CASE("pages that are not mapped or not readable, and their borders") {
-  for (const bool unmapped : {false, true}) {
-    CAPTURE(unmapped);
-    const some_pages pages;
-    if (unmapped)
-      pages.remove(3);
-    else
-      pages.forbid(3);
-    for (int round = 0; round < 2; ++round) {  // probed anew, then remembered or probed again
-      probed_memory memory;
-      std::uintptr_t read = 0;
-      CHECK(memory.read_word(pages.address(3) - 8, read));
-      for (std::uintptr_t back = 1; back < 8; ++back) {
-        CHECK_FALSE(memory.read_word(pages.address(3) - back, read));
-        CHECK_FALSE(memory.read_word(pages.address(4) - back, read));
-      }
-      CHECK_FALSE(memory.read_word(pages.address(3), read));
-      CHECK_FALSE(memory.read_word(pages.address(3) + 2048, read));
-      CHECK(memory.read_word(pages.address(4), read));
-      CHECK(memory.read_word(pages.address(3) - 8, read));
-    }
-  }
-}
-
-TEST_CASE("a word across two pages that are there") {
-  const some_pages pages;
-  const std::uintptr_t value = 0x1122334455667788;
-  std::memcpy(pages.at + 4093, &value, sizeof value);
-  probed_memory memory;
-  std::uintptr_t read = 0;
-  CHECK(memory.read_word(pages.address(1) - 3, read));
-  CHECK(read == value);
-}
-
-TEST_CASE("ranges are readable when all their pages are") {
-  const some_pages pages;
-  pages.forbid(5);
-  probed_memory memory;
-  CHECK(memory.readable(pages.address(0), 5 * some_pages::page));
-  CHECK_FALSE(memory.readable(pages.address(0), 5 * some_pages::page + 1));
-  CHECK(memory.readable(pages.address(5) - 1, 1));
-  CHECK_FALSE(memory.readable(pages.address(5) - 1, 2));
-  CHECK_FALSE(memory.readable(pages.address(5), 1));
-  CHECK_FALSE(memory.readable(pages.address(6) - 1, 2));
-  CHECK(memory.readable(pages.address(6), 2 * some_pages::page));
-  CHECK_FALSE(memory.readable(pages.address(0), ~std::size_t{0} - 5));
-  CHECK_FALSE(memory.readable(~std::uintptr_t{0} - 7, 8));
-  CHECK_FALSE(memory.readable(~std::uintptr_t{0} - 7, 16));
-  CHECK_FALSE(memory.readable(0, 1));
-}
-
-TEST_CASE("pages that share a place in the memory of pages do not stand for each other") {
-  const some_pages pages;  // eight pages: the last one's successor shares the first one's place
-  probed_memory memory;
-  std::uintptr_t read = 0;
-  CHECK(memory.read_word(pages.address(0), read));
-  pages.forbid(1);
-  const std::uintptr_t far = pages.address(0) + (std::uintptr_t{1} << 46);
-  CHECK_FALSE(memory.read_word(far, read));
-  CHECK(memory.read_word(pages.address(7), read));
-  CHECK(memory.read_word(pages.address(0), read));
+  CHECK(lookup.rule_at_sig(16, false, f.memory).rule == 0);
 }
 
 #endif

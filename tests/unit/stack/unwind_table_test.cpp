@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cfi_bytes.hpp"
+#include "own_registry.hpp"
 
 #if defined(__x86_64__)
 
@@ -323,7 +324,7 @@ struct comparison {
 }  // namespace
 
 TEST_CASE("the tables of all modules here agree with their call frame information") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   REQUIRE(map != nullptr);
   std::size_t modules = 0;
   std::size_t compared = 0;
@@ -345,7 +346,7 @@ TEST_CASE("the tables of all modules here agree with their call frame informatio
 }
 
 TEST_CASE("without its search header the same module has the same table") {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map();
   const code_range* const range = map->find(reinterpret_cast<std::uintptr_t>(&map_some));
   REQUIRE(range != nullptr);
   const unwind_table* const table = build_module_table(image_of(*range));

@@ -59,15 +59,17 @@ struct fake_code {
   std::vector<word> asked_to_interpret;
   bool cached = false;  // the rules of all return addresses
 
-  bool known_rule_sig(word return_address, packed_rule& rule) const {
+  range_number number = 0;  // of all code
+
+  bool known_rule_sig(word return_address, code_rule& known) const {
     const auto next = rules.upper_bound(return_address - 1);
     if (!cached || next == rules.begin()) return false;
-    rule = std::prev(next)->second;
+    known = {std::prev(next)->second, number};
     return true;
   }
-  packed_rule rule_at_sig(word pc, bool is_return, fake_memory&) const {
+  code_rule rule_at_sig(word pc, bool is_return, fake_memory&) const {
     const auto next = rules.upper_bound(is_return ? pc - 1 : pc);
-    return next == rules.begin() ? 0 : std::prev(next)->second;
+    return {next == rules.begin() ? 0 : std::prev(next)->second, number};
   }
   unwind_rule interpret_sig(word pc, fake_memory&) {
     asked_to_interpret.push_back(pc);
@@ -129,6 +131,22 @@ struct fixture {
     CHECK(frames == frames_before);
     CHECK(walked.approximate == before.approximate);
     CHECK(walked.truncated == before.truncated);
+    check_numbers(start, capacity, leaf_is_return);
+  }
+  // Every frame has its code's number, whichever way its rule was found.
+  void check_numbers(const registers& start, std::size_t capacity, bool leaf_is_return) {
+    const std::vector<word> plain = frames;
+    code.number = 5;
+    for (const bool cached : {true, false}) {
+      code.cached = cached;
+      walk_once(start, capacity, leaf_is_return);
+      REQUIRE(frames.size() == plain.size());
+      for (std::size_t i = 0; i < frames.size(); ++i) {
+        CHECK(frames[i] == (plain[i] == mark ? mark : make_frame_sig(plain[i], 5)));
+      }
+    }
+    code.number = 0;
+    frames = plain;
   }
   // Without the mark that the root was not reached.
   std::size_t found() const {
@@ -874,15 +892,15 @@ struct noise {
   }
   bool contains(word address) const { return address >= base && address < base + size; }
   // Half of the code has no rule; the other half has any.
-  packed_rule rule_at_sig(word pc, bool is_return, noise&) const {
+  code_rule rule_at_sig(word pc, bool is_return, noise&) const {
     const word mixed = mix_bits(pc + (is_return ? 1 : 0));
-    if ((mixed & 1) != 0) return 0;
+    if ((mixed & 1) != 0) return {};
     unwind_rule rule = likely_rule(mixed);
     rule.kind = static_cast<rule_kind>(mixed >> 8 & 7);
-    return pack_rule_sig(rule) | ((mixed & 2) != 0 ? packed_is_exact : 0);
+    return {pack_rule_sig(rule) | ((mixed & 2) != 0 ? packed_is_exact : 0), 0};
   }
-  bool known_rule_sig(word return_address, packed_rule& rule) {
-    rule = rule_at_sig(return_address, true, *this);
+  bool known_rule_sig(word return_address, code_rule& known) {
+    known = rule_at_sig(return_address, true, *this);
     return (return_address & 4) != 0;
   }
   unwind_rule interpret_sig(word pc, noise&) const { return likely_rule(mix_bits(pc)); }

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "../stack/own_registry.hpp"
+
 namespace {
 
 using prof::detail::arena;
@@ -96,7 +98,7 @@ const code_range* vdso_of(const code_map& map) {
 
 TEST_CASE("an address is named: static function, template, shared library, nothing") {
     CHECK(quiet_helper(doubled_value(1)) == 3);
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     REQUIRE(map != nullptr);
     arena memory(os_pages);
     symbolizer names(memory);
@@ -111,7 +113,7 @@ TEST_CASE("an address is named: static function, template, shared library, nothi
 }
 
 TEST_CASE("a profile's locations get functions and its mappings their claims") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     const code_range* const own = map->find(address_of(&quiet_helper));
     const code_range* const libc = map->find(libc_function());
     REQUIRE((own != nullptr && libc != nullptr));
@@ -152,7 +154,7 @@ TEST_CASE("a profile's locations get functions and its mappings their claims") {
 }
 
 TEST_CASE("an address outside of its mapping is not looked up in its file") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     code_range cut = *map->find(address_of(&quiet_helper));
     const code_range whole = cut;
     cut.limit = address_of(&quiet_helper);
@@ -171,7 +173,7 @@ void* map_sparingly(std::size_t size) noexcept {
 }
 
 TEST_CASE("without memory names are lost, never functions") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     const code_range* const own = map->find(address_of(&quiet_helper));
     for (const std::size_t chunk : {256u, 1024u, 16384u}) {
         for (int pages = 0; pages < 12; ++pages) {
@@ -194,7 +196,7 @@ TEST_CASE("without memory names are lost, never functions") {
 }
 
 TEST_CASE("the vdso is read in memory") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     const code_range* const vdso = vdso_of(*map);
     if (vdso == nullptr) return;
     arena memory(os_pages);
@@ -217,7 +219,7 @@ TEST_CASE("the vdso is read in memory") {
 }
 
 TEST_CASE("a replaced file gives no names") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     code_range other = *map->find(address_of(&quiet_helper));
     const std::uint32_t before = other.build_id_length;
     other.build_id_length = 20;
@@ -233,7 +235,7 @@ TEST_CASE("a replaced file gives no names") {
 }
 
 TEST_CASE("a file that is gone gives no names, unless it is the running program") {
-    const code_map* const map = prof::detail::read_code_map_sig(nullptr);
+    const code_map* const map = prof::detail::read_code_map();
     code_range gone = *map->find(address_of(&quiet_helper));
     gone.path = "/nowhere/was/here";
     gone.path_size = 17;

@@ -93,7 +93,9 @@ void walk_prof(const ucontext_t* context, chain& out) {
   static frame_buffer buffer;
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
-  std::memcpy(out.frames, buffer.frames, walked.depth * sizeof out.frames[0]);
+  for (std::size_t i = 0; i < walked.depth; ++i) {
+    out.frames[i] = frame_address_sig(buffer.frames[i]);
+  }
   out.depth = walked.depth;
   out.complete = !walked.truncated;
   out.approximate = walked.approximate;

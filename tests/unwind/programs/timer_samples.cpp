@@ -43,7 +43,7 @@ void* thread_main(void*);
 bool passes_thread_main(const std::uintptr_t* frames, std::size_t depth) {
   const auto begin = reinterpret_cast<std::uintptr_t>(&thread_main);
   for (std::size_t i = 0; i < depth; ++i) {
-    if (frames[i] - begin < 1024) return true;
+    if (frame_address_sig(frames[i]) - begin < 1024) return true;
   }
   return false;
 }
@@ -62,7 +62,7 @@ void on_timer(int, siginfo_t*, void* context) {
     return;
   }
   const std::size_t at = g_lost_count.fetch_add(1);
-  if (at < most_lost) g_lost[at] = buffer->frames[0];
+  if (at < most_lost) g_lost[at] = frame_address_sig(buffer->frames[0]);
 }
 
 void start_timer() {

@@ -1,0 +1,55 @@
+// prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
+// Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
+// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
+//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
+//         is in cannot go.
+// Memory: eight pages are remembered, for one walk.
+// Source: the probe is os/linux.hpp's os_readable_sig.
+#ifndef PROF_STACK_PROBED_MEMORY_HPP
+#define PROF_STACK_PROBED_MEMORY_HPP
+
+#include <cstring>
+
+#include "prof/os/os.hpp"
+
+PROF_DETAIL_BEGIN
+
+class probed_memory {
+ public:
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
+    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+    return true;
+  }
+  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
+    const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
+    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
+      if (!page_ok_sig(page)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr std::uintptr_t page_mask = 4095;
+  static constexpr std::size_t pages = 8;
+  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t page = address >> 12;
+    if (page == 0) return false;  // what an empty entry of known_ would match
+    std::uintptr_t& known = known_[page % pages];
+    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
+  }
+  // A walk goes up: eight bytes across the page's end answer for the next one as well.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << 12)) return false;
+    known = page;
+    return true;
+  }
+  std::uintptr_t known_[pages] = {};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_PROBED_MEMORY_HPP

@@ -1,0 +1,97 @@
+// prof/stack/range_lookup.hpp - which code range a walk is in, whatever was unloaded and loaded since the
+// code map was read.
+// Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
+// Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
+//         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
+// Memory: the four ranges met last.
+// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
+#ifndef PROF_STACK_RANGE_LOOKUP_HPP
+#define PROF_STACK_RANGE_LOOKUP_HPP
+
+#include "prof/stack/modules.hpp"
+
+PROF_DETAIL_BEGIN
+
+class range_lookup {
+ public:
+  range_lookup(const code_map* map, code_registry& registry, std::atomic<bool>& stale)
+      PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
+
+  // The range that is loaded at an address now; null: none is known.
+  template <class Memory>
+  const code_range* at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    for (const code_range* const range : known_) {
+      if (range != nullptr && range->holds(address)) return range;
+    }
+    const code_range* const found = find_slow_sig(address, memory);
+    if (found != nullptr) remember_sig(found);
+    return found;
+  }
+
+  // 0: none is known.
+  template <class Memory>
+  range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = at_sig(address, memory);
+    return range != nullptr ? range->number : 0;
+  }
+
+  // Whether that is the range at an address now. The answer holds for all of the range's code until another
+  // range is asked about: is_latest_sig.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address,
+                                         Memory& memory) PROF_DETAIL_SIG {
+    const bool same = number_at_sig(address, memory) == number;
+    if (same && number != 0) latest_ = number;
+    return same;
+  }
+  bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
+
+  // Cheaper, and enough to refuse a word that is no address of code.
+  bool is_code_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
+    os_object object;
+    return os_find_object_sig(address, object);
+  }
+
+ private:
+  void remember_sig(const code_range* range) PROF_DETAIL_SIG {
+    known_[next_] = range;
+    next_ = (next_ + 1) % (sizeof known_ / sizeof known_[0]);
+  }
+
+  template <class Memory>
+  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
+      PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && still_loaded_sig(*range, memory)) return range;
+    os_object object;
+    if (!os_find_object_sig(address, object)) return nullptr;
+    stale_.store(true, std::memory_order_relaxed);
+    const code_range* const known = find_registered_sig(object, address, memory);
+    if (known != nullptr || tried_ || registry_.ranges.full()) return known;
+    tried_ = true;
+    register_code_at_sig(registry_, address);
+    return find_registered_sig(object, address, memory);
+  }
+
+  template <class Memory>
+  const code_range* find_registered_sig(const os_object& object, std::uintptr_t address,
+                                        Memory& memory) const PROF_DETAIL_SIG {
+    return registry_.ranges.find_sig(object.start, [&](const code_range& range) {
+      return range.holds(address) && is_range_of_sig(object, range, memory);
+    });
+  }
+
+  const code_map* const map_;
+  code_registry& registry_;
+  std::atomic<bool>& stale_;
+  const code_range* known_[4] = {};
+  unsigned next_ = 0;
+  range_number latest_ = ~range_number{0};
+  bool tried_ = false;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_RANGE_LOOKUP_HPP

@@ -1,0 +1,193 @@
+// tests/unit/stack/range_lookup_test.cpp - which range an address is in while libraries come and go.
+
+#include "prof/stack/range_lookup.hpp"
+
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+#include <sys/mman.h>
+
+#include <cstring>
+#include <string>
+
+#include "own_registry.hpp"
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using namespace prof::detail;
+
+void some_function() {}
+
+struct fixture {
+  own_registry registry;
+  const code_map* map = read_code_map_sig(nullptr, *registry.code);
+  std::atomic<bool> stale{false};
+  probed_memory memory;
+
+  ~fixture() { os_unmap_sig(const_cast<code_map*>(map), map->bytes); }
+  range_lookup lookup() { return range_lookup(map, *registry.code, stale); }
+};
+
+// A library that nothing else uses, and the address of something in it.
+struct visitor {
+  void* handle = nullptr;
+  const void* inside = nullptr;
+  void load() {
+    const struct {
+      const char* file;
+      const char* symbol;
+    } candidates[] = {{"libanl.so.1", "__libanl_version_placeholder"},
+                      {"libthread_db.so.1", "td_init"},
+                      {"libBrokenLocale.so.1", "__ctype_get_mb_cur_max"}};
+    for (const auto& candidate : candidates) {
+      if (dlopen(candidate.file, RTLD_NOW | RTLD_NOLOAD) != nullptr) continue;
+      handle = dlopen(candidate.file, RTLD_NOW | RTLD_LOCAL);
+      inside = handle == nullptr ? nullptr : dlsym(handle, candidate.symbol);
+      Dl_info info;
+      if (inside != nullptr && dladdr(inside, &info) != 0 &&
+          std::strstr(info.dli_fname, candidate.file) != nullptr) {
+        return;
+      }
+      if (handle != nullptr) dlclose(handle);
+      handle = nullptr;
+    }
+    FAIL("no library to load");
+  }
+  void unload() { dlclose(handle); }
+  std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(inside); }
+};
+
+std::string path_of(const code_range* range) { return range == nullptr ? "none" : range->path; }
+
+}  // namespace
+
+TEST_CASE("what was there at the start is found in the map, lasting or not") {
+  fixture f;
+  const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
+  range_lookup lookup = f.lookup();
+  const code_range* const range = lookup.at_sig(here, f.memory);
+  REQUIRE(range != nullptr);
+  CHECK(range->number != 0);
+  CHECK(range->holds(here));
+  CHECK(lookup.number_at_sig(here, f.memory) == range->number);
+  CHECK_FALSE(f.stale.load());
+  int local = 0;
+  const auto on_stack = reinterpret_cast<std::uintptr_t>(&local);
+  CHECK(lookup.at_sig(on_stack, f.memory) == nullptr);
+  CHECK(lookup.number_at_sig(on_stack, f.memory) == 0);
+  CHECK(lookup.is_code_sig(here));
+  CHECK_FALSE(lookup.is_code_sig(on_stack));
+}
+
+TEST_CASE("the latest range is the one that was asked about last") {
+  fixture f;
+  const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
+  range_lookup lookup = f.lookup();
+  const range_number mine = lookup.number_at_sig(here, f.memory);
+  CHECK_FALSE(lookup.is_latest_sig(mine));
+  CHECK_FALSE(lookup.is_latest_sig(0));
+  CHECK_FALSE(lookup.is_range_sig(mine + 1, here, f.memory));
+  CHECK_FALSE(lookup.is_latest_sig(mine));
+  CHECK(lookup.is_range_sig(mine, here, f.memory));
+  CHECK(lookup.is_latest_sig(mine));
+  CHECK(lookup.is_range_sig(0, 16, f.memory));  // nothing is there
+  CHECK(lookup.is_latest_sig(mine));
+  CHECK_FALSE(lookup.is_latest_sig(0));
+}
+
+TEST_CASE("a library that comes later is registered by the walk that meets it, once") {
+  if (!os_answers_for_objects()) return;
+  fixture f;
+  visitor library;
+  library.load();
+  range_lookup first = f.lookup();
+  const code_range* const range = first.at_sig(library.address(), f.memory);
+  REQUIRE(range != nullptr);
+  CHECK(f.stale.load());
+  CHECK_FALSE(range->lasting);
+  CHECK(range->build_id_length > 8);
+  Dl_info info;
+  REQUIRE(dladdr(library.inside, &info) != 0);
+  CHECK(reinterpret_cast<std::uintptr_t>(info.dli_fbase) == range->header);
+  CHECK(range->module != nullptr);
+  const std::size_t known = f.registry.code->ranges.size();
+  for (int i = 0; i < 3; ++i) {
+    range_lookup next = f.lookup();
+    CHECK(next.at_sig(library.address(), f.memory) == range);
+  }
+  CHECK(f.registry.code->ranges.size() == known);
+  const code_map* const map = read_code_map_sig(f.map, *f.registry.code);
+  CHECK(map != f.map);
+  const code_range* const listed = map->find_current(library.address());
+  REQUIRE(listed != nullptr);
+  CHECK(listed->number == range->number);
+  os_unmap_sig(const_cast<code_map*>(map), map->bytes);
+  library.unload();
+}
+
+TEST_CASE("a library that has gone is nowhere, though the map still has it") {
+  if (!os_answers_for_objects()) return;
+  visitor library;
+  library.load();
+  fixture f;
+  range_lookup before = f.lookup();
+  const code_range* const range = before.at_sig(library.address(), f.memory);
+  REQUIRE(range != nullptr);
+  CHECK(path_of(range) == path_of(f.map->find_current(library.address())));
+  library.unload();
+  probed_memory memory;
+  range_lookup after = f.lookup();
+  CHECK(after.at_sig(library.address(), memory) == nullptr);
+  CHECK_FALSE(after.is_range_sig(range->number, library.address(), memory));
+  CHECK_FALSE(after.is_code_sig(library.address()));
+  // Seen by a walk and by no refresh: listed as historic all the same.
+  const code_map* const map = read_code_map_sig(f.map, *f.registry.code);
+  const code_range* const gone = map->find_frame(make_frame_sig(library.address(), range->number));
+  REQUIRE(gone != nullptr);
+  CHECK_FALSE(gone->current);
+  CHECK(path_of(gone) == path_of(range));
+  os_unmap_sig(const_cast<code_map*>(map), map->bytes);
+}
+
+TEST_CASE("while another walk registers code, and when there is no room, code is nameless") {
+  if (!os_answers_for_objects()) return;
+  fixture f;
+  visitor library;
+  library.load();
+  f.registry.code->late_lock.try_lock();
+  range_lookup lookup = f.lookup();
+  CHECK(lookup.at_sig(library.address(), f.memory) == nullptr);
+  CHECK(lookup.is_code_sig(library.address()));
+  f.registry.code->late_lock.unlock();
+  CHECK(lookup.at_sig(library.address(), f.memory) == nullptr);  // one try per walk
+  range_lookup next = f.lookup();
+  CHECK(next.at_sig(library.address(), f.memory) != nullptr);
+  library.unload();
+}
+
+TEST_CASE("the loader's list of lasting objects has this program, libc and the loader") {
+  std::uintptr_t headers[64];
+  const std::size_t count = os_lasting_objects(headers, 64);
+  lasting_objects lasting;
+  lasting.headers = headers;
+  lasting.count = count;
+  for (const void* const address :
+       {reinterpret_cast<const void*>(&some_function), const_cast<const void*>(dlsym(RTLD_DEFAULT, "qsort"))}) {
+    Dl_info info;
+    REQUIRE(dladdr(address, &info) != 0);
+    CHECK(lasting.has_sig(reinterpret_cast<std::uintptr_t>(info.dli_fbase)));
+  }
+  visitor library;
+  library.load();
+  std::uintptr_t later[64];
+  CHECK(os_lasting_objects(later, 64) == count);
+  Dl_info info;
+  REQUIRE(dladdr(library.inside, &info) != 0);
+  CHECK_FALSE(lasting.has_sig(reinterpret_cast<std::uintptr_t>(info.dli_fbase)));
+  library.unload();
+  std::uintptr_t one[1];
+  CHECK(os_lasting_objects(one, 1) == 1);
+}
+
+#endif

@@ -1,0 +1,64 @@
+// tests/unit/stack/still_loaded_test.cpp - what tells a range from another file's at the same place.
+
+#include "prof/stack/still_loaded.hpp"
+
+#include <dlfcn.h>
+#include <doctest/doctest.h>
+
+#include "own_registry.hpp"
+
+#if PROF_DETAIL_OS_LINUX
+
+namespace {
+
+using namespace prof::detail;
+
+void some_function() {}
+
+}  // namespace
+
+TEST_CASE("what is loaded is still loaded; what is not is not") {
+  const code_map* const map = read_code_map();
+  const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&some_function));
+  REQUIRE(here != nullptr);
+  probed_memory memory;
+  CHECK(still_loaded_sig(*here, memory));
+  code_range other = *here;
+  other.cfi.header += 4;
+  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+  other = *here;
+  other.header += 4096;
+  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+  other = *here;
+  REQUIRE(other.build_id_length >= 8);
+  other.build_id[7] ^= 1;
+  CHECK_FALSE(still_loaded_sig(other, memory));
+  other.lasting = true;  // what is never unloaded need not be looked at
+  CHECK(still_loaded_sig(other, memory));
+  other = *here;
+  other.start = reinterpret_cast<std::uintptr_t>(&memory);
+  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+}
+
+TEST_CASE("what the loader calls a file tells files without build id apart") {
+  if (!os_answers_for_objects()) return;
+  os_object libc;
+  os_object own;
+  REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")), libc));
+  REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(&some_function), own));
+  probed_memory memory;
+  CHECK(loader_name_sig(libc, memory) != 0);
+  CHECK(loader_name_sig(libc, memory) == loader_name_sig(libc, memory));
+  CHECK(loader_name_sig(libc, memory) != loader_name_sig(own, memory));
+  code_range range;
+  range.header = libc.start;
+  range.cfi.header = libc.cfi_header;
+  range.loader_name = loader_name_sig(libc, memory);
+  CHECK(is_range_of_sig(libc, range, memory));
+  range.loader_name ^= 1;
+  CHECK_FALSE(is_range_of_sig(libc, range, memory));
+  libc.name_at = 8;
+  CHECK(loader_name_sig(libc, memory) == 0);
+}
+
+#endif
