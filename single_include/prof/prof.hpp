@@ -2141,7 +2141,7 @@ inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
 }
 
-inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
   const iovec local{to, size};
   const iovec remote{reinterpret_cast<void*>(from), size};
   const long answer = os_call_sig(SYS_process_vm_readv, os_call_sig(SYS_getpid), os_word(&local),
@@ -2786,7 +2786,9 @@ inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does not
 
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
 
-inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
+// Not inlined: the loader's answer is large for a handler's stack.
+PROF_DETAIL_NOINLINE inline bool os_find_object_sig(std::uintptr_t address, os_object& object)
+    PROF_DETAIL_SIG {
   loader_object found;
   if (!os_answers_for_objects()) return false;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
@@ -4446,7 +4448,7 @@ PROF_DETAIL_END
 // where its call frame information is.
 // Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
-// Memory: 1 KiB of the caller's for a note.
+// Memory: the caller's elf_room.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
 #ifndef PROF_STACK_MAPPED_IMAGE_HPP
 #define PROF_STACK_MAPPED_IMAGE_HPP
@@ -4467,18 +4469,20 @@ struct note_visitor {
   void (*visit)(void* context, const elf_note& note);
   void* context;
 };
-// Where a note is copied to: a handler's stack has no room for it.
-struct note_room {
-  alignas(8) unsigned char bytes[1024];
+// Where all is copied to: a handler's stack has no room for it.
+struct elf_room {
+  ElfW(Ehdr) header;
+  ElfW(Phdr) segment;
+  alignas(8) unsigned char note[1024];
 };
 
 // Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
 PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
-                                                note_visitor visitor, note_room& room)
+                                                note_visitor visitor, elf_room& room)
     PROF_DETAIL_SIG {
-  unsigned char* const copy = room.bytes;
+  unsigned char* const copy = room.note;
   while (size >= 12) {
-    const std::size_t want = size < sizeof room.bytes ? size : sizeof room.bytes;
+    const std::size_t want = size < sizeof room.note ? size : sizeof room.note;
     if (!os_copy_sig(copy, address, want)) return;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
@@ -4501,16 +4505,16 @@ PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::siz
 // Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
 // mapped at `header`; false: no ELF image.
 PROF_DETAIL_NOINLINE inline bool for_each_segment_sig(
-    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
-    void* context) PROF_DETAIL_SIG {
-  ElfW(Ehdr) elf;
+    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t), void* context,
+    elf_room& room) PROF_DETAIL_SIG {
+  ElfW(Ehdr)& elf = room.header;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
   if (elf.e_phentsize != sizeof(ElfW(Phdr)) || elf.e_phnum > 64) return false;
   std::uintptr_t bias = 0;
   for (int pass = 0; pass < 2; ++pass) {
     for (std::size_t i = 0; i < elf.e_phnum; ++i) {
-      ElfW(Phdr) segment;
+      ElfW(Phdr)& segment = room.segment;
       if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) break;
       const bool is_first = segment.p_type == PT_LOAD && segment.p_offset == 0;
       if (pass == 0 && is_first) bias = header - segment.p_vaddr;
@@ -4530,8 +4534,8 @@ struct note_places {
 };
 
 // Visits the notes of that image; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_room& room)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
+                                                elf_room& room) PROF_DETAIL_SIG {
   note_places found;
   const bool is_image = for_each_segment_sig(
       header,
@@ -4540,7 +4544,7 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_roo
         if (segment.p_type != PT_NOTE || to.count == sizeof to.places / sizeof to.places[0]) return;
         to.places[to.count++] = {bias + segment.p_vaddr, segment.p_filesz};
       },
-      &found);
+      &found, room);
   for (std::size_t i = 0; i < found.count; ++i) {
     walk_notes_sig(found.places[i].address, found.places[i].size, visitor, room);
   }
@@ -4548,7 +4552,8 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_roo
 }
 
 // Its search header and the end of the segment that holds it.
-inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
+                                                   elf_room& room) PROF_DETAIL_SIG {
   cfi_place place;
   const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
     if (segment.p_type == PT_GNU_EH_FRAME) {
@@ -4561,8 +4566,8 @@ inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
     if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
   };
-  for_each_segment_sig(header, take_header, &place);
-  if (place.header != 0) for_each_segment_sig(header, take_limit, &place);
+  for_each_segment_sig(header, take_header, &place, room);
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
   if (place.limit == 0) place.header = 0;
   return place;
 }
@@ -4897,13 +4902,21 @@ struct lasting_objects {
   }
 };
 
+// The image whose header was mapped last: later segments of the same file belong to it.
+struct latest_image {
+  std::uintptr_t header = 0;
+  std::uint64_t inode = 0;
+};
+
 // All code that this process ever had.
 struct code_registry {
   module_registry modules;
   range_registry ranges;
   struct late_code {  // found by a walk: what does not fit a handler's stack
+    std::uintptr_t address;
+    latest_image image;
     code_range range;
-    note_room room;
+    elf_room room;
     char path[1024];
   };
   spin_lock late_lock;
@@ -4916,9 +4929,7 @@ struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::uint64_t fingerprint = 0;
-  // The image whose header was mapped last: later segments of the same file belong to it.
-  std::uintptr_t header = 0;
-  std::uint64_t header_inode = 0;
+  latest_image image;
 };
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
@@ -4976,38 +4987,36 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader; then its entry of the registry, null when that is full.
 inline const code_range* register_range_sig(code_registry& registry, code_range& range,
-                                            const lasting_objects& lasting, note_room& room)
+                                            const lasting_objects& lasting, elf_room& room)
     PROF_DETAIL_SIG {
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
-    range.cfi = find_cfi_sig(range.header);
+    range.cfi = find_cfi_sig(range.header, room);
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   ask_loader_sig(range, lasting);
   return registry.ranges.find_or_add_sig(range);
 }
 
-inline void see_header_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool own_image = mapping.path.equals({"[vdso]", 6});
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
-    build.header = mapping.start;
-    build.header_inode = mapping.inode;
-  } else if (mapping.inode != build.header_inode) {
-    build.header = 0;
-    build.header_inode = mapping.inode;
+    image = {mapping.start, mapping.inode};
+  } else if (mapping.inode != image.inode) {
+    image = {0, mapping.inode};
   }
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
-  see_header_sig(build, mapping);
+  see_header_sig(build.image, mapping);
   if (!mapping.executable || mapping.path.size == 0) return;
   if (build.map != nullptr) {
     // The maps may have changed since the first pass: what does not fit waits for the next refresh.
     if (build.map->count >= build.count) return;
     code_range range;
-    note_room room;
-    place_range_sig(range, mapping, build.header);
+    elf_room room;
+    place_range_sig(range, mapping, build.image.header);
     const code_range* const known = register_range_sig(*build.registry, range, build.lasting, room);
     if (known != nullptr) build.map->ranges[build.map->count++] = *known;
     return;
@@ -5057,8 +5066,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  build.header = 0;
-  build.header_inode = 0;
+  build.image = {};
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
   sort_ranges_sig(build.map->ranges, build.map->current);
@@ -5071,23 +5079,20 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
 // Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
 PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
                                                   std::uintptr_t address) PROF_DETAIL_SIG {
-  struct search {
-    code_map_builder build;
-    code_registry::late_code& late;
-    std::uintptr_t address;
-  } wanted{{}, late, address};
+  late.address = address;
+  late.image = {};
   late.range = code_range{};
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        search& s = *static_cast<search*>(context);
-        see_header_sig(s.build, mapping);
-        if (s.address < mapping.start || s.address >= mapping.limit || !mapping.executable) return;
-        if (mapping.path.size > sizeof s.late.path) return;
-        place_range_sig(s.late.range, mapping, s.build.header);
-        std::memcpy(s.late.path, mapping.path.data, s.late.range.path_size);
-        s.late.range.path = s.late.path;
+        auto& to = *static_cast<code_registry::late_code*>(context);
+        see_header_sig(to.image, mapping);
+        if (to.address < mapping.start || to.address >= mapping.limit) return;
+        if (!mapping.executable || mapping.path.size > sizeof to.path) return;
+        place_range_sig(to.range, mapping, to.image.header);
+        std::memcpy(to.path, mapping.path.data, to.range.path_size);
+        to.range.path = to.path;
       },
-      &wanted);
+      &late);
   return late.range.limit != 0;
 }
 
@@ -5115,7 +5120,7 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
         if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
-        note_room room;
+        elf_room room;
         walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
       },
       &visitor);

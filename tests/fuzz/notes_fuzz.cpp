@@ -81,14 +81,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const text_view bytes{place_at_edge({reinterpret_cast<const char*>(data), size}), size};
   const auto address = reinterpret_cast<std::uintptr_t>(bytes.data);
   notes segment{bytes};
-  note_room copy;
+  elf_room copy;
   walk_notes_sig(address, size, {notes::visit, &segment}, copy);
   FUZZ_REQUIRE(segment.seen == plain_notes(bytes));
 
   notes image{bytes};
   const bool is_elf = size >= 64 && bytes.starts_with({"\177ELF", 4});
   const bool walked = walk_image_sig(address, {notes::visit, &image}, copy);
-  const cfi_place place = find_cfi_sig(address);
+  const cfi_place place = find_cfi_sig(address, copy);
   FUZZ_REQUIRE(is_elf || (!walked && image.seen.empty() && place.header == 0));
   FUZZ_REQUIRE((place.header == 0) == (place.limit == 0) && place.header <= place.limit);
   return 0;

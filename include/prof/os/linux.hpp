@@ -99,7 +99,7 @@ inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
 }
 
-inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
   const iovec local{to, size};
   const iovec remote{reinterpret_cast<void*>(from), size};
   const long answer = os_call_sig(SYS_process_vm_readv, os_call_sig(SYS_getpid), os_word(&local),

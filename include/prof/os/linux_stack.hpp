@@ -94,7 +94,9 @@ inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does not
 
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
 
-inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
+// Not inlined: the loader's answer is large for a handler's stack.
+PROF_DETAIL_NOINLINE inline bool os_find_object_sig(std::uintptr_t address, os_object& object)
+    PROF_DETAIL_SIG {
   loader_object found;
   if (!os_answers_for_objects()) return false;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;

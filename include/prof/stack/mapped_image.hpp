@@ -2,7 +2,7 @@
 // where its call frame information is.
 // Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
-// Memory: 1 KiB of the caller's for a note.
+// Memory: the caller's elf_room.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
 #ifndef PROF_STACK_MAPPED_IMAGE_HPP
 #define PROF_STACK_MAPPED_IMAGE_HPP
@@ -27,18 +27,20 @@ struct note_visitor {
   void (*visit)(void* context, const elf_note& note);
   void* context;
 };
-// Where a note is copied to: a handler's stack has no room for it.
-struct note_room {
-  alignas(8) unsigned char bytes[1024];
+// Where all is copied to: a handler's stack has no room for it.
+struct elf_room {
+  ElfW(Ehdr) header;
+  ElfW(Phdr) segment;
+  alignas(8) unsigned char note[1024];
 };
 
 // Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
 PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
-                                                note_visitor visitor, note_room& room)
+                                                note_visitor visitor, elf_room& room)
     PROF_DETAIL_SIG {
-  unsigned char* const copy = room.bytes;
+  unsigned char* const copy = room.note;
   while (size >= 12) {
-    const std::size_t want = size < sizeof room.bytes ? size : sizeof room.bytes;
+    const std::size_t want = size < sizeof room.note ? size : sizeof room.note;
     if (!os_copy_sig(copy, address, want)) return;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
@@ -61,16 +63,16 @@ PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::siz
 // Calls visit(context, segment, bias) for every program header of the ELF image whose own header is
 // mapped at `header`; false: no ELF image.
 PROF_DETAIL_NOINLINE inline bool for_each_segment_sig(
-    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t),
-    void* context) PROF_DETAIL_SIG {
-  ElfW(Ehdr) elf;
+    std::uintptr_t header, void (*visit)(void*, const ElfW(Phdr)&, std::uintptr_t), void* context,
+    elf_room& room) PROF_DETAIL_SIG {
+  ElfW(Ehdr)& elf = room.header;
   if (!os_copy_sig(&elf, header, sizeof elf)) return false;
   if (std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) return false;
   if (elf.e_phentsize != sizeof(ElfW(Phdr)) || elf.e_phnum > 64) return false;
   std::uintptr_t bias = 0;
   for (int pass = 0; pass < 2; ++pass) {
     for (std::size_t i = 0; i < elf.e_phnum; ++i) {
-      ElfW(Phdr) segment;
+      ElfW(Phdr)& segment = room.segment;
       if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) break;
       const bool is_first = segment.p_type == PT_LOAD && segment.p_offset == 0;
       if (pass == 0 && is_first) bias = header - segment.p_vaddr;
@@ -90,8 +92,8 @@ struct note_places {
 };
 
 // Visits the notes of that image; false: no ELF image.
-inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_room& room)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
+                                                elf_room& room) PROF_DETAIL_SIG {
   note_places found;
   const bool is_image = for_each_segment_sig(
       header,
@@ -100,7 +102,7 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_roo
         if (segment.p_type != PT_NOTE || to.count == sizeof to.places / sizeof to.places[0]) return;
         to.places[to.count++] = {bias + segment.p_vaddr, segment.p_filesz};
       },
-      &found);
+      &found, room);
   for (std::size_t i = 0; i < found.count; ++i) {
     walk_notes_sig(found.places[i].address, found.places[i].size, visitor, room);
   }
@@ -108,7 +110,8 @@ inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor, note_roo
 }
 
 // Its search header and the end of the segment that holds it.
-inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
+                                                   elf_room& room) PROF_DETAIL_SIG {
   cfi_place place;
   const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
     if (segment.p_type == PT_GNU_EH_FRAME) {
@@ -121,8 +124,8 @@ inline cfi_place find_cfi_sig(std::uintptr_t header) PROF_DETAIL_SIG {
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
     if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
   };
-  for_each_segment_sig(header, take_header, &place);
-  if (place.header != 0) for_each_segment_sig(header, take_limit, &place);
+  for_each_segment_sig(header, take_header, &place, room);
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
   if (place.limit == 0) place.header = 0;
   return place;
 }

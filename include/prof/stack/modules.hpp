@@ -85,13 +85,21 @@ struct lasting_objects {
   }
 };
 
+// The image whose header was mapped last: later segments of the same file belong to it.
+struct latest_image {
+  std::uintptr_t header = 0;
+  std::uint64_t inode = 0;
+};
+
 // All code that this process ever had.
 struct code_registry {
   module_registry modules;
   range_registry ranges;
   struct late_code {  // found by a walk: what does not fit a handler's stack
+    std::uintptr_t address;
+    latest_image image;
     code_range range;
-    note_room room;
+    elf_room room;
     char path[1024];
   };
   spin_lock late_lock;
@@ -104,9 +112,7 @@ struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::uint64_t fingerprint = 0;
-  // The image whose header was mapped last: later segments of the same file belong to it.
-  std::uintptr_t header = 0;
-  std::uint64_t header_inode = 0;
+  latest_image image;
 };
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
@@ -138,12 +144,14 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// Whether the loader may unload it, and how it will be known then.
+// Whether the loader may unload it, and how it will be known then. A file that the loader does not list may
+// be on its way in or out; what is no file (the vdso) or has no ELF header is none of the loader's.
 PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range, const lasting_objects& lasting)
     PROF_DETAIL_SIG {
   os_object object;
-  const bool known = range.header != 0 && os_find_object_sig(range.start, object);
-  range.lasting = !os_unloads_objects || !known || lasting.has_sig(range.header);
+  const bool is_object = range.header != 0 && range.path_size != 0 && range.path[0] == '/';
+  const bool known = is_object && os_find_object_sig(range.start, object);
+  range.lasting = !os_unloads_objects || !is_object || lasting.has_sig(range.header);
   if (known && range.build_id_length < sizeof(std::uint64_t)) {
     probed_memory memory;
     range.loader_name = loader_name_sig(object, memory);
@@ -164,38 +172,36 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader; then its entry of the registry, null when that is full.
 inline const code_range* register_range_sig(code_registry& registry, code_range& range,
-                                            const lasting_objects& lasting, note_room& room)
+                                            const lasting_objects& lasting, elf_room& room)
     PROF_DETAIL_SIG {
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
-    range.cfi = find_cfi_sig(range.header);
+    range.cfi = find_cfi_sig(range.header, room);
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   ask_loader_sig(range, lasting);
   return registry.ranges.find_or_add_sig(range);
 }
 
-inline void see_header_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool own_image = mapping.path.equals({"[vdso]", 6});
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
-    build.header = mapping.start;
-    build.header_inode = mapping.inode;
-  } else if (mapping.inode != build.header_inode) {
-    build.header = 0;
-    build.header_inode = mapping.inode;
+    image = {mapping.start, mapping.inode};
+  } else if (mapping.inode != image.inode) {
+    image = {0, mapping.inode};
   }
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
-  see_header_sig(build, mapping);
+  see_header_sig(build.image, mapping);
   if (!mapping.executable || mapping.path.size == 0) return;
   if (build.map != nullptr) {
     // The maps may have changed since the first pass: what does not fit waits for the next refresh.
     if (build.map->count >= build.count) return;
     code_range range;
-    note_room room;
-    place_range_sig(range, mapping, build.header);
+    elf_room room;
+    place_range_sig(range, mapping, build.image.header);
     const code_range* const known = register_range_sig(*build.registry, range, build.lasting, room);
     if (known != nullptr) build.map->ranges[build.map->count++] = *known;
     return;
@@ -245,8 +251,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.map->bytes = bytes;
   build.map->fingerprint = build.fingerprint;
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
-  build.header = 0;
-  build.header_inode = 0;
+  build.image = {};
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
   sort_ranges_sig(build.map->ranges, build.map->current);
@@ -259,23 +264,20 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
 // Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
 PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
                                                   std::uintptr_t address) PROF_DETAIL_SIG {
-  struct search {
-    code_map_builder build;
-    code_registry::late_code& late;
-    std::uintptr_t address;
-  } wanted{{}, late, address};
+  late.address = address;
+  late.image = {};
   late.range = code_range{};
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        search& s = *static_cast<search*>(context);
-        see_header_sig(s.build, mapping);
-        if (s.address < mapping.start || s.address >= mapping.limit || !mapping.executable) return;
-        if (mapping.path.size > sizeof s.late.path) return;
-        place_range_sig(s.late.range, mapping, s.build.header);
-        std::memcpy(s.late.path, mapping.path.data, s.late.range.path_size);
-        s.late.range.path = s.late.path;
+        auto& to = *static_cast<code_registry::late_code*>(context);
+        see_header_sig(to.image, mapping);
+        if (to.address < mapping.start || to.address >= mapping.limit) return;
+        if (!mapping.executable || mapping.path.size > sizeof to.path) return;
+        place_range_sig(to.range, mapping, to.image.header);
+        std::memcpy(to.path, mapping.path.data, to.range.path_size);
+        to.range.path = to.path;
       },
-      &wanted);
+      &late);
   return late.range.limit != 0;
 }
 
@@ -303,7 +305,7 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
         if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
-        note_room room;
+        elf_room room;
         walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
       },
       &visitor);

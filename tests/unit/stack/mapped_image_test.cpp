@@ -35,6 +35,11 @@ struct fake_image {
   std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(this); }
 };
 
+cfi_place cfi_of(std::uintptr_t header) {
+  elf_room room;
+  return find_cfi_sig(header, room);
+}
+
 }  // namespace
 
 TEST_CASE("a program header that lies does no harm") {
@@ -43,7 +48,7 @@ TEST_CASE("a program header that lies does no harm") {
     ElfW(Phdr) segment;
   } fake{};
   int visits = 0;
-  note_room room;
+  elf_room room;
   const note_visitor count{[](void* context, const elf_note&) { ++*static_cast<int*>(context); },
                            &visits};
   const auto where = reinterpret_cast<std::uintptr_t>(&fake);
@@ -67,7 +72,7 @@ TEST_CASE("notes are walked one by one; a broken one ends the walk") {
     std::string owners;
     int count = 0;
   } seen;
-  note_room room;
+  elf_room room;
   const note_visitor collect{[](void* context, const elf_note& note) {
                                auto& all = *static_cast<seen_notes*>(context);
                                all.owners.append(note.owner.data, note.owner.size).append(";");
@@ -101,7 +106,7 @@ TEST_CASE("the call frame information of an image, wherever it is mapped") {
   image.add(PT_LOAD, 0x402000, 0x800, 0x2000);
   image.add(PT_GNU_EH_FRAME, 0x402100, 0x40, 0x2100);
   const std::uintptr_t bias = image.address() - 0x400000;
-  const cfi_place place = find_cfi_sig(image.address());
+  const cfi_place place = cfi_of(image.address());
   CHECK(place.header == bias + 0x402100);
   CHECK(place.limit == bias + 0x402800);
 }
@@ -111,8 +116,8 @@ TEST_CASE("the order of segments does not matter") {
   image.add(PT_GNU_EH_FRAME, 0x2100, 0x40, 0x2100);
   image.add(PT_LOAD, 0x2000, 0x800, 0x2000);
   image.add(PT_LOAD, 0, 0x1000, 0);
-  CHECK(find_cfi_sig(image.address()).header == image.address() + 0x2100);
-  CHECK(find_cfi_sig(image.address()).limit == image.address() + 0x2800);
+  CHECK(cfi_of(image.address()).header == image.address() + 0x2100);
+  CHECK(cfi_of(image.address()).limit == image.address() + 0x2800);
 }
 
 TEST_CASE("call frame information that no segment loads is none") {
@@ -123,23 +128,23 @@ TEST_CASE("call frame information that no segment loads is none") {
     image.add(PT_LOAD, 0, 0x1000, 0);
     image.add(PT_LOAD, 0x2000, 0x800, 0x2000);
     image.add(PT_GNU_EH_FRAME, at, 0x40, at);
-    CHECK(find_cfi_sig(image.address()).header == 0);
-    CHECK(find_cfi_sig(image.address()).limit == 0);
+    CHECK(cfi_of(image.address()).header == 0);
+    CHECK(cfi_of(image.address()).limit == 0);
   }
 }
 
 TEST_CASE("no image, no call frame information") {
   fake_image image;
   image.add(PT_LOAD, 0, 0x1000, 0);
-  CHECK(find_cfi_sig(image.address()).header == 0);
+  CHECK(cfi_of(image.address()).header == 0);
   image.add(PT_GNU_EH_FRAME, 0x100, 0x40, 0x100);
-  CHECK(find_cfi_sig(image.address()).header != 0);
+  CHECK(cfi_of(image.address()).header != 0);
   image.head.e_phentsize = 1;
-  CHECK(find_cfi_sig(image.address()).header == 0);
+  CHECK(cfi_of(image.address()).header == 0);
   image.head.e_phentsize = sizeof(ElfW(Phdr));
   image.head.e_ident[1] = 'F';
-  CHECK(find_cfi_sig(image.address()).header == 0);
-  CHECK(find_cfi_sig(0).header == 0);
+  CHECK(cfi_of(image.address()).header == 0);
+  CHECK(cfi_of(0).header == 0);
 }
 
 TEST_CASE("program headers that cannot be read are none") {
@@ -147,7 +152,7 @@ TEST_CASE("program headers that cannot be read are none") {
   image.add(PT_LOAD, 0, 0x1000, 0);
   image.add(PT_GNU_EH_FRAME, 0x100, 0x40, 0x100);
   image.head.e_phoff = std::uintptr_t{1} << 46;
-  CHECK(find_cfi_sig(image.address()).header == 0);
+  CHECK(cfi_of(image.address()).header == 0);
 }
 
 TEST_CASE("every segment is visited once, with the bias of the image") {
@@ -158,6 +163,7 @@ TEST_CASE("every segment is visited once, with the bias of the image") {
     int count = 0;
     std::uintptr_t bias = 0;
   } all;
+  elf_room room;
   CHECK(for_each_segment_sig(
       image.address(),
       [](void* context, const ElfW(Phdr)&, std::uintptr_t bias) {
@@ -165,7 +171,7 @@ TEST_CASE("every segment is visited once, with the bias of the image") {
         ++to.count;
         to.bias = bias;
       },
-      &all));
+      &all, room));
   CHECK(all.count == 2);
   CHECK(all.bias == image.address() - 0x5000);
 }
