@@ -44,7 +44,8 @@ RIGHT = {
     "coroutines": rf"(\* < )?(({WORK}coroutine_leaf < )?(plain_body < resumes_plain|(inner|outer)_body < "
                   r"resumes_(outer|inner)|(plain|(inner_body < )?outer)_body) < |resumes_\w+ < )?"
                   r"coroutine_thread < \*",
-    "sigstack": rf"(\* < )?({WORK}works_deep < |throws_deep < |loads_deep < )?(goes_down < )?"
+    # "?": a plugin's own begin and end, called by the loader; names of plugins are judged in dlopens.
+    "sigstack": rf"(([*?] < )*loads_deep < |(\* < )?({WORK}works_deep < |throws_deep < )?)(goes_down < )?"
                 rf"(\[truncated\] < goes_down < )?deep_thread(\.cold)? < \*",
     "dlopens": rf"(\* < )?((({WORK}known_leaf < )?known_middle < )?known_thread|"
                r"((loads_plugin|unloads_plugin|call_[abc]) < )?(one_round < )?storm_thread) < \*",
@@ -55,9 +56,10 @@ KNOWN = set(re.findall(r"[a-z]+_[a-z]+", " ".join(RIGHT.values()))) | {
     "begins_fiber", "resumes_fiber", "resumes_plain", "resumes_outer", "resumes_inner", "works_deep",
     "loads_plugin", "unloads_plugin", "call_a", "call_b", "call_c"}
 # Code whose call frame information does not say what it does: libgcc while it puts the landing pad's
-# registers in place, libc while it changes stacks. By leaf: a sample there may be cut, and is counted apart.
+# registers in place; libc while it changes stacks, also in __start_context, which has no symbol. By leaf:
+# a sample there may be cut, and is counted apart.
 WINDOW = {"exceptions": (r"libgcc_s\.so.*", 0.03), "coroutines": (r"libgcc_s\.so.*", 0.03),
-          "sigstack": (r"libgcc_s\.so.*", 0.03), "fibers": (r"(swap|set)context", 0.01)}
+          "sigstack": (r"libgcc_s\.so.*", 0.03), "fibers": (r"(swap|set)context|libc\.so\.6\+0x\w+", 0.01)}
 
 
 class Frame(NamedTuple):
@@ -279,13 +281,13 @@ class Storm(unittest.TestCase):
 
     def test_exceptions(self):
         def also(outcome):
-            self.assertGreater(outcome.number("rounds"), 100 * outcome.seconds)
+            self.assertGreater(outcome.number("rounds"), 100 * outcome.seconds / AT_ONCE)
         self.check_storm("exceptions", also)
 
     def test_fibers(self):
         def also(outcome):
-            self.assertGreater(outcome.number("rounds"), 300 * outcome.seconds)
-            self.assertGreater(outcome.number("ended"), 10 * outcome.seconds)
+            self.assertGreater(outcome.number("rounds"), 300 * outcome.seconds / AT_ONCE)
+            self.assertGreater(outcome.number("ended"), 10 * outcome.seconds / AT_ONCE)
             self.assertTrue(any("fiber_leaf" in stack.text() for stack in outcome.stacks))
         self.check_storm("fibers", also)
 
@@ -319,8 +321,11 @@ class Storm(unittest.TestCase):
             verdicts = {kind: collections.Counter() for kind in ("right", "wrong", "unnamed", "broken")}
             others = collections.Counter()
             for stack, count in outcome.stacks.items():
-                letter = re.search(r"call_([abc])", stack.text())
+                text = stack.text()
+                letter = re.search(r"call_([abc])", text)
                 verdict = letter and plugin_verdict(stack, letter.group(1), ids)
+                if re.search(r"\? < (\* < )?(un)?loads_plugin", text):
+                    verdict = "unnamed"  # a plugin's own begin or end, called by the loader
                 (verdicts[verdict] if verdict else others)[stack] += count
             print(", ".join(f"{sum_of(found)} {kind}" for kind, found in verdicts.items()), end=", ")
             self.assertGreater(outcome.number("same_place"), outcome.number("rounds") * 0.3)
