@@ -110,15 +110,34 @@ inline text_view join_clones(arena& memory, text_view name, text_view clones,
   return {place, used};
 }
 
-// The part of a linker name before its clone suffixes; all of it when what follows is no suffix.
-inline std::size_t unsuffixed_length(text_view name) noexcept {
-  const std::size_t base = name.find('.');
+// The part of a linker name before its clone suffixes, which begin at `first` or behind it; all of
+// it when what follows is no suffix.
+inline std::size_t unsuffixed_length(text_view name, std::size_t first) noexcept {
+  const std::size_t base = first + name.from(first).find('.');
   for (text_view rest = name.from(base); rest.size != 0;) {
     const std::size_t length = clone_suffix_length(rest);
     if (length == 0) return name.size;
     rest = rest.from(length);
   }
   return base;
+}
+
+// Demangles a C++ name, cut where its clone suffixes begin: `base`. Demanglers differ in what they
+// show for those: libc++abi "foo() (.cold)". g++'s coroutines take a frame whose own name has a dot
+// in it, so a cut that leaves no name is tried again at the next dots. Null or what is to be freed.
+inline char* demangle_unsuffixed(text_view name, arena& memory, std::size_t& base) noexcept {
+  constexpr int max_dots = 8;
+  std::size_t first = 0;
+  for (int dots = 0; dots < max_dots && first < name.size; ++dots) {
+    base = unsuffixed_length(name, first);
+    const char* const text = memory.copy(name.data, base);
+    if (text == nullptr) return nullptr;
+    int status = 0;
+    char* const readable = abi::__cxa_demangle(text, nullptr, nullptr, &status);
+    if (readable != nullptr) return readable;
+    first = base + 1;
+  }
+  return nullptr;
 }
 
 // The readable form of a linker name without its version ("@GLIBC_2.14"); of names that are not
@@ -129,12 +148,8 @@ inline text_view demangle(const char* mangled, arena& memory) noexcept {
   const text_view tail = name.from(at).equals(stub_suffix) ? stub_suffix : text_view();
   if (at != 0) name.size = at;
   if (!name.starts_with({"_Z", 2})) return join_clean(memory, name, at != 0 ? tail : text_view());
-  // The suffixes are cut here because demanglers differ: libc++abi shows "foo() (.cold)".
-  const std::size_t base = unsuffixed_length(name);
-  const char* const text = memory.copy(name.data, base);
-  if (text == nullptr) return {};
-  int status = 0;
-  char* const readable = abi::__cxa_demangle(text, nullptr, nullptr, &status);
+  std::size_t base = 0;
+  char* const readable = demangle_unsuffixed(name, memory, base);
   if (readable == nullptr) return join_clean(memory, name, tail);
   text_view shown(readable);
   if (shown.size > max_readable_name) shown.size = max_readable_name;

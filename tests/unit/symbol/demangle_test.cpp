@@ -58,6 +58,15 @@ TEST_CASE("clone suffixes read as binutils shows them") {
     CHECK(shown("_Znonsense.cold") == "_Znonsense.cold");
 }
 
+TEST_CASE("a dot inside a name, as the frames of g++'s coroutines have, is no suffix's") {
+    CHECK(shown("_Z4bodyPZL4bodyjE15_ZL4bodyj.Frame.actor") ==
+          "body(body(unsigned int)::_ZL4bodyj.Frame*) [clone .actor]");
+    CHECK(shown("_Z4bodyPZL4bodyjE15_ZL4bodyj.Frame.actor.cold") ==
+          "body(body(unsigned int)::_ZL4bodyj.Frame*) [clone .actor] [clone .cold]");
+    CHECK(shown("_Z4bodyPZL4bodyjE15_ZL4bodyj.Frame") == "body(body(unsigned int)::_ZL4bodyj.Frame*)");
+    CHECK(shown("_Z.a.b.c.d.e.f.g.h.i.j.k.l") == "_Z.a.b.c.d.e.f.g.h.i.j.k.l");
+}
+
 TEST_CASE("long names are shown, or left alone where the runtime refuses them") {
     std::string mangled = "_Z1f";
     std::string readable = "f(";
