@@ -4890,7 +4890,6 @@ struct code_map {
 
 // What of the loader's objects stays for ever: those that were there before the program's first code ran.
 struct lasting_objects {
-  bool all = false;
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
   std::size_t count = 0;
 
@@ -4898,7 +4897,7 @@ struct lasting_objects {
     for (std::size_t i = 0; i < count; ++i) {
       if (headers[i] == header) return true;
     }
-    return all;
+    return false;
   }
 };
 
@@ -4961,16 +4960,18 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// Whether the loader may unload it, and how it will be known then.
-PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range, const lasting_objects& lasting)
-    PROF_DETAIL_SIG {
+// What is no file (the vdso) or has no ELF header is none of the loader's.
+inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
+  return os_unloads_objects && range.header != 0 && range.path_size != 0 && range.path[0] == '/';
+}
+
+// How a file without build id will be known.
+PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
-  const bool known = range.header != 0 && os_find_object_sig(range.start, object);
-  range.lasting = !os_unloads_objects || !known || lasting.has_sig(range.header);
-  if (known && range.build_id_length < sizeof(std::uint64_t)) {
-    probed_memory memory;
-    range.loader_name = loader_name_sig(object, memory);
-  }
+  if (range.build_id_length >= sizeof(std::uint64_t)) return;
+  if (!os_find_object_sig(range.start, object)) return;
+  probed_memory memory;
+  range.loader_name = loader_name_sig(object, memory);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -4987,14 +4988,14 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader; then its entry of the registry, null when that is full.
 inline const code_range* register_range_sig(code_registry& registry, code_range& range,
-                                            const lasting_objects& lasting, elf_room& room)
-    PROF_DETAIL_SIG {
+                                            elf_room& room) PROF_DETAIL_SIG {
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
     range.cfi = find_cfi_sig(range.header, room);
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
-  ask_loader_sig(range, lasting);
+  range.lasting = !may_be_unloaded_sig(range);
+  if (!range.lasting) ask_loader_sig(range);
   return registry.ranges.find_or_add_sig(range);
 }
 
@@ -5017,8 +5018,11 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
     code_range range;
     elf_room room;
     place_range_sig(range, mapping, build.image.header);
-    const code_range* const known = register_range_sig(*build.registry, range, build.lasting, room);
-    if (known != nullptr) build.map->ranges[build.map->count++] = *known;
+    const code_range* const known = register_range_sig(*build.registry, range, room);
+    if (known == nullptr) return;
+    code_range& listed = build.map->ranges[build.map->count++];
+    listed = *known;
+    listed.lasting = known->lasting || build.lasting.has_sig(known->header);
     return;
   }
   build.count++;
@@ -5101,7 +5105,7 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
     PROF_DETAIL_SIG {
   if (!registry.late_lock.try_lock()) return;
   if (find_mapping_sig(registry.late, address)) {
-    register_range_sig(registry, registry.late.range, {}, registry.late.room);
+    register_range_sig(registry, registry.late.range, registry.late.room);
   }
   registry.late_lock.unlock();
 }
@@ -6488,14 +6492,12 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
-// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The first
-// allocation comes before main and dlopen(3) allocates first, so nothing is there yet that could go.
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The loader's list is
+// not asked for here, which takes a lock: until the first profile all objects count as ones that may go.
 inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   if (process.code.load(std::memory_order_acquire) != nullptr) return;
   if (!process.refresh_lock.try_lock()) return;
-  lasting_objects all;
-  all.all = true;
-  replace_code_map_sig(process, all);
+  replace_code_map_sig(process, {});
   process.refresh_lock.unlock();
 }
 

@@ -48,14 +48,12 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   if (before != nullptr) process.retired[process.retired_count++] = before;
 }
 
-// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The first
-// allocation comes before main and dlopen(3) allocates first, so nothing is there yet that could go.
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The loader's list is
+// not asked for here, which takes a lock: until the first profile all objects count as ones that may go.
 inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
   if (process.code.load(std::memory_order_acquire) != nullptr) return;
   if (!process.refresh_lock.try_lock()) return;
-  lasting_objects all;
-  all.all = true;
-  replace_code_map_sig(process, all);
+  replace_code_map_sig(process, {});
   process.refresh_lock.unlock();
 }
 
