@@ -3759,7 +3759,23 @@ class cfi_program {
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
     if (rule.return_register == on_stack) rule.third = now_.third;
+    raise_cfa_sig(rule);
     return rule;
+  }
+  // aarch64: a PLT's first entry pushes {x16, lr} before it jumps to _dl_runtime_resolve, whose CFA
+  // lies below that pair (glibc 2.36). The caller's sp is behind it. What else has lr above the CFA
+  // (setcontext) is no frame that a call made.
+  static void raise_cfa_sig(unwind_rule& rule) PROF_DETAIL_SIG {
+    constexpr std::int64_t pushed = 16;
+    if (!return_address_in_third || rule.third.base != saved_at::cfa || rule.third.offset < 0) return;
+    if (rule.kind != rule_kind::offset || rule.third.offset != 8) {
+      rule = {};
+      rule.kind = rule_kind::beyond;
+      return;
+    }
+    rule.offset = clamp_sig(rule.offset + pushed);
+    rule.third.offset = clamp_sig(rule.third.offset - pushed);
+    if (rule.fp.base == saved_at::cfa) rule.fp.offset = clamp_sig(rule.fp.offset - pushed);
   }
 
   const cfi_fde& fde_;
@@ -4482,6 +4498,8 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
     build.header = mapping.start;
     build.header_inode = mapping.inode;
+  } else if (mapping.inode == 0 && mapping.path.size == 0) {
+    return;  // a hole between segments: some loaders fill it (qemu-user, Android's)
   } else if (mapping.inode != build.header_inode) {
     build.header = 0;
     build.header_inode = mapping.inode;
@@ -5117,10 +5135,28 @@ class call_tracer {
 #endif
   }
 
-  // Whether pc is in a PLT, and how far above sp the return address is there. An entry is
-  // [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that one push disp(%rip),
-  // jmp *disp(%rip).
+  // Whether pc is in a PLT, and how far above sp the caller's is there, but for the return address of
+  // x86-64. x86-64's entry is [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that
+  // one push disp(%rip), jmp *disp(%rip). aarch64's is [bti c], adrp x16, ldr x17, add x16,
+  // [autia1716], br x17; the first one stores x16 and lr below sp before the adrp.
   bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+    depth = 0;
+    bool loads = false;
+    std::uint32_t code = 0;
+    std::uintptr_t at = pc;
+    for (; instruction_sig(at, code) && code != 0xd61f0220u; at += 4) {  // br x17
+      if (!is_stub_code_sig(code) || at - pc > most_stub_bytes) return false;
+      loads = loads || is_stub_load_sig(code);
+    }
+    if (code != 0xd61f0220u) return false;
+    for (at = pc - 4; pc - at <= most_stub_bytes; at -= 4) {
+      if (!instruction_sig(at, code) || !is_stub_code_sig(code)) break;
+      loads = loads || is_stub_load_sig(code);
+      if (code == stub_push) depth = 16;
+    }
+    return loads;
+#else
     std::uintptr_t code = 0;
     std::uintptr_t before = 0;
     if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
@@ -5132,9 +5168,30 @@ class call_tracer {
     depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
     return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
            ((code & 0xff) == 0xe9 && behind_push);
+#endif
   }
 
  private:
+#if defined(__aarch64__)
+  static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
+  static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+
+  bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
+    std::uintptr_t two = 0;
+    if (!memory_.read_word(at & ~std::uintptr_t{7}, two)) return false;
+    code = static_cast<std::uint32_t>(two >> ((at & 4) * 8));
+    return true;
+  }
+  static bool is_stub_load_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0xffc003ffu) == 0xf9400211u;  // ldr x17, [x16, #n]
+  }
+  static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
+           (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
+           is_stub_load_sig(code) || code == stub_push || code == 0xd503245fu ||  // bti c
+           code == 0xd503219fu;                                                  // autia1716
+  }
+#endif
   Memory& memory_;
 };
 
@@ -5839,6 +5896,9 @@ class stack_walk {
   // ---- without a rule ------------------------------------------------------------------------------
 
   PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
+    // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
+    // frame saved are another frame's (aarch64's lr among them).
+    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
@@ -5856,14 +5916,18 @@ class stack_walk {
     return is_root ? outcome::root : outcome::lost;
   }
 
-  // A leaf function of aarch64 may not have stored its return address yet.
+  // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
   bool link_register_sig() PROF_DETAIL_SIG {
     if (!return_address_in_third || !interrupted_) return false;
     const std::uintptr_t link = strip_address_sig(at_.third);
     std::uintptr_t stored = 0;
-    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
+    std::uintptr_t depth = 0;
+    const bool in_stub = tracer_.stub_depth_sig(at_.pc, depth);
+    const bool has_record = !in_stub && memory_.read_word(at_.fp + 8, stored);
+    if (has_record && strip_address_sig(stored) == link) return false;
     if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
     at_.pc = link;
+    at_.sp += depth;
     return true;
   }
 

@@ -137,6 +137,8 @@ inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
     build.header = mapping.start;
     build.header_inode = mapping.inode;
+  } else if (mapping.inode == 0 && mapping.path.size == 0) {
+    return;  // a hole between segments: some loaders fill it (qemu-user, Android's)
   } else if (mapping.inode != build.header_inode) {
     build.header = 0;
     build.header_inode = mapping.inode;
