@@ -234,6 +234,22 @@ TEST_CASE("aarch64: what else has lr above the CFA is no call's frame") {
   CHECK(only_rule({0x0c, 0, 0, 0x11, dwarf_third, 0x80, 0x7f}).kind == rule_kind::beyond);  // setcontext
 }
 
+TEST_CASE("aarch64: a frame of any size whose registers lie next to sp is packed") {
+  for (const std::int32_t size : {16, 32768, 32784, 716832, 0x7ffff0}) {
+    CAPTURE(size);
+    const packed_rule packed = pack_rule_sig(rule_of(size));
+    CHECK(kind_of_sig(packed) == rule_kind::offset);
+    CHECK(unpack_rule_sig(packed) == rule_of(size));
+  }
+  CHECK(pack_rule_sig(rule_of(0x800000)) == static_cast<packed_rule>(rule_kind::unpackable));
+  unwind_rule apart = rule_of(716832);  // one at either end
+  apart.fp.offset = -16;
+  CHECK(pack_rule_sig(apart) == static_cast<packed_rule>(rule_kind::unpackable));
+  apart.third = {saved_at::fp, 32768};
+  apart.fp.offset = -716832;
+  CHECK(pack_rule_sig(apart) == static_cast<packed_rule>(rule_kind::unpackable));
+}
+
 // ---- walks ---------------------------------------------------------------------------------------
 
 TEST_CASE("aarch64: a leaf without a frame is left through the link register") {
@@ -247,6 +263,19 @@ TEST_CASE("aarch64: a leaf without a frame is left through the link register") {
     f.walk(f.function(0) + 8, stack, 0, a | sign);
     CHECK(f.is({f.function(0) + 8, a - 1, b - 1}));
   }
+}
+
+TEST_CASE("aarch64: a large frame is left, by who was interrupted in it and by who called from it") {
+  fixture f;
+  constexpr std::int32_t size = 0x10000;
+  const word a = f.call(1, f.function(0));
+  const word b = f.call(2, f.function(1));
+  f.code.rules = {{f.function(0), rule_of(size)}, {f.function(1), rule_of(size)},
+                  {f.function(2), root_rule()}};
+  f.record(stack, stack + size, a);
+  f.record(stack + size, 0, b);
+  f.walk(f.function(0) + 8, stack, stack, 0);
+  CHECK(f.is({f.function(0) + 8, a - 1, b - 1}));
 }
 
 TEST_CASE("aarch64: only what was interrupted may have no frame") {
