@@ -3595,9 +3595,11 @@ inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_S
 }
 
 // Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
-// 63 is set, the register of the return address.
+// 63 is set on x86-64, the register of the return address. On aarch64 bit 63 says that fp and third are
+// counted from the CFA's register: compilers save them next to sp, however large the frame is.
 using packed_rule = std::uint64_t;
 inline constexpr packed_rule packed_has_return_register = packed_rule{1} << 63;
+inline constexpr packed_rule packed_from_register = packed_rule{1} << 63;
 
 // 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
 inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
@@ -3629,7 +3631,7 @@ inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
 inline constexpr unsigned packed_fp_shift = 32;
 inline constexpr unsigned packed_third_shift = 47;
 
-inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   const bool is_deref = from.kind == rule_kind::deref;
   const auto offset = static_cast<std::uint32_t>(from.offset);
   const auto added = static_cast<std::uint32_t>(from.added);
@@ -3645,6 +3647,24 @@ inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
     fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
   }
   return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+}
+
+// Adds to what is saved at an offset from the CFA.
+inline saved_register moved_sig(saved_register saved, std::int32_t by) PROF_DETAIL_SIG {
+  const std::int64_t offset = std::int64_t{saved.offset} + by;
+  const bool fits = saved.base == saved_at::cfa && offset == static_cast<std::int32_t>(offset);
+  return fits ? saved_register{saved_at::cfa, static_cast<std::int32_t>(offset)} : saved;
+}
+
+inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+  const packed_rule rule = pack_from_cfa_sig(from);
+  const bool unpackable = rule == static_cast<packed_rule>(rule_kind::unpackable);
+  if (!unpackable || !return_address_in_third || from.kind != rule_kind::offset) return rule;
+  unwind_rule moved = from;
+  moved.fp = moved_sig(from.fp, from.offset);
+  moved.third = moved_sig(from.third, from.offset);
+  const packed_rule packed = pack_from_cfa_sig(moved);
+  return packed == rule ? rule : packed | packed_from_register;
 }
 
 inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -3671,10 +3691,14 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
     to.offset = packed_offset_sig(rule);
   }
   to.fp = unpack_saved_sig(rule, packed_fp_shift);
-  if ((rule & packed_has_return_register) != 0) {
+  if (!return_address_in_third && (rule & packed_has_return_register) != 0) {
     to.return_register = static_cast<unsigned>(rule >> packed_third_shift) & 31u;
-  } else {
-    to.third = unpack_saved_sig(rule, packed_third_shift);
+    return to;
+  }
+  to.third = unpack_saved_sig(rule, packed_third_shift);
+  if (return_address_in_third && (rule & packed_from_register) != 0) {
+    to.fp = moved_sig(to.fp, -to.offset);
+    to.third = moved_sig(to.third, -to.offset);
   }
   return to;
 }
@@ -3966,7 +3990,23 @@ class cfi_program {
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
     if (rule.return_register == on_stack) rule.third = now_.third;
+    raise_cfa_sig(rule);
     return rule;
+  }
+  // aarch64: a PLT's first entry pushes {x16, lr} before it jumps to _dl_runtime_resolve, whose CFA
+  // lies below that pair (glibc 2.36). The caller's sp is behind it. What else has lr above the CFA
+  // (setcontext) is no frame that a call made.
+  static void raise_cfa_sig(unwind_rule& rule) PROF_DETAIL_SIG {
+    constexpr std::int64_t pushed = 16;
+    if (!return_address_in_third || rule.third.base != saved_at::cfa || rule.third.offset < 0) return;
+    if (rule.kind != rule_kind::offset || rule.third.offset != 8) {
+      rule = {};
+      rule.kind = rule_kind::beyond;
+      return;
+    }
+    rule.offset = clamp_sig(rule.offset + pushed);
+    rule.third.offset = clamp_sig(rule.third.offset - pushed);
+    if (rule.fp.base == saved_at::cfa) rule.fp.offset = clamp_sig(rule.fp.offset - pushed);
   }
 
   const cfi_fde& fde_;
@@ -4905,6 +4945,7 @@ struct lasting_objects {
 struct latest_image {
   std::uintptr_t header = 0;
   std::uint64_t inode = 0;
+  std::uintptr_t limit = 0;  // of the mapping seen last
 };
 
 // All code that this process ever had.
@@ -5000,12 +5041,18 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
 }
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  const bool own_image = mapping.path.equals({"[vdso]", 6});
-  if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
-    image = {mapping.start, mapping.inode};
-  } else if (mapping.inode != image.inode) {
-    image = {0, mapping.inode};
-  }
+  // A hole between segments: some loaders fill it (qemu-user, Android's).
+  if (mapping.inode == 0 && mapping.path.size == 0) return;
+  // lld maps a small file's first page twice: with the header, and behind it as code.
+  const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
+                     mapping.start == image.limit;
+  image.limit = mapping.limit;
+  if (again) return;
+  const bool is_file = mapping.inode != 0 || mapping.path.equals({"[vdso]", 6});
+  const bool is_header = mapping.readable && mapping.offset == 0 && is_file;
+  if (is_header) image.header = mapping.start;
+  else if (mapping.inode != image.inode) image.header = 0;
+  image.inode = mapping.inode;
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -5518,10 +5565,28 @@ class call_tracer {
 #endif
   }
 
-  // Whether pc is in a PLT, and how far above sp the return address is there. An entry is
-  // [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that one push disp(%rip),
-  // jmp *disp(%rip).
+  // Whether pc is in a PLT, and how far above sp the caller's is there, but for the return address of
+  // x86-64. x86-64's entry is [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that
+  // one push disp(%rip), jmp *disp(%rip). aarch64's is [bti c], adrp x16, ldr x17, add x16,
+  // [autia1716], br x17; the first one stores x16 and lr below sp before the adrp.
   bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+    depth = 0;
+    bool loads = false;
+    std::uint32_t code = 0;
+    std::uintptr_t at = pc;
+    for (; instruction_sig(at, code) && code != 0xd61f0220u; at += 4) {  // br x17
+      if (!is_stub_code_sig(code) || at - pc > most_stub_bytes) return false;
+      loads = loads || is_stub_load_sig(code);
+    }
+    if (code != 0xd61f0220u) return false;
+    for (at = pc - 4; pc - at <= most_stub_bytes; at -= 4) {
+      if (!instruction_sig(at, code) || !is_stub_code_sig(code)) break;
+      loads = loads || is_stub_load_sig(code);
+      if (code == stub_push) depth = 16;
+    }
+    return loads;
+#else
     std::uintptr_t code = 0;
     std::uintptr_t before = 0;
     if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
@@ -5533,9 +5598,30 @@ class call_tracer {
     depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
     return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
            ((code & 0xff) == 0xe9 && behind_push);
+#endif
   }
 
  private:
+#if defined(__aarch64__)
+  static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
+  static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+
+  bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
+    std::uintptr_t two = 0;
+    if (!memory_.read_word(at & ~std::uintptr_t{7}, two)) return false;
+    code = static_cast<std::uint32_t>(two >> ((at & 4) * 8));
+    return true;
+  }
+  static bool is_stub_load_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0xffc003ffu) == 0xf9400211u;  // ldr x17, [x16, #n]
+  }
+  static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
+           (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
+           is_stub_load_sig(code) || code == stub_push || code == 0xd503245fu ||  // bti c
+           code == 0xd503219fu;                                                  // autia1716
+  }
+#endif
   Memory& memory_;
 };
 
@@ -6313,6 +6399,9 @@ class stack_walk {
   // ---- without a rule ------------------------------------------------------------------------------
 
   PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
+    // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
+    // frame saved are another frame's (aarch64's lr among them).
+    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
@@ -6330,14 +6419,18 @@ class stack_walk {
     return is_root ? outcome::root : outcome::lost;
   }
 
-  // A leaf function of aarch64 may not have stored its return address yet.
+  // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
   bool link_register_sig() PROF_DETAIL_SIG {
     if (!return_address_in_third || !interrupted_) return false;
     const std::uintptr_t link = strip_address_sig(at_.third);
     std::uintptr_t stored = 0;
-    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
+    std::uintptr_t depth = 0;
+    const bool in_stub = tracer_.stub_depth_sig(at_.pc, depth);
+    const bool has_record = !in_stub && memory_.read_word(at_.fp + 8, stored);
+    if (has_record && strip_address_sig(stored) == link) return false;
     if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
     at_.pc = link;
+    at_.sp += depth;
     return true;
   }
 

@@ -1,5 +1,5 @@
 """Other systems: what is portable compiles for Windows and macOS, and its unit tests run on aarch64 and
-riscv64 musl under qemu-user.
+riscv64 musl under qemu-user. What is aarch64's own is in test_aarch64.py.
 
 Portable are the floors base, profile and write, and both facades, which compile everywhere and answer
 "unsupported" where the OS is unknown. The compiler is clang as PyPI's ziglang packs it, with the headers
@@ -130,4 +130,5 @@ class Elsewhere(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    from test_aarch64 import Aarch64  # noqa: F401  (its tests, too)
     unittest.main()

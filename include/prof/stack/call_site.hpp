@@ -146,10 +146,28 @@ class call_tracer {
 #endif
   }
 
-  // Whether pc is in a PLT, and how far above sp the return address is there. An entry is
-  // [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that one push disp(%rip),
-  // jmp *disp(%rip).
+  // Whether pc is in a PLT, and how far above sp the caller's is there, but for the return address of
+  // x86-64. x86-64's entry is [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that
+  // one push disp(%rip), jmp *disp(%rip). aarch64's is [bti c], adrp x16, ldr x17, add x16,
+  // [autia1716], br x17; the first one stores x16 and lr below sp before the adrp.
   bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+    depth = 0;
+    bool loads = false;
+    std::uint32_t code = 0;
+    std::uintptr_t at = pc;
+    for (; instruction_sig(at, code) && code != 0xd61f0220u; at += 4) {  // br x17
+      if (!is_stub_code_sig(code) || at - pc > most_stub_bytes) return false;
+      loads = loads || is_stub_load_sig(code);
+    }
+    if (code != 0xd61f0220u) return false;
+    for (at = pc - 4; pc - at <= most_stub_bytes; at -= 4) {
+      if (!instruction_sig(at, code) || !is_stub_code_sig(code)) break;
+      loads = loads || is_stub_load_sig(code);
+      if (code == stub_push) depth = 16;
+    }
+    return loads;
+#else
     std::uintptr_t code = 0;
     std::uintptr_t before = 0;
     if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
@@ -161,9 +179,30 @@ class call_tracer {
     depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
     return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
            ((code & 0xff) == 0xe9 && behind_push);
+#endif
   }
 
  private:
+#if defined(__aarch64__)
+  static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
+  static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+
+  bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
+    std::uintptr_t two = 0;
+    if (!memory_.read_word(at & ~std::uintptr_t{7}, two)) return false;
+    code = static_cast<std::uint32_t>(two >> ((at & 4) * 8));
+    return true;
+  }
+  static bool is_stub_load_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0xffc003ffu) == 0xf9400211u;  // ldr x17, [x16, #n]
+  }
+  static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
+           (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
+           is_stub_load_sig(code) || code == stub_push || code == 0xd503245fu ||  // bti c
+           code == 0xd503219fu;                                                  // autia1716
+  }
+#endif
   Memory& memory_;
 };
 

@@ -279,7 +279,23 @@ class cfi_program {
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
     if (rule.return_register == on_stack) rule.third = now_.third;
+    raise_cfa_sig(rule);
     return rule;
+  }
+  // aarch64: a PLT's first entry pushes {x16, lr} before it jumps to _dl_runtime_resolve, whose CFA
+  // lies below that pair (glibc 2.36). The caller's sp is behind it. What else has lr above the CFA
+  // (setcontext) is no frame that a call made.
+  static void raise_cfa_sig(unwind_rule& rule) PROF_DETAIL_SIG {
+    constexpr std::int64_t pushed = 16;
+    if (!return_address_in_third || rule.third.base != saved_at::cfa || rule.third.offset < 0) return;
+    if (rule.kind != rule_kind::offset || rule.third.offset != 8) {
+      rule = {};
+      rule.kind = rule_kind::beyond;
+      return;
+    }
+    rule.offset = clamp_sig(rule.offset + pushed);
+    rule.third.offset = clamp_sig(rule.third.offset - pushed);
+    if (rule.fp.base == saved_at::cfa) rule.fp.offset = clamp_sig(rule.fp.offset - pushed);
   }
 
   const cfi_fde& fde_;

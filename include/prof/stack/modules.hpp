@@ -88,6 +88,7 @@ struct lasting_objects {
 struct latest_image {
   std::uintptr_t header = 0;
   std::uint64_t inode = 0;
+  std::uintptr_t limit = 0;  // of the mapping seen last
 };
 
 // All code that this process ever had.
@@ -183,12 +184,18 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
 }
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  const bool own_image = mapping.path.equals({"[vdso]", 6});
-  if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
-    image = {mapping.start, mapping.inode};
-  } else if (mapping.inode != image.inode) {
-    image = {0, mapping.inode};
-  }
+  // A hole between segments: some loaders fill it (qemu-user, Android's).
+  if (mapping.inode == 0 && mapping.path.size == 0) return;
+  // lld maps a small file's first page twice: with the header, and behind it as code.
+  const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
+                     mapping.start == image.limit;
+  image.limit = mapping.limit;
+  if (again) return;
+  const bool is_file = mapping.inode != 0 || mapping.path.equals({"[vdso]", 6});
+  const bool is_header = mapping.readable && mapping.offset == 0 && is_file;
+  if (is_header) image.header = mapping.start;
+  else if (mapping.inode != image.inode) image.header = 0;
+  image.inode = mapping.inode;
 }
 
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {

@@ -205,6 +205,9 @@ class stack_walk {
   // ---- without a rule ------------------------------------------------------------------------------
 
   PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
+    // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
+    // frame saved are another frame's (aarch64's lr among them).
+    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
@@ -222,14 +225,18 @@ class stack_walk {
     return is_root ? outcome::root : outcome::lost;
   }
 
-  // A leaf function of aarch64 may not have stored its return address yet.
+  // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
   bool link_register_sig() PROF_DETAIL_SIG {
     if (!return_address_in_third || !interrupted_) return false;
     const std::uintptr_t link = strip_address_sig(at_.third);
     std::uintptr_t stored = 0;
-    if (memory_.read_word(at_.fp + 8, stored) && strip_address_sig(stored) == link) return false;
+    std::uintptr_t depth = 0;
+    const bool in_stub = tracer_.stub_depth_sig(at_.pc, depth);
+    const bool has_record = !in_stub && memory_.read_word(at_.fp + 8, stored);
+    if (has_record && strip_address_sig(stored) == link) return false;
     if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
     at_.pc = link;
+    at_.sp += depth;
     return true;
   }
 

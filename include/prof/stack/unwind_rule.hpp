@@ -70,9 +70,11 @@ inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_S
 }
 
 // Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
-// 63 is set, the register of the return address.
+// 63 is set on x86-64, the register of the return address. On aarch64 bit 63 says that fp and third are
+// counted from the CFA's register: compilers save them next to sp, however large the frame is.
 using packed_rule = std::uint64_t;
 inline constexpr packed_rule packed_has_return_register = packed_rule{1} << 63;
+inline constexpr packed_rule packed_from_register = packed_rule{1} << 63;
 
 // 15 bits: two of base and 13 of a multiple of 8 from -32768 to 32760. False: does not fit.
 inline bool pack_saved_sig(saved_register saved, unsigned shift, packed_rule& rule)
@@ -104,7 +106,7 @@ inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
 inline constexpr unsigned packed_fp_shift = 32;
 inline constexpr unsigned packed_third_shift = 47;
 
-inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   const bool is_deref = from.kind == rule_kind::deref;
   const auto offset = static_cast<std::uint32_t>(from.offset);
   const auto added = static_cast<std::uint32_t>(from.added);
@@ -120,6 +122,24 @@ inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
     fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
   }
   return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+}
+
+// Adds to what is saved at an offset from the CFA.
+inline saved_register moved_sig(saved_register saved, std::int32_t by) PROF_DETAIL_SIG {
+  const std::int64_t offset = std::int64_t{saved.offset} + by;
+  const bool fits = saved.base == saved_at::cfa && offset == static_cast<std::int32_t>(offset);
+  return fits ? saved_register{saved_at::cfa, static_cast<std::int32_t>(offset)} : saved;
+}
+
+inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
+  const packed_rule rule = pack_from_cfa_sig(from);
+  const bool unpackable = rule == static_cast<packed_rule>(rule_kind::unpackable);
+  if (!unpackable || !return_address_in_third || from.kind != rule_kind::offset) return rule;
+  unwind_rule moved = from;
+  moved.fp = moved_sig(from.fp, from.offset);
+  moved.third = moved_sig(from.third, from.offset);
+  const packed_rule packed = pack_from_cfa_sig(moved);
+  return packed == rule ? rule : packed | packed_from_register;
 }
 
 inline rule_kind kind_of_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -146,10 +166,14 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
     to.offset = packed_offset_sig(rule);
   }
   to.fp = unpack_saved_sig(rule, packed_fp_shift);
-  if ((rule & packed_has_return_register) != 0) {
+  if (!return_address_in_third && (rule & packed_has_return_register) != 0) {
     to.return_register = static_cast<unsigned>(rule >> packed_third_shift) & 31u;
-  } else {
-    to.third = unpack_saved_sig(rule, packed_third_shift);
+    return to;
+  }
+  to.third = unpack_saved_sig(rule, packed_third_shift);
+  if (return_address_in_third && (rule & packed_from_register) != 0) {
+    to.fp = moved_sig(to.fp, -to.offset);
+    to.third = moved_sig(to.third, -to.offset);
   }
   return to;
 }

@@ -179,6 +179,38 @@ TEST_CASE("this code is found where it is, with the header of its file") {
   CHECK(map->find(reinterpret_cast<std::uintptr_t>(&local)) == nullptr);
 }
 
+TEST_CASE("a filled hole between a file's segments does not part them") {
+  const code_map* const own = read_code_map_sig(nullptr);
+  const code_range* const here = own->find(reinterpret_cast<std::uintptr_t>(&whole_file));
+  REQUIRE(here != nullptr);
+  struct {
+    const char* between;
+    std::uint64_t inode;
+    std::uintptr_t header;
+  } const cases[] = {{"", 0, here->header}, {"[heap]", 0, 0}, {"", 8, 0}, {"/other", 8, 0}};
+  for (const auto& one : cases) {
+    CAPTURE(one.between);
+    code_range range;
+    code_map map;
+    map.ranges = &range;
+    char paths[16] = {};
+    code_map_builder build;
+    build.map = &map;
+    build.count = 1;
+    build.paths = paths;
+    build.path_bytes = sizeof paths;
+    const text_view path{"/file", 5};
+    const text_view between{one.between, std::strlen(one.between)};
+    see_mapping_sig(&build, {here->header, here->header + 4096, 0, 7, true, false, path});
+    see_mapping_sig(&build, {here->header + 4096, here->header + 8192, 0, one.inode, false, false, between});
+    see_mapping_sig(&build, {here->header + 8192, here->header + 12288, 4096, 7, true, true, path});
+    REQUIRE(map.count == 1);
+    CHECK(range.header == one.header);
+    CHECK((range.cfi.header != 0) == (one.header != 0 && here->cfi.header != 0));
+  }
+  os_unmap_sig(const_cast<code_map*>(own), own->bytes);
+}
+
 TEST_CASE("nothing new: the same map") {
   const code_map* const map = read_code_map();
   CHECK(read_code_map(map) == map);

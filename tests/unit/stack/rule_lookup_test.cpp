@@ -21,7 +21,15 @@ namespace {
 
 using namespace prof::detail;
 
-constexpr unsigned char call_rax[] = {0xff, 0xd0};
+#if defined(__aarch64__)
+constexpr unsigned char indirect_call[] = {0x00, 0x00, 0x3f, 0xd6};  // blr x0
+constexpr unsigned char trampoline[] = {0x68, 0x11, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4};
+constexpr std::uintptr_t one_instruction = 4;
+#else
+constexpr unsigned char indirect_call[] = {0xff, 0xd0};  // call *%rax
+constexpr unsigned char trampoline[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
+constexpr std::uintptr_t one_instruction = 1;
+#endif
 
 // A map of one module whose code is that of loaded_cfi: every function has its number of words.
 struct fixture {
@@ -54,6 +62,9 @@ struct fixture {
   }
   void put(std::uintptr_t offset, const void* code, std::size_t size) {
     std::memcpy(reinterpret_cast<void*>(loaded_cfi::code() + offset), code, size);
+  }
+  void put_call_before(std::uintptr_t offset) {
+    put(offset - sizeof indirect_call, indirect_call, sizeof indirect_call);
   }
   rule_lookup lookup(std::uint64_t epoch = 1) {
     return rule_lookup(&map, *registry.code, *cache, epoch, stale, scratch);
@@ -171,7 +182,7 @@ TEST_CASE("a rule is kept for its epoch") {
 
 TEST_CASE("a return address and an interrupted instruction are kept apart") {
   fixture f;
-  f.put(0x1fe, call_rax, 2);
+  f.put_call_before(0x200);
   const std::uintptr_t border = loaded_cfi::code() + 0x200;
   code_rule known;
   CHECK(unpack_rule_sig(f.rule(0x200, false)) == of_function(2));
@@ -189,11 +200,9 @@ TEST_CASE("a return address and an interrupted instruction are kept apart") {
 // ---- return addresses
 // ----------------------------------------------------------------------------
 
-#if defined(__x86_64__)
-
 TEST_CASE("an address behind a call belongs to the call") {
   fixture f;
-  f.put(0x2fe, call_rax, 2);
+  f.put_call_before(0x300);
   const packed_rule rule = f.rule(0x300, true);
   CHECK((rule & packed_is_exact) == 0);
   CHECK(unpack_rule_sig(rule) == of_function(2));
@@ -215,15 +224,12 @@ TEST_CASE("where nothing is known a pushed address is nothing, too") {
 
 TEST_CASE("what handlers return to is a signal frame, also without a rule") {
   fixture f;
-  const unsigned char trampoline[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
   f.put(0x2000, trampoline, sizeof trampoline);
   CHECK(kind_of_sig(f.rule(0x2000, false)) == rule_kind::signal_frame);
   CHECK(f.rule(0x2000, true) ==
         (static_cast<packed_rule>(rule_kind::signal_frame) | packed_is_exact));
-  CHECK(f.rule(0x2001, false) == 0);
+  CHECK(f.rule(0x2000 + one_instruction, false) == 0);
 }
-
-#endif
 
 // ---- tables
 // --------------------------------------------------------------------------------------

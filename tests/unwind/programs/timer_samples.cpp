@@ -2,7 +2,7 @@
 // handler walks the stack as the CPU profile's does. Prints how many walks there were, how many were
 // complete, and where the others were.
 //
-//   timer_samples [walks wanted]
+//   timer_samples [walks wanted [us between ticks]]
 #include <prof/prof.hpp>
 
 #include <dlfcn.h>
@@ -32,10 +32,12 @@ std::atomic<long> g_walks;
 std::atomic<long> g_complete;
 std::atomic<long> g_approximate;
 std::atomic<long> g_without_main;  // complete, and not through the thread's own function
+std::atomic<long> g_guessed;       // the same, but approximate
 std::atomic<std::size_t> g_lost_count;
 std::uintptr_t g_lost[most_lost];
 std::atomic<bool> g_stop;
 long g_wanted;
+long g_period_ns = 100000;
 
 void* thread_main(void*);
 
@@ -58,7 +60,8 @@ void on_timer(int, siginfo_t*, void* context) {
   if (walked.approximate) g_approximate.fetch_add(1);
   if (!walked.truncated) {
     g_complete.fetch_add(1);
-    if (!passes_thread_main(buffer->frames, walked.depth)) g_without_main.fetch_add(1);
+    if (passes_thread_main(buffer->frames, walked.depth)) return;
+    (walked.approximate ? g_guessed : g_without_main).fetch_add(1);
     return;
   }
   const std::size_t at = g_lost_count.fetch_add(1);
@@ -74,7 +77,7 @@ void start_timer() {
   timer_t timer;
   if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) std::abort();
   itimerspec spec{};
-  spec.it_value.tv_nsec = spec.it_interval.tv_nsec = 100000;
+  spec.it_value.tv_nsec = spec.it_interval.tv_nsec = g_period_ns;
   timer_settime(timer, 0, &spec, nullptr);
   while (!g_stop.load()) {
     for (int i = 0; i < workload_count; ++i) workloads[i].run();
@@ -108,6 +111,7 @@ void print_lost() {
 
 int main(int argc, char** argv) {
   g_wanted = argc > 1 ? std::atol(argv[1]) : 50000;
+  if (argc > 2) g_period_ns = 1000 * std::atol(argv[2]);
   g_process = enter_process();
   refresh_code_map(*g_process);
   struct sigaction action;
@@ -122,8 +126,9 @@ int main(int argc, char** argv) {
   pthread_t ids[threads];
   for (pthread_t& id : ids) pthread_create(&id, nullptr, thread_main, nullptr);
   for (const pthread_t id : ids) pthread_join(id, nullptr);
-  std::printf("walks %ld complete %ld approximate %ld without_main %ld\n", g_walks.load(),
-              g_complete.load(), g_approximate.load(), g_without_main.load());
+  std::printf("walks %ld complete %ld approximate %ld without_main %ld guessed %ld\n",
+              g_walks.load(), g_complete.load(), g_approximate.load(), g_without_main.load(),
+              g_guessed.load());
   print_lost();
   return 0;
 }

@@ -138,9 +138,13 @@ NOINLINE void forks() {
 // What no call frame information can describe: the stack moves inside an asm statement.
 NOINLINE void pushing_asm() {
   long flags = 0;
+#if defined(__x86_64__)
   __asm__ volatile(
       "lea -128(%%rsp), %%rsp\npushfq\npopq %0\nlea 128(%%rsp), %%rsp"
       : "=r"(flags)::"memory", "cc");
+#else
+  __asm__ volatile("str xzr, [sp, #-16]!\nldr %0, [sp], #16" : "=r"(flags)::"memory");
+#endif
   g_sink += flags & 1;
 }
 

@@ -1,0 +1,153 @@
+"""aarch64 under qemu-user: the unwinder's unit tests, chains of known functions frame by frame, and timer
+samples of four threads that work and throw.
+
+The programs are Debian's cross g++'s with its glibc, as a distribution builds them: lazily bound, in
+shared objects, with exceptions. -cpu max signs return addresses in earnest where the program asks for it.
+The emulator delivers signals where its blocks of code end, so PLT code and first instructions, which
+are the hard ones, get more samples than on a processor.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+import unittest
+
+import test_elsewhere
+from test_elsewhere import BUILD, DOCTEST, LONG, ROOT
+
+sys.path.insert(0, str(ROOT / "tests" / "hard"))
+
+import chains  # noqa: E402
+import harness  # noqa: E402
+
+CROSS = "aarch64-linux-gnu-g++"
+SYSROOT = pathlib.Path("/usr/aarch64-linux-gnu")
+SIGNED = ("-fomit-frame-pointer", "-mbranch-protection=standard")
+WAYS = {"records": (), "signed": SIGNED}  # g++ keeps frame records unless told
+UNWIND = ROOT / "tests" / "unwind" / "programs"
+PACIASP = b"\x3f\x23\x03\xd5"
+
+# What of the stack floor's tests a static program can run: the others need the loader, the vdso, or the
+# whole of prof.
+UNITS = ("aarch64 aarch64_recorded call_site cfi cfi_program elf_image frame_list mapped_image "
+         "module_cfi rule_lookup stack_table unwind unwind_rule unwind_table").split()
+
+
+def emulated(program):
+    return [harness.tool("qemu-aarch64"), "-cpu", "max", "-L", str(SYSROOT), str(program)]
+
+
+def cross_compile(output, sources, *flags):
+    command = [harness.tool(CROSS), "-std=c++17", "-O2", "-g", *flags, "-I", str(harness.TREE),
+               *map(str, sources), "-o", str(output), "-pthread", "-ldl"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(" ".join(command) + "\n" + done.stdout[-4000:])
+    return output
+
+
+class Aarch64(unittest.TestCase):
+    maxDiff = 4000
+
+    @classmethod
+    def setUpClass(cls):
+        test_elsewhere.Elsewhere.setUpClass()
+        chains.BUILD = (BUILD / "aarch64").resolve()
+        chains.BUILD.mkdir(exist_ok=True)
+
+    def test_units(self):
+        stack = ROOT / "tests" / "unit" / "stack"
+        sources = [ROOT / "tests" / "unit" / "main.cpp", *(stack / f"{name}_test.cpp" for name in UNITS),
+                   ROOT / "tests" / "unit" / "os" / "linux_stack_test.cpp"]
+        helper = test_elsewhere.Elsewhere()
+        objects = helper.compile_all("aarch64-linux-musl", sources, DOCTEST)
+        program = chains.BUILD / "unit"
+        command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-static",
+                   *map(str, objects), "-o", str(program)]
+        link = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(link.returncode, 0, link.stdout[-4000:])
+        done = subprocess.run(emulated(program), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stdout[-4000:])
+        self.assertRegex(done.stdout, r"test cases: *([1-9]\d+) \| *\1 passed \| *0 failed")
+        listed = subprocess.run(emulated(program) + ["--list-test-cases", "--test-case=aarch64:*"],
+                                stdout=subprocess.PIPE, text=True)
+        self.assertGreaterEqual(listed.stdout.count("\naarch64: "), 21, listed.stdout)
+
+    # ---- chains ----------------------------------------------------------------------------------
+
+    def expect_sixty(self, name, flags):
+        """60 functions: a shared library, a callback of qsort, a std::function, a landing pad."""
+        root = chains.BUILD
+        flags = (*flags, "-I", str(chains.PROGRAMS))
+        library = cross_compile(root / f"libsixty_{name}.so", [chains.PROGRAMS / "sixty_library.cpp"],
+                                "-shared", "-fPIC", *flags)
+        sources = [chains.PROGRAMS / "sampler.cpp", chains.PROGRAMS / "sixty.cpp"]
+        program = cross_compile(root / f"sixty_{name}", [*sources, library], *flags, "-Wl,-z,lazy",
+                                f"-Wl,-rpath,{root}")
+        down = [f"step_{n}" for n in range(60, 0, -1)]
+        down.insert(down.index("step_31"), "libc.so.6")
+        wanted = " < ".join((*down, *chains.ROOT_CHAIN))
+        for mode in ((), ("table",)):
+            found = chains.samples(*emulated(program), *mode)
+            self.assertEqual([one.text().replace("step_60.cold", "step_60") for one in found], [wanted])
+            self.assertTrue(found[0].complete and found[0].exact, mode)
+        return program.read_bytes().count(PACIASP)
+
+    def test_sixty_frames(self):
+        signs = {}
+        for name, flags in WAYS.items():
+            if LONG or flags:
+                with self.subTest(way=name):
+                    signs[name] = self.expect_sixty(name, flags)
+        self.assertGreater(signs["signed"], 60)
+
+    def test_static_musl(self):
+        """Segments that lie apart, and an emulator that fills the holes between them."""
+        own = ["leaf < middle < main"] * 2 + ["leaf < compare < sorts < main"]
+        own += ["leaf < middle < thread_main"] * 2
+        program = chains.BUILD / "small"
+        command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-std=c++17", "-O2", "-g",
+                   "-fno-sanitize=all", *SIGNED, "-I", harness.TREE, chains.PROGRAMS / "sampler.cpp",
+                   chains.PROGRAMS / "small.cpp", "-static", "-o", program]
+        chains.command(*command)
+        for mode in ((), ("table",)):
+            found = chains.samples(*emulated(program), *mode)
+            # Of musl's functions only the names are left out.
+            named = [[name for name in one.chain if name in "leaf middle compare sorts main thread_main"]
+                     for one in found]
+            self.assertEqual([" < ".join(names) for names in named], own)
+            for one in found:
+                self.assertTrue(one.complete and one.exact, one)
+                self.assertRegex(one.chain[-1], "^(libc_start_main_stage2|__clone)$")
+
+    # ---- timer samples ---------------------------------------------------------------------------
+
+    def expect_complete(self, name, walks, *flags):
+        sources = [UNWIND / f"{source}.cpp" for source in ("timer_samples", "workloads", "regexes")]
+        program = cross_compile(chains.BUILD / f"timer_{name}", sources, *flags)
+        text = harness.run(*emulated(program), walks, 1000, timeout=300).stdout
+        counts = re.match(r"walks (\d+) complete (\d+) approximate (\d+) without_main (\d+) ", text)
+        walks, complete, approximate, without_main = map(int, counts.groups())
+        print(f"\n{program.name}: {complete} of {walks} complete, {approximate} approximate", end=" ")
+        lost = re.findall(r"^lost (.*)$", text, re.MULTILINE)
+        self.assertEqual(without_main, 0, "complete and exact, but not through the thread's function")
+        self.assertGreaterEqual(complete, 0.999 * walks, lost)
+        # While libgcc prepares a landing, lr's place in _Unwind_RaiseException has the landing's lr.
+        self.assertLessEqual(approximate, 0.01 * walks)
+
+    def test_timer_samples(self):
+        self.expect_complete("signed", 20000 if LONG else 4000, *SIGNED)
+
+    if LONG:
+        def test_timer_samples_with_frame_records(self):
+            self.expect_complete("records", 20000)
+
+        def test_timer_samples_static(self):
+            """No search header: the tables are built from the file's sections."""
+            self.expect_complete("static", 20000, *SIGNED, "-static")
+
+
+if __name__ == "__main__":
+    unittest.main()
