@@ -84,6 +84,7 @@ struct code_map_builder {
   // The image whose header was mapped last: later segments of the same file belong to it.
   std::uintptr_t header = 0;
   std::uint64_t header_inode = 0;
+  std::uintptr_t previous_limit = 0;  // of the mapping before
   code_range* filling = nullptr;
 };
 
@@ -134,7 +135,13 @@ inline void fill_range_sig(code_map_builder& build, const os_mapping& mapping) P
 inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
   const bool own_image = mapping.path.equals({"[vdso]", 6});
-  if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
+  // lld maps a small file's first page twice: with the header, and behind it as code.
+  const bool again = mapping.executable && mapping.inode == build.header_inode &&
+                     mapping.start == build.previous_limit && build.header != 0;
+  build.previous_limit = mapping.limit;
+  if (again) {
+    // Still the same image.
+  } else if (mapping.readable && mapping.offset == 0 && (mapping.inode != 0 || own_image)) {
     build.header = mapping.start;
     build.header_inode = mapping.inode;
   } else if (mapping.inode != build.header_inode) {
@@ -216,6 +223,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.paths = history - build.path_bytes;
   build.header = 0;
   build.header_inode = 0;
+  build.previous_limit = 0;
   os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
   if (before != nullptr) keep_history_sig(*build.map, *before, history);
