@@ -303,6 +303,26 @@ std::uintptr_t cfi_header_by_loader(std::uintptr_t address) {
 
 }  // namespace
 
+TEST_CASE("a first page that is mapped again as code is no new image; another copy of the file is") {
+  code_map_builder build;
+  const auto see = [&build](std::uintptr_t start, std::uint64_t offset, bool executable) {
+    os_mapping mapping;
+    mapping.start = start;
+    mapping.limit = start + 0x1000;
+    mapping.offset = offset;
+    mapping.inode = 7;
+    mapping.readable = true;
+    mapping.executable = executable;
+    mapping.path = {"/lib", 4};
+    see_mapping_sig(&build, mapping);
+    return build.header;
+  };
+  CHECK(see(0x10000, 0, false) == 0x10000);
+  CHECK(see(0x11000, 0, true) == 0x10000);
+  CHECK(see(0x12000, 0x1000, false) == 0x10000);
+  CHECK(see(0x50000, 0, true) == 0x50000);  // one segment for header and code
+}
+
 TEST_CASE("every file's call frame information is where the loader says") {
   const code_map* const map = read_code_map_sig(nullptr);
   REQUIRE(map != nullptr);
