@@ -478,10 +478,42 @@ class Hard(unittest.TestCase):
             self.assertEqual(one.complete, "..." not in one.chain, one)
         return found
 
+    def sixty_on_musl(self, name, *link):
+        """The chain of sixty.cpp on musl, whose qsort has no unwind table; ends behind main."""
+        sources = [chains.PROGRAMS / "sampler.cpp", chains.PROGRAMS / "sixty.cpp"]
+        flags = ("-target", "x86_64-linux-musl", "-std=c++17", "-O2", "-g", "-fomit-frame-pointer",
+                 "-fno-sanitize=all", "-I", harness.TREE)
+        command(*test_elsewhere.compiler(), *flags, *sources, *link, "-o", BUILD / name)
+        for mode in BOTH:
+            one, = chains.samples(BUILD / name, *mode)
+            self.assertTrue(one.complete, one)
+            own = [frame for frame in one.chain if re.match(r"step_\d+$|main$", frame)]
+            self.assertEqual(own, [*(f"step_{n}" for n in range(60, 0, -1)), "main"], one)
+            qsort = one.chain.index("step_31") - one.chain.index("step_32")
+            self.assertGreater(qsort, 1, "qsort is between the comparison and its caller")
+            # Of the others, which are frames of libc, some are in qsort, the rest below main.
+            below = len(one.chain) - one.chain.index("main") - 1
+            self.assertEqual(len(one.chain), 61 + qsort - 1 + below, one)
+            self.assertGreater(below, 0)
+        return one
+
+    def test_25_musl_dynamic(self):
+        library = BUILD / "libsixty_musl.so"
+        command(*test_elsewhere.compiler(), "-target", "x86_64-linux-musl", "-O2", "-fPIC", "-shared",
+                "-fomit-frame-pointer", "-nostdlib++", chains.PROGRAMS / "sixty_library.cpp", "-o",
+                library)
+        one = self.sixty_on_musl("sixty_musl", "-dynamic", library, f"-Wl,-rpath,{BUILD}")
+        self.assertIn("ld-musl-x86_64.so.1", command("readelf", "-lW", BUILD / "sixty_musl"))
+        at = one.chain.index("step_32")
+        self.assertEqual(one.chain[at + 1:at + 3], ("libc.so", "step_31"))
+        self.assertEqual(one.chain[-2:], ("main", "libc.so"))
+
     if LONG:
         def test_26_musl_static(self):
             for one in self.expect_elsewhere("musl", "x86_64-linux-musl", []):
                 self.assertTrue(one.complete and one.exact, one)
+            self.sixty_on_musl("sixty_musl_static", "-static",
+                               chains.PROGRAMS / "sixty_library.cpp")
 
     def test_40_aarch64_leaf_pac(self):
         emulator = [harness.tool("qemu-aarch64")]

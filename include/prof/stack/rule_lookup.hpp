@@ -8,6 +8,7 @@
 #define PROF_STACK_RULE_LOOKUP_HPP
 
 #include "prof/stack/call_site.hpp"
+#include "prof/stack/exit_path.hpp"
 #include "prof/stack/range_lookup.hpp"
 
 PROF_DETAIL_BEGIN
@@ -99,9 +100,11 @@ class rule_lookup {
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {
-    if (!is_return) return describe_sig(pc, memory);
-    const bool called = call_tracer<Memory>(memory).is_return_address_sig(pc);
-    if (called) return describe_sig(pc - 1, memory);
+    const bool called = is_return && call_tracer<Memory>(memory).is_return_address_sig(pc);
+    if (called || !is_return) {
+      const packed_rule rule = describe_sig(called ? pc - 1 : pc, memory);
+      return rule != 0 || !contains(pc) ? rule : read_code_sig(pc, memory);
+    }
     const packed_rule pushed = describe_sig(pc, memory);
     if (pushed == 0) return 0;
     // Nobody called this function: it is where a context that makecontext made begins.
@@ -128,6 +131,21 @@ class rule_lookup {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
     return rule;
+  }
+
+  // What the code itself says, where nothing else does.
+  template <class Memory>
+  PROF_DETAIL_NOINLINE packed_rule read_code_sig(std::uintptr_t pc, Memory& memory)
+      PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+    static_assert(sizeof(exit_path<Memory>) <= sizeof scratch_, "make room in cfi_scratch");
+    void* const place = &scratch_;
+    return pack_rule_sig((new (place) exit_path<Memory>(pc, memory))->find_sig());
+#else
+    (void)pc;
+    (void)memory;
+    return 0;
+#endif
   }
 
   // Apart from what runs the FDE, so that a handler's stack holds only one of the two.

@@ -84,7 +84,7 @@ class stack_walk {
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
-    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig();
+    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(rule);
     else linked_ = false;
     exact_ = interrupted_ = false;
     return found;
@@ -204,11 +204,14 @@ class stack_walk {
 
   // ---- without a rule ------------------------------------------------------------------------------
 
-  PROF_DETAIL_COLD outcome fallback_sig() PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
+    const bool is_read = is_read_from_code_sig(rule);
+    const bool stays = is_read && packed_reg_sig(rule) == never_returns;
+    if (is_read && !stays && read_step_sig(rule)) return outcome::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
     if (frame_record_sig(next_fp, return_address)) {
@@ -219,10 +222,30 @@ class stack_walk {
       at_.pc = return_address;
       return outcome::caller;
     }
-    if (scan_sig(scan_words, ~std::uintptr_t{0})) return outcome::caller;
+    if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) return outcome::caller;
+    // Who called main or a thread's function never returns, and nothing leads there.
+    if (stays && !exact_) return outcome::root;
     // The ABI's mark of the outermost frame, and nothing that looks like a caller.
     const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
     return is_root ? outcome::root : outcome::lost;
+  }
+
+  static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
+    return !return_address_in_third && kind_of_sig(rule) == rule_kind::offset &&
+           (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
+  }
+  // What was read from code is believed only when it leads behind a call.
+  bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+    unwind_rule rule = unpack_rule_sig(packed);
+    rule.reg -= read_from_code;
+    const registers kept = at_;
+    if (rule_step_sig(rule) == outcome::caller && code_.contains(at_.pc) &&
+        tracer_.is_return_address_sig(at_.pc)) {
+      result_.approximate = true;
+      return true;
+    }
+    at_ = kept;
+    return false;
   }
 
   // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
@@ -246,7 +269,8 @@ class stack_walk {
   bool leaving_sig() PROF_DETAIL_SIG {
     std::uintptr_t code = 0;
     if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
-    if (jump_register_sig(code, at_.pc)) return true;
+    std::uintptr_t target = 0;
+    if (jump_register_sig(code, target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
     const bool returns = (code & 0xff) == 0xc3;
@@ -255,6 +279,18 @@ class stack_walk {
     if (!returns && !tracer_.is_return_address_sig(to)) return false;
     at_.pc = to;
     at_.sp += depth + 8;
+    return true;
+  }
+
+  // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
+  // sp says; to anywhere else it goes back (longjmp, landing pads).
+  bool follow_jump_sig(std::uintptr_t target) PROF_DETAIL_SIG {
+    std::uintptr_t to = 0;
+    const bool is_call = code_.function_start_sig(target, memory_) == target &&
+                         memory_.read_word(at_.sp, to) && code_.contains(to) &&
+                         tracer_.is_return_address_sig(to);
+    at_.pc = is_call ? to : target;
+    if (is_call) at_.sp += 8;
     return true;
   }
 
@@ -290,11 +326,11 @@ class stack_walk {
   bool bridge_sig() PROF_DETAIL_SIG {
     if (bridges_ >= 3) return false;
     ++bridges_;
-    return scan_sig(bridge_words, at_.fp);
+    return scan_sig(bridge_words, at_.fp, indirect_words);
   }
 
   // Takes the first word above sp that is a believable return address: its call leads here.
-  bool scan_sig(std::size_t words, std::uintptr_t limit) PROF_DETAIL_SIG {
+  bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
     const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
     const std::uintptr_t here = code_.function_start_sig(pc, memory_);
@@ -306,7 +342,7 @@ class stack_walk {
       const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
       const bool leads_here = call.kind == call_kind::direct &&
                               tracer_.entered_through_sig(call.target, pc, here);
-      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect_words)) {
+      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect)) {
         at_.pc = word;
         at_.sp = at + 8;
         result_.approximate = true;

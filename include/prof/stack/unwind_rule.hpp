@@ -48,6 +48,10 @@ struct saved_register {
   std::int32_t offset = 0;  // from the CFA, or from this frame's fp
 };
 
+// Added to the register of a rule that exit_path.hpp read from code (x86-64, whose own end at 16).
+inline constexpr unsigned read_from_code = 16;
+inline constexpr unsigned never_returns = 16;  // instead: no way from there leads to a return
+
 // x86-64: the return address is on the stack, but for vfork's, which has it in rdi.
 inline constexpr unsigned on_stack = 0xff;
 

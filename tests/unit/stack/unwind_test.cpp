@@ -748,6 +748,64 @@ TEST_CASE("interrupted at jmp *%reg: the register says where") {
   }
 }
 
+TEST_CASE("interrupted at jmp *%reg to a function's begin: a tail call, which returns for its caller") {
+  rule_fixture f;
+  const word other = f.function(5);
+  f.memory.put_bytes(f.function(0) + 4, {0xff, 0xe1});  // jmp *%rcx
+  ucontext_t context{};
+  context.uc_mcontext.gregs[REG_RCX] = static_cast<greg_t>(other);
+  f.code.starts = {other};
+  f.memory.put(stack + 8, f.into_0);
+  f.walk_from(stack + 8, 0, 0, &context);
+  CHECK(f.frames == f.whole());
+  f.memory.put(stack + 8, f.function(3) + 7);  // behind no call: it goes elsewhere
+  f.walk_from(stack + 8, 0, 0, &context);
+  REQUIRE(f.frames.size() >= 2);
+  CHECK(f.frames[1] == other - 1);
+}
+
+TEST_CASE("a rule read from code is followed when it leads behind a call, and marks the stack") {
+  rule_fixture f;
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp + read_from_code, 16));
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
+  CHECK_FALSE(f.walked.truncated);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_fp + read_from_code, -0x30));
+  f.walk_from(stack, stack + 0x40);
+  CHECK(f.frames == f.whole());
+  // A caller without other rules than such: also behind a call.
+  f.rule(1, rule_of(rule_kind::offset, dwarf_sp + read_from_code, 0x20));
+  f.walk_from(stack, stack + 0x40);
+  CHECK(f.frames == f.whole());
+  f.memory.put(stack + 8, f.function(3) + 7);
+  f.walk_from(stack, stack + 0x40);
+  CHECK(f.walked.truncated);
+}
+
+TEST_CASE("the root is a function that never returns, unless a call leads there") {
+  rule_fixture f;
+  for (word place = stack; place < stack + 0x400; place += 8) f.memory.put(place, 0);
+  f.memory.put(stack + 8, f.into_0);
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.rule(1, rule_of(rule_kind::offset, never_returns, 0));
+  f.memory.put(stack + 0x28, f.indirect_call(4));  // may lead anywhere
+  f.walk_from(stack, 0x1234);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
+  CHECK_FALSE(f.walked.truncated);
+  CHECK_FALSE(f.walked.approximate);
+  f.memory.put(stack + 0x28, f.into_1);
+  f.walk_from(stack, 0x1234);
+  CHECK(f.frames == f.whole());
+  // Interrupted there itself, nothing is known of how it got there.
+  f.memory.put(stack + 0x28, 0);
+  f.rule(0, rule_of(rule_kind::offset, never_returns, 0));
+  f.memory.put(stack + 8, 0);
+  f.walk_from(stack, 0x1234);
+  CHECK(f.walked.truncated);
+}
+
 // ---- stubs between a call and the function it enters --------------------------------------------
 
 namespace {
