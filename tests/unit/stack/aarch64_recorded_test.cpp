@@ -62,7 +62,7 @@ struct recorded_code {
     return nullptr;
   }
   bool contains(std::uintptr_t address) const { return find(address) != nullptr; }
-  bool known_rule_sig(std::uintptr_t, packed_rule&) const { return false; }
+  bool known_rule_sig(std::uintptr_t, code_rule&) const { return false; }
   std::uintptr_t function_start_sig(std::uintptr_t pc, recorded_memory&) const {
     return has_rules && contains(pc) ? find(pc)->begin : 0;
   }
@@ -83,13 +83,13 @@ struct recorded_code {
     REQUIRE(parse_fde_sig(section.at(entry), section.section(), scratch->fde));
     return find_row_sig(*scratch, pc);
   }
-  packed_rule rule_at_sig(std::uintptr_t pc, bool is_return, recorded_memory& memory) const {
+  code_rule rule_at_sig(std::uintptr_t pc, bool is_return, recorded_memory& memory) const {
     const bool called = is_return && call_tracer<recorded_memory>(memory).is_return_address_sig(pc);
     packed_rule rule = pack_rule_sig(interpret_sig(called ? pc - 1 : pc, memory));
     if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
-    return rule != 0 && is_return && !called ? rule | packed_is_exact : rule;
+    return {rule != 0 && is_return && !called ? rule | packed_is_exact : rule, 0};
   }
   std::string name(std::uintptr_t address, recorded_memory& memory) const {
     if (contains(address)) return find(address)->name;

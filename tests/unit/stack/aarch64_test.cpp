@@ -64,16 +64,16 @@ struct fake_code {
     return found == rules.end() ? nullptr : &found->second;
   }
   bool contains(word address) const { return address >= text && address < text + 0x10000; }
-  bool known_rule_sig(word return_address, packed_rule& rule) const {
+  bool known_rule_sig(word return_address, code_rule& rule) const {
     const unwind_rule* const known = find(return_address - 1);
-    if (known != nullptr) rule = pack_rule_sig(*known);
+    if (known != nullptr) rule = {pack_rule_sig(*known), 0};
     return known != nullptr;
   }
-  packed_rule rule_at_sig(word pc, bool is_return, fake_memory& memory) const {
+  code_rule rule_at_sig(word pc, bool is_return, fake_memory& memory) const {
     const unwind_rule* const known = find(is_return ? pc - 1 : pc);
-    if (known != nullptr) return pack_rule_sig(*known);
-    if (!os_is_signal_return_sig(pc, memory)) return 0;
-    return static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0);
+    if (known != nullptr) return {pack_rule_sig(*known), 0};
+    if (!os_is_signal_return_sig(pc, memory)) return {};
+    return {static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0), 0};
   }
   unwind_rule interpret_sig(word, fake_memory&) const { return {}; }
   word function_start_sig(word pc, fake_memory&) const { return find(pc) != nullptr ? pc & ~word{0xfff} : 0; }
