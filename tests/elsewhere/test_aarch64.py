@@ -1,12 +1,14 @@
-"""aarch64 under qemu-user: the unwinder's unit tests, chains of known functions frame by frame, and timer
-samples of four threads that work and throw.
+"""aarch64 under qemu-user: the portable unit tests and the unwinder's, chains of known functions frame by
+frame, and timer samples of four threads that work and throw.
 
 The programs are Debian's cross g++'s with its glibc, as a distribution builds them: lazily bound, in
 shared objects, with exceptions. -cpu max signs return addresses in earnest where the program asks for it.
 The emulator delivers signals where its blocks of code end, so PLT code and first instructions, which
-are the hard ones, get more samples than on a processor.
+are the hard ones, get more samples than on a processor. PROF_LONG=1 adds static programs on musl.
 """
 
+import concurrent.futures
+import os
 import pathlib
 import re
 import subprocess
@@ -47,6 +49,13 @@ def cross_compile(output, sources, *flags):
     return output
 
 
+def unit_sources(more=()):
+    """Files of unit tests, with their main."""
+    unit = ROOT / "tests" / "unit"
+    return [unit / "main.cpp", *more, *(unit / "stack" / f"{name}_test.cpp" for name in UNITS),
+            unit / "os" / "linux_stack_test.cpp"]
+
+
 class Aarch64(unittest.TestCase):
     maxDiff = 4000
 
@@ -56,17 +65,10 @@ class Aarch64(unittest.TestCase):
         chains.BUILD = (BUILD / "aarch64").resolve()
         chains.BUILD.mkdir(exist_ok=True)
 
-    def test_units(self):
-        stack = ROOT / "tests" / "unit" / "stack"
-        sources = [ROOT / "tests" / "unit" / "main.cpp", *(stack / f"{name}_test.cpp" for name in UNITS),
-                   ROOT / "tests" / "unit" / "os" / "linux_stack_test.cpp"]
-        helper = test_elsewhere.Elsewhere()
-        objects = helper.compile_all("aarch64-linux-musl", sources, DOCTEST)
-        program = chains.BUILD / "unit"
-        command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-static",
-                   *map(str, objects), "-o", str(program)]
-        link = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.assertEqual(link.returncode, 0, link.stdout[-4000:])
+    # ---- unit tests ------------------------------------------------------------------------------
+
+    def expect_units(self, program):
+        """All of its test cases pass, and those that are only for aarch64 are there."""
         done = subprocess.run(emulated(program), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=300)
         self.assertEqual(done.returncode, 0, done.stdout[-4000:])
@@ -74,6 +76,35 @@ class Aarch64(unittest.TestCase):
         listed = subprocess.run(emulated(program) + ["--list-test-cases", "--test-case=aarch64:*"],
                                 stdout=subprocess.PIPE, text=True)
         self.assertGreaterEqual(listed.stdout.count("\naarch64: "), 21, listed.stdout)
+
+    def test_units(self):
+        """Not optimized: that would take longer than the tests."""
+        folder = chains.BUILD / "units"
+        folder.mkdir(exist_ok=True)
+        flags = ("-O0", "-g0", *test_elsewhere.WARNINGS, "-isystem", str(BUILD / "doctest"), "-c")
+        header = folder / "header.hpp"  # precompiled, for parsing doctest takes a third of the time
+        names = ("doctest/doctest.h", "map", "string", "vector")
+        header.write_text("".join(f"#include <{name}>\n" for name in names))
+        cross_compile(folder / "header.hpp.gch", [header], *flags, "-x", "c++-header")
+
+        def compile_one(source):
+            use = () if source.stem == "main" else ("-Winvalid-pch", "-include", str(header))
+            output = folder / f"{source.parent.name}_{source.stem}.o"
+            return cross_compile(output, [source], *flags, *use)
+
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(compile_one, unit_sources(test_elsewhere.portable_tests())))
+        program = cross_compile(chains.BUILD / "units_glibc", objects, "-static")
+        self.expect_units(program)
+
+    if LONG:
+        def test_units_musl(self):
+            helper = test_elsewhere.Elsewhere()
+            objects = helper.compile_all("aarch64-linux-musl", unit_sources(), [*DOCTEST, "-O1"])
+            program = chains.BUILD / "unit"
+            chains.command(*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-static", *objects,
+                           "-o", program)
+            self.expect_units(program)
 
     # ---- chains ----------------------------------------------------------------------------------
 
@@ -103,24 +134,25 @@ class Aarch64(unittest.TestCase):
                     signs[name] = self.expect_sixty(name, flags)
         self.assertGreater(signs["signed"], 60)
 
-    def test_static_musl(self):
-        """Segments that lie apart, and an emulator that fills the holes between them."""
-        own = ["leaf < middle < main"] * 2 + ["leaf < compare < sorts < main"]
-        own += ["leaf < middle < thread_main"] * 2
-        program = chains.BUILD / "small"
-        command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-std=c++17", "-O2", "-g",
-                   "-fno-sanitize=all", *SIGNED, "-I", harness.TREE, chains.PROGRAMS / "sampler.cpp",
-                   chains.PROGRAMS / "small.cpp", "-static", "-o", program]
-        chains.command(*command)
-        for mode in ((), ("table",)):
-            found = chains.samples(*emulated(program), *mode)
-            # Of musl's functions only the names are left out.
-            named = [[name for name in one.chain if name in "leaf middle compare sorts main thread_main"]
-                     for one in found]
-            self.assertEqual([" < ".join(names) for names in named], own)
-            for one in found:
-                self.assertTrue(one.complete and one.exact, one)
-                self.assertRegex(one.chain[-1], "^(libc_start_main_stage2|__clone)$")
+    if LONG:
+        def test_static_musl(self):
+            """Segments that lie apart, and an emulator that fills the holes between them."""
+            own = ["leaf < middle < main"] * 2 + ["leaf < compare < sorts < main"]
+            own += ["leaf < middle < thread_main"] * 2
+            program = chains.BUILD / "small"
+            command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-std=c++17", "-O2", "-g",
+                       "-fno-sanitize=all", *SIGNED, "-I", harness.TREE, chains.PROGRAMS / "sampler.cpp",
+                       chains.PROGRAMS / "small.cpp", "-static", "-o", program]
+            chains.command(*command)
+            for mode in ((), ("table",)):
+                found = chains.samples(*emulated(program), *mode)
+                # Of musl's functions only the names are left out.
+                named = [[name for name in one.chain if name in "leaf middle compare sorts main thread_main"]
+                         for one in found]
+                self.assertEqual([" < ".join(names) for names in named], own)
+                for one in found:
+                    self.assertTrue(one.complete and one.exact, one)
+                    self.assertRegex(one.chain[-1], "^(libc_start_main_stage2|__clone)$")
 
     # ---- timer samples ---------------------------------------------------------------------------
 

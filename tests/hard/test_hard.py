@@ -463,12 +463,12 @@ class Hard(unittest.TestCase):
 
     # ---- elsewhere -------------------------------------------------------------------------------
 
-    def expect_elsewhere(self, name, target, emulator, *flags):
-        """small.cpp, static with musl: all of its own frames; what ends before a root is marked."""
+    def expect_elsewhere(self, name, emulator, compiler, *flags):
+        """small.cpp, linked statically: all of its own frames; what ends before a root is marked."""
         program = BUILD / name
         sources = [chains.PROGRAMS / "sampler.cpp", chains.PROGRAMS / "small.cpp"]
-        command(*test_elsewhere.compiler(), "-target", target, "-std=c++17", "-O2", "-g",
-                "-fno-sanitize=all", *flags, "-I", harness.TREE, *sources, "-static", "-o", program)
+        command(*compiler, "-std=c++17", "-O2", "-g", *flags, "-I", harness.TREE, *sources, "-static",
+                "-o", program)
         found = chains.samples(*emulator, program)
         own = {"leaf", "middle", "compare", "sorts", "main", "thread_main"}
         self.assertEqual([[frame for frame in one.chain if frame in own] for one in found], [
@@ -477,6 +477,9 @@ class Hard(unittest.TestCase):
         for one in found:
             self.assertEqual(one.complete, "..." not in one.chain, one)
         return found
+
+    def musl(self, processor):
+        return [*test_elsewhere.compiler(), "-target", f"{processor}-linux-musl", "-fno-sanitize=all"]
 
     def sixty_on_musl(self, name, *link):
         """The chain of sixty.cpp on musl, whose qsort has no unwind table; ends behind main."""
@@ -510,21 +513,28 @@ class Hard(unittest.TestCase):
 
     if LONG:
         def test_26_musl_static(self):
-            for one in self.expect_elsewhere("musl", "x86_64-linux-musl", []):
+            for one in self.expect_elsewhere("musl", [], self.musl("x86_64")):
                 self.assertTrue(one.complete and one.exact, one)
             self.sixty_on_musl("sixty_musl_static", "-static",
                                chains.PROGRAMS / "sixty_library.cpp")
 
-    def test_40_aarch64_leaf_pac(self):
-        emulator = [harness.tool("qemu-aarch64")]
+    def leaf_pac(self, name, compiler):
         signs = {}
         for protection in ("none", "standard"):
             with self.subTest(protection=protection):
-                self.expect_elsewhere(f"aarch64_{protection}", "aarch64-linux-musl", emulator,
+                program = BUILD / f"{name}_{protection}"
+                self.expect_elsewhere(program.name, [harness.tool("qemu-aarch64"), "-cpu", "max"], compiler,
                                       f"-mbranch-protection={protection}")
-                program = BUILD / f"aarch64_{protection}"
                 signs[protection] = program.read_bytes().count(b"\x3f\x23\x03\xd5")  # paciasp
         self.assertGreater(signs["standard"], signs["none"] + 5)
+
+    def test_40_aarch64_leaf_pac(self):
+        self.leaf_pac("aarch64", [harness.tool("aarch64-linux-gnu-g++"), "-pthread",
+                                  "-fomit-frame-pointer"])
+
+    if LONG:
+        def test_40_aarch64_leaf_pac_on_musl(self):
+            self.leaf_pac("aarch64_musl", self.musl("aarch64"))
 
     # ---- all at once -----------------------------------------------------------------------------
 

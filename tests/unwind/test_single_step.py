@@ -7,7 +7,8 @@ programs/single_step.cpp runs the workloads with the trap flag set. A step is go
 is complete, ends with exactly the calls that lead to a workload, and equals libunwind's chain where
 libunwind itself got there. Everything else must be in EXCLUDED, whose entries may hold so many
 addresses and, of a run of all steps, 0.03 % of the steps. One build runs all steps, the others the
-first of each workload; PROF_LONG=1 runs all. PROF_BUILD_DIR: where programs go, build/unwind.
+first of each workload; PROF_LONG=1 runs all of all, and the builds that resemble one of these.
+PROF_BUILD_DIR: where programs go, build/unwind.
 """
 
 import bisect
@@ -283,34 +284,14 @@ class SingleStep(unittest.TestCase):
         rbp, *(rbp), is still there behind the pop."""
         self.judge(program("o0", flags=("-O0",), libunwind=False), "table")
 
-    def test_o3(self):
-        self.judge_shared(program("o3", flags=("-O3",)), "table")
-
-    def test_os(self):
-        self.judge_shared(program("os", flags=("-Os",)), "table")
-
-    def test_o3_native(self):
-        self.judge_shared(program("o3_native", flags=("-O3", "-march=native")), "table")
-
-    def test_lto(self):
-        main = program("lto", flags=("-O2", "-flto"), link=("-O2", "-flto"))
-        self.judge_shared(main, "table")
-
     def test_cf_protection(self):
-        self.judge_shared(program("cf", flags=("-O2", "-fcf-protection=full")), "table")
-
-    def test_no_asynchronous_unwind_tables(self):
-        flags = ("-O2", "-fno-asynchronous-unwind-tables")
-        self.judge_shared(program("synchronous", flags=flags), "table")
+        main = program("cf", flags=("-O2", "-fcf-protection=full"), link=("-Wl,-z,ibtplt",))
+        self.assertIn(".plt.sec", run("readelf", "-SW", main))
+        self.judge_shared(main, "table")
 
     def test_no_plt(self):
         main = program("no_plt", flags=("-O2", "-fno-plt"), link=("-Wl,-z,now",))
         self.judge_shared(main, "table", lazy=False)
-
-    def test_ibt_plt(self):
-        main = program("ibt_plt", link=("-Wl,-z,ibtplt",))
-        self.assertIn(".plt.sec", run("readelf", "-SW", main))
-        self.judge_shared(main, "table")
 
     def test_clang_lld(self):
         main = program("lld", compiler="clang++", flags=("-O2",), link=("-fuse-ld=lld",))
@@ -328,15 +309,38 @@ class SingleStep(unittest.TestCase):
     def test_static(self):
         self.judge(self.static(), "table", steps=STATIC_STEPS)
 
-    def test_static_without_table(self):
-        self.judge(self.static(), steps=STATIC_STEPS)
+    if LONG:
+        def test_o3(self):
+            self.judge_shared(program("o3", flags=("-O3",)), "table")
 
-    def test_without_debug_info(self):
-        main = program("stripped")
-        self.assertIn(".debug_info", run("readelf", "-SW", main))
-        run("strip", "--strip-debug", main)
-        self.assertNotIn(".debug_", run("readelf", "-SW", main))
-        self.judge_shared(main, "table")
+        def test_os(self):
+            self.judge_shared(program("os", flags=("-Os",)), "table")
+
+        def test_o3_native(self):
+            self.judge_shared(program("o3_native", flags=("-O3", "-march=native")), "table")
+
+        def test_lto(self):
+            main = program("lto", flags=("-O2", "-flto"), link=("-O2", "-flto"))
+            self.judge_shared(main, "table")
+
+        def test_no_asynchronous_unwind_tables(self):
+            flags = ("-O2", "-fno-asynchronous-unwind-tables")
+            self.judge_shared(program("synchronous", flags=flags), "table")
+
+        def test_ibt_plt(self):
+            main = program("ibt_plt", link=("-Wl,-z,ibtplt",))
+            self.assertIn(".plt.sec", run("readelf", "-SW", main))
+            self.judge_shared(main, "table")
+
+        def test_static_without_table(self):
+            self.judge(self.static(), steps=STATIC_STEPS)
+
+        def test_without_debug_info(self):
+            main = program("stripped")
+            self.assertIn(".debug_info", run("readelf", "-SW", main))
+            run("strip", "--strip-debug", main)
+            self.assertNotIn(".debug_", run("readelf", "-SW", main))
+            self.judge_shared(main, "table")
 
 
 class Harness(unittest.TestCase):
