@@ -95,7 +95,7 @@ inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
-inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }
+inline int os_at_fork(void (*)(), void (*)(), void (*)()) noexcept { return -1; }
 inline const char* os_file_of(const void*) noexcept { return ""; }
 
 PROF_DETAIL_END

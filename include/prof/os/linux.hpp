@@ -384,8 +384,8 @@ inline void os_pin_object(const void* address) noexcept {
 }
 
 // Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
-inline int os_at_fork_in_child(void (*handler)()) noexcept {
-  return pthread_atfork(nullptr, nullptr, handler);
+inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept {
+  return pthread_atfork(before, after, handler);
 }
 
 // The file that holds an address ("" when unknown); for status texts.

@@ -205,6 +205,11 @@ inline std::uint64_t os_objects_loaded() noexcept {
   return loaded;
 }
 
+// Where the program's own first byte is mapped.
+inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
+}
+
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
 // may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
 inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
@@ -212,7 +217,8 @@ inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room)
     std::uintptr_t* headers;
     std::size_t room;
     std::size_t count;
-  } found{headers, room, 0};
+    bool met_loader;
+  } found{headers, room, 0, false};
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
@@ -223,10 +229,11 @@ inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room)
           break;
         }
         if (to.count < to.room) to.headers[to.count++] = first;
-        return first == getauxval(AT_BASE) ? 1 : 0;
+        to.met_loader = first == getauxval(AT_BASE);
+        return to.met_loader ? 1 : 0;
       },
       &found);
-  return found.count;
+  return found.met_loader ? found.count : 0;  // it is not there as ld.so ./program
 }
 
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl

@@ -149,8 +149,9 @@ void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 void os_pin_object(const void* address) noexcept;
 // Its file's name, "" when unknown.
 const char* os_file_of(const void* address) noexcept;
-// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
-int os_at_fork_in_child(void (*handler)()) noexcept;
+// Runs `handler` in every child of fork(), before fork returns there; the other two in the parent, around
+// it, or null. 0 or an errno.
+int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
 // Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
 // and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.

@@ -87,6 +87,8 @@ inline void outwait(bool alone, Held held) noexcept {
 // Undoes what other threads of the parent were doing at the fork.
 inline void release_parent(process_state& process, bool alone) noexcept {
   outwait(alone, [&] { return process.refresh_lock.held(); });
+  process.forks.store(0);
+  process.forks_hold_refresh.store(false);
   process.refresh_lock.unlock();
   outwait(alone, [&] { return process.registry->late_lock.held(); });
   process.registry->late_lock.unlock();
@@ -127,6 +129,22 @@ inline void forget_parent(process_state& process, bool alone = false) noexcept {
   if (seen == pid) return;
   release_parent(process, alone);
   process.pid.store(pid, std::memory_order_release);
+}
+
+// No fork while a refresh holds the loader's lock: glibc (2.36, posix/fork.c) leaves dl_load_write_lock as
+// it is, so it would be held in the child for ever. Every object runs these; the first one acts.
+inline void wait_for_refresh_before_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || process->forks.fetch_add(1) != 0) return;
+  for (int i = 0; i < 1000; ++i) {
+    if (process->refresh_lock.try_lock()) return process->forks_hold_refresh.store(true);
+    os_sleep_ns(1000000);
+  }
+}
+inline void allow_refresh_after_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || process->forks.fetch_sub(1) != 1) return;
+  if (process->forks_hold_refresh.exchange(false)) process->refresh_lock.unlock();
 }
 
 inline void forget_parent_at_fork() noexcept {
@@ -202,7 +220,7 @@ inline process_state* enter_process() noexcept {
   process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
   {
     const own_code_scope own(*process);  // libc may allocate for the handler
-    (void)os_at_fork_in_child(&forget_parent_at_fork);
+    (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;

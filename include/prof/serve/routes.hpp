@@ -221,7 +221,7 @@ inline void forget_server_in_child() noexcept {
 inline std::atomic<bool> fork_watched{false};
 inline void watch_forks() noexcept {
   if (fork_watched.exchange(true)) return;
-  (void)os_at_fork_in_child(&forget_server_in_child);
+  (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
 PROF_DETAIL_END

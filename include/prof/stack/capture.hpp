@@ -17,16 +17,19 @@ PROF_DETAIL_BEGIN
 #if PROF_DETAIL_OS_LINUX
 // Without a search header nothing can be looked up in a walk: -static, some of musl. A few
 // milliseconds once, which a hook's slow path may have to spend too.
-inline void build_headerless_tables_sig(module_registry& modules, const code_map& map)
-    PROF_DETAIL_SIG {
+inline void build_headerless_tables_sig(module_registry& modules, const code_map& map,
+                                        const lasting_objects& lasting) PROF_DETAIL_SIG {
+  const std::uintptr_t program = os_program_header_sig();
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
     if (range.module == nullptr || range.cfi.header != 0) continue;
+    if (range.header != program && lasting.count == 0) continue;  // it may be unloaded meanwhile
     build_table_once(modules, *range.module, image_of(range));
   }
 }
 #else
-inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
+inline void build_headerless_tables_sig(module_registry&, const code_map&,
+                                        const lasting_objects&) PROF_DETAIL_SIG {}
 #endif
 
 // Caller holds refresh_lock. Once others run, only while no object can be unloaded: a file's name is read
@@ -41,7 +44,8 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  build_headerless_tables_sig(process.registry->modules, *now);
+  if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
+  build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);

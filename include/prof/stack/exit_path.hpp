@@ -10,7 +10,7 @@
 // Followed from an address on, whatever branches do, until one way comes to a ret: what lies between sp
 // and the return address, and which registers were popped on the way, is the same on every way. Calls
 // leave sp as it was. What stands behind a call that never returns is not known as such, so a walk
-// believes such a rule only when it leads behind a call.
+// believes such a rule only when it leads behind a call, and marks the stack approximate.
 #ifndef PROF_STACK_EXIT_PATH_HPP
 #define PROF_STACK_EXIT_PATH_HPP
 

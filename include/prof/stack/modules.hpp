@@ -2,9 +2,9 @@
 // build ids, and the notes that prof leaves in every object.
 // Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
 //          process.hpp (anchors).
-// Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
-//         headers by raw system calls, no loader lock, no allocation but pages. find() is
-//         async-signal-safe.
+// Safety: everything ending in _sig runs in a hook's slow path, register_code_at_sig in a handler:
+//         /proc/self/maps and mapped ELF headers by raw system calls, no loader lock, no allocation
+//         but pages.
 // Memory: one immutable code_map per change of the address space, published by pointer; capture.hpp
 //         gives an old one back when no walk can hold it. Ranges that are gone stay listed as historic.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
@@ -40,8 +40,9 @@ struct code_map {
   const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
     const std::uintptr_t address = frame_address_sig(frame);
     const range_number number = frame_range_sig(frame);
-    if (number == 0) return find(address);
     const code_range* const now = find_current(address);
+    // Without a number it is only known that code was there: not which, where that changes.
+    if (number == 0) return now == nullptr || now->lasting || !os_answers_for_objects() ? find(address) : nullptr;
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }
@@ -67,10 +68,6 @@ struct code_map {
   }
 };
 
-#if PROF_DETAIL_OS_LINUX
-
-// ---- building the map --------------------------------------------------------------------------------
-
 // What of the loader's objects stays for ever: those that were there before the program's first code ran.
 struct lasting_objects {
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
@@ -83,6 +80,10 @@ struct lasting_objects {
     return false;
   }
 };
+
+#if PROF_DETAIL_OS_LINUX
+
+// ---- building the map --------------------------------------------------------------------------------
 
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
@@ -144,9 +145,8 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// What is no file (the vdso) or has no ELF header is none of the loader's.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
-  return os_unloads_objects && range.header != 0 && range.path_size != 0 && range.path[0] == '/';
+  return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
 // How a file without build id will be known.
@@ -323,6 +323,11 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
+struct code_registry {
+  module_registry modules;
+  range_registry ranges;
+  spin_lock late_lock;
+};
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
                                          const lasting_objects& = {}) PROF_DETAIL_SIG {

@@ -105,6 +105,8 @@ struct process_state : process_head {
   std::atomic<std::uint64_t> own_bytes;
   std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
   spin_lock refresh_lock;
+  std::atomic<std::uint32_t> forks;       // under way
+  std::atomic<bool> forks_hold_refresh;  // the first of them took refresh_lock
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
   std::atomic<bool> code_stale;        // a walk met code that the map does not know

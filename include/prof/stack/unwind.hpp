@@ -33,7 +33,7 @@ inline constexpr unsigned max_signal_frames = 8;
 
 struct walked_stack {
   std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning
+  bool approximate = false;  // a frame was found by scanning or by reading code
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
@@ -225,8 +225,12 @@ class stack_walk {
       return outcome::caller;
     }
     if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) return outcome::caller;
-    // Who called main or a thread's function never returns, and nothing leads there.
-    if (stays && !exact_) return outcome::root;
+    // Who called main or a thread's function never returns, and nothing leads there; but what looks like
+    // the padding behind a call that does not return may be a loop's.
+    if (stays && !exact_) {
+      result_.approximate = true;
+      return outcome::root;
+    }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller.
     const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
     return is_root ? outcome::root : outcome::lost;
