@@ -2017,6 +2017,7 @@ struct os_object {
   std::uintptr_t limit = 0;
   std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
   std::uintptr_t name_at = 0;     // a pointer to its name lies here
+  std::uint64_t answer[13];       // the loader's own words: room that a handler's stack has not
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.
@@ -2786,11 +2787,11 @@ inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does not
 
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
 
-// Not inlined: the loader's answer is large for a handler's stack.
-PROF_DETAIL_NOINLINE inline bool os_find_object_sig(std::uintptr_t address, os_object& object)
-    PROF_DETAIL_SIG {
-  loader_object found;
+static_assert(sizeof(loader_object) == sizeof(os_object::answer), "the loader writes all of it");
+inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
   if (!os_answers_for_objects()) return false;
+  void* const room = object.answer;
+  loader_object& found = *new (room) loader_object;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
   object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
   object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
@@ -3358,29 +3359,31 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   return id != 0 && id <= before ? here - id : nullptr;
 }
 
-// The CIE at a position of the section.
-PROF_DETAIL_NOINLINE inline bool parse_cie_at_sig(const cfi_byte* at, const cfi_section& section,
-                                                  cfi_cie& cie) PROF_DETAIL_SIG {
-  cfi_reader rest(at, section.end);
-  if (!next_entry_sig(rest, rest)) return false;
-  const std::uint32_t id = rest.fixed<std::uint32_t>();
-  return id == (section.is_debug_frame ? 0xffffffffu : 0u) && parse_cie_sig(rest, section, cie);
-}
-
-// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. A CIE that is
-// in `fde` from the entry before is not read again: thousands share one.
-PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section,
-                                               cfi_fde& fde) PROF_DETAIL_SIG {
+// Reads the CIE of the FDE that begins at `entry`, unless it is the one of the entry before: thousands
+// share one.
+PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_section& section,
+                                              cfi_fde& fde) PROF_DETAIL_SIG {
   if (entry < section.begin || entry >= section.end) return false;
   cfi_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section);
   if (cie == nullptr) return false;
-  if (cie != fde.cie_at) {
-    fde.cie_at = nullptr;
-    if (!parse_cie_at_sig(cie, section, fde.cie)) return false;
-    fde.cie_at = cie;
-  }
+  if (cie == fde.cie_at) return true;
+  fde.cie_at = nullptr;
+  body = cfi_reader(cie, section.end);
+  if (!next_entry_sig(body, body)) return false;
+  const std::uint32_t wanted = section.is_debug_frame ? 0xffffffffu : 0u;
+  if (body.fixed<std::uint32_t>() != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
+  fde.cie_at = cie;
+  return true;
+}
+
+// The rest of it, behind load_cie_sig.
+PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
+                                                    cfi_fde& fde) PROF_DETAIL_SIG {
+  cfi_reader body(entry, section.end);
+  if (!next_entry_sig(body, body)) return false;
+  body.skip(sizeof(std::uint32_t));
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
@@ -3390,6 +3393,13 @@ PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_
   fde.bias = section.bias;
   fde.instructions = body;
   return !body.bad() && size != 0 && fde.limit > fde.begin;
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. In two, one behind
+// the other, for a handler's stack.
+inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
+    PROF_DETAIL_SIG {
+  return load_cie_sig(entry, section, fde) && parse_fde_body_sig(entry, section, fde);
 }
 
 // ---- .eh_frame_hdr -------------------------------------------------------------------------------
@@ -4029,6 +4039,7 @@ class cfi_program {
 struct cfi_scratch {
   alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
   cfi_fde fde;
+  unwind_rule rule;
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
 };
 
@@ -4766,8 +4777,17 @@ PROF_DETAIL_BEGIN
 
 class probed_memory {
  public:
+  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
+  probed_memory() PROF_DETAIL_SIG {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
+    known_[here % pages] = here;
+  }
+
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
+    if (!page_ok_sig(address)) return false;
+    if ((address & page_mask) > page_mask + 1 - sizeof word && !page_ok_sig(address + sizeof word - 1)) {
+      return false;
+    }
     std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
     return true;
   }
@@ -4781,10 +4801,11 @@ class probed_memory {
   }
 
  private:
-  static constexpr std::uintptr_t page_mask = 4095;
+  static constexpr unsigned page_bits = 12;
+  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
   static constexpr std::size_t pages = 8;
   bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> 12;
+    const std::uintptr_t page = address >> page_bits;
     if (page == 0) return false;  // what an empty entry of known_ would match
     std::uintptr_t& known = known_[page % pages];
     return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
@@ -4792,8 +4813,8 @@ class probed_memory {
   // A walk goes up: eight bytes across the page's end answer for the next one as well.
   PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
       PROF_DETAIL_SIG {
-    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
-    else if (!os_readable_sig(page << 12)) return false;
+    if (os_readable_sig(((page + 1) << page_bits) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << page_bits)) return false;
     known = page;
     return true;
   }
@@ -4851,11 +4872,12 @@ inline bool is_range_of_sig(const os_object& object, const code_range& range, Me
   return loader_name_sig(object, memory) == range.loader_name;
 }
 
-// Where the loader cannot be asked (glibc before 2.35), only a build id tells.
+// Where the loader cannot be asked (glibc before 2.35), only a build id tells. `object` is room for what it
+// answers.
 template <class Memory>
-inline bool still_loaded_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
+    PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  os_object object;
   if (os_find_object_sig(range.start, object)) return is_range_of_sig(object, range, memory);
   return !os_answers_for_objects() &&
          (range.build_id_at == 0 || has_build_id_sig(range, memory));
@@ -5108,6 +5130,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   code_map_builder build;
   build.registry = &registry;
   build.lasting = lasting;
+  build.fingerprint = lasting.count;  // a hook's first map does not know them yet
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {
@@ -6032,7 +6055,7 @@ PROF_DETAIL_END
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
-// Memory: the four ranges met last.
+// Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
@@ -6044,21 +6067,28 @@ class range_lookup {
   range_lookup(const code_map* map, code_registry& registry, std::atomic<bool>& stale)
       PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
 
-  // The range that is loaded at an address now; null: none is known.
+  // The range that is loaded at an address now, registered if it is new; null: none is known.
   template <class Memory>
-  const code_range* at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    for (const code_range* const range : known_) {
+  const code_range* meet_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* range = met_sig(address);
+    if (range != nullptr) return range;
+    range = find_slow_sig(address, memory);
+    if (range != nullptr || !may_register_sig(address)) return range;
+    register_code_at_sig(registry_, address);
+    return find_slow_sig(address, memory);
+  }
+  // The same if this walk met it before; else null.
+  const code_range* met_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    for (const code_range* const range : met_) {
       if (range != nullptr && range->holds(address)) return range;
     }
-    const code_range* const found = find_slow_sig(address, memory);
-    if (found != nullptr) remember_sig(found);
-    return found;
+    return nullptr;
   }
 
   // 0: none is known.
   template <class Memory>
   range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = at_sig(address, memory);
+    const code_range* const range = meet_sig(address, memory);
     return range != nullptr ? range->number : 0;
   }
 
@@ -6074,46 +6104,52 @@ class range_lookup {
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
   // Cheaper, and enough to refuse a word that is no address of code.
-  bool is_code_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
     if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
-    os_object object;
-    return os_find_object_sig(address, object);
+    return os_find_object_sig(address, object_);
+  }
+  // Where the call frame information of an address is, met or not.
+  cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const code_range* const met = met_sig(address);
+    if (met != nullptr) return met->cfi;
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && range->lasting) return range->cfi;
+    if (!os_find_object_sig(address, object_)) return {};
+    return {object_.cfi_header, object_.limit};
   }
 
  private:
-  void remember_sig(const code_range* range) PROF_DETAIL_SIG {
-    known_[next_] = range;
-    next_ = (next_ + 1) % (sizeof known_ / sizeof known_[0]);
+  const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
+    if (range == nullptr) return nullptr;
+    met_[next_] = range;
+    next_ = (next_ + 1) % (sizeof met_ / sizeof met_[0]);
+    return range;
   }
 
   template <class Memory>
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
       PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
-    if (range != nullptr && still_loaded_sig(*range, memory)) return range;
-    os_object object;
-    if (!os_find_object_sig(address, object)) return nullptr;
+    if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
+    if (!os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
-    const code_range* const known = find_registered_sig(object, address, memory);
-    if (known != nullptr || tried_ || registry_.ranges.full()) return known;
-    tried_ = true;
-    register_code_at_sig(registry_, address);
-    return find_registered_sig(object, address, memory);
+    return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
+      return known.holds(address) && is_range_of_sig(object_, known, memory);
+    }));
   }
 
-  template <class Memory>
-  const code_range* find_registered_sig(const os_object& object, std::uintptr_t address,
-                                        Memory& memory) const PROF_DETAIL_SIG {
-    return registry_.ranges.find_sig(object.start, [&](const code_range& range) {
-      return range.holds(address) && is_range_of_sig(object, range, memory);
-    });
+  bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    if (tried_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
+    tried_ = true;
+    return true;
   }
 
   const code_map* const map_;
   code_registry& registry_;
   std::atomic<bool>& stale_;
-  const code_range* known_[4] = {};
+  os_object object_;
+  const code_range* met_[4] = {};
   unsigned next_ = 0;
   range_number latest_ = ~range_number{0};
   bool tried_ = false;
@@ -6176,7 +6212,7 @@ class rule_lookup {
               std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
       : ranges_(map, registry, stale), cache_(cache), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
-  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool contains(std::uintptr_t address) PROF_DETAIL_SIG {
     return ranges_.is_code_sig(address);
   }
 
@@ -6197,8 +6233,8 @@ class rule_lookup {
       if (ranges_.is_latest_sig(known.number)) return known;
       if (ranges_.is_range_sig(known.number, inside, memory)) return known;
     }
-    known.rule = find_slow_sig(pc, is_return, memory);
     known.number = ranges_.number_at_sig(inside, memory);
+    known.rule = find_slow_sig(pc, is_return, memory);
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
     return known;
@@ -6245,10 +6281,10 @@ class rule_lookup {
   template <class Memory>
   packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
-    const code_range* const range = ranges_.at_sig(pc, memory);
+    const code_range* const range = ranges_.met_sig(pc);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
-    else rule = pack_rule_sig(interpret_sig(pc, memory));
+    else rule = interpret_packed_sig(pc, memory);
     if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
@@ -6270,12 +6306,20 @@ class rule_lookup {
 #endif
   }
 
+  template <class Memory>
+  PROF_DETAIL_NOINLINE packed_rule interpret_packed_sig(std::uintptr_t pc, Memory& memory)
+      PROF_DETAIL_SIG {
+    if (!find_fde_sig(pc, memory)) return 0;
+    scratch_.rule = find_row_sig(scratch_, pc);
+    return pack_rule_sig(scratch_.rule);
+  }
+
   // Apart from what runs the FDE, so that a handler's stack holds only one of the two.
   template <class Memory>
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
-    return (new (place) cfi_search<Memory>(place_of_sig(pc, memory), memory))
+    return (new (place) cfi_search<Memory>(ranges_.cfi_at_sig(pc), memory))
         ->find_fde_sig(pc, scratch_.fde);
   }
 
@@ -6284,16 +6328,6 @@ class rule_lookup {
     const unwind_table* const table = range.module->table.load(std::memory_order_acquire);
     if (table == nullptr) range.module->wanted.store(true, std::memory_order_relaxed);
     return table;
-  }
-
-  // Without a number (the registry is full) the loader still knows where the information is.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = ranges_.at_sig(pc, memory);
-    if (range != nullptr) return range->cfi;
-    os_object object;
-    if (!os_find_object_sig(pc, object)) return {};
-    return {object.cfi_header, object.limit};
   }
 
   range_lookup ranges_;
@@ -6667,6 +6701,10 @@ class stack_walk {
       // the call, the return address itself may belong to the next line or function.
       frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
       found = step_sig(known.rule);
+      if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
+      else linked_ = false;
+      exact_ = interrupted_ = found == outcome::interrupted;
+      if (exact_) found = outcome::caller;
       if (found == outcome::caller && !exact_) ordinary_frames_sig();
     }
     result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
@@ -6675,27 +6713,24 @@ class stack_walk {
   }
 
  private:
-  enum class outcome { caller, root, lost };
+  // lost: by other means, perhaps; cut: by none.
+  enum class outcome { caller, interrupted, root, lost, cut };
 
+  // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
   outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
-    outcome found = outcome::lost;
     switch (kind_of_sig(rule)) {
       case rule_kind::offset:
-        found = (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
-                                                         : rule_step_sig(unpack_rule_sig(rule));
-        break;
+        return (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
+                                                        : rule_step_sig(unpack_rule_sig(rule));
       case rule_kind::end: return outcome::root;
       case rule_kind::signal_frame: return signal_step_sig();
       case rule_kind::deref:
-      case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
-      case rule_kind::unpackable: found = interpreted_step_sig(); break;
+      case rule_kind::plt: return rule_step_sig(unpack_rule_sig(rule));
+      case rule_kind::unpackable: return interpreted_step_sig();
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
-    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(rule);
-    else linked_ = false;
-    exact_ = interrupted_ = false;
-    return found;
+    return outcome::lost;
   }
 
   // ---- by rule -------------------------------------------------------------------------------------
@@ -6710,6 +6745,8 @@ class stack_walk {
       constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
       if ((known.rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
       const std::uintptr_t pc = at.pc;
+      // When caches are cold, the next frames' words and rules would each wait for the one before.
+      __builtin_prefetch(reinterpret_cast<const void*>(at.sp + 512));
       if (offset_step_sig(at, known.rule) != outcome::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
@@ -6802,12 +6839,11 @@ class stack_walk {
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
   PROF_DETAIL_COLD outcome signal_step_sig() PROF_DETAIL_SIG {
-    if (++signal_frames_ > max_signal_frames) return outcome::lost;
+    if (++signal_frames_ > max_signal_frames) return outcome::cut;
     registers next;
-    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
+    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::cut;
     at_ = next;
-    exact_ = interrupted_ = true;
-    return outcome::caller;
+    return outcome::interrupted;
   }
 
   // ---- without a rule ------------------------------------------------------------------------------
@@ -6843,7 +6879,7 @@ class stack_walk {
            (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
   }
   // What was read from code is believed only when it leads behind a call.
-  bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     unwind_rule rule = unpack_rule_sig(packed);
     rule.reg -= read_from_code;
     const registers kept = at_;
@@ -6917,7 +6953,7 @@ class stack_walk {
   }
 
   // {caller's fp, return address} at fp, plausible and further out than sp.
-  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = at_.fp;
     if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
@@ -7071,7 +7107,8 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
     probed_memory memory;
-    if (!wants_table(range) || !still_loaded_sig(range, memory)) continue;
+    os_object object;
+    if (!wants_table(range) || !still_loaded_sig(range, object, memory)) continue;
     build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached

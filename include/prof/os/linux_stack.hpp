@@ -94,11 +94,11 @@ inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does not
 
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
 
-// Not inlined: the loader's answer is large for a handler's stack.
-PROF_DETAIL_NOINLINE inline bool os_find_object_sig(std::uintptr_t address, os_object& object)
-    PROF_DETAIL_SIG {
-  loader_object found;
+static_assert(sizeof(loader_object) == sizeof(os_object::answer), "the loader writes all of it");
+inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
   if (!os_answers_for_objects()) return false;
+  void* const room = object.answer;
+  loader_object& found = *new (room) loader_object;
   if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
   object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
   object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);

@@ -31,6 +31,7 @@ struct os_object {
   std::uintptr_t limit = 0;
   std::uintptr_t cfi_header = 0;  // .eh_frame_hdr in memory, 0: none
   std::uintptr_t name_at = 0;     // a pointer to its name lies here
+  std::uint64_t answer[13];       // the loader's own words: room that a handler's stack has not
 };
 
 // One line of the address space map. path is not NUL-terminated and dies with the callback.

@@ -84,7 +84,8 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
     probed_memory memory;
-    if (!wants_table(range) || !still_loaded_sig(range, memory)) continue;
+    os_object object;
+    if (!wants_table(range) || !still_loaded_sig(range, object, memory)) continue;
     build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached

@@ -199,29 +199,31 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) 
   return id != 0 && id <= before ? here - id : nullptr;
 }
 
-// The CIE at a position of the section.
-PROF_DETAIL_NOINLINE inline bool parse_cie_at_sig(const cfi_byte* at, const cfi_section& section,
-                                                  cfi_cie& cie) PROF_DETAIL_SIG {
-  cfi_reader rest(at, section.end);
-  if (!next_entry_sig(rest, rest)) return false;
-  const std::uint32_t id = rest.fixed<std::uint32_t>();
-  return id == (section.is_debug_frame ? 0xffffffffu : 0u) && parse_cie_sig(rest, section, cie);
-}
-
-// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. A CIE that is
-// in `fde` from the entry before is not read again: thousands share one.
-PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section,
-                                               cfi_fde& fde) PROF_DETAIL_SIG {
+// Reads the CIE of the FDE that begins at `entry`, unless it is the one of the entry before: thousands
+// share one.
+PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_section& section,
+                                              cfi_fde& fde) PROF_DETAIL_SIG {
   if (entry < section.begin || entry >= section.end) return false;
   cfi_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section);
   if (cie == nullptr) return false;
-  if (cie != fde.cie_at) {
-    fde.cie_at = nullptr;
-    if (!parse_cie_at_sig(cie, section, fde.cie)) return false;
-    fde.cie_at = cie;
-  }
+  if (cie == fde.cie_at) return true;
+  fde.cie_at = nullptr;
+  body = cfi_reader(cie, section.end);
+  if (!next_entry_sig(body, body)) return false;
+  const std::uint32_t wanted = section.is_debug_frame ? 0xffffffffu : 0u;
+  if (body.fixed<std::uint32_t>() != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
+  fde.cie_at = cie;
+  return true;
+}
+
+// The rest of it, behind load_cie_sig.
+PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
+                                                    cfi_fde& fde) PROF_DETAIL_SIG {
+  cfi_reader body(entry, section.end);
+  if (!next_entry_sig(body, body)) return false;
+  body.skip(sizeof(std::uint32_t));
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
@@ -231,6 +233,13 @@ PROF_DETAIL_NOINLINE inline bool parse_fde_sig(const cfi_byte* entry, const cfi_
   fde.bias = section.bias;
   fde.instructions = body;
   return !body.bad() && size != 0 && fde.limit > fde.begin;
+}
+
+// Reads the FDE that begins at `entry`; false when there is a CIE, or nothing readable. In two, one behind
+// the other, for a handler's stack.
+inline bool parse_fde_sig(const cfi_byte* entry, const cfi_section& section, cfi_fde& fde)
+    PROF_DETAIL_SIG {
+  return load_cie_sig(entry, section, fde) && parse_fde_body_sig(entry, section, fde);
 }
 
 // ---- .eh_frame_hdr -------------------------------------------------------------------------------

@@ -314,6 +314,7 @@ class cfi_program {
 struct cfi_scratch {
   alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
   cfi_fde fde;
+  unwind_rule rule;
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
 };
 

@@ -247,6 +247,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   code_map_builder build;
   build.registry = &registry;
   build.lasting = lasting;
+  build.fingerprint = lasting.count;  // a hook's first map does not know them yet
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {

@@ -16,8 +16,17 @@ PROF_DETAIL_BEGIN
 
 class probed_memory {
  public:
+  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
+  probed_memory() PROF_DETAIL_SIG {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
+    known_[here % pages] = here;
+  }
+
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address) || !page_ok_sig(address + sizeof word - 1)) return false;
+    if (!page_ok_sig(address)) return false;
+    if ((address & page_mask) > page_mask + 1 - sizeof word && !page_ok_sig(address + sizeof word - 1)) {
+      return false;
+    }
     std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
     return true;
   }
@@ -31,10 +40,11 @@ class probed_memory {
   }
 
  private:
-  static constexpr std::uintptr_t page_mask = 4095;
+  static constexpr unsigned page_bits = 12;
+  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
   static constexpr std::size_t pages = 8;
   bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> 12;
+    const std::uintptr_t page = address >> page_bits;
     if (page == 0) return false;  // what an empty entry of known_ would match
     std::uintptr_t& known = known_[page % pages];
     return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
@@ -42,8 +52,8 @@ class probed_memory {
   // A walk goes up: eight bytes across the page's end answer for the next one as well.
   PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
       PROF_DETAIL_SIG {
-    if (os_readable_sig(((page + 1) << 12) - 4)) known_[(page + 1) % pages] = page + 1;
-    else if (!os_readable_sig(page << 12)) return false;
+    if (os_readable_sig(((page + 1) << page_bits) - 4)) known_[(page + 1) % pages] = page + 1;
+    else if (!os_readable_sig(page << page_bits)) return false;
     known = page;
     return true;
   }

@@ -3,7 +3,7 @@
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
-// Memory: the four ranges met last.
+// Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
@@ -17,21 +17,28 @@ class range_lookup {
   range_lookup(const code_map* map, code_registry& registry, std::atomic<bool>& stale)
       PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
 
-  // The range that is loaded at an address now; null: none is known.
+  // The range that is loaded at an address now, registered if it is new; null: none is known.
   template <class Memory>
-  const code_range* at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    for (const code_range* const range : known_) {
+  const code_range* meet_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* range = met_sig(address);
+    if (range != nullptr) return range;
+    range = find_slow_sig(address, memory);
+    if (range != nullptr || !may_register_sig(address)) return range;
+    register_code_at_sig(registry_, address);
+    return find_slow_sig(address, memory);
+  }
+  // The same if this walk met it before; else null.
+  const code_range* met_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    for (const code_range* const range : met_) {
       if (range != nullptr && range->holds(address)) return range;
     }
-    const code_range* const found = find_slow_sig(address, memory);
-    if (found != nullptr) remember_sig(found);
-    return found;
+    return nullptr;
   }
 
   // 0: none is known.
   template <class Memory>
   range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = at_sig(address, memory);
+    const code_range* const range = meet_sig(address, memory);
     return range != nullptr ? range->number : 0;
   }
 
@@ -47,46 +54,52 @@ class range_lookup {
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
   // Cheaper, and enough to refuse a word that is no address of code.
-  bool is_code_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
     if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
-    os_object object;
-    return os_find_object_sig(address, object);
+    return os_find_object_sig(address, object_);
+  }
+  // Where the call frame information of an address is, met or not.
+  cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const code_range* const met = met_sig(address);
+    if (met != nullptr) return met->cfi;
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    if (range != nullptr && range->lasting) return range->cfi;
+    if (!os_find_object_sig(address, object_)) return {};
+    return {object_.cfi_header, object_.limit};
   }
 
  private:
-  void remember_sig(const code_range* range) PROF_DETAIL_SIG {
-    known_[next_] = range;
-    next_ = (next_ + 1) % (sizeof known_ / sizeof known_[0]);
+  const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
+    if (range == nullptr) return nullptr;
+    met_[next_] = range;
+    next_ = (next_ + 1) % (sizeof met_ / sizeof met_[0]);
+    return range;
   }
 
   template <class Memory>
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
       PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
-    if (range != nullptr && still_loaded_sig(*range, memory)) return range;
-    os_object object;
-    if (!os_find_object_sig(address, object)) return nullptr;
+    if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
+    if (!os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
-    const code_range* const known = find_registered_sig(object, address, memory);
-    if (known != nullptr || tried_ || registry_.ranges.full()) return known;
-    tried_ = true;
-    register_code_at_sig(registry_, address);
-    return find_registered_sig(object, address, memory);
+    return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
+      return known.holds(address) && is_range_of_sig(object_, known, memory);
+    }));
   }
 
-  template <class Memory>
-  const code_range* find_registered_sig(const os_object& object, std::uintptr_t address,
-                                        Memory& memory) const PROF_DETAIL_SIG {
-    return registry_.ranges.find_sig(object.start, [&](const code_range& range) {
-      return range.holds(address) && is_range_of_sig(object, range, memory);
-    });
+  bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    if (tried_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
+    tried_ = true;
+    return true;
   }
 
   const code_map* const map_;
   code_registry& registry_;
   std::atomic<bool>& stale_;
-  const code_range* known_[4] = {};
+  os_object object_;
+  const code_range* met_[4] = {};
   unsigned next_ = 0;
   range_number latest_ = ~range_number{0};
   bool tried_ = false;

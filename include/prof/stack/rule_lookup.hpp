@@ -54,7 +54,7 @@ class rule_lookup {
               std::atomic<bool>& stale, cfi_scratch& scratch) PROF_DETAIL_SIG
       : ranges_(map, registry, stale), cache_(cache), scratch_(scratch), salt_(~mix_bits(epoch)) {}
 
-  bool contains(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool contains(std::uintptr_t address) PROF_DETAIL_SIG {
     return ranges_.is_code_sig(address);
   }
 
@@ -75,8 +75,8 @@ class rule_lookup {
       if (ranges_.is_latest_sig(known.number)) return known;
       if (ranges_.is_range_sig(known.number, inside, memory)) return known;
     }
-    known.rule = find_slow_sig(pc, is_return, memory);
     known.number = ranges_.number_at_sig(inside, memory);
+    known.rule = find_slow_sig(pc, is_return, memory);
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
     return known;
@@ -123,10 +123,10 @@ class rule_lookup {
   template <class Memory>
   packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
-    const code_range* const range = ranges_.at_sig(pc, memory);
+    const code_range* const range = ranges_.met_sig(pc);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
-    else rule = pack_rule_sig(interpret_sig(pc, memory));
+    else rule = interpret_packed_sig(pc, memory);
     if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
@@ -148,12 +148,20 @@ class rule_lookup {
 #endif
   }
 
+  template <class Memory>
+  PROF_DETAIL_NOINLINE packed_rule interpret_packed_sig(std::uintptr_t pc, Memory& memory)
+      PROF_DETAIL_SIG {
+    if (!find_fde_sig(pc, memory)) return 0;
+    scratch_.rule = find_row_sig(scratch_, pc);
+    return pack_rule_sig(scratch_.rule);
+  }
+
   // Apart from what runs the FDE, so that a handler's stack holds only one of the two.
   template <class Memory>
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
-    return (new (place) cfi_search<Memory>(place_of_sig(pc, memory), memory))
+    return (new (place) cfi_search<Memory>(ranges_.cfi_at_sig(pc), memory))
         ->find_fde_sig(pc, scratch_.fde);
   }
 
@@ -162,16 +170,6 @@ class rule_lookup {
     const unwind_table* const table = range.module->table.load(std::memory_order_acquire);
     if (table == nullptr) range.module->wanted.store(true, std::memory_order_relaxed);
     return table;
-  }
-
-  // Without a number (the registry is full) the loader still knows where the information is.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE cfi_place place_of_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = ranges_.at_sig(pc, memory);
-    if (range != nullptr) return range->cfi;
-    os_object object;
-    if (!os_find_object_sig(pc, object)) return {};
-    return {object.cfi_header, object.limit};
   }
 
   range_lookup ranges_;

@@ -47,11 +47,12 @@ inline bool is_range_of_sig(const os_object& object, const code_range& range, Me
   return loader_name_sig(object, memory) == range.loader_name;
 }
 
-// Where the loader cannot be asked (glibc before 2.35), only a build id tells.
+// Where the loader cannot be asked (glibc before 2.35), only a build id tells. `object` is room for what it
+// answers.
 template <class Memory>
-inline bool still_loaded_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
+    PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  os_object object;
   if (os_find_object_sig(range.start, object)) return is_range_of_sig(object, range, memory);
   return !os_answers_for_objects() &&
          (range.build_id_at == 0 || has_build_id_sig(range, memory));

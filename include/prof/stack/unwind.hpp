@@ -59,6 +59,10 @@ class stack_walk {
       // the call, the return address itself may belong to the next line or function.
       frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
       found = step_sig(known.rule);
+      if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
+      else linked_ = false;
+      exact_ = interrupted_ = found == outcome::interrupted;
+      if (exact_) found = outcome::caller;
       if (found == outcome::caller && !exact_) ordinary_frames_sig();
     }
     result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
@@ -67,27 +71,24 @@ class stack_walk {
   }
 
  private:
-  enum class outcome { caller, root, lost };
+  // lost: by other means, perhaps; cut: by none.
+  enum class outcome { caller, interrupted, root, lost, cut };
 
+  // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
   outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
-    outcome found = outcome::lost;
     switch (kind_of_sig(rule)) {
       case rule_kind::offset:
-        found = (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
-                                                         : rule_step_sig(unpack_rule_sig(rule));
-        break;
+        return (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
+                                                        : rule_step_sig(unpack_rule_sig(rule));
       case rule_kind::end: return outcome::root;
       case rule_kind::signal_frame: return signal_step_sig();
       case rule_kind::deref:
-      case rule_kind::plt: found = rule_step_sig(unpack_rule_sig(rule)); break;
-      case rule_kind::unpackable: found = interpreted_step_sig(); break;
+      case rule_kind::plt: return rule_step_sig(unpack_rule_sig(rule));
+      case rule_kind::unpackable: return interpreted_step_sig();
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
-    if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(rule);
-    else linked_ = false;
-    exact_ = interrupted_ = false;
-    return found;
+    return outcome::lost;
   }
 
   // ---- by rule -------------------------------------------------------------------------------------
@@ -102,6 +103,8 @@ class stack_walk {
       constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
       if ((known.rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
       const std::uintptr_t pc = at.pc;
+      // When caches are cold, the next frames' words and rules would each wait for the one before.
+      __builtin_prefetch(reinterpret_cast<const void*>(at.sp + 512));
       if (offset_step_sig(at, known.rule) != outcome::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
@@ -194,12 +197,11 @@ class stack_walk {
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
   PROF_DETAIL_COLD outcome signal_step_sig() PROF_DETAIL_SIG {
-    if (++signal_frames_ > max_signal_frames) return outcome::lost;
+    if (++signal_frames_ > max_signal_frames) return outcome::cut;
     registers next;
-    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::lost;
+    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::cut;
     at_ = next;
-    exact_ = interrupted_ = true;
-    return outcome::caller;
+    return outcome::interrupted;
   }
 
   // ---- without a rule ------------------------------------------------------------------------------
@@ -235,7 +237,7 @@ class stack_walk {
            (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
   }
   // What was read from code is believed only when it leads behind a call.
-  bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     unwind_rule rule = unpack_rule_sig(packed);
     rule.reg -= read_from_code;
     const registers kept = at_;
@@ -309,7 +311,7 @@ class stack_walk {
   }
 
   // {caller's fp, return address} at fp, plausible and further out than sp.
-  bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = at_.fp;
     if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;

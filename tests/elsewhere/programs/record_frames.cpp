@@ -75,7 +75,7 @@ void on_trap(int, siginfo_t*, void* data) {
   frame_buffer& buffer = *lease.buffer();
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
-  std::memcpy(frames, buffer.frames, walked.depth * sizeof frames[0]);
+  for (std::size_t i = 0; i < walked.depth; ++i) frames[i] = frame_address_sig(buffer.frames[i]);
   probed_memory memory;
   for (std::size_t i = 0; i < walked.depth; ++i) {
     keep_function(frames[i], memory);

@@ -64,9 +64,9 @@ struct fake_code {
     return found == rules.end() ? nullptr : &found->second;
   }
   bool contains(word address) const { return address >= text && address < text + 0x10000; }
-  bool known_rule_sig(word return_address, code_rule& rule) const {
+  bool known_rule_sig(word return_address, code_rule& found) const {
     const unwind_rule* const known = find(return_address - 1);
-    if (known != nullptr) rule = {pack_rule_sig(*known), 0};
+    if (known != nullptr) found = {pack_rule_sig(*known), 0};
     return known != nullptr;
   }
   code_rule rule_at_sig(word pc, bool is_return, fake_memory& memory) const {

@@ -198,9 +198,20 @@ TEST_CASE("a filled hole between a file's segments does not part them") {
   }
 }
 
-TEST_CASE("nothing new: the same map") {
-  const code_map* const map = read_code_map();
-  CHECK(read_code_map(map) == map);
+TEST_CASE("nothing new: the same map; what lasts is news") {
+  const own_registry registry;
+  const code_map* const map = read_code_map_sig(nullptr, *registry.code);
+  CHECK(read_code_map_sig(map, *registry.code) == map);
+  const auto here = reinterpret_cast<std::uintptr_t>(&whole_file);
+  CHECK(map->find(here)->lasting == !os_unloads_objects);
+  lasting_objects lasting;
+  lasting.headers = &map->find(here)->header;
+  lasting.count = 1;
+  const code_map* const told = read_code_map_sig(map, *registry.code, lasting);
+  REQUIRE(told != map);
+  CHECK(told->find(here)->lasting);
+  CHECK(told->find(here)->number == map->find(here)->number);
+  CHECK(read_code_map_sig(told, *registry.code, lasting) == told);
 }
 
 TEST_CASE("a library that comes and goes stays listed as historic") {

@@ -66,7 +66,7 @@ TEST_CASE("what was there at the start is found in the map, lasting or not") {
   fixture f;
   const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
   range_lookup lookup = f.lookup();
-  const code_range* const range = lookup.at_sig(here, f.memory);
+  const code_range* const range = lookup.meet_sig(here, f.memory);
   REQUIRE(range != nullptr);
   CHECK(range->number != 0);
   CHECK(range->holds(here));
@@ -74,7 +74,7 @@ TEST_CASE("what was there at the start is found in the map, lasting or not") {
   CHECK_FALSE(f.stale.load());
   int local = 0;
   const auto on_stack = reinterpret_cast<std::uintptr_t>(&local);
-  CHECK(lookup.at_sig(on_stack, f.memory) == nullptr);
+  CHECK(lookup.meet_sig(on_stack, f.memory) == nullptr);
   CHECK(lookup.number_at_sig(on_stack, f.memory) == 0);
   CHECK(lookup.is_code_sig(here));
   CHECK_FALSE(lookup.is_code_sig(on_stack));
@@ -102,7 +102,7 @@ TEST_CASE("a library that comes later is registered by the walk that meets it, o
   visitor library;
   library.load();
   range_lookup first = f.lookup();
-  const code_range* const range = first.at_sig(library.address(), f.memory);
+  const code_range* const range = first.meet_sig(library.address(), f.memory);
   REQUIRE(range != nullptr);
   CHECK(f.stale.load());
   CHECK_FALSE(range->lasting);
@@ -114,7 +114,7 @@ TEST_CASE("a library that comes later is registered by the walk that meets it, o
   const std::size_t known = f.registry.code->ranges.size();
   for (int i = 0; i < 3; ++i) {
     range_lookup next = f.lookup();
-    CHECK(next.at_sig(library.address(), f.memory) == range);
+    CHECK(next.meet_sig(library.address(), f.memory) == range);
   }
   CHECK(f.registry.code->ranges.size() == known);
   const code_map* const map = read_code_map_sig(f.map, *f.registry.code);
@@ -132,13 +132,13 @@ TEST_CASE("a library that has gone is nowhere, though the map still has it") {
   library.load();
   fixture f;
   range_lookup before = f.lookup();
-  const code_range* const range = before.at_sig(library.address(), f.memory);
+  const code_range* const range = before.meet_sig(library.address(), f.memory);
   REQUIRE(range != nullptr);
   CHECK(path_of(range) == path_of(f.map->find_current(library.address())));
   library.unload();
   probed_memory memory;
   range_lookup after = f.lookup();
-  CHECK(after.at_sig(library.address(), memory) == nullptr);
+  CHECK(after.meet_sig(library.address(), memory) == nullptr);
   CHECK_FALSE(after.is_range_sig(range->number, library.address(), memory));
   CHECK_FALSE(after.is_code_sig(library.address()));
   // Seen by a walk and by no refresh: listed as historic all the same.
@@ -157,12 +157,12 @@ TEST_CASE("while another walk registers code, and when there is no room, code is
   library.load();
   f.registry.code->late_lock.try_lock();
   range_lookup lookup = f.lookup();
-  CHECK(lookup.at_sig(library.address(), f.memory) == nullptr);
+  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
   CHECK(lookup.is_code_sig(library.address()));
   f.registry.code->late_lock.unlock();
-  CHECK(lookup.at_sig(library.address(), f.memory) == nullptr);  // one try per walk
+  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);  // one try per walk
   range_lookup next = f.lookup();
-  CHECK(next.at_sig(library.address(), f.memory) != nullptr);
+  CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
   library.unload();
 }
 

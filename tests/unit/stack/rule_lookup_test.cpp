@@ -281,7 +281,7 @@ TEST_CASE("rules and function begins by hand") {
 
 TEST_CASE("code is what the map says, or else the loader") {
   fixture f;
-  const rule_lookup lookup = f.lookup();
+  rule_lookup lookup = f.lookup();
   CHECK(lookup.contains(loaded_cfi::code()));
   CHECK(lookup.contains(loaded_cfi::code() + 0xffff));
   const auto here = reinterpret_cast<std::uintptr_t>(&of_function);

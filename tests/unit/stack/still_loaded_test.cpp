@@ -22,22 +22,23 @@ TEST_CASE("what is loaded is still loaded; what is not is not") {
   const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&some_function));
   REQUIRE(here != nullptr);
   probed_memory memory;
-  CHECK(still_loaded_sig(*here, memory));
+  os_object object;
+  CHECK(still_loaded_sig(*here, object, memory));
   code_range other = *here;
   other.cfi.header += 4;
-  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
   other = *here;
   other.header += 4096;
-  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
   other = *here;
   REQUIRE(other.build_id_length >= 8);
   other.build_id[7] ^= 1;
-  CHECK_FALSE(still_loaded_sig(other, memory));
+  CHECK_FALSE(still_loaded_sig(other, object, memory));
   other.lasting = true;  // what is never unloaded need not be looked at
-  CHECK(still_loaded_sig(other, memory));
+  CHECK(still_loaded_sig(other, object, memory));
   other = *here;
   other.start = reinterpret_cast<std::uintptr_t>(&memory);
-  CHECK(still_loaded_sig(other, memory) == !os_answers_for_objects());
+  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
 }
 
 TEST_CASE("what the loader calls a file tells files without build id apart") {

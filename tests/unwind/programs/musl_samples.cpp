@@ -245,7 +245,7 @@ FN void* thread_main(void*) {
 }
 
 static void print_modules() {
-  const code_map* const map = read_code_map_sig(nullptr);
+  const code_map* const map = read_code_map_sig(nullptr, *g_process->registry);
   for (std::size_t i = 0; i < map->count; ++i) {
     const code_range& range = map->ranges[i];
     std::printf("module %lx %lx %lx %s\n", range.start, range.limit, range.header, range.path);
@@ -255,7 +255,7 @@ static void print_modules() {
 static void print_stack(const stack_view& stack, unsigned long count) {
   std::printf("sample %lu %s %s", count, stack.truncated ? "truncated" : "complete",
               stack.approximate ? "approximate" : "exact");
-  for (std::size_t i = 0; i < stack.depth; ++i) std::printf(" %lx", stack.frames[i]);
+  for (std::size_t i = 0; i < stack.depth; ++i) std::printf(" %lx", frame_address_sig(stack.frames[i]));
   std::putchar('\n');
 }
 
@@ -335,8 +335,10 @@ static void judge(const registers& now) {
   frames[depth++] = now.pc;
   for (std::size_t i = g_open_count; i-- != 0;) frames[depth++] = g_open[i].return_address - 1;
   ++g_steps;
-  const bool right = !stack.truncated && stack.depth > depth &&
-                     std::memcmp(stack.frames, frames, depth * sizeof frames[0]) == 0;
+  bool right = !stack.truncated && stack.depth > depth;
+  for (std::size_t i = 0; right && i < depth; ++i) {
+    right = frame_address_sig(stack.frames[i]) == frames[i];
+  }
   if (right) {
     ++g_good;
     return;
