@@ -5,7 +5,8 @@
 
 Every *.cpp here is compiled twice with each compiler: with PROF_COMPILE_FAIL=0 it must compile (so
 that it cannot fail for another reason), with 1 it must fail with one error and the text of its
-`// expect:` line in the compiler's words.
+`// expect:` line in the compiler's words. Where the switches are the default ones the header is
+precompiled, which saves half of the time.
 """
 
 import concurrent.futures
@@ -15,6 +16,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -37,6 +39,19 @@ def compile_text(compiler, source, *flags):
     return done.returncode, done.stdout
 
 
+def precompiled(compiler, place):
+    """Flags that give a file the header as if it were its first line."""
+    header = pathlib.Path(place) / compiler / "precompiled.hpp"
+    header.parent.mkdir()
+    header.write_text(INCLUDE)
+    binary = f"{header}.gch" if compiler.startswith("g++") else f"{header}.pch"
+    subprocess.run([shutil.which(compiler), "-std=c++17", "-Wall", "-Wextra", "-I", TREE, "-x", "c++-header",
+                    header, "-o", binary], check=True)
+    if compiler.startswith("g++"):
+        return ("-Winvalid-pch", "-include", str(header))
+    return ("-include-pch", binary)
+
+
 def compile_all(jobs):
     """Runs (compiler, source, flags...) jobs, two at a time; their answers in order."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -51,10 +66,14 @@ class CompileFail(unittest.TestCase):
         text = {file: file.read_text(encoding="ascii") for file in files}
         # The preprocessor finds mistakes of configuration; the rest of such a compilation is the
         # same in all of them and done below, in Switches.
-        only = {f: ("-E", "-o", os.devnull) if f.name.startswith("config_") else () for f in files}
-        good = compile_all(
-            [(c, text[f], "-DPROF_COMPILE_FAIL=0", "-Wundef", *only[f]) for f, c in cases])
-        bad = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=1", *only[f]) for f, c in cases])
+        only = ("-E", "-o", os.devnull)
+        with tempfile.TemporaryDirectory() as place:
+            header = {c: precompiled(c, place) for c in COMPILERS}
+            more = [only if f.name.startswith("config_") else header[c] for f, c in cases]
+            good = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=0", "-Wundef", *flags)
+                                for (f, c), flags in zip(cases, more)])
+            bad = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=1", *flags)
+                               for (f, c), flags in zip(cases, more)])
         for (file, compiler), (good_code, good_words), (bad_code, bad_words) in zip(
                 cases, good, bad):
             with self.subTest(file=file.name, compiler=compiler):

@@ -9,11 +9,11 @@ import itertools
 import unittest
 
 import pprof_check
-from compiling import (COMPILERS, PROGRAMS, TREES, fresh_directory, heap_profile, in_parallel, must,
+from compiling import (COMPILERS, LONG, PROGRAMS, TREES, fresh_directory, heap_profile, in_parallel, must,
                        run)
 
 FILES = ("switches_all", "switches_none")
-OPTIMIZE = (("-O0",), ("-O2",), ("-O1", "-flto"))
+OPTIMIZE = (("-O0",), *([("-O2",)] if LONG else []), ("-O1", "-flto"))  # the two that differ most
 
 
 class Build:

@@ -180,12 +180,12 @@ TEST_CASE("aarch64: frame records and the link register tell where no rule does"
 TEST_CASE("aarch64: what was recorded is what these tests are about") {
   std::size_t signed_registers = 0;
   for (const recorded_sample& sample : recorded::signed_addresses::samples) {
-    signed_registers += is_signed(sample.lr) ? 1 : 0;
+    signed_registers += is_signed(sample.lr) ? 1U : 0U;
     std::size_t signed_words = 0;
     for (const recorded_word& word : sample.words) {
       const std::uintptr_t plain = strip_address_sig(word.value);
       for (const recorded_function& function : recorded::signed_addresses::functions) {
-        signed_words += is_signed(word.value) && plain - function.begin < function.size ? 1 : 0;
+        signed_words += is_signed(word.value) && plain - function.begin < function.size ? 1U : 0U;
       }
     }
     CHECK(signed_words >= 1);

@@ -73,11 +73,11 @@ TEST_CASE("what was there at the start is found in the map, lasting or not") {
   CHECK(lookup.number_at_sig(here, f.memory) == range->number);
   CHECK_FALSE(f.stale.load());
   int local = 0;
-  const auto on_stack = reinterpret_cast<std::uintptr_t>(&local);
-  CHECK(lookup.meet_sig(on_stack, f.memory) == nullptr);
-  CHECK(lookup.number_at_sig(on_stack, f.memory) == 0);
+  const auto the_stack = reinterpret_cast<std::uintptr_t>(&local);
+  CHECK(lookup.meet_sig(the_stack, f.memory) == nullptr);
+  CHECK(lookup.number_at_sig(the_stack, f.memory) == 0);
   CHECK(lookup.is_code_sig(here));
-  CHECK_FALSE(lookup.is_code_sig(on_stack));
+  CHECK_FALSE(lookup.is_code_sig(the_stack));
 }
 
 TEST_CASE("the latest range is the one that was asked about last") {
