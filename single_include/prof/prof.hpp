@@ -1375,7 +1375,7 @@ struct profile_sample {
   std::uint32_t first_label = 0;  // into profile::labels
   std::uint32_t label_count = 0;
   std::uint32_t first_value = 0;  // into profile::values; one per value type
-  bool approximate = false;       // a frame was found by scanning the stack
+  bool approximate = false;       // a frame was found by scanning or by reading code
   bool truncated = false;         // the depth limit cut the root end
 };
 
@@ -2427,8 +2427,8 @@ inline void os_pin_object(const void* address) noexcept {
 }
 
 // Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
-inline int os_at_fork_in_child(void (*handler)()) noexcept {
-  return pthread_atfork(nullptr, nullptr, handler);
+inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept {
+  return pthread_atfork(before, after, handler);
 }
 
 // The file that holds an address ("" when unknown); for status texts.
@@ -2648,6 +2648,11 @@ inline std::uint64_t os_objects_loaded() noexcept {
   return loaded;
 }
 
+// Where the program's own first byte is mapped.
+inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
+}
+
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
 // may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
 inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
@@ -2655,7 +2660,8 @@ inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room)
     std::uintptr_t* headers;
     std::size_t room;
     std::size_t count;
-  } found{headers, room, 0};
+    bool met_loader;
+  } found{headers, room, 0, false};
   dl_iterate_phdr(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
@@ -2666,10 +2672,11 @@ inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room)
           break;
         }
         if (to.count < to.room) to.headers[to.count++] = first;
-        return first == getauxval(AT_BASE) ? 1 : 0;
+        to.met_loader = first == getauxval(AT_BASE);
+        return to.met_loader ? 1 : 0;
       },
       &found);
-  return found.count;
+  return found.met_loader ? found.count : 0;  // it is not there as ld.so ./program
 }
 
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
@@ -2902,7 +2909,7 @@ inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
-inline int os_at_fork_in_child(void (*)()) noexcept { return -1; }
+inline int os_at_fork(void (*)(), void (*)(), void (*)()) noexcept { return -1; }
 inline const char* os_file_of(const void*) noexcept { return ""; }
 
 PROF_DETAIL_END
@@ -2996,8 +3003,9 @@ void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 void os_pin_object(const void* address) noexcept;
 // Its file's name, "" when unknown.
 const char* os_file_of(const void* address) noexcept;
-// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
-int os_at_fork_in_child(void (*handler)()) noexcept;
+// Runs `handler` in every child of fork(), before fork returns there; the other two in the parent, around
+// it, or null. 0 or an errno.
+int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
 // Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
 // and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.
@@ -4892,9 +4900,9 @@ PROF_DETAIL_END
 // build ids, and the notes that prof leaves in every object.
 // Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
 //          process.hpp (anchors).
-// Safety: everything ending in _sig runs in a hook's slow path: /proc/self/maps and mapped ELF
-//         headers by raw system calls, no loader lock, no allocation but pages. find() is
-//         async-signal-safe.
+// Safety: everything ending in _sig runs in a hook's slow path, register_code_at_sig in a handler:
+//         /proc/self/maps and mapped ELF headers by raw system calls, no loader lock, no allocation
+//         but pages.
 // Memory: one immutable code_map per change of the address space, published by pointer; capture.hpp
 //         gives an old one back when no walk can hold it. Ranges that are gone stay listed as historic.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
@@ -4923,8 +4931,12 @@ struct code_map {
   const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
     const std::uintptr_t address = frame_address_sig(frame);
     const range_number number = frame_range_sig(frame);
-    if (number == 0) return find(address);
     const code_range* const now = find_current(address);
+    // Without a number it is only known that code was there: not which, where that changes.
+    if (number == 0) {
+      const bool sure = now == nullptr || now->lasting || !os_answers_for_objects();
+      return sure ? find(address) : nullptr;
+    }
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }
@@ -4950,10 +4962,6 @@ struct code_map {
   }
 };
 
-#if PROF_DETAIL_OS_LINUX
-
-// ---- building the map --------------------------------------------------------------------------------
-
 // What of the loader's objects stays for ever: those that were there before the program's first code ran.
 struct lasting_objects {
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
@@ -4966,6 +4974,10 @@ struct lasting_objects {
     return false;
   }
 };
+
+#if PROF_DETAIL_OS_LINUX
+
+// ---- building the map --------------------------------------------------------------------------------
 
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
@@ -5027,9 +5039,8 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// What is no file (the vdso) or has no ELF header is none of the loader's.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
-  return os_unloads_objects && range.header != 0 && range.path_size != 0 && range.path[0] == '/';
+  return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
 // How a file without build id will be known.
@@ -5206,6 +5217,11 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
+struct code_registry {
+  module_registry modules;
+  range_registry ranges;
+  spin_lock late_lock;
+};
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
                                          const lasting_objects& = {}) PROF_DETAIL_SIG {
@@ -5385,7 +5401,8 @@ class profile_builder {
 
   // "12 of 340 stacks are approximate ..." where there is something to say.
   void add_stack_comments() noexcept {
-    add_share(approximate_, "stacks have frames found by scanning (code without frame pointers)");
+    add_share(approximate_,
+              "stacks have frames found by scanning or by reading code (no call frame information)");
     add_share(truncated_, "stacks are truncated (too deep, or no way to the root)");
   }
 
@@ -5669,7 +5686,7 @@ PROF_DETAIL_END
 // Followed from an address on, whatever branches do, until one way comes to a ret: what lies between sp
 // and the return address, and which registers were popped on the way, is the same on every way. Calls
 // leave sp as it was. What stands behind a call that never returns is not known as such, so a walk
-// believes such a rule only when it leads behind a call.
+// believes such a rule only when it leads behind a call, and marks the stack approximate.
 #ifndef PROF_STACK_EXIT_PATH_HPP
 #define PROF_STACK_EXIT_PATH_HPP
 
@@ -6443,6 +6460,8 @@ struct process_state : process_head {
   std::atomic<std::uint64_t> own_bytes;
   std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
   spin_lock refresh_lock;
+  std::atomic<std::uint32_t> forks;       // under way
+  std::atomic<bool> forks_hold_refresh;  // the first of them took refresh_lock
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
   std::atomic<bool> code_stale;        // a walk met code that the map does not know
@@ -6675,7 +6694,7 @@ inline constexpr unsigned max_signal_frames = 8;
 
 struct walked_stack {
   std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning
+  bool approximate = false;  // a frame was found by scanning or by reading code
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
@@ -6867,8 +6886,12 @@ class stack_walk {
       return outcome::caller;
     }
     if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) return outcome::caller;
-    // Who called main or a thread's function never returns, and nothing leads there.
-    if (stays && !exact_) return outcome::root;
+    // Who called main or a thread's function never returns, and nothing leads there; but what looks like
+    // the padding behind a call that does not return may be a loop's.
+    if (stays && !exact_) {
+      result_.approximate = true;
+      return outcome::root;
+    }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller.
     const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
     return is_root ? outcome::root : outcome::lost;
@@ -7040,16 +7063,19 @@ PROF_DETAIL_BEGIN
 #if PROF_DETAIL_OS_LINUX
 // Without a search header nothing can be looked up in a walk: -static, some of musl. A few
 // milliseconds once, which a hook's slow path may have to spend too.
-inline void build_headerless_tables_sig(module_registry& modules, const code_map& map)
-    PROF_DETAIL_SIG {
+inline void build_headerless_tables_sig(module_registry& modules, const code_map& map,
+                                        const lasting_objects& lasting) PROF_DETAIL_SIG {
+  const std::uintptr_t program = os_program_header_sig();
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
     if (range.module == nullptr || range.cfi.header != 0) continue;
+    if (range.header != program && lasting.count == 0) continue;  // it may be unloaded meanwhile
     build_table_once(modules, *range.module, image_of(range));
   }
 }
 #else
-inline void build_headerless_tables_sig(module_registry&, const code_map&) PROF_DETAIL_SIG {}
+inline void build_headerless_tables_sig(module_registry&, const code_map&,
+                                        const lasting_objects&) PROF_DETAIL_SIG {}
 #endif
 
 // Caller holds refresh_lock. Once others run, only while no object can be unloaded: a file's name is read
@@ -7064,7 +7090,8 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  build_headerless_tables_sig(process.registry->modules, *now);
+  if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
+  build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
@@ -8066,6 +8093,8 @@ inline void outwait(bool alone, Held held) noexcept {
 // Undoes what other threads of the parent were doing at the fork.
 inline void release_parent(process_state& process, bool alone) noexcept {
   outwait(alone, [&] { return process.refresh_lock.held(); });
+  process.forks.store(0);
+  process.forks_hold_refresh.store(false);
   process.refresh_lock.unlock();
   outwait(alone, [&] { return process.registry->late_lock.held(); });
   process.registry->late_lock.unlock();
@@ -8106,6 +8135,22 @@ inline void forget_parent(process_state& process, bool alone = false) noexcept {
   if (seen == pid) return;
   release_parent(process, alone);
   process.pid.store(pid, std::memory_order_release);
+}
+
+// No fork while a refresh holds the loader's lock: glibc (2.36, posix/fork.c) leaves dl_load_write_lock as
+// it is, so it would be held in the child for ever. Every object runs these; the first one acts.
+inline void wait_for_refresh_before_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || process->forks.fetch_add(1) != 0) return;
+  for (int i = 0; i < 1000; ++i) {
+    if (process->refresh_lock.try_lock()) return process->forks_hold_refresh.store(true);
+    os_sleep_ns(1000000);
+  }
+}
+inline void allow_refresh_after_fork() noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || process->forks.fetch_sub(1) != 1) return;
+  if (process->forks_hold_refresh.exchange(false)) process->refresh_lock.unlock();
 }
 
 inline void forget_parent_at_fork() noexcept {
@@ -8181,7 +8226,7 @@ inline process_state* enter_process() noexcept {
   process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
   {
     const own_code_scope own(*process);  // libc may allocate for the handler
-    (void)os_at_fork_in_child(&forget_parent_at_fork);
+    (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
@@ -13816,7 +13861,7 @@ inline void forget_server_in_child() noexcept {
 inline std::atomic<bool> fork_watched{false};
 inline void watch_forks() noexcept {
   if (fork_watched.exchange(true)) return;
-  (void)os_at_fork_in_child(&forget_server_in_child);
+  (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
 PROF_DETAIL_END

@@ -50,7 +50,8 @@ class profile_builder {
 
   // "12 of 340 stacks are approximate ..." where there is something to say.
   void add_stack_comments() noexcept {
-    add_share(approximate_, "stacks have frames found by scanning or by reading code (no call frame information)");
+    add_share(approximate_,
+              "stacks have frames found by scanning or by reading code (no call frame information)");
     add_share(truncated_, "stacks are truncated (too deep, or no way to the root)");
   }
 

@@ -42,7 +42,10 @@ struct code_map {
     const range_number number = frame_range_sig(frame);
     const code_range* const now = find_current(address);
     // Without a number it is only known that code was there: not which, where that changes.
-    if (number == 0) return now == nullptr || now->lasting || !os_answers_for_objects() ? find(address) : nullptr;
+    if (number == 0) {
+      const bool sure = now == nullptr || now->lasting || !os_answers_for_objects();
+      return sure ? find(address) : nullptr;
+    }
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }

@@ -794,7 +794,7 @@ TEST_CASE("the root is a function that never returns, unless a call leads there"
   f.walk_from(stack, 0x1234);
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
   CHECK_FALSE(f.walked.truncated);
-  CHECK_FALSE(f.walked.approximate);
+  CHECK(f.walked.approximate);  // padding in a loop may look the same
   f.memory.put(stack + 0x28, f.into_1);
   f.walk_from(stack, 0x1234);
   CHECK(f.frames == f.whole());
