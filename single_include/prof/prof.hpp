@@ -4999,6 +4999,7 @@ struct code_registry {
   };
   spin_lock late_lock;
   late_code late;
+  std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
 };
 
 struct code_map_builder {
@@ -5039,7 +5040,9 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
+// The program stays, and so does the vdso.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
+  if (range.header != 0 && range.header == os_program_header_sig()) return false;
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
@@ -5221,6 +5224,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   spin_lock late_lock;
+  std::atomic<std::uint64_t> late_not_before;
 };
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
@@ -6071,7 +6075,7 @@ PROF_DETAIL_END
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
+//         /proc/self/maps: about 100 us once per loaded file; what fails is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -6091,8 +6095,11 @@ class range_lookup {
     if (range != nullptr) return range;
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
+    const std::uint64_t began = os_monotonic_ns_sig();
     register_code_at_sig(registry_, address);
-    return find_slow_sig(address, memory);
+    range = find_slow_sig(address, memory);
+    if (range == nullptr) put_off_sig(began);
+    return range;
   }
   // The same if this walk met it before; else null.
   const code_range* met_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -6159,7 +6166,13 @@ class range_lookup {
   bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     if (tried_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
     tried_ = true;
-    return true;
+    return os_monotonic_ns_sig() >= registry_.late_not_before.load(std::memory_order_relaxed);
+  }
+  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long: trying again costs
+  // one per cent of a CPU at most.
+  void put_off_sig(std::uint64_t began) PROF_DETAIL_SIG {
+    const std::uint64_t now = os_monotonic_ns_sig();
+    registry_.late_not_before.store(now + 100 * (now - began), std::memory_order_relaxed);
   }
 
   const code_map* const map_;

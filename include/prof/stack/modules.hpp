@@ -108,6 +108,7 @@ struct code_registry {
   };
   spin_lock late_lock;
   late_code late;
+  std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
 };
 
 struct code_map_builder {
@@ -148,7 +149,9 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
+// The program stays, and so does the vdso.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
+  if (range.header != 0 && range.header == os_program_header_sig()) return false;
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
@@ -330,6 +333,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   spin_lock late_lock;
+  std::atomic<std::uint64_t> late_not_before;
 };
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,

@@ -2,7 +2,7 @@
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps: about 100 us once per loaded file, tried once per walk at most.
+//         /proc/self/maps: about 100 us once per loaded file; what fails is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -24,8 +24,11 @@ class range_lookup {
     if (range != nullptr) return range;
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
+    const std::uint64_t began = os_monotonic_ns_sig();
     register_code_at_sig(registry_, address);
-    return find_slow_sig(address, memory);
+    range = find_slow_sig(address, memory);
+    if (range == nullptr) put_off_sig(began);
+    return range;
   }
   // The same if this walk met it before; else null.
   const code_range* met_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -92,7 +95,13 @@ class range_lookup {
   bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     if (tried_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
     tried_ = true;
-    return true;
+    return os_monotonic_ns_sig() >= registry_.late_not_before.load(std::memory_order_relaxed);
+  }
+  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long: trying again costs
+  // one per cent of a CPU at most.
+  void put_off_sig(std::uint64_t began) PROF_DETAIL_SIG {
+    const std::uint64_t now = os_monotonic_ns_sig();
+    registry_.late_not_before.store(now + 100 * (now - began), std::memory_order_relaxed);
   }
 
   const code_map* const map_;

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -608,9 +609,14 @@ TEST_CASE("an idle server does not wake up") {
     client c(s.port);
     REQUIRE(c.get("/"));
     c.response();
-    const std::uint64_t before = cpu_ns();
-    sleep_ms(300);
-    CHECK(cpu_ns() - before < 2 * millisecond);
+    // Other tests' threads may end meanwhile; a server that wakes up uses time in every window.
+    std::uint64_t least = ~std::uint64_t{0};
+    for (int i = 0; i < 5 && least >= 2 * millisecond; ++i) {
+        const std::uint64_t before = cpu_ns();
+        sleep_ms(300);
+        least = std::min(least, cpu_ns() - before);
+    }
+    CHECK(least < 2 * millisecond);
 }
 
 TEST_CASE("no descriptor is left behind") {

@@ -161,6 +161,11 @@ TEST_CASE("while another walk registers code, and when there is no room, code is
   CHECK(lookup.is_code_sig(library.address()));
   f.registry.code->late_lock.unlock();
   CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);  // one try per walk
+  CHECK(f.registry.code->late_not_before.load() > 0);
+  f.registry.code->late_not_before.store(os_monotonic_ns_sig() + 1000000000);
+  range_lookup put_off = f.lookup();
+  CHECK(put_off.meet_sig(library.address(), f.memory) == nullptr);
+  f.registry.code->late_not_before.store(0);
   range_lookup next = f.lookup();
   CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
   library.unload();
