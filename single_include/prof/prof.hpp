@@ -6883,7 +6883,10 @@ class stack_walk {
   PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
-    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
+    // Code of no file may begin right before, where nothing can be read.
+    if (!exact_ && code_.contains(at_.pc) && !tracer_.is_return_address_sig(at_.pc)) {
+      result_.approximate = true;
+    }
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;
