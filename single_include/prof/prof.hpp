@@ -3211,7 +3211,7 @@ class cfi_reader {
     at_ += sizeof value;
     return value;
   }
-  std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
+  std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
 
   std::uint64_t uleb() PROF_DETAIL_SIG { return leb128(false); }
   std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
@@ -3229,7 +3229,7 @@ class cfi_reader {
     unsigned shift = 0;
     std::uint8_t byte = 0x80;
     while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
+      byte = next_byte();
       if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
       shift += 7;
     }
@@ -3321,12 +3321,12 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
   std::uintptr_t personality = 0;
   for (++letters; *letters != '\0'; ++letters) {
     switch (*letters) {
-      case 'R': cie.address_encoding = data.u8(); break;
+      case 'R': cie.address_encoding = data.next_byte(); break;
       case 'L': data.skip(1); break;
       case 'S': cie.is_signal_frame = true; break;
       case 'B': break;  // aarch64: return addresses are signed with the B key
       case 'P': {
-        const auto encoding = static_cast<std::uint8_t>(data.u8() & 0x7f);  // it may be indirect
+        const auto encoding = static_cast<std::uint8_t>(data.next_byte() & 0x7f);  // it may be indirect
         if (!read_encoded_sig(data, encoding, section.bias, 0, personality)) return false;
         break;
       }
@@ -3339,17 +3339,17 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
 // A CIE whose body is given, behind the id.
 PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_section& section,
                                                cfi_cie& cie) PROF_DETAIL_SIG {
-  const std::uint8_t version = body.u8();
+  const std::uint8_t version = body.next_byte();
   if (version != 1 && version != 3 && version != 4) return false;
   const auto* const letters = reinterpret_cast<const char*>(body.at());
   const void* const terminator = std::memchr(letters, 0, body.left());
   if (terminator == nullptr) return false;
   body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
-  if (version == 4 && (body.u8() != sizeof(void*) || body.u8() != 0)) return false;  // segments
+  if (version == 4 && (body.next_byte() != sizeof(void*) || body.next_byte() != 0)) return false;  // segments
   cie = cfi_cie{};
   cie.code_align = body.uleb();
   cie.data_align = body.sleb();
-  cie.return_register = version == 1 ? body.u8() : body.uleb();
+  cie.return_register = version == 1 ? body.next_byte() : body.uleb();
   if (!parse_augmentation_sig(body, section, letters, cie)) return false;
   cie.instructions = body;
   return !body.bad();
@@ -3786,7 +3786,7 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     found.form = cfi_expression::shape::plt;
     return found;
   }
-  const std::uint8_t operation = bytes.u8();
+  const std::uint8_t operation = bytes.next_byte();
   if (operation >= 0x70 && operation <= 0x8f) found.reg = operation - 0x70u;  // DW_OP_bregN
   else if (operation == 0x92) found.reg = static_cast<unsigned>(bytes.uleb() & 0xff);  // DW_OP_bregx
   else return found;
@@ -3797,10 +3797,10 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     found.form = cfi_expression::shape::deref;
   }
   while (!bytes.empty() && !bytes.bad()) {
-    const std::uint8_t next = bytes.u8();
+    const std::uint8_t next = bytes.next_byte();
     std::int64_t more = 0;
     if (next == 0x23) more = positive_sig(bytes.uleb());  // DW_OP_plus_uconst
-    else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
+    else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.next_byte() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
     sum = clamp_sig(sum + more);
@@ -3859,7 +3859,7 @@ class cfi_program {
   }
 
   void step_sig(cfi_reader& code) PROF_DETAIL_SIG {
-    const std::uint8_t operation = code.u8();
+    const std::uint8_t operation = code.next_byte();
     const unsigned operand = operation & 0x3fu;
     switch (operation & 0xc0) {
       case 0x40: return advance_sig(operand);
@@ -3873,7 +3873,7 @@ class cfi_program {
     switch (operation) {
       case 0x00: return;  // nop
       case 0x01: return set_location_sig(code);
-      case 0x02: return advance_sig(code.u8());
+      case 0x02: return advance_sig(code.next_byte());
       case 0x03: return advance_sig(code.fixed<std::uint16_t>());
       case 0x04: return advance_sig(code.fixed<std::uint32_t>());
       case 0x0a: return remember_sig();
@@ -4237,11 +4237,11 @@ class unwind_table_builder {
     last_number_ = static_cast<std::uint16_t>(place.number_plus_1 - 1);
     return last_number_;
   }
-  static slot& find_slot(arena_vector<slot>& slots, packed_rule rule) noexcept {
-    const std::size_t mask = slots.size() - 1;
+  static slot& find_slot(arena_vector<slot>& table, packed_rule rule) noexcept {
+    const std::size_t mask = table.size() - 1;
     std::size_t at = mix_bits(rule) & mask;
-    while (slots[at].number_plus_1 != 0 && slots[at].rule != rule) at = (at + 1) & mask;
-    return slots[at];
+    while (table[at].number_plus_1 != 0 && table[at].rule != rule) at = (at + 1) & mask;
+    return table[at];
   }
   bool grow_slots() noexcept {
     arena_vector<slot> bigger(slots_.memory());
@@ -4977,8 +4977,6 @@ struct lasting_objects {
 
 #if PROF_DETAIL_OS_LINUX
 
-// ---- building the map --------------------------------------------------------------------------------
-
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
   std::uintptr_t header = 0;
@@ -4986,21 +4984,42 @@ struct latest_image {
   std::uintptr_t limit = 0;  // of the mapping seen last
 };
 
-// All code that this process ever had.
+// What a walk that registers new code works with: too much for a handler's stack.
+struct late_code {
+  spin_lock lock;
+  std::uintptr_t address;
+  latest_image image;
+  code_range range;
+  elf_room room;
+  char path[1024];
+};
+
+#else
+
+struct late_code {
+  spin_lock lock;
+};
+
+#endif
+
+// All code that this process ever had. All zero when empty.
 struct code_registry {
   module_registry modules;
   range_registry ranges;
-  struct late_code {  // found by a walk: what does not fit a handler's stack
-    std::uintptr_t address;
-    latest_image image;
-    code_range range;
-    elf_room room;
-    char path[1024];
-  };
-  spin_lock late_lock;
-  late_code late;
+  late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
   std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
+
+  late_code* take_late_sig() PROF_DETAIL_SIG {
+    for (late_code& one : late) {
+      if (one.lock.try_lock()) return &one;
+    }
+    return nullptr;
+  }
 };
+
+#if PROF_DETAIL_OS_LINUX
+
+// ---- building the map --------------------------------------------------------------------------------
 
 struct code_map_builder {
   code_registry* registry = nullptr;
@@ -5169,14 +5188,14 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
 }
 
 // Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
-PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
+PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
                                                   std::uintptr_t address) PROF_DETAIL_SIG {
   late.address = address;
   late.image = {};
   late.range = code_range{};
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        auto& to = *static_cast<code_registry::late_code*>(context);
+        auto& to = *static_cast<late_code*>(context);
         see_header_sig(to.image, mapping);
         if (to.address < mapping.start || to.address >= mapping.limit) return;
         if (!mapping.executable || mapping.path.size > sizeof to.path) return;
@@ -5188,14 +5207,13 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late
   return late.range.limit != 0;
 }
 
-// Registers the code at an address. Nothing when another walk is doing the same.
+// Registers the code at an address. Nothing when too many walks are doing the same.
 PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
     PROF_DETAIL_SIG {
-  if (!registry.late_lock.try_lock()) return;
-  if (find_mapping_sig(registry.late, address)) {
-    register_range_sig(registry, registry.late.range, registry.late.room);
-  }
-  registry.late_lock.unlock();
+  late_code* const late = registry.take_late_sig();
+  if (late == nullptr) return;
+  if (find_mapping_sig(*late, address)) register_range_sig(registry, late->range, late->room);
+  late->lock.unlock();
 }
 
 // For build_table_once.
@@ -5220,12 +5238,6 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
-struct code_registry {
-  module_registry modules;
-  range_registry ranges;
-  spin_lock late_lock;
-  std::atomic<std::uint64_t> late_not_before;
-};
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
                                          const lasting_objects& = {}) PROF_DETAIL_SIG {
@@ -5546,7 +5558,7 @@ class call_tracer {
 
   call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
     std::uintptr_t before = 0;
-    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
+    if (return_address <= 4096 || !read_before_sig(return_address, before)) return {};
     return call_before_sig(return_address, before);
   }
   bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
@@ -5650,6 +5662,15 @@ class call_tracer {
   }
 
  private:
+  // The 8 bytes before an address; zeros for those of a page before it that cannot be read, for a mapping's
+  // code (a JIT compiler's) may begin with the call.
+  bool read_before_sig(std::uintptr_t address, std::uintptr_t& before) PROF_DETAIL_SIG {
+    if (memory_.read_word(address - 8, before)) return true;
+    const std::uintptr_t in_page = address & 4095;
+    if (in_page == 0 || in_page >= 8 || !memory_.read_word(address - in_page, before)) return false;
+    before <<= 64 - 8 * in_page;
+    return true;
+  }
 #if defined(__aarch64__)
   static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
   static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
@@ -6489,7 +6510,7 @@ struct process_state : process_head {
 // Objects with another layout do not share the process state: two headers of the same version may differ,
 // where a project vendors two snapshots.
 inline constexpr std::uint32_t layout_version =
-    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state)) * 31u ^
+    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
     static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
     static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
     static_cast<std::uint32_t>(sizeof(hook_part)) << 28;
@@ -6883,10 +6904,7 @@ class stack_walk {
   PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
-    // Code of no file may begin right before, where nothing can be read.
-    if (!exact_ && code_.contains(at_.pc) && !tracer_.is_return_address_sig(at_.pc)) {
-      result_.approximate = true;
-    }
+    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;
@@ -6992,7 +7010,8 @@ class stack_walk {
   }
 
   // {caller's fp, return address} at fp, plausible and further out than sp.
-  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp,
+                                             std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = at_.fp;
     if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
@@ -8112,8 +8131,10 @@ inline void release_parent(process_state& process, bool alone) noexcept {
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
   process.refresh_lock.unlock();
-  outwait(alone, [&] { return process.registry->late_lock.held(); });
-  process.registry->late_lock.unlock();
+  for (late_code& late : process.registry->late) {
+    outwait(alone, [&] { return late.lock.held(); });
+    late.lock.unlock();
+  }
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   const auto busy = [&process] {

@@ -90,8 +90,10 @@ inline void release_parent(process_state& process, bool alone) noexcept {
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
   process.refresh_lock.unlock();
-  outwait(alone, [&] { return process.registry->late_lock.held(); });
-  process.registry->late_lock.unlock();
+  for (late_code& late : process.registry->late) {
+    outwait(alone, [&] { return late.lock.held(); });
+    late.lock.unlock();
+  }
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
   const auto busy = [&process] {

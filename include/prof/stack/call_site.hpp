@@ -79,7 +79,7 @@ class call_tracer {
 
   call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
     std::uintptr_t before = 0;
-    if (return_address <= 4096 || !memory_.read_word(return_address - 8, before)) return {};
+    if (return_address <= 4096 || !read_before_sig(return_address, before)) return {};
     return call_before_sig(return_address, before);
   }
   bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
@@ -183,6 +183,15 @@ class call_tracer {
   }
 
  private:
+  // The 8 bytes before an address; zeros for those of a page before it that cannot be read, for a mapping's
+  // code (a JIT compiler's) may begin with the call.
+  bool read_before_sig(std::uintptr_t address, std::uintptr_t& before) PROF_DETAIL_SIG {
+    if (memory_.read_word(address - 8, before)) return true;
+    const std::uintptr_t in_page = address & 4095;
+    if (in_page == 0 || in_page >= 8 || !memory_.read_word(address - in_page, before)) return false;
+    before <<= 64 - 8 * in_page;
+    return true;
+  }
 #if defined(__aarch64__)
   static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
   static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!

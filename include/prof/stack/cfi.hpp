@@ -43,7 +43,7 @@ class cfi_reader {
     at_ += sizeof value;
     return value;
   }
-  std::uint8_t u8() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
+  std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
 
   std::uint64_t uleb() PROF_DETAIL_SIG { return leb128(false); }
   std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
@@ -61,7 +61,7 @@ class cfi_reader {
     unsigned shift = 0;
     std::uint8_t byte = 0x80;
     while ((byte & 0x80) != 0 && !bad_) {
-      byte = u8();
+      byte = next_byte();
       if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
       shift += 7;
     }
@@ -153,12 +153,12 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
   std::uintptr_t personality = 0;
   for (++letters; *letters != '\0'; ++letters) {
     switch (*letters) {
-      case 'R': cie.address_encoding = data.u8(); break;
+      case 'R': cie.address_encoding = data.next_byte(); break;
       case 'L': data.skip(1); break;
       case 'S': cie.is_signal_frame = true; break;
       case 'B': break;  // aarch64: return addresses are signed with the B key
       case 'P': {
-        const auto encoding = static_cast<std::uint8_t>(data.u8() & 0x7f);  // it may be indirect
+        const auto encoding = static_cast<std::uint8_t>(data.next_byte() & 0x7f);  // it may be indirect
         if (!read_encoded_sig(data, encoding, section.bias, 0, personality)) return false;
         break;
       }
@@ -171,17 +171,17 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
 // A CIE whose body is given, behind the id.
 PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_section& section,
                                                cfi_cie& cie) PROF_DETAIL_SIG {
-  const std::uint8_t version = body.u8();
+  const std::uint8_t version = body.next_byte();
   if (version != 1 && version != 3 && version != 4) return false;
   const auto* const letters = reinterpret_cast<const char*>(body.at());
   const void* const terminator = std::memchr(letters, 0, body.left());
   if (terminator == nullptr) return false;
   body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
-  if (version == 4 && (body.u8() != sizeof(void*) || body.u8() != 0)) return false;  // segments
+  if (version == 4 && (body.next_byte() != sizeof(void*) || body.next_byte() != 0)) return false;  // segments
   cie = cfi_cie{};
   cie.code_align = body.uleb();
   cie.data_align = body.sleb();
-  cie.return_register = version == 1 ? body.u8() : body.uleb();
+  cie.return_register = version == 1 ? body.next_byte() : body.uleb();
   if (!parse_augmentation_sig(body, section, letters, cie)) return false;
   cie.instructions = body;
   return !body.bad();

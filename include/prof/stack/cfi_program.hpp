@@ -53,7 +53,7 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     found.form = cfi_expression::shape::plt;
     return found;
   }
-  const std::uint8_t operation = bytes.u8();
+  const std::uint8_t operation = bytes.next_byte();
   if (operation >= 0x70 && operation <= 0x8f) found.reg = operation - 0x70u;  // DW_OP_bregN
   else if (operation == 0x92) found.reg = static_cast<unsigned>(bytes.uleb() & 0xff);  // DW_OP_bregx
   else return found;
@@ -64,10 +64,10 @@ inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
     found.form = cfi_expression::shape::deref;
   }
   while (!bytes.empty() && !bytes.bad()) {
-    const std::uint8_t next = bytes.u8();
+    const std::uint8_t next = bytes.next_byte();
     std::int64_t more = 0;
     if (next == 0x23) more = positive_sig(bytes.uleb());  // DW_OP_plus_uconst
-    else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.u8() == 0x22) more = next - 0x30;
+    else if (next >= 0x30 && next <= 0x4f && !bytes.empty() && bytes.next_byte() == 0x22) more = next - 0x30;
     else found.form = cfi_expression::shape::other;
     std::int32_t& sum = found.form == cfi_expression::shape::deref ? found.added : found.offset;
     sum = clamp_sig(sum + more);
@@ -126,7 +126,7 @@ class cfi_program {
   }
 
   void step_sig(cfi_reader& code) PROF_DETAIL_SIG {
-    const std::uint8_t operation = code.u8();
+    const std::uint8_t operation = code.next_byte();
     const unsigned operand = operation & 0x3fu;
     switch (operation & 0xc0) {
       case 0x40: return advance_sig(operand);
@@ -140,7 +140,7 @@ class cfi_program {
     switch (operation) {
       case 0x00: return;  // nop
       case 0x01: return set_location_sig(code);
-      case 0x02: return advance_sig(code.u8());
+      case 0x02: return advance_sig(code.next_byte());
       case 0x03: return advance_sig(code.fixed<std::uint16_t>());
       case 0x04: return advance_sig(code.fixed<std::uint32_t>());
       case 0x0a: return remember_sig();

@@ -86,8 +86,6 @@ struct lasting_objects {
 
 #if PROF_DETAIL_OS_LINUX
 
-// ---- building the map --------------------------------------------------------------------------------
-
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
   std::uintptr_t header = 0;
@@ -95,21 +93,42 @@ struct latest_image {
   std::uintptr_t limit = 0;  // of the mapping seen last
 };
 
-// All code that this process ever had.
+// What a walk that registers new code works with: too much for a handler's stack.
+struct late_code {
+  spin_lock lock;
+  std::uintptr_t address;
+  latest_image image;
+  code_range range;
+  elf_room room;
+  char path[1024];
+};
+
+#else
+
+struct late_code {
+  spin_lock lock;
+};
+
+#endif
+
+// All code that this process ever had. All zero when empty.
 struct code_registry {
   module_registry modules;
   range_registry ranges;
-  struct late_code {  // found by a walk: what does not fit a handler's stack
-    std::uintptr_t address;
-    latest_image image;
-    code_range range;
-    elf_room room;
-    char path[1024];
-  };
-  spin_lock late_lock;
-  late_code late;
+  late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
   std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
+
+  late_code* take_late_sig() PROF_DETAIL_SIG {
+    for (late_code& one : late) {
+      if (one.lock.try_lock()) return &one;
+    }
+    return nullptr;
+  }
 };
+
+#if PROF_DETAIL_OS_LINUX
+
+// ---- building the map --------------------------------------------------------------------------------
 
 struct code_map_builder {
   code_registry* registry = nullptr;
@@ -278,14 +297,14 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
 }
 
 // Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
-PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late,
+PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
                                                   std::uintptr_t address) PROF_DETAIL_SIG {
   late.address = address;
   late.image = {};
   late.range = code_range{};
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        auto& to = *static_cast<code_registry::late_code*>(context);
+        auto& to = *static_cast<late_code*>(context);
         see_header_sig(to.image, mapping);
         if (to.address < mapping.start || to.address >= mapping.limit) return;
         if (!mapping.executable || mapping.path.size > sizeof to.path) return;
@@ -297,14 +316,13 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(code_registry::late_code& late
   return late.range.limit != 0;
 }
 
-// Registers the code at an address. Nothing when another walk is doing the same.
+// Registers the code at an address. Nothing when too many walks are doing the same.
 PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
     PROF_DETAIL_SIG {
-  if (!registry.late_lock.try_lock()) return;
-  if (find_mapping_sig(registry.late, address)) {
-    register_range_sig(registry, registry.late.range, registry.late.room);
-  }
-  registry.late_lock.unlock();
+  late_code* const late = registry.take_late_sig();
+  if (late == nullptr) return;
+  if (find_mapping_sig(*late, address)) register_range_sig(registry, late->range, late->room);
+  late->lock.unlock();
 }
 
 // For build_table_once.
@@ -329,12 +347,6 @@ inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
 
 #else
 
-struct code_registry {
-  module_registry modules;
-  range_registry ranges;
-  spin_lock late_lock;
-  std::atomic<std::uint64_t> late_not_before;
-};
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
                                          const lasting_objects& = {}) PROF_DETAIL_SIG {

@@ -209,10 +209,7 @@ class stack_walk {
   PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
-    // Code of no file may begin right before, where nothing can be read.
-    if (!exact_ && code_.contains(at_.pc) && !tracer_.is_return_address_sig(at_.pc)) {
-      result_.approximate = true;
-    }
+    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
     if (link_register_sig() || leaving_sig()) return outcome::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;
@@ -318,7 +315,8 @@ class stack_walk {
   }
 
   // {caller's fp, return address} at fp, plausible and further out than sp.
-  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp, std::uintptr_t& return_address) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp,
+                                             std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = at_.fp;
     if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;

@@ -171,11 +171,11 @@ class unwind_table_builder {
     last_number_ = static_cast<std::uint16_t>(place.number_plus_1 - 1);
     return last_number_;
   }
-  static slot& find_slot(arena_vector<slot>& slots, packed_rule rule) noexcept {
-    const std::size_t mask = slots.size() - 1;
+  static slot& find_slot(arena_vector<slot>& table, packed_rule rule) noexcept {
+    const std::size_t mask = table.size() - 1;
     std::size_t at = mix_bits(rule) & mask;
-    while (slots[at].number_plus_1 != 0 && slots[at].rule != rule) at = (at + 1) & mask;
-    return slots[at];
+    while (table[at].number_plus_1 != 0 && table[at].rule != rule) at = (at + 1) & mask;
+    return table[at];
   }
   bool grow_slots() noexcept {
     arena_vector<slot> bigger(slots_.memory());

@@ -124,6 +124,17 @@ TEST_CASE("other instructions are no calls") {
   CHECK(call_before_sig(0x1000, ~std::uint64_t{0}).kind == call_kind::none);
 }
 
+TEST_CASE("a call at the begin of a mapping is seen, though the page before it cannot be read") {
+  fixture f;
+  f.memory.put(here, {0xff, 0xd0, 0x90, 0xff, 0xd7, 0x90, 0x90, 0x90});  // call *%rax; nop; call *%rdi
+  CHECK(f.tracer.is_return_address_sig(here + 2));
+  CHECK(f.tracer.is_return_address_sig(here + 5));
+  CHECK_FALSE(f.tracer.is_return_address_sig(here));      // nothing is known before it
+  CHECK_FALSE(f.tracer.is_return_address_sig(here + 1));  // half a call
+  CHECK_FALSE(f.tracer.is_return_address_sig(here + 3));
+  CHECK_FALSE(f.tracer.is_return_address_sig(elsewhere + 2));
+}
+
 // ---- looking at code
 // -----------------------------------------------------------------------------
 

@@ -57,8 +57,11 @@ struct cie_text {
   std::uint64_t code_align = 1;
   std::int64_t data_align = -8;
   std::uint64_t return_register = 16;
-  cfi_text augmentation = {0x00};
-  cfi_text instructions = {0x0c, 7, 8, 0x90, 1};  // def_cfa rsp + 8; rip at cfa - 8
+  cfi_text augmentation;
+  cfi_text instructions;
+
+  // In here, for g++ 12 (aarch64, -O1) takes lists in member initializers for uninitialized.
+  cie_text() : augmentation({0x00}), instructions({0x0c, 7, 8, 0x90, 1}) {}  // cfa = rsp + 8; rip at cfa - 8
 
   cfi_text body() const {
     cfi_text out;

@@ -68,7 +68,7 @@ TEST_CASE("a reader gives zeros at the end of its bytes, and is bad from then on
   CHECK(reader.fixed<std::uint16_t>() == 0);
   CHECK(reader.bad());
   CHECK(reader.empty());
-  CHECK(reader.u8() == 0);
+  CHECK(reader.next_byte() == 0);
   CHECK(reader.uleb() == 0);
   CHECK(reader.sleb() == 0);
 }
@@ -98,7 +98,7 @@ TEST_CASE("a reader without bytes is empty, not bad") {
   CHECK(nothing.empty());
   CHECK_FALSE(nothing.bad());
   CHECK(nothing.left() == 0);
-  CHECK(nothing.u8() == 0);
+  CHECK(nothing.next_byte() == 0);
   CHECK(nothing.bad());
 }
 
@@ -109,7 +109,7 @@ TEST_CASE("skipping and parts stay in the bytes") {
   CHECK(inner.left() == 3);
   CHECK(reader.left() == 1);
   inner.skip(2);
-  CHECK(inner.u8() == 3);
+  CHECK(inner.next_byte() == 3);
   inner.skip(0);
   CHECK_FALSE(inner.bad());
   inner.skip(1);

@@ -150,16 +150,18 @@ TEST_CASE("a library that has gone is nowhere, though the map still has it") {
   os_unmap_sig(const_cast<code_map*>(map), map->bytes);
 }
 
-TEST_CASE("while another walk registers code, and when there is no room, code is nameless") {
+TEST_CASE("while many walks register code, and after a failure for a while, code is nameless") {
   if (!os_answers_for_objects()) return;
   fixture f;
   visitor library;
   library.load();
-  f.registry.code->late_lock.try_lock();
+  late_code* taken[4];
+  for (late_code*& one : taken) one = f.registry.code->take_late_sig();
+  CHECK(f.registry.code->take_late_sig() == nullptr);
   range_lookup lookup = f.lookup();
   CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
   CHECK(lookup.is_code_sig(library.address()));
-  f.registry.code->late_lock.unlock();
+  for (late_code* const one : taken) one->lock.unlock();
   CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);  // one try per walk
   CHECK(f.registry.code->late_not_before.load() > 0);
   f.registry.code->late_not_before.store(os_monotonic_ns_sig() + 1000000000);
@@ -168,6 +170,25 @@ TEST_CASE("while another walk registers code, and when there is no room, code is
   f.registry.code->late_not_before.store(0);
   range_lookup next = f.lookup();
   CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
+  library.unload();
+}
+
+// A tick may come while a hook of the same thread reads /proc/self/maps.
+TEST_CASE("a walk registers what the walk it interrupted is registering") {
+  if (!os_answers_for_objects()) return;
+  fixture f;
+  visitor library;
+  library.load();
+  late_code* const interrupted = f.registry.code->take_late_sig();
+  REQUIRE(interrupted != nullptr);
+  range_lookup lookup = f.lookup();
+  const code_range* const range = lookup.meet_sig(library.address(), f.memory);
+  REQUIRE(range != nullptr);
+  // The interrupted one then adds no second entry.
+  const std::size_t known = f.registry.code->ranges.size();
+  interrupted->lock.unlock();
+  register_code_at_sig(*f.registry.code, library.address());
+  CHECK(f.registry.code->ranges.size() == known);
   library.unload();
 }
 
