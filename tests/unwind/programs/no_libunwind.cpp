@@ -1,5 +1,5 @@
-// In place of libunwind: it finds nothing without .eh_frame_hdr, its archive cannot be linked into a
-// static-pie program, and it crashes at -O0. single_step.cpp then has no second opinion.
+// In place of libunwind: it finds nothing without .eh_frame_hdr, and its archive cannot be linked into a
+// static-pie program. single_step.cpp then has no second opinion.
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 
