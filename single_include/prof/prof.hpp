@@ -2142,7 +2142,8 @@ inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
 }
 
-PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size)
+    PROF_DETAIL_SIG {
   const iovec local{to, size};
   const iovec remote{reinterpret_cast<void*>(from), size};
   const long answer = os_call_sig(SYS_process_vm_readv, os_call_sig(SYS_getpid), os_word(&local),
@@ -2393,7 +2394,7 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
-// ---- next definitions --------------------------------------------------------------------------------------
+// ---- next definitions -------------------------------------------------------------------------------
 
 // Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
 // every hook has a defined fallback for "no next definition".
@@ -3742,7 +3743,8 @@ PROF_DETAIL_END
 // Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
 // Memory: some 400 bytes of the caller's. What more than four nested DW_CFA_remember_state
 //         remember is lost; compilers nest one or two.
-// Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5 (negate_ra_state).
+// Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5
+//         (negate_ra_state).
 //         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
 #ifndef PROF_STACK_CFI_PROGRAM_HPP
 #define PROF_STACK_CFI_PROGRAM_HPP
@@ -6510,7 +6512,8 @@ struct process_state : process_head {
 // Objects with another layout do not share the process state: two headers of the same version may differ,
 // where a project vendors two snapshots.
 inline constexpr std::uint32_t layout_version =
-    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
+    layout_revision * 0x01000193u ^
+    static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
     static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
     static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
     static_cast<std::uint32_t>(sizeof(hook_part)) << 28;
@@ -7722,10 +7725,10 @@ class live_table {
     fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
-  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its key before it looks at next_filter_, the grower
-  // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
-  // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
-  // stick above zero.
+  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its
+  // key before it looks at next_filter_, the grower publishes next_filter_ before it looks at keys: one of
+  // them sees the other (all sequentially consistent), so no object is ever missing from a filter. Counting
+  // one twice only makes a byte stick above zero.
   PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
     if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
     // Another thread may have grown it between the look and the lock.
@@ -7822,7 +7825,7 @@ struct heap_slot {
 // The counts of an object that a hook made itself while it could not forward.
 inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
 
-// ---- state ---------------------------------------------------------------------------------------------
+// ---- state ------------------------------------------------------------------------------------------
 
 using heap_counts = add_only_table<heap_slot>;
 
@@ -7897,7 +7900,7 @@ inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
   return static_cast<heap_state*>(there);
 }
 
-// ---- recording -----------------------------------------------------------------------------------------------
+// ---- recording --------------------------------------------------------------------------------------
 
 // Remembers a sampled object; false (counted) when there is no room.
 inline bool add_live_sig(process_state& process, heap_state& heap, std::uint64_t address,
@@ -7957,7 +7960,7 @@ inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, fa
 
 inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
-// ---- reading ---------------------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------
 
 // The counts at one moment: a copy of the slots that were used, for deltas.
 struct heap_reading {
@@ -8438,8 +8441,9 @@ inline huffman_lengths huffman_count_depths(std::uint32_t* a, std::size_t n) noe
 }
 
 // Codes that would be too long get the limit. (Package-merge would find the best such code; for the
-// counts of real blocks the difference is some bytes, for the worst ones 6 %.) That overdraws the Kraft sum, in units of the limit's
-// code; lengthening one shorter code makes room for another beside it and pays one unit back.
+// counts of real blocks the difference is some bytes, for the worst ones 6 %.) That overdraws the Kraft
+// sum, in units of the limit's code; lengthening one shorter code makes room for another beside it and
+// pays one unit back.
 inline void huffman_limit(huffman_lengths& lengths, unsigned limit) noexcept {
   std::uint32_t* const of = lengths.of_length;
   for (unsigned i = limit + 1; i < 64; ++i) {
@@ -10624,12 +10628,22 @@ inline result finish_recording(cpu_recording* recording) noexcept {
   return closed ? written : closed;
 }
 
-// Waits for a duration; false when the caller asked to stop.
-inline bool wait_unless_canceled(std::uint64_t ns, const std::atomic<bool>* cancel) noexcept {
-  const std::uint64_t end = os_monotonic_ns_sig() + ns;
-  for (std::uint64_t now = os_monotonic_ns_sig(); now < end; now = os_monotonic_ns_sig()) {
+// Waits for a duration while a profile is taken; false when the caller asked to stop. Where walks meet
+// libraries that were loaded meanwhile, their tables are made once a second, so that not the whole of a long
+// profile is walked by interpretation.
+inline bool wait_unless_canceled(process_state& process, std::uint64_t ns,
+                                 const std::atomic<bool>* cancel) noexcept {
+  constexpr std::uint64_t second = 1000000000;
+  const std::uint64_t step = cancel != nullptr ? 20000000 : second;
+  const std::uint64_t begin = os_monotonic_ns_sig();
+  const std::uint64_t end = begin + ns;
+  std::uint64_t look = begin + second;
+  for (std::uint64_t now = begin; now < end; now = os_monotonic_ns_sig()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
-    const std::uint64_t step = cancel != nullptr ? 20000000 : end - now;
+    if (now >= look && process.code_stale.load(std::memory_order_relaxed)) {
+      refresh_code_map(process);
+      look = now + second;
+    }
     os_sleep_ns(end - now < step ? end - now : step);
   }
   return true;
@@ -10732,7 +10746,7 @@ inline result write_profile(const char* name, const sink& target,
   detail::collection work(*process);
   if (result begun = work.begin(name, request); !begun) return begun;
   if (result opened = out.open(); !opened) return opened;
-  if (!detail::wait_unless_canceled(work.duration_ns(), request.cancel)) {
+  if (!detail::wait_unless_canceled(*process, work.duration_ns(), request.cancel)) {
     return result(error::canceled);
   }
   const result written = work.finish(out.out());
@@ -13766,7 +13780,7 @@ inline void answer_status(http_response& response) noexcept {
   write_status_text(status(), body_of(response));
 }
 
-// ---- profiles ------------------------------------------------------------------------------------------
+// ---- profiles ---------------------------------------------------------------------------------------
 
 struct profile_job {
   collection* work;
@@ -13866,7 +13880,7 @@ inline void begin_profile(process_state& process, text_view name, const http_req
   job.cancel = [](void* state) { drop_collection(static_cast<profile_job*>(state)->work); };
 }
 
-// ---- dispatch ------------------------------------------------------------------------------------------------
+// ---- dispatch ---------------------------------------------------------------------------------------
 
 inline void begin_request(void* context, const http_request& request, http_response& response,
                           http_job& job) noexcept {

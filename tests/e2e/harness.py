@@ -30,12 +30,15 @@ def tool(name):
     return path
 
 
-def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O2", libraries=()):
-    """Compiles and links; returns the program's path. Sources are files of PROGRAMS or paths."""
+def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O1", libraries=()):
+    """Compiles and links; returns the program's path. Sources are files of PROGRAMS or paths.
+
+    -O2, which takes twice as long as -O1, and -g are for the tests that are about them.
+    """
     BUILD.mkdir(parents=True, exist_ok=True)
     output = BUILD / name
     paths = [str(s if os.path.isabs(str(s)) else PROGRAMS / s) for s in sources]
-    command = [tool(compiler), f"-std={std}", optimize, "-g", *flags, "-I", str(TREE), *paths,
+    command = [tool(compiler), f"-std={std}", optimize, *flags, "-I", str(TREE), *paths,
                "-o", str(output), "-pthread", *libraries]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:

@@ -6,6 +6,7 @@ two threads. At rate 1 the allocs profile must hold exactly these, whatever comp
 visibility, allocator or kind of link. PROF_LONG=1 runs the whole matrix instead of pairs.
 """
 
+import functools
 import itertools
 import os
 import re
@@ -89,10 +90,15 @@ def build_objects(name, compiler="g++", optimize="-O2", flags=(), std="c++17"):
     return program, plugin
 
 
+@functools.lru_cache(maxsize=None)
+def alone_parts(compiler):
+    return [harness.build([f"objects_{part}.cpp"], f"alone_{part}_{compiler}.o", compiler=compiler,
+                          flags=["-DALONE", "-c"]) for part in ("main", "second")]
+
+
 def build_alone(name, flags=(), libraries=(), compiler="g++"):
-    """The two files of the executable without library and plugin."""
-    return harness.build(["objects_main.cpp", "objects_second.cpp"], name, compiler=compiler,
-                         flags=["-DALONE", *flags], libraries=libraries)
+    """The two files of the executable without library and plugin, linked in one of many ways."""
+    return harness.build(alone_parts(compiler), name, compiler=compiler, flags=flags, libraries=libraries)
 
 
 class SharedObjects(unittest.TestCase):
@@ -114,7 +120,7 @@ class SharedObjects(unittest.TestCase):
                 self.assertEqual(outcome.hooks["_Znwm"], "forwarding")  # libstdc++'s calls malloc
 
     def test_preloaded_allocators(self):
-        program, plugin = build_objects("objects_preload")
+        program, plugin = build_objects("objects_preload", optimize="-O1")
         for library, new_state in (("libjemalloc.so.2", "forwarding"),
                                    ("libtcmalloc.so.4", "live"),
                                    ("libtcmalloc_minimal.so.4", "live")):

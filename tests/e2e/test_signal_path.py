@@ -3,6 +3,7 @@
 
 import errno
 import itertools
+import os
 import re
 import subprocess
 import unittest
@@ -13,6 +14,10 @@ SIGNAL = harness.ROOT / "tests" / "signal"
 NEVER = re.compile(r"^(__tls_get_addr|__tls_descriptor.*|__cxa_guard.*|__emutls.*|malloc|calloc|realloc|free|_Zn[wa].*|_Zd[la].*"
                    r"|pthread_.*|dl_iterate_phdr|dlsym|dladdr|backtrace|_Unwind_.*|__errno_location|syscall)$")
 FRAMES = ("-fno-omit-frame-pointer",)
+# Each level of optimisation and each kind of code; PROF_LONG=1: with each other.
+WAYS = (("-O0", "-fno-PIC"), ("-O1", "-fPIC"), ("-O2", "-fno-PIC"), ("-O2", "-fPIC"))
+if os.environ.get("PROF_LONG"):
+    WAYS = tuple(itertools.product(("-O0", "-O1", "-O2"), ("-fPIC", "-fno-PIC")))
 
 
 def compile_object(source, name, compiler, flags):
@@ -47,7 +52,7 @@ class Imports(unittest.TestCase):
     def check(self, name):
         allowed, met = self.allowed(name), set()
         self.assertEqual([symbol for symbol in allowed if NEVER.match(symbol)], [])
-        for compiler, optimize, code in itertools.product(harness.COMPILERS, ("-O0", "-O1", "-O2"), ("-fPIC", "-fno-PIC")):
+        for compiler, (optimize, code) in itertools.product(harness.COMPILERS, WAYS):
             with self.subTest(compiler=compiler, optimize=optimize, code=code):
                 symbols = undefined(compile_object(SIGNAL / f"{name}.cpp", f"signal-{name}", compiler, (optimize, code)))
                 met |= symbols
@@ -66,7 +71,7 @@ class Imports(unittest.TestCase):
 
 class NoCodeBeforeMain(unittest.TestCase):
     def test_no_constructor(self):
-        for compiler, optimize, code in itertools.product(harness.COMPILERS, ("-O0", "-O2"), ("-fPIC", "-fno-PIC")):
+        for compiler, (optimize, code) in itertools.product(harness.COMPILERS, (WAYS[0], WAYS[-1])):
             with self.subTest(compiler=compiler, optimize=optimize, code=code):
                 path = compile_object(SIGNAL / "include_all.cpp", "include_all", compiler, (optimize, code))
                 sections = output_of("readelf", "-S", "-W", path)

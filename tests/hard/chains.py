@@ -128,7 +128,7 @@ def build(name, sources, compiler="g++", flags=(), std="c++17", link=(), optimiz
         build("sampler.o", ["sampler.cpp"], flags=["-c"])
     objects = [sampler] if not {"-c", "-shared"} & set(flags) else []
     paths = [source if isinstance(source, pathlib.Path) else PROGRAMS / source for source in sources]
-    command(harness.tool(compiler), f"-std={std}", optimize, "-g", *WARNINGS, *include, *flags, *paths,
+    command(harness.tool(compiler), f"-std={std}", optimize, *WARNINGS, *include, *flags, *paths,
             *objects, "-o", BUILD / name, *link, *(() if "-c" in flags else ("-pthread",)))
     return BUILD / name
 

@@ -54,8 +54,9 @@ inline huffman_lengths huffman_count_depths(std::uint32_t* a, std::size_t n) noe
 }
 
 // Codes that would be too long get the limit. (Package-merge would find the best such code; for the
-// counts of real blocks the difference is some bytes, for the worst ones 6 %.) That overdraws the Kraft sum, in units of the limit's
-// code; lengthening one shorter code makes room for another beside it and pays one unit back.
+// counts of real blocks the difference is some bytes, for the worst ones 6 %.) That overdraws the Kraft
+// sum, in units of the limit's code; lengthening one shorter code makes room for another beside it and
+// pays one unit back.
 inline void huffman_limit(huffman_lengths& lengths, unsigned limit) noexcept {
   std::uint32_t* const of = lengths.of_length;
   for (unsigned i = limit + 1; i < 64; ++i) {

@@ -135,10 +135,10 @@ class live_table {
     fast_filter_.compare_exchange_strong(to, nullptr);
   }
 
-  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its key before it looks at next_filter_, the grower
-  // publishes next_filter_ before it looks at keys: one of them sees the other (all sequentially
-  // consistent), so no object is ever missing from a filter. Counting one twice only makes a byte
-  // stick above zero.
+  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its
+  // key before it looks at next_filter_, the grower publishes next_filter_ before it looks at keys: one of
+  // them sees the other (all sequentially consistent), so no object is ever missing from a filter. Counting
+  // one twice only makes a byte stick above zero.
   PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
     if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
     // Another thread may have grown it between the look and the lock.

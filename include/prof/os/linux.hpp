@@ -99,7 +99,8 @@ inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   return os_call_sig(SYS_rt_sigprocmask, ~0L, static_cast<long>(address), 0, 8) != -EFAULT;
 }
 
-PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size)
+    PROF_DETAIL_SIG {
   const iovec local{to, size};
   const iovec remote{reinterpret_cast<void*>(from), size};
   const long answer = os_call_sig(SYS_process_vm_readv, os_call_sig(SYS_getpid), os_word(&local),
@@ -350,7 +351,7 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
-// ---- next definitions --------------------------------------------------------------------------------------
+// ---- next definitions -------------------------------------------------------------------------------
 
 // Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
 // every hook has a defined fallback for "no next definition".

@@ -32,7 +32,7 @@ struct heap_slot {
 // The counts of an object that a hook made itself while it could not forward.
 inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
 
-// ---- state ---------------------------------------------------------------------------------------------
+// ---- state ------------------------------------------------------------------------------------------
 
 using heap_counts = add_only_table<heap_slot>;
 
@@ -107,7 +107,7 @@ inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
   return static_cast<heap_state*>(there);
 }
 
-// ---- recording -----------------------------------------------------------------------------------------------
+// ---- recording --------------------------------------------------------------------------------------
 
 // Remembers a sampled object; false (counted) when there is no room.
 inline bool add_live_sig(process_state& process, heap_state& heap, std::uint64_t address,
@@ -167,7 +167,7 @@ inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, fa
 
 inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
-// ---- reading ---------------------------------------------------------------------------------------------------
+// ---- reading ----------------------------------------------------------------------------------------
 
 // The counts at one moment: a copy of the slots that were used, for deltas.
 struct heap_reading {

@@ -67,12 +67,22 @@ inline result finish_recording(cpu_recording* recording) noexcept {
   return closed ? written : closed;
 }
 
-// Waits for a duration; false when the caller asked to stop.
-inline bool wait_unless_canceled(std::uint64_t ns, const std::atomic<bool>* cancel) noexcept {
-  const std::uint64_t end = os_monotonic_ns_sig() + ns;
-  for (std::uint64_t now = os_monotonic_ns_sig(); now < end; now = os_monotonic_ns_sig()) {
+// Waits for a duration while a profile is taken; false when the caller asked to stop. Where walks meet
+// libraries that were loaded meanwhile, their tables are made once a second, so that not the whole of a long
+// profile is walked by interpretation.
+inline bool wait_unless_canceled(process_state& process, std::uint64_t ns,
+                                 const std::atomic<bool>* cancel) noexcept {
+  constexpr std::uint64_t second = 1000000000;
+  const std::uint64_t step = cancel != nullptr ? 20000000 : second;
+  const std::uint64_t begin = os_monotonic_ns_sig();
+  const std::uint64_t end = begin + ns;
+  std::uint64_t look = begin + second;
+  for (std::uint64_t now = begin; now < end; now = os_monotonic_ns_sig()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
-    const std::uint64_t step = cancel != nullptr ? 20000000 : end - now;
+    if (now >= look && process.code_stale.load(std::memory_order_relaxed)) {
+      refresh_code_map(process);
+      look = now + second;
+    }
     os_sleep_ns(end - now < step ? end - now : step);
   }
   return true;
@@ -175,7 +185,7 @@ inline result write_profile(const char* name, const sink& target,
   detail::collection work(*process);
   if (result begun = work.begin(name, request); !begun) return begun;
   if (result opened = out.open(); !opened) return opened;
-  if (!detail::wait_unless_canceled(work.duration_ns(), request.cancel)) {
+  if (!detail::wait_unless_canceled(*process, work.duration_ns(), request.cancel)) {
     return result(error::canceled);
   }
   const result written = work.finish(out.out());

@@ -89,7 +89,7 @@ inline void answer_status(http_response& response) noexcept {
   write_status_text(status(), body_of(response));
 }
 
-// ---- profiles ------------------------------------------------------------------------------------------
+// ---- profiles ---------------------------------------------------------------------------------------
 
 struct profile_job {
   collection* work;
@@ -189,7 +189,7 @@ inline void begin_profile(process_state& process, text_view name, const http_req
   job.cancel = [](void* state) { drop_collection(static_cast<profile_job*>(state)->work); };
 }
 
-// ---- dispatch ------------------------------------------------------------------------------------------------
+// ---- dispatch ---------------------------------------------------------------------------------------
 
 inline void begin_request(void* context, const http_request& request, http_response& response,
                           http_job& job) noexcept {

@@ -4,7 +4,8 @@
 // Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
 // Memory: some 400 bytes of the caller's. What more than four nested DW_CFA_remember_state
 //         remember is lost; compilers nest one or two.
-// Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5 (negate_ra_state).
+// Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5
+//         (negate_ra_state).
 //         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
 #ifndef PROF_STACK_CFI_PROGRAM_HPP
 #define PROF_STACK_CFI_PROGRAM_HPP

@@ -121,7 +121,8 @@ struct process_state : process_head {
 // Objects with another layout do not share the process state: two headers of the same version may differ,
 // where a project vendors two snapshots.
 inline constexpr std::uint32_t layout_version =
-    layout_revision * 0x01000193u ^ static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
+    layout_revision * 0x01000193u ^
+    static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
     static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
     static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
     static_cast<std::uint32_t>(sizeof(hook_part)) << 28;

@@ -407,10 +407,20 @@ TEST_CASE("a child that ends its copy of a session leaves the parent's file alon
 }
 
 TEST_CASE("waiting ends when told") {
+  auto& process = *prof::detail::enter_process();
   std::atomic<bool> cancel{true};
-  CHECK_FALSE(prof::detail::wait_unless_canceled(1000000000, &cancel));
-  CHECK(prof::detail::wait_unless_canceled(0, &cancel));
-  CHECK(prof::detail::wait_unless_canceled(1000, nullptr));
+  CHECK_FALSE(prof::detail::wait_unless_canceled(process, 1000000000, &cancel));
+  CHECK(prof::detail::wait_unless_canceled(process, 0, &cancel));
+  CHECK(prof::detail::wait_unless_canceled(process, 1000, nullptr));
+}
+
+TEST_CASE("while a profile is taken, the code map follows what was loaded, once a second") {
+  auto& process = *prof::detail::enter_process();
+  process.code_stale.store(true);
+  CHECK(prof::detail::wait_unless_canceled(process, 200000000, nullptr));
+  CHECK(process.code_stale.load());
+  CHECK(prof::detail::wait_unless_canceled(process, 1100000000, nullptr));
+  CHECK_FALSE(process.code_stale.load());
 }
 
 #endif
