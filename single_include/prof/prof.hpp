@@ -2175,6 +2175,9 @@ inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
 inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG {
   return os_clock_ns_sig(CLOCK_MONOTONIC);
 }
+inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG {
+  return os_clock_ns_sig(CLOCK_THREAD_CPUTIME_ID);
+}
 inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return os_clock_ns_sig(CLOCK_REALTIME);
 }
@@ -2243,19 +2246,20 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
 
 inline constexpr std::size_t maps_buffer_size = std::size_t{16} * 1024;  // a line: PATH_MAX + 80
 
-inline bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+inline bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG {
   const int descriptor = os_open_read_sig("/proc/self/maps");
   if (descriptor < 0) return false;
   char* const buffer = static_cast<char*>(os_map_sig(maps_buffer_size));
   std::size_t used = 0;
-  while (buffer != nullptr) {
+  bool on = true;
+  while (buffer != nullptr && on) {
     const long n = os_read_sig(descriptor, buffer + used, maps_buffer_size - used);
     if (n <= 0) break;
     used += static_cast<std::size_t>(n);
     text_view rest{buffer, used};
-    for (std::size_t end = rest.find('\n'); end != rest.size; end = rest.find('\n')) {
-      visit(context, os_parse_mapping_sig({rest.data, end}));
+    for (std::size_t end = rest.find('\n'); on && end != rest.size; end = rest.find('\n')) {
+      on = visit(context, os_parse_mapping_sig({rest.data, end}));
       rest = rest.from(end + 1);
     }
     if (rest.size == maps_buffer_size) rest = {};  // no newline in 16 KiB: not a maps line
@@ -2848,6 +2852,7 @@ inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint64_t>(std::time(nullptr)) * 1000000000u;
 }
 inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG { return os_realtime_ns_sig(); }
+inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG { return 0; }
 inline void os_sleep_ns(std::uint64_t) {}
 inline void os_yield() noexcept {}
 
@@ -2865,7 +2870,7 @@ template <class Memory>
 inline bool os_signal_frame_sig(std::uintptr_t, Memory&, registers&) PROF_DETAIL_SIG {
   return false;
 }
-inline bool os_for_each_mapping_sig(void (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
+inline bool os_for_each_mapping_sig(bool (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
   return false;
 }
 inline std::size_t os_executable_path(char*, std::size_t) noexcept { return 0; }
@@ -2932,6 +2937,7 @@ void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
 std::uint32_t os_process_id_sig() PROF_DETAIL_SIG;
 std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG;
 std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG;  // CLOCK_MONOTONIC
+std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG;  // what this thread used
 std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG;   // since 1970
 void os_sleep_ns(std::uint64_t ns);
 void os_yield() noexcept;
@@ -2951,8 +2957,8 @@ bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value
 //   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
 //   bool os_signal_frame_sig(sp, memory, regs&)  the registers the kernel saved at sp
 
-// Calls visit(context, mapping) for every mapping of this process in address order.
-bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+// Calls visit(context, mapping) for the mappings of this process in address order, until it returns false.
+bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG;
 // The running executable's path and the command line (NUL-separated) into a buffer; their length.
 std::size_t os_executable_path(char* buffer, std::size_t size) noexcept;
@@ -4113,8 +4119,8 @@ struct unwind_table {
   static constexpr unsigned page_bits = 12;
 };
 
-// Where the FDEs of a module come from: a sorted list of where each begins. .eh_frame first; for an
-// address that both cover, .debug_frame's comes second and is ignored.
+// Where the FDEs of a module come from: a sorted list of where each begins. What .eh_frame covers is its;
+// .debug_frame fills the gaps. It also lists functions that the linker dropped (--gc-sections), at address 0.
 struct fde_place {
   std::uintptr_t begin;
   const cfi_byte* entry;
@@ -4139,7 +4145,9 @@ inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& place
   cfi_reader body;
   cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
-    if (parse_fde_sig(entry, section, fde)) places.push({fde.begin, entry, section.is_debug_frame});
+    if (!parse_fde_sig(entry, section, fde)) continue;
+    const bool is_dropped = section.is_debug_frame && fde.begin == section.bias;
+    if (!is_dropped) places.push({fde.begin, entry, section.is_debug_frame});
   }
 }
 
@@ -4177,7 +4185,7 @@ class unwind_table_builder {
     if (places_.empty() || !reserve()) return nullptr;
     rules_.push(0);  // number 0: nothing is known
     (void)number_of(interpret);
-    for (const fde_place& place : places_) add_fde(place);
+    for (std::size_t i = 0; i < places_.size(); ++i) add_fde(places_[i], limit_of(i));
     add_row(covered_, 0);
     return finish();
   }
@@ -4203,10 +4211,19 @@ class unwind_table_builder {
     return slots_.resize(1024);
   }
 
-  void add_fde(const fde_place& place) noexcept {
+  // Where .eh_frame begins to cover what lies behind an entry of .debug_frame.
+  std::uintptr_t limit_of(std::size_t i) noexcept {
+    if (!places_[i].is_debug_frame) return ~std::uintptr_t{0};
+    if (next_eh_frame_ <= i) next_eh_frame_ = i + 1;
+    while (next_eh_frame_ < places_.size() && places_[next_eh_frame_].is_debug_frame) ++next_eh_frame_;
+    return next_eh_frame_ < places_.size() ? places_[next_eh_frame_].begin : ~std::uintptr_t{0};
+  }
+
+  void add_fde(const fde_place& place, std::uintptr_t limit_of_all) noexcept {
     cfi_fde& fde = fde_;
     if (!parse_fde_sig(place.entry, source_.section(place), fde)) return;
-    if (fde.begin < covered_) return;  // two sections, or two functions, for one address
+    // Two sections, or two functions, for one address.
+    if (fde.begin < covered_ || fde.limit > limit_of_all) return;
     if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);  // padding, or undescribed code
     cfi_program program(fde);
     std::uintptr_t begin = 0;
@@ -4303,6 +4320,7 @@ class unwind_table_builder {
   std::uint32_t* starts_ = nullptr;
   std::uint16_t* numbers_ = nullptr;
   std::size_t rows_ = 0;
+  std::size_t next_eh_frame_ = 0;  // the first place of .eh_frame behind the one that is added
   std::uintptr_t covered_ = 0;
   packed_rule last_rule_ = ~packed_rule{0};
   std::uint16_t last_number_ = 0;
@@ -4649,7 +4667,7 @@ PROF_DETAIL_END
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 4096 ranges and 512 KiB of paths, then new ones have no number.
+// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_STACK_CODE_RANGE_HPP
 #define PROF_STACK_CODE_RANGE_HPP
@@ -4659,6 +4677,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
 
 inline constexpr range_number max_range_number = 4096;
+inline constexpr std::size_t max_ranges = max_range_number / 4 * 3;  // so that looking for one stays short
 
 // One executable segment of one file (or of the vdso), loaded once.
 struct code_range {
@@ -4707,7 +4726,7 @@ class range_registry {
   // The first range of the file mapped at `first` for which matches(range); null: none.
   template <class Matches>
   const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
-    for (std::size_t step = 0; step < max_range_number; ++step) {
+    for (std::size_t step = 0; step < max_steps; ++step) {
       const slot& there = slots_[place_of(first, step)];
       const std::uint32_t state = there.state.load(std::memory_order_acquire);
       if (state == state_free) return nullptr;
@@ -4731,6 +4750,7 @@ class range_registry {
     std::atomic<std::uint32_t> state;
     code_range range;
   };
+  static constexpr std::size_t max_steps = 512;  // of three quarters full, chains of 100 were seen
   static constexpr std::size_t path_room = std::size_t{512} << 10;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
@@ -4743,8 +4763,8 @@ class range_registry {
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
     const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
-    const bool has_text = text + range.path_size < path_room;
-    for (std::size_t step = 0; has_text && step < max_range_number; ++step) {
+    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
+    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
       const std::size_t place = place_of(first_of(range), step);
       slot& there = slots_[place];
       std::uint32_t free = state_free;
@@ -4777,8 +4797,8 @@ PROF_DETAIL_END
 // Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults; a walk's own stack and the code it
-//         is in cannot go.
-// Memory: eight pages are remembered, for one walk.
+//         is in cannot go, and other code is copied by the kernel (read_code).
+// Memory: eight pages are remembered, for one walk; and 128 bytes of code.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
 #define PROF_STACK_PROBED_MEMORY_HPP
@@ -4829,6 +4849,28 @@ class probed_memory {
     return true;
   }
   std::uintptr_t known_[pages] = {};
+};
+
+// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
+// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
+// probed before they are read.
+class walk_memory : public probed_memory {
+ public:
+  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
+      copied_ = address & ~std::uintptr_t{63};
+      if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
+        copied_ = 0;
+        return os_copy_sig(&word, address, sizeof word);
+      }
+    }
+    std::memcpy(&word, copy_ + (address - copied_), sizeof word);
+    return true;
+  }
+
+ private:
+  std::uintptr_t copied_ = 0;  // 0: nothing is
+  unsigned char copy_[128];
 };
 
 PROF_DETAIL_END
@@ -4934,10 +4976,11 @@ struct code_map {
     const std::uintptr_t address = frame_address_sig(frame);
     const range_number number = frame_range_sig(frame);
     const code_range* const now = find_current(address);
-    // Without a number it is only known that code was there: not which, where that changes.
+    // Without a number it is only known that code was there: not which, where that changes. Nor does what
+    // was there once tell.
     if (number == 0) {
-      const bool sure = now == nullptr || now->lasting || !os_answers_for_objects();
-      return sure ? find(address) : nullptr;
+      if (!os_answers_for_objects()) return find(address);
+      return now != nullptr && now->lasting ? now : nullptr;
     }
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
@@ -5116,25 +5159,30 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
   image.inode = mapping.inode;
 }
 
-inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
+inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+  // The maps may have changed since the first pass: what does not fit waits for the next refresh.
+  if (build.map->count >= build.count) return;
+  code_range range;
+  elf_room room;
+  place_range_sig(range, mapping, build.image.header);
+  const code_range* const known = register_range_sig(*build.registry, range, room);
+  if (known == nullptr) return;
+  code_range& listed = build.map->ranges[build.map->count++];
+  listed = *known;
+  listed.lasting = known->lasting || build.lasting.has_sig(known->header);
+}
+
+inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
   see_header_sig(build.image, mapping);
-  if (!mapping.executable || mapping.path.size == 0) return;
+  if (!mapping.executable || mapping.path.size == 0) return true;
   if (build.map != nullptr) {
-    // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-    if (build.map->count >= build.count) return;
-    code_range range;
-    elf_room room;
-    place_range_sig(range, mapping, build.image.header);
-    const code_range* const known = register_range_sig(*build.registry, range, room);
-    if (known == nullptr) return;
-    code_range& listed = build.map->ranges[build.map->count++];
-    listed = *known;
-    listed.lasting = known->lasting || build.lasting.has_sig(known->header);
-    return;
+    list_mapping_sig(build, mapping);
+    return true;
   }
   build.count++;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
+  return true;
 }
 
 inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
@@ -5199,11 +5247,13 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
       [](void* context, const os_mapping& mapping) {
         auto& to = *static_cast<late_code*>(context);
         see_header_sig(to.image, mapping);
-        if (to.address < mapping.start || to.address >= mapping.limit) return;
-        if (!mapping.executable || mapping.path.size > sizeof to.path) return;
+        if (to.address >= mapping.limit) return true;
+        if (to.address < mapping.start) return false;  // they are sorted
+        if (!mapping.executable || mapping.path.size > sizeof to.path) return false;
         place_range_sig(to.range, mapping, to.image.header);
         std::memcpy(to.path, mapping.path.data, to.range.path_size);
         to.range.path = to.path;
+        return false;
       },
       &late);
   return late.range.limit != 0;
@@ -5231,9 +5281,10 @@ inline module_image image_of(const code_range& range) noexcept {
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
+        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return true;
         elf_room room;
         walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
+        return true;
       },
       &visitor);
 }
@@ -6098,7 +6149,8 @@ PROF_DETAIL_END
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps: about 100 us once per loaded file; what fails is put off.
+//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long or
+//         fails is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -6118,10 +6170,10 @@ class range_lookup {
     if (range != nullptr) return range;
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
-    const std::uint64_t began = os_monotonic_ns_sig();
+    const std::uint64_t began = os_thread_cpu_ns_sig();
     register_code_at_sig(registry_, address);
     range = find_slow_sig(address, memory);
-    if (range == nullptr) put_off_sig(began);
+    put_off_sig(began, range != nullptr);
     return range;
   }
   // The same if this walk met it before; else null.
@@ -6156,6 +6208,11 @@ class range_lookup {
     if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
     return os_find_object_sig(address, object_);
   }
+  // Whether it is code that stays.
+  bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    return range != nullptr && range->lasting;
+  }
   // Where the call frame information of an address is, met or not.
   cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const met = met_sig(address);
@@ -6179,8 +6236,9 @@ class range_lookup {
       PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
     if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
-    if (!os_find_object_sig(address, object_)) return nullptr;
-    stale_.store(true, std::memory_order_relaxed);
+    const bool is_code = os_find_object_sig(address, object_);
+    if (is_code || !os_answers_for_objects()) stale_.store(true, std::memory_order_relaxed);
+    if (!is_code) return nullptr;
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
       return known.holds(address) && is_range_of_sig(object_, known, memory);
     }));
@@ -6191,11 +6249,13 @@ class range_lookup {
     tried_ = true;
     return os_monotonic_ns_sig() >= registry_.late_not_before.load(std::memory_order_relaxed);
   }
-  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long: trying again costs
-  // one per cent of a CPU at most.
-  void put_off_sig(std::uint64_t began) PROF_DETAIL_SIG {
-    const std::uint64_t now = os_monotonic_ns_sig();
-    registry_.late_not_before.store(now + 100 * (now - began), std::memory_order_relaxed);
+  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long (30 ms with 60,000
+  // mappings): going on like that costs one per cent of a CPU at most.
+  void put_off_sig(std::uint64_t began, bool found) PROF_DETAIL_SIG {
+    constexpr std::uint64_t short_ns = 1000000;
+    const std::uint64_t took = os_thread_cpu_ns_sig() - began;
+    if (found && took < short_ns) return;
+    registry_.late_not_before.store(os_monotonic_ns_sig() + 100 * took, std::memory_order_relaxed);
   }
 
   const code_map* const map_;
@@ -6267,6 +6327,10 @@ class rule_lookup {
 
   bool contains(std::uintptr_t address) PROF_DETAIL_SIG {
     return ranges_.is_code_sig(address);
+  }
+
+  bool stays_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return ranges_.is_lasting_sig(address);
   }
 
   // Only what is in the cache, and of the range that the walk asked about last.
@@ -6735,7 +6799,8 @@ struct walked_stack {
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
-// Memory: bool read_word(address, word&). Code: bool contains(address); code_rule
+// Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
+// time. Code: bool contains(address); bool stays_sig(address), that it is not such code; code_rule
 // rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
 // of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
@@ -6743,7 +6808,8 @@ template <class Memory, class Code>
 class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG : memory_(memory), code_(code), tracer_(memory), frames_(out, capacity) {}
+      PROF_DETAIL_SIG
+      : memory_(memory), code_(code), tracer_(memory), any_code_{memory}, any_tracer_(any_code_), frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
   walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
@@ -6755,7 +6821,8 @@ class stack_walk {
       exact_ = exact_ || (known.rule & packed_is_exact) != 0;
       // The one place where a return address becomes a call address: the byte before it belongs to
       // the call, the return address itself may belong to the next line or function.
-      frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
+      const std::uintptr_t address = frame_address_sig(exact_ ? at_.pc : at_.pc - 1);  // it may be garbage
+      frames_.push(make_frame_sig(address, known.number));
       found = step_sig(known.rule);
       if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
@@ -6769,6 +6836,13 @@ class stack_walk {
   }
 
  private:
+  struct any_code {
+    Memory& memory;
+    bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+      return memory.read_code(address, word);
+    }
+  };
+
   // lost: by other means, perhaps; cut: by none.
   enum class outcome { caller, interrupted, root, lost, cut };
 
@@ -6916,6 +6990,7 @@ class stack_walk {
     std::uintptr_t return_address = 0;
     if (frame_record_sig(next_fp, return_address)) {
       if (!linked_ && bridge_sig()) return outcome::caller;
+      if (!leads_here_sig(return_address)) result_.approximate = true;
       linked_ = true;
       at_.sp = at_.fp + 16;
       at_.fp = next_fp;
@@ -6929,9 +7004,11 @@ class stack_walk {
       result_.approximate = true;
       return outcome::root;
     }
-    // The ABI's mark of the outermost frame, and nothing that looks like a caller.
-    const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
-    return is_root ? outcome::root : outcome::lost;
+    // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
+    // so, 0 may be a value like any other.
+    if (at_.fp != 0 || frames_.walked() == 1 || !code_.contains(at_.pc)) return outcome::lost;
+    if (!linked_) result_.approximate = true;
+    return outcome::root;
   }
 
   static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -7026,12 +7103,29 @@ class stack_walk {
     return next_fp == 0 || next_fp > fp || code_.contains(return_address);
   }
 
+  // Whether the call before a return address enters the function that the walk is in. If not, the frame
+  // record may be a caller's: code without rules need not keep one.
+  bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
+    return leads_to_sig(tracer_, return_address, pc, code_.function_start_sig(pc, memory_), false);
+  }
+
   // Between here and the first frame record there may be a function that keeps no frame pointer:
   // its return address lies within a few words of sp.
   bool bridge_sig() PROF_DETAIL_SIG {
     if (bridges_ >= 3) return false;
     ++bridges_;
     return scan_sig(bridge_words, at_.fp, indirect_words);
+  }
+
+  // Whether the call before a word enters the function that starts at `here` and holds pc; where that cannot
+  // be known, `near`.
+  template <class Tracer>
+  static bool leads_to_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here,
+                           bool near) PROF_DETAIL_SIG {
+    const call_site call = tracer.call_at_sig(word);
+    if (call.kind == call_kind::indirect) return near;
+    return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, pc, here);
   }
 
   // Takes the first word above sp that is a believable return address: its call leads here.
@@ -7044,10 +7138,12 @@ class stack_walk {
       std::uintptr_t word = 0;
       if (!memory_.read_word(at, word)) break;
       word = strip_address_sig(word);
-      const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
-      const bool leads_here = call.kind == call_kind::direct &&
-                              tracer_.entered_through_sig(call.target, pc, here);
-      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect)) {
+      if (!code_.contains(word)) continue;
+      const bool near = at < first + 8 * indirect;
+      // A stale word's module may be going at this moment.
+      const bool leads = code_.stays_sig(word) ? leads_to_sig(tracer_, word, pc, here, near)
+                                               : leads_to_sig(any_tracer_, word, pc, here, near);
+      if (leads) {
         at_.pc = word;
         at_.sp = at + 8;
         result_.approximate = true;
@@ -7059,7 +7155,9 @@ class stack_walk {
 
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> tracer_;
+  call_tracer<Memory> tracer_;  // of code that the stack keeps loaded
+  any_code any_code_;
+  call_tracer<any_code> any_tracer_;
   frame_list frames_;
   registers at_;
   bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
@@ -7195,8 +7293,15 @@ inline void build_wanted_tables(process_state& process) noexcept {
 inline void build_wanted_tables(process_state&) noexcept {}
 #endif
 
+// Who forks goes first, or refreshes that follow each other would never let it: see
+// wait_for_refresh_before_fork.
+inline void let_forks_pass(const process_state& process) noexcept {
+  for (int i = 0; i < 1000 && process.forks.load() != 0; ++i) os_sleep_ns(1000000);
+}
+
 // Brings the code map up to date: ordinary code, before and after every profile.
 inline void refresh_code_map(process_state& process) noexcept {
+  let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
   std::uintptr_t headers[64];
@@ -7250,10 +7355,10 @@ struct walk_scratch {
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
   const std::uint64_t epoch;  // initialised first
-  probed_memory memory;
+  walk_memory memory;
   cfi_scratch cfi;
   rule_lookup rules;
-  stack_walk<probed_memory, rule_lookup> walk;
+  stack_walk<walk_memory, rule_lookup> walk;
 };
 static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
 

@@ -35,6 +35,7 @@ constexpr std::size_t filler_bytes = std::size_t{64} << 20;
 
 // Believes every address: what the walk costs without the page probes.
 struct trusting_memory {
+  bool read_code(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
   bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
     std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
     return true;
@@ -69,7 +70,7 @@ std::size_t prof_trusting(const registers& from) {
   return walk<trusting_memory>(*g_process->rules, 1000, from);
 }
 std::size_t prof_probing(const registers& from) {
-  return walk<probed_memory>(*g_process->rules, 1000, from);
+  return walk<walk_memory>(*g_process->rules, 1000, from);
 }
 std::size_t prof_uncached(const registers& from) {
   return walk<trusting_memory>(*g_process->rules, ++g_epoch, from);  // nothing is found again

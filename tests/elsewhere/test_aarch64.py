@@ -153,6 +153,11 @@ class Aarch64(unittest.TestCase):
                     self.assertTrue(one.complete and one.exact, one)
                     self.assertRegex(one.chain[-1], "^(libc_start_main_stage2|__clone)$")
 
+    def test_recorder_compiles(self):
+        """What made tests/unit/stack/aarch64_frames.hpp."""
+        cross_compile(chains.BUILD / "record_frames.o", [ROOT / "tests/elsewhere/programs/record_frames.cpp"],
+                      *SIGNED, "-O0", "-c")
+
     # ---- timer samples ---------------------------------------------------------------------------
 
     def expect_complete(self, name, walks, *flags):

@@ -18,6 +18,7 @@ struct window_memory {
   std::vector<std::uintptr_t> words;
   std::size_t reads = 0;
 
+  bool read_code(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
   bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
     ++reads;
     const std::uintptr_t at = address - window;
@@ -30,6 +31,7 @@ struct window_memory {
 struct drawn_rules {
   std::vector<packed_rule> rules;
 
+  bool stays_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(std::uintptr_t address) const noexcept { return address % 3 != 0; }
   bool known_rule_sig(std::uintptr_t pc, code_rule& known) const noexcept {
     known = {rules[pc % rules.size()], 0};

@@ -78,6 +78,13 @@ class Hard(unittest.TestCase):
                     chain = (*steps[name], *root)
                     self.expect_steps(program, [name], chain, chain[1:], chain[2:])
 
+    def test_started_by_the_loader(self):
+        """`ld.so ./program`: the kernel names no interpreter, so nothing counts as lasting."""
+        for mode in BOTH:
+            found = chains.samples(f"/lib64/{LOADER}", self.cases, "leaf", *mode)
+            self.assertEqual([one.text() for one in found], [" < ".join(rooted("leaf", "run_leaf"))], mode)
+            self.assertTrue(found[0].complete and found[0].exact, mode)
+
     # ---- frames ----------------------------------------------------------------------------------
 
     def test_01_leaf(self):
@@ -113,9 +120,10 @@ class Hard(unittest.TestCase):
         for mode in BOTH:
             found = chains.samples(program, "plt", *mode)
             self.assertIn(rooted("plt", "run_plt"), {one.chain for one in found})
-            whole = r"((plt|ld-linux-x86-64.so.2|libc.so.6|stop_stepping) < )?(run_plt < )?"
+            # stop_stepping is called by run_plt or, where that ends in a tail call, by main.
+            whole = r"(((plt|ld-linux-x86-64.so.2|libc.so.6|stop_stepping) < )?run_plt|stop_stepping) < "
             for one in found:
-                self.assertRegex(one.text(), f"^{whole}main < libc.so.6 < _start$")
+                self.assertRegex(one.text(), f"^({whole})?main < libc.so.6 < _start$")
                 self.assertTrue(one.complete)
 
     def test_07_dl_runtime_resolve(self):
@@ -199,8 +207,12 @@ class Hard(unittest.TestCase):
     # ---- code that comes, goes, or is not described ----------------------------------------------
 
     def test_18_jit_with_frame_pointers(self):
-        self.expect_chains(self.cases, ["jit_with_fp"], rooted("anonymous", "calls_jit"),
-                           rooted("jit_callback", "anonymous", "calls_jit"))
+        """Right, and approximate: an indirect call led there, so the record may as well be a caller's."""
+        chain = rooted("anonymous", "calls_jit")
+        for mode in BOTH:
+            found = chains.samples(self.cases, "jit_with_fp", *mode)
+            self.assertEqual([one.chain for one in found], [chain, ("jit_callback", *chain)], mode)
+            self.assertEqual({(one.complete, one.exact) for one in found}, {(True, False)}, mode)
 
     def test_18_jit_without_frame_pointers(self):
         for mode in BOTH:

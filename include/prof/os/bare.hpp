@@ -33,6 +33,7 @@ inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint64_t>(std::time(nullptr)) * 1000000000u;
 }
 inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG { return os_realtime_ns_sig(); }
+inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG { return 0; }
 inline void os_sleep_ns(std::uint64_t) {}
 inline void os_yield() noexcept {}
 
@@ -50,7 +51,7 @@ template <class Memory>
 inline bool os_signal_frame_sig(std::uintptr_t, Memory&, registers&) PROF_DETAIL_SIG {
   return false;
 }
-inline bool os_for_each_mapping_sig(void (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
+inline bool os_for_each_mapping_sig(bool (*)(void*, const os_mapping&), void*) PROF_DETAIL_SIG {
   return false;
 }
 inline std::size_t os_executable_path(char*, std::size_t) noexcept { return 0; }

@@ -132,6 +132,9 @@ inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
 inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG {
   return os_clock_ns_sig(CLOCK_MONOTONIC);
 }
+inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG {
+  return os_clock_ns_sig(CLOCK_THREAD_CPUTIME_ID);
+}
 inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return os_clock_ns_sig(CLOCK_REALTIME);
 }
@@ -200,19 +203,20 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
 
 inline constexpr std::size_t maps_buffer_size = std::size_t{16} * 1024;  // a line: PATH_MAX + 80
 
-inline bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+inline bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG {
   const int descriptor = os_open_read_sig("/proc/self/maps");
   if (descriptor < 0) return false;
   char* const buffer = static_cast<char*>(os_map_sig(maps_buffer_size));
   std::size_t used = 0;
-  while (buffer != nullptr) {
+  bool on = true;
+  while (buffer != nullptr && on) {
     const long n = os_read_sig(descriptor, buffer + used, maps_buffer_size - used);
     if (n <= 0) break;
     used += static_cast<std::size_t>(n);
     text_view rest{buffer, used};
-    for (std::size_t end = rest.find('\n'); end != rest.size; end = rest.find('\n')) {
-      visit(context, os_parse_mapping_sig({rest.data, end}));
+    for (std::size_t end = rest.find('\n'); on && end != rest.size; end = rest.find('\n')) {
+      on = visit(context, os_parse_mapping_sig({rest.data, end}));
       rest = rest.from(end + 1);
     }
     if (rest.size == maps_buffer_size) rest = {};  // no newline in 16 KiB: not a maps line

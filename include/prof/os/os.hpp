@@ -77,6 +77,7 @@ void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
 std::uint32_t os_process_id_sig() PROF_DETAIL_SIG;
 std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG;
 std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG;  // CLOCK_MONOTONIC
+std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG;  // what this thread used
 std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG;   // since 1970
 void os_sleep_ns(std::uint64_t ns);
 void os_yield() noexcept;
@@ -96,8 +97,8 @@ bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value
 //   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
 //   bool os_signal_frame_sig(sp, memory, regs&)  the registers the kernel saved at sp
 
-// Calls visit(context, mapping) for every mapping of this process in address order.
-bool os_for_each_mapping_sig(void (*visit)(void*, const os_mapping&), void* context)
+// Calls visit(context, mapping) for the mappings of this process in address order, until it returns false.
+bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* context)
     PROF_DETAIL_SIG;
 // The running executable's path and the command line (NUL-separated) into a buffer; their length.
 std::size_t os_executable_path(char* buffer, std::size_t size) noexcept;

@@ -111,8 +111,15 @@ inline void build_wanted_tables(process_state& process) noexcept {
 inline void build_wanted_tables(process_state&) noexcept {}
 #endif
 
+// Who forks goes first, or refreshes that follow each other would never let it: see
+// wait_for_refresh_before_fork.
+inline void let_forks_pass(const process_state& process) noexcept {
+  for (int i = 0; i < 1000 && process.forks.load() != 0; ++i) os_sleep_ns(1000000);
+}
+
 // Brings the code map up to date: ordinary code, before and after every profile.
 inline void refresh_code_map(process_state& process) noexcept {
+  let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
   std::uintptr_t headers[64];
@@ -166,10 +173,10 @@ struct walk_scratch {
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
   const std::uint64_t epoch;  // initialised first
-  probed_memory memory;
+  walk_memory memory;
   cfi_scratch cfi;
   rule_lookup rules;
-  stack_walk<probed_memory, rule_lookup> walk;
+  stack_walk<walk_memory, rule_lookup> walk;
 };
 static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
 

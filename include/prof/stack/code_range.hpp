@@ -3,7 +3,7 @@
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 4096 ranges and 512 KiB of paths, then new ones have no number.
+// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_STACK_CODE_RANGE_HPP
 #define PROF_STACK_CODE_RANGE_HPP
@@ -20,6 +20,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
 
 inline constexpr range_number max_range_number = 4096;
+inline constexpr std::size_t max_ranges = max_range_number / 4 * 3;  // so that looking for one stays short
 
 // One executable segment of one file (or of the vdso), loaded once.
 struct code_range {
@@ -68,7 +69,7 @@ class range_registry {
   // The first range of the file mapped at `first` for which matches(range); null: none.
   template <class Matches>
   const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
-    for (std::size_t step = 0; step < max_range_number; ++step) {
+    for (std::size_t step = 0; step < max_steps; ++step) {
       const slot& there = slots_[place_of(first, step)];
       const std::uint32_t state = there.state.load(std::memory_order_acquire);
       if (state == state_free) return nullptr;
@@ -92,6 +93,7 @@ class range_registry {
     std::atomic<std::uint32_t> state;
     code_range range;
   };
+  static constexpr std::size_t max_steps = 512;  // of three quarters full, chains of 100 were seen
   static constexpr std::size_t path_room = std::size_t{512} << 10;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
@@ -104,8 +106,8 @@ class range_registry {
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
     const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
-    const bool has_text = text + range.path_size < path_room;
-    for (std::size_t step = 0; has_text && step < max_range_number; ++step) {
+    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
+    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
       const std::size_t place = place_of(first_of(range), step);
       slot& there = slots_[place];
       std::uint32_t free = state_free;

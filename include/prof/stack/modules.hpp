@@ -41,10 +41,11 @@ struct code_map {
     const std::uintptr_t address = frame_address_sig(frame);
     const range_number number = frame_range_sig(frame);
     const code_range* const now = find_current(address);
-    // Without a number it is only known that code was there: not which, where that changes.
+    // Without a number it is only known that code was there: not which, where that changes. Nor does what
+    // was there once tell.
     if (number == 0) {
-      const bool sure = now == nullptr || now->lasting || !os_answers_for_objects();
-      return sure ? find(address) : nullptr;
+      if (!os_answers_for_objects()) return find(address);
+      return now != nullptr && now->lasting ? now : nullptr;
     }
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
@@ -223,25 +224,30 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
   image.inode = mapping.inode;
 }
 
-inline void see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
+inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+  // The maps may have changed since the first pass: what does not fit waits for the next refresh.
+  if (build.map->count >= build.count) return;
+  code_range range;
+  elf_room room;
+  place_range_sig(range, mapping, build.image.header);
+  const code_range* const known = register_range_sig(*build.registry, range, room);
+  if (known == nullptr) return;
+  code_range& listed = build.map->ranges[build.map->count++];
+  listed = *known;
+  listed.lasting = known->lasting || build.lasting.has_sig(known->header);
+}
+
+inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
   see_header_sig(build.image, mapping);
-  if (!mapping.executable || mapping.path.size == 0) return;
+  if (!mapping.executable || mapping.path.size == 0) return true;
   if (build.map != nullptr) {
-    // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-    if (build.map->count >= build.count) return;
-    code_range range;
-    elf_room room;
-    place_range_sig(range, mapping, build.image.header);
-    const code_range* const known = register_range_sig(*build.registry, range, room);
-    if (known == nullptr) return;
-    code_range& listed = build.map->ranges[build.map->count++];
-    listed = *known;
-    listed.lasting = known->lasting || build.lasting.has_sig(known->header);
-    return;
+    list_mapping_sig(build, mapping);
+    return true;
   }
   build.count++;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
+  return true;
 }
 
 inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
@@ -306,11 +312,13 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
       [](void* context, const os_mapping& mapping) {
         auto& to = *static_cast<late_code*>(context);
         see_header_sig(to.image, mapping);
-        if (to.address < mapping.start || to.address >= mapping.limit) return;
-        if (!mapping.executable || mapping.path.size > sizeof to.path) return;
+        if (to.address >= mapping.limit) return true;
+        if (to.address < mapping.start) return false;  // they are sorted
+        if (!mapping.executable || mapping.path.size > sizeof to.path) return false;
         place_range_sig(to.range, mapping, to.image.header);
         std::memcpy(to.path, mapping.path.data, to.range.path_size);
         to.range.path = to.path;
+        return false;
       },
       &late);
   return late.range.limit != 0;
@@ -338,9 +346,10 @@ inline module_image image_of(const code_range& range) noexcept {
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return;
+        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return true;
         elf_room room;
         walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
+        return true;
       },
       &visitor);
 }

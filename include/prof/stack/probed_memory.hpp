@@ -2,8 +2,8 @@
 // Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults; a walk's own stack and the code it
-//         is in cannot go.
-// Memory: eight pages are remembered, for one walk.
+//         is in cannot go, and other code is copied by the kernel (read_code).
+// Memory: eight pages are remembered, for one walk; and 128 bytes of code.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
 #define PROF_STACK_PROBED_MEMORY_HPP
@@ -58,6 +58,28 @@ class probed_memory {
     return true;
   }
   std::uintptr_t known_[pages] = {};
+};
+
+// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
+// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
+// probed before they are read.
+class walk_memory : public probed_memory {
+ public:
+  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
+      copied_ = address & ~std::uintptr_t{63};
+      if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
+        copied_ = 0;
+        return os_copy_sig(&word, address, sizeof word);
+      }
+    }
+    std::memcpy(&word, copy_ + (address - copied_), sizeof word);
+    return true;
+  }
+
+ private:
+  std::uintptr_t copied_ = 0;  // 0: nothing is
+  unsigned char copy_[128];
 };
 
 PROF_DETAIL_END

@@ -2,7 +2,8 @@
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps: about 100 us once per loaded file; what fails is put off.
+//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long or
+//         fails is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -24,10 +25,10 @@ class range_lookup {
     if (range != nullptr) return range;
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
-    const std::uint64_t began = os_monotonic_ns_sig();
+    const std::uint64_t began = os_thread_cpu_ns_sig();
     register_code_at_sig(registry_, address);
     range = find_slow_sig(address, memory);
-    if (range == nullptr) put_off_sig(began);
+    put_off_sig(began, range != nullptr);
     return range;
   }
   // The same if this walk met it before; else null.
@@ -62,6 +63,11 @@ class range_lookup {
     if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
     return os_find_object_sig(address, object_);
   }
+  // Whether it is code that stays.
+  bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    return range != nullptr && range->lasting;
+  }
   // Where the call frame information of an address is, met or not.
   cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const met = met_sig(address);
@@ -85,8 +91,9 @@ class range_lookup {
       PROF_DETAIL_SIG {
     const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
     if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
-    if (!os_find_object_sig(address, object_)) return nullptr;
-    stale_.store(true, std::memory_order_relaxed);
+    const bool is_code = os_find_object_sig(address, object_);
+    if (is_code || !os_answers_for_objects()) stale_.store(true, std::memory_order_relaxed);
+    if (!is_code) return nullptr;
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
       return known.holds(address) && is_range_of_sig(object_, known, memory);
     }));
@@ -97,11 +104,13 @@ class range_lookup {
     tried_ = true;
     return os_monotonic_ns_sig() >= registry_.late_not_before.load(std::memory_order_relaxed);
   }
-  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long: trying again costs
-  // one per cent of a CPU at most.
-  void put_off_sig(std::uint64_t began) PROF_DETAIL_SIG {
-    const std::uint64_t now = os_monotonic_ns_sig();
-    registry_.late_not_before.store(now + 100 * (now - began), std::memory_order_relaxed);
+  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long (30 ms with 60,000
+  // mappings): going on like that costs one per cent of a CPU at most.
+  void put_off_sig(std::uint64_t began, bool found) PROF_DETAIL_SIG {
+    constexpr std::uint64_t short_ns = 1000000;
+    const std::uint64_t took = os_thread_cpu_ns_sig() - began;
+    if (found && took < short_ns) return;
+    registry_.late_not_before.store(os_monotonic_ns_sig() + 100 * took, std::memory_order_relaxed);
   }
 
   const code_map* const map_;

@@ -58,6 +58,10 @@ class rule_lookup {
     return ranges_.is_code_sig(address);
   }
 
+  bool stays_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return ranges_.is_lasting_sig(address);
+  }
+
   // Only what is in the cache, and of the range that the walk asked about last.
   bool known_rule_sig(std::uintptr_t return_address, code_rule& known) const PROF_DETAIL_SIG {
     return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, known) &&

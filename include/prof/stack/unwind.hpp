@@ -37,7 +37,8 @@ struct walked_stack {
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
-// Memory: bool read_word(address, word&). Code: bool contains(address); code_rule
+// Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
+// time. Code: bool contains(address); bool stays_sig(address), that it is not such code; code_rule
 // rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
 // of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
@@ -45,7 +46,8 @@ template <class Memory, class Code>
 class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG : memory_(memory), code_(code), tracer_(memory), frames_(out, capacity) {}
+      PROF_DETAIL_SIG
+      : memory_(memory), code_(code), tracer_(memory), any_code_{memory}, any_tracer_(any_code_), frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
   walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
@@ -57,7 +59,8 @@ class stack_walk {
       exact_ = exact_ || (known.rule & packed_is_exact) != 0;
       // The one place where a return address becomes a call address: the byte before it belongs to
       // the call, the return address itself may belong to the next line or function.
-      frames_.push(make_frame_sig(exact_ ? at_.pc : at_.pc - 1, known.number));
+      const std::uintptr_t address = frame_address_sig(exact_ ? at_.pc : at_.pc - 1);  // it may be garbage
+      frames_.push(make_frame_sig(address, known.number));
       found = step_sig(known.rule);
       if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
@@ -71,6 +74,13 @@ class stack_walk {
   }
 
  private:
+  struct any_code {
+    Memory& memory;
+    bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+      return memory.read_code(address, word);
+    }
+  };
+
   // lost: by other means, perhaps; cut: by none.
   enum class outcome { caller, interrupted, root, lost, cut };
 
@@ -218,6 +228,7 @@ class stack_walk {
     std::uintptr_t return_address = 0;
     if (frame_record_sig(next_fp, return_address)) {
       if (!linked_ && bridge_sig()) return outcome::caller;
+      if (!leads_here_sig(return_address)) result_.approximate = true;
       linked_ = true;
       at_.sp = at_.fp + 16;
       at_.fp = next_fp;
@@ -231,9 +242,11 @@ class stack_walk {
       result_.approximate = true;
       return outcome::root;
     }
-    // The ABI's mark of the outermost frame, and nothing that looks like a caller.
-    const bool is_root = at_.fp == 0 && frames_.walked() > 1 && code_.contains(at_.pc);
-    return is_root ? outcome::root : outcome::lost;
+    // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
+    // so, 0 may be a value like any other.
+    if (at_.fp != 0 || frames_.walked() == 1 || !code_.contains(at_.pc)) return outcome::lost;
+    if (!linked_) result_.approximate = true;
+    return outcome::root;
   }
 
   static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -328,12 +341,29 @@ class stack_walk {
     return next_fp == 0 || next_fp > fp || code_.contains(return_address);
   }
 
+  // Whether the call before a return address enters the function that the walk is in. If not, the frame
+  // record may be a caller's: code without rules need not keep one.
+  bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
+    return leads_to_sig(tracer_, return_address, pc, code_.function_start_sig(pc, memory_), false);
+  }
+
   // Between here and the first frame record there may be a function that keeps no frame pointer:
   // its return address lies within a few words of sp.
   bool bridge_sig() PROF_DETAIL_SIG {
     if (bridges_ >= 3) return false;
     ++bridges_;
     return scan_sig(bridge_words, at_.fp, indirect_words);
+  }
+
+  // Whether the call before a word enters the function that starts at `here` and holds pc; where that cannot
+  // be known, `near`.
+  template <class Tracer>
+  static bool leads_to_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here,
+                           bool near) PROF_DETAIL_SIG {
+    const call_site call = tracer.call_at_sig(word);
+    if (call.kind == call_kind::indirect) return near;
+    return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, pc, here);
   }
 
   // Takes the first word above sp that is a believable return address: its call leads here.
@@ -346,10 +376,12 @@ class stack_walk {
       std::uintptr_t word = 0;
       if (!memory_.read_word(at, word)) break;
       word = strip_address_sig(word);
-      const call_site call = code_.contains(word) ? tracer_.call_at_sig(word) : call_site{};
-      const bool leads_here = call.kind == call_kind::direct &&
-                              tracer_.entered_through_sig(call.target, pc, here);
-      if (leads_here || (call.kind == call_kind::indirect && at < first + 8 * indirect)) {
+      if (!code_.contains(word)) continue;
+      const bool near = at < first + 8 * indirect;
+      // A stale word's module may be going at this moment.
+      const bool leads = code_.stays_sig(word) ? leads_to_sig(tracer_, word, pc, here, near)
+                                               : leads_to_sig(any_tracer_, word, pc, here, near);
+      if (leads) {
         at_.pc = word;
         at_.sp = at + 8;
         result_.approximate = true;
@@ -361,7 +393,9 @@ class stack_walk {
 
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> tracer_;
+  call_tracer<Memory> tracer_;  // of code that the stack keeps loaded
+  any_code any_code_;
+  call_tracer<any_code> any_tracer_;
   frame_list frames_;
   registers at_;
   bool exact_ = true;        // at_.pc is an address in the function, not one behind its call

@@ -45,8 +45,8 @@ struct unwind_table {
   static constexpr unsigned page_bits = 12;
 };
 
-// Where the FDEs of a module come from: a sorted list of where each begins. .eh_frame first; for an
-// address that both cover, .debug_frame's comes second and is ignored.
+// Where the FDEs of a module come from: a sorted list of where each begins. What .eh_frame covers is its;
+// .debug_frame fills the gaps. It also lists functions that the linker dropped (--gc-sections), at address 0.
 struct fde_place {
   std::uintptr_t begin;
   const cfi_byte* entry;
@@ -71,7 +71,9 @@ inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& place
   cfi_reader body;
   cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
-    if (parse_fde_sig(entry, section, fde)) places.push({fde.begin, entry, section.is_debug_frame});
+    if (!parse_fde_sig(entry, section, fde)) continue;
+    const bool is_dropped = section.is_debug_frame && fde.begin == section.bias;
+    if (!is_dropped) places.push({fde.begin, entry, section.is_debug_frame});
   }
 }
 
@@ -109,7 +111,7 @@ class unwind_table_builder {
     if (places_.empty() || !reserve()) return nullptr;
     rules_.push(0);  // number 0: nothing is known
     (void)number_of(interpret);
-    for (const fde_place& place : places_) add_fde(place);
+    for (std::size_t i = 0; i < places_.size(); ++i) add_fde(places_[i], limit_of(i));
     add_row(covered_, 0);
     return finish();
   }
@@ -135,10 +137,19 @@ class unwind_table_builder {
     return slots_.resize(1024);
   }
 
-  void add_fde(const fde_place& place) noexcept {
+  // Where .eh_frame begins to cover what lies behind an entry of .debug_frame.
+  std::uintptr_t limit_of(std::size_t i) noexcept {
+    if (!places_[i].is_debug_frame) return ~std::uintptr_t{0};
+    if (next_eh_frame_ <= i) next_eh_frame_ = i + 1;
+    while (next_eh_frame_ < places_.size() && places_[next_eh_frame_].is_debug_frame) ++next_eh_frame_;
+    return next_eh_frame_ < places_.size() ? places_[next_eh_frame_].begin : ~std::uintptr_t{0};
+  }
+
+  void add_fde(const fde_place& place, std::uintptr_t limit_of_all) noexcept {
     cfi_fde& fde = fde_;
     if (!parse_fde_sig(place.entry, source_.section(place), fde)) return;
-    if (fde.begin < covered_) return;  // two sections, or two functions, for one address
+    // Two sections, or two functions, for one address.
+    if (fde.begin < covered_ || fde.limit > limit_of_all) return;
     if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);  // padding, or undescribed code
     cfi_program program(fde);
     std::uintptr_t begin = 0;
@@ -235,6 +246,7 @@ class unwind_table_builder {
   std::uint32_t* starts_ = nullptr;
   std::uint16_t* numbers_ = nullptr;
   std::size_t rows_ = 0;
+  std::size_t next_eh_frame_ = 0;  // the first place of .eh_frame behind the one that is added
   std::uintptr_t covered_ = 0;
   packed_rule last_rule_ = ~packed_rule{0};
   std::uint16_t last_number_ = 0;

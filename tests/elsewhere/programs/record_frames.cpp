@@ -46,7 +46,7 @@ std::string bytes_of(cfi_reader reader) {
   std::string text = "\"";
   char hex[8];
   while (!reader.empty()) {
-    std::snprintf(hex, sizeof hex, "\\x%02x", reader.u8());
+    std::snprintf(hex, sizeof hex, "\\x%02x", reader.next_byte());
     text += hex;
   }
   return text + "\"";

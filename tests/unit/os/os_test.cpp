@@ -86,10 +86,15 @@ TEST_CASE("the mappings come in order and hold this code") {
             counts.ordered && mapping.start >= counts.last && mapping.start < mapping.limit;
         counts.last = mapping.limit;
         const auto here = reinterpret_cast<std::uintptr_t>(&scratch_path);
-        if (here < mapping.start || here >= mapping.limit) return;
+        if (here < mapping.start || here >= mapping.limit) return true;
         counts.found_code = mapping.executable && mapping.readable && mapping.inode != 0;
+        return true;
       },
       &seen));
+  int visits = 0;
+  CHECK(os_for_each_mapping_sig([](void* count, const os_mapping&) { return ++*static_cast<int*>(count) < 3; },
+                                &visits));
+  CHECK(visits == 3);
   CHECK(seen.count > 5);
   CHECK(seen.ordered);
   CHECK(seen.found_code);

@@ -54,6 +54,7 @@ struct fixture {
     ranges[i].path = path;
     ranges[i].path_size = static_cast<std::uint32_t>(std::string(path).size());
     ranges[i].current = current;
+    ranges[i].number = static_cast<range_number>(i + 1);
   }
   stack_id stack(const std::vector<std::uintptr_t>& frames, bool approximate = false,
                  bool truncated = false) {
@@ -95,12 +96,15 @@ TEST_CASE("every range becomes a mapping, historic ones too") {
 TEST_CASE("frames become locations in their mappings, leaf first") {
   fixture f;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
-  build.add(f.stack({0x1500, 0x5fff, 0x7000, 0x9999}), no_labels, nullptr, 0, one);
+  // Of the last one it is not known which library was there when it was walked.
+  build.add(f.stack({make_frame_sig(0x1500, 1), make_frame_sig(0x5fff, 2), make_frame_sig(0x7000, 3), 0x9999, 0x5ffe}),
+            no_labels, nullptr, 0, one);
   REQUIRE(f.p.samples.size() == 1);
-  CHECK(f.p.samples[0].depth == 4);
-  const std::uint32_t mapping[4] = {0, 1, 2, no_index};
-  const std::uint64_t address[4] = {0x1500, 0x5fff, 0x7000, 0x9999};
-  for (std::uint32_t i = 0; i < 4; ++i) {
+  CHECK(f.p.samples[0].depth == 5);
+  const bool unknown = os_answers_for_objects();
+  const std::uint32_t mapping[5] = {0, 1, 2, no_index, unknown ? no_index : 1};
+  const std::uint64_t address[5] = {0x1500, 0x5fff, 0x7000, 0x9999, 0x5ffe};
+  for (std::uint32_t i = 0; i < 5; ++i) {
     CHECK(f.p.locations[f.frame(0, i)].mapping == mapping[i]);
     CHECK(f.p.locations[f.frame(0, i)].address == address[i]);
   }
@@ -113,9 +117,9 @@ TEST_CASE("a frame belongs to the range that it was walked in, whatever is at it
   f.set(0, 0x5000, 0x6000, "/lib/now.so", true);
   f.ranges[0].number = 3;
   f.ranges[1].number = 9;
-  f.ranges[2].number = 4;
   f.map.current = 1;  // ranges[1], gone.so, was at the same place; so was ranges[2]
   f.set(2, 0x5000, 0x6000, "/lib/before.so", false);
+  f.ranges[2].number = 4;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
   build.add(f.stack({make_frame_sig(0x5100, 9), make_frame_sig(0x5100, 3), 0x5100,
                      make_frame_sig(0x5100, 4), make_frame_sig(0x5100, 77)}),

@@ -18,6 +18,7 @@
 
 #if PROF_DETAIL_OS_LINUX
 
+#include <link.h>
 #include <sys/wait.h>
 
 namespace {
@@ -60,6 +61,11 @@ int in_child(Body body) {
   int status = 0;
   if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return -1;
   return WEXITSTATUS(status);
+}
+
+int count_object(dl_phdr_info*, std::size_t, void* count) {
+  ++*static_cast<int*>(count);
+  return 0;
 }
 
 int code_of(const result& r) { return static_cast<int>(r.code()); }
@@ -379,6 +385,34 @@ TEST_CASE("a child profiles on its own while its parent's profile runs") {
   CHECK(cpu_runs());
   CHECK(session.stop());
   CHECK(is_gzip(parents));
+}
+
+// A refresh holds the loader's lock, which glibc leaves as it is in a child.
+TEST_CASE("a child of a process whose code map is read all the time can ask the loader and profile") {
+  auto& process = *prof::detail::enter_process();
+  std::atomic<bool> stop{false};
+  std::atomic<int> rounds{0};
+  std::thread reader([&] {
+    while (!stop.load()) {
+      prof::detail::refresh_code_map(process);
+      rounds.fetch_add(1);
+    }
+  });
+  while (rounds.load() < 3) std::this_thread::yield();
+  int failed = 0;
+  for (int i = 0; i < 100; ++i) {
+    const int ended = in_child([] {
+      alarm(20);  // instead of hanging
+      int objects = 0;
+      dl_iterate_phdr(&count_object, &objects);
+      prof::detail::refresh_code_map(*prof::detail::enter_process());
+      return objects > 1 ? 0 : 1;
+    });
+    failed += ended == 0 ? 0 : 1;
+  }
+  stop.store(true);
+  reader.join();
+  CHECK(failed == 0);
 }
 
 TEST_CASE("the unnamed session of a parent is not the child's") {

@@ -38,6 +38,7 @@ struct recorded_memory {
     value = found == words.end() ? 0 : found->second;
     return found != words.end() || (address >= stack && address < limit);
   }
+  bool read_code(std::uintptr_t at, std::uintptr_t& to) const { return read_word(at, to); }
   bool read_word(std::uintptr_t address, std::uintptr_t& value) const {
     const unsigned shift = static_cast<unsigned>(address & 7) * 8;
     std::uintptr_t next = 0;
@@ -61,6 +62,7 @@ struct recorded_code {
     }
     return nullptr;
   }
+  bool stays_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(std::uintptr_t address) const { return find(address) != nullptr; }
   bool known_rule_sig(std::uintptr_t, code_rule&) const { return false; }
   std::uintptr_t function_start_sig(std::uintptr_t pc, recorded_memory&) const {

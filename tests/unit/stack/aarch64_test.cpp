@@ -45,6 +45,7 @@ struct fake_memory {
   void put_code(word address, std::initializer_list<std::uint32_t> instructions) {
     for (const std::uint32_t one : instructions) put(address, one, 4), address += 4;
   }
+  bool read_code(word at, word& to) const { return read_word(at, to); }
   bool read_word(word address, word& value) const {
     value = 0;
     for (unsigned i = 0; i < 8; ++i) {
@@ -63,6 +64,7 @@ struct fake_code {
     const auto found = rules.find(pc & ~word{0xfff});
     return found == rules.end() ? nullptr : &found->second;
   }
+  bool stays_sig(word address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(word address) const { return address >= text && address < text + 0x10000; }
   bool known_rule_sig(word return_address, code_rule& found) const {
     const unwind_rule* const known = find(return_address - 1);

@@ -118,14 +118,14 @@ TEST_CASE("find goes by where the first byte is mapped") {
 
 TEST_CASE("a full registry refuses, says so and keeps what it has") {
   const fixture f;
-  for (std::uintptr_t i = 1; i <= max_range_number; ++i) REQUIRE(f.add(range_at(i << 12, "/x")) != nullptr);
+  for (std::uintptr_t i = 1; i <= max_ranges; ++i) REQUIRE(f.add(range_at(i << 12, "/x")) != nullptr);
   CHECK_FALSE(f.registry->full());
   CHECK(f.add(range_at(0xffff000, "/y")) == nullptr);
   CHECK(f.registry->full());
   const code_range* const known = f.add(range_at(0x7000, "/x"));
   REQUIRE(known != nullptr);
   CHECK(known->header == 0x7000);
-  CHECK(f.registry->size() == max_range_number);
+  CHECK(f.registry->size() == max_ranges);
 }
 
 TEST_CASE("so does one without room for paths, and no text runs into another") {

@@ -190,6 +190,26 @@ TEST_CASE(".debug_frame tells what .eh_frame does not") {
   CHECK(f.cfa(0x300) == 120);
 }
 
+// --gc-sections leaves the entries of what it drops, at address 0, where the file's first bytes are.
+TEST_CASE(".debug_frame's functions that were dropped, or that .eh_frame knows, hide nothing") {
+  fixture f;
+  f.add(0x1000, 0x100, 16);
+  f.add(0x1200, 0x100, 24);
+  f.add_debug(0, 0xc000, 32);       // dropped
+  f.add_debug(0x900, 0x800, 40);    // overlaps what .eh_frame knows
+  f.add_debug(0x1100, 0x80, 48);    // between
+  f.add_debug(0x2000, 0x100, 56);
+  REQUIRE(f.build());
+  CHECK(f.cfa(0x1000) == 16);
+  CHECK(f.cfa(0x10ff) == 16);
+  CHECK(f.cfa(0x1100) == 48);
+  CHECK(f.cfa(0x1180) == 0);
+  CHECK(f.cfa(0x1200) == 24);
+  CHECK(f.cfa(0x2000) == 56);
+  CHECK(f.cfa(0x500) == 0);
+  CHECK(f.cfa(0x3000) == 0);
+}
+
 TEST_CASE("a search header and .debug_frame together") {
   loaded_cfi loaded;
   loaded.add(0x200, 0x100, {0x0e, 16});

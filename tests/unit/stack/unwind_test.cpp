@@ -38,6 +38,7 @@ struct fake_memory {
   void put_text(word address, word limit) {
     for (; address < limit; ++address) bytes.insert({address, 0x90});
   }
+  bool read_code(word at, word& to) { return read_word(at, to); }
   bool read_word(word address, word& value) {
     ++reads;
     value = 0;
@@ -81,6 +82,7 @@ struct fake_code {
     for (const word start : starts) found = start <= pc && start > found ? start : found;
     return found;
   }
+  bool stays_sig(word address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(word address) const {
     for (const auto& range : ranges) {
       if (address >= range.first && address < range.second) return true;
@@ -189,6 +191,49 @@ TEST_CASE("a chain of frame records is followed to its root") {
   CHECK(f.frames == std::vector<word>{f.function(0) + 8, a - 1, b - 1, c - 1});
   CHECK_FALSE(f.walked.approximate);
   CHECK_FALSE(f.walked.truncated);
+}
+
+TEST_CASE("a frame record that an indirect call left is believed, and the stack is approximate") {
+  fixture f;
+  const word a = f.indirect_call(1);
+  const word b = f.call(2, f.function(1));
+  f.record(stack + 0x100, stack + 0x200, a);
+  f.record(stack + 0x200, 0, b);
+  f.walk(at(f.function(0) + 8, stack + 0x100, stack + 0x100));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 8, a - 1, b - 1});
+  CHECK(f.walked.approximate);
+  CHECK_FALSE(f.walked.truncated);
+}
+
+// Code that keeps no record, with a frame that no scan reaches across: fp is its caller's.
+TEST_CASE("a caller that a frame record leaves out makes the stack approximate") {
+  fixture f;
+  const word caller = f.call(1, f.function(0));
+  const word beyond = f.call(2, f.function(1));
+  for (word at = stack; at < stack + 0x400; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 0x200, caller);
+  f.record(stack + 0x300, 0, beyond);
+  f.walk(at(f.function(0) + 8, stack, stack + 0x300));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 8, beyond - 1});
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("a register that is 0 where nothing leads on is the root, approximately") {
+  fixture f;
+  const word caller = f.call(1, f.function(0));
+  for (word at = stack; at < stack + 0x1000; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8, caller);
+  f.walk(at(f.function(0) + 4, stack, 0));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, caller - 1});
+  CHECK(f.walked.approximate);
+  CHECK_FALSE(f.walked.truncated);
+}
+
+TEST_CASE("an address that no frame has room for takes no range's number") {
+  fixture f;
+  f.walk_once(at(word{3} << frame_address_bits | 0x1234, stack, 0), 8, false);
+  REQUIRE(!f.frames.empty());
+  CHECK(f.frames[0] == 0x1234);
 }
 
 TEST_CASE("a leaf that is a return address is stored as its call") {
@@ -942,12 +987,14 @@ struct noise {
       std::memcpy(bytes + i, &value, 8);
     }
   }
+  bool read_code(word at, word& to) { return read_word(at, to); }
   bool read_word(word address, word& value) {
     ++reads;
     if (address < base || address > base + size - 8) return false;
     std::memcpy(&value, bytes + (address - base), 8);
     return true;
   }
+  bool stays_sig(word address) const { return (address & 0x1000) == 0; }
   bool contains(word address) const { return address >= base && address < base + size; }
   // Half of the code has no rule; the other half has any.
   code_rule rule_at_sig(word pc, bool is_return, noise&) const {

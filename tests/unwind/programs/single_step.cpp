@@ -147,9 +147,11 @@ bool same(const chain& a, const chain& b) {
          std::memcmp(a.frames, b.frames, shorter * sizeof a.frames[0]) == 0;
 }
 
-// One instruction that is no call and no return leaves the callers as they were.
+// The next instruction behind one that is no call and no return has the same callers.
 bool same_callers(const chain& a, const chain& b) {
-  return a.depth == b.depth && a.depth > 1 &&
+  constexpr std::uintptr_t longest_instruction = 15;
+  const std::uintptr_t on = a.frames[0] - b.frames[0];
+  return on != 0 && on <= longest_instruction && a.depth == b.depth && a.depth > 1 &&
          std::memcmp(a.frames + 1, b.frames + 1, (a.depth - 1) * sizeof a.frames[0]) == 0;
 }
 
