@@ -6772,8 +6772,8 @@ PROF_DETAIL_END
 //         load goes through the reader, every loop is bounded.
 // Memory: writes into the caller's frame buffer only.
 // Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6.
-//         Where no rule is known: frame records, then a bounded scan for words behind a call that
-//         leads to where the walk is; such a stack is marked approximate.
+//         Where no rule is known: frame records (approximate unless their call leads to where the walk
+//         is), then a bounded scan for words behind a call that does; such a stack is marked approximate.
 #ifndef PROF_STACK_UNWIND_HPP
 #define PROF_STACK_UNWIND_HPP
 
@@ -6795,7 +6795,7 @@ inline constexpr unsigned max_signal_frames = 8;
 
 struct walked_stack {
   std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning or by reading code
+  bool approximate = false;  // a frame was found by scanning, reading code, or a record no call confirms
   bool truncated = false;    // frames are missing: too many, or no way on
 };
 
