@@ -7119,12 +7119,12 @@ class stack_walk {
   }
 
   // Whether the call before a word enters the function that starts at `here` and holds pc; where that cannot
-  // be known, `near`.
+  // be known, `is_close`.
   template <class Tracer>
   static bool leads_to_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here,
-                           bool near) PROF_DETAIL_SIG {
+                           bool is_close) PROF_DETAIL_SIG {
     const call_site call = tracer.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return near;
+    if (call.kind == call_kind::indirect) return is_close;
     return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, pc, here);
   }
 
@@ -7139,10 +7139,10 @@ class stack_walk {
       if (!memory_.read_word(at, word)) break;
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
-      const bool near = at < first + 8 * indirect;
+      const bool is_close = at < first + 8 * indirect;
       // A stale word's module may be going at this moment.
-      const bool leads = code_.stays_sig(word) ? leads_to_sig(tracer_, word, pc, here, near)
-                                               : leads_to_sig(any_tracer_, word, pc, here, near);
+      const bool leads = code_.stays_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
+                                               : leads_to_sig(any_tracer_, word, pc, here, is_close);
       if (leads) {
         at_.pc = word;
         at_.sp = at + 8;
