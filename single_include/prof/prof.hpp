@@ -4677,7 +4677,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
 
 inline constexpr range_number max_range_number = 4096;
-inline constexpr std::size_t max_ranges = max_range_number / 4 * 3;  // so that looking for one stays short
+inline constexpr std::size_t max_ranges = std::size_t{max_range_number} * 3 / 4;  // so that looking for one stays short
 
 // One executable segment of one file (or of the vdso), loaded once.
 struct code_range {
