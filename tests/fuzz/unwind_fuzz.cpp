@@ -31,7 +31,7 @@ struct window_memory {
 struct drawn_rules {
   std::vector<packed_rule> rules;
 
-  bool stays_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
+  bool is_lasting_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(std::uintptr_t address) const noexcept { return address % 3 != 0; }
   bool known_rule_sig(std::uintptr_t pc, code_rule& known) const noexcept {
     known = {rules[pc % rules.size()], 0};

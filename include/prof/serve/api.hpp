@@ -82,6 +82,7 @@ inline bool wait_unless_canceled(process_state& process, std::uint64_t ns,
     if (now >= look && process.code_stale.load(std::memory_order_relaxed)) {
       refresh_code_map(process);
       look = now + second;
+      continue;  // it took a while
     }
     os_sleep_ns(end - now < step ? end - now : step);
   }

@@ -59,26 +59,30 @@ class range_lookup {
 
   // Cheaper, and enough to refuse a word that is no address of code.
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    const code_range* const range = listed_sig(address);
     if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
     return os_find_object_sig(address, object_);
   }
   // Whether it is code that stays.
   bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    const code_range* const range = listed_sig(address);
     return range != nullptr && range->lasting;
   }
   // Where the call frame information of an address is, met or not.
   cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const met = met_sig(address);
     if (met != nullptr) return met->cfi;
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    const code_range* const range = listed_sig(address);
     if (range != nullptr && range->lasting) return range->cfi;
     if (!os_find_object_sig(address, object_)) return {};
     return {object_.cfi_header, object_.limit};
   }
 
  private:
+  // What the map says of an address; null: nothing.
+  const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return map_ == nullptr ? nullptr : map_->find_current(address);
+  }
   const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
     if (range == nullptr) return nullptr;
     met_[next_] = range;
@@ -89,7 +93,7 @@ class range_lookup {
   template <class Memory>
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
       PROF_DETAIL_SIG {
-    const code_range* const range = map_ == nullptr ? nullptr : map_->find_current(address);
+    const code_range* const range = listed_sig(address);
     if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
     const bool is_code = os_find_object_sig(address, object_);
     if (is_code || !os_answers_for_objects()) stale_.store(true, std::memory_order_relaxed);

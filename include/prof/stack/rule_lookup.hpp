@@ -58,7 +58,7 @@ class rule_lookup {
     return ranges_.is_code_sig(address);
   }
 
-  bool stays_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     return ranges_.is_lasting_sig(address);
   }
 

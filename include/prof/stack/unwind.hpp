@@ -38,7 +38,7 @@ struct walked_stack {
 };
 
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
-// time. Code: bool contains(address); bool stays_sig(address), that it is not such code; code_rule
+// time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
 // rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
 // of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
 // function_start_sig(pc, memory), 0 when unknown.
@@ -47,7 +47,12 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
       PROF_DETAIL_SIG
-      : memory_(memory), code_(code), tracer_(memory), any_code_{memory}, any_tracer_(any_code_), frames_(out, capacity) {}
+      : memory_(memory),
+        code_(code),
+        tracer_(memory),
+        any_code_{memory},
+        any_tracer_(any_code_),
+        frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
   walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
@@ -379,7 +384,7 @@ class stack_walk {
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
       // A stale word's module may be going at this moment.
-      const bool leads = code_.stays_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
+      const bool leads = code_.is_lasting_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
                                                : leads_to_sig(any_tracer_, word, pc, here, is_close);
       if (leads) {
         at_.pc = word;

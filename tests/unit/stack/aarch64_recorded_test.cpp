@@ -62,7 +62,7 @@ struct recorded_code {
     }
     return nullptr;
   }
-  bool stays_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
+  bool is_lasting_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(std::uintptr_t address) const { return find(address) != nullptr; }
   bool known_rule_sig(std::uintptr_t, code_rule&) const { return false; }
   std::uintptr_t function_start_sig(std::uintptr_t pc, recorded_memory&) const {

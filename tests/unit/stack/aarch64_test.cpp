@@ -64,7 +64,7 @@ struct fake_code {
     const auto found = rules.find(pc & ~word{0xfff});
     return found == rules.end() ? nullptr : &found->second;
   }
-  bool stays_sig(word address) const noexcept { return (address & 0x1000) == 0; }
+  bool is_lasting_sig(word address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(word address) const { return address >= text && address < text + 0x10000; }
   bool known_rule_sig(word return_address, code_rule& found) const {
     const unwind_rule* const known = find(return_address - 1);

@@ -82,7 +82,7 @@ struct fake_code {
     for (const word start : starts) found = start <= pc && start > found ? start : found;
     return found;
   }
-  bool stays_sig(word address) const noexcept { return (address & 0x1000) == 0; }
+  bool is_lasting_sig(word address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(word address) const {
     for (const auto& range : ranges) {
       if (address >= range.first && address < range.second) return true;
@@ -994,7 +994,7 @@ struct noise {
     std::memcpy(&value, bytes + (address - base), 8);
     return true;
   }
-  bool stays_sig(word address) const { return (address & 0x1000) == 0; }
+  bool is_lasting_sig(word address) const { return (address & 0x1000) == 0; }
   bool contains(word address) const { return address >= base && address < base + size; }
   // Half of the code has no rule; the other half has any.
   code_rule rule_at_sig(word pc, bool is_return, noise&) const {

@@ -111,10 +111,14 @@ void walk_prof(const ucontext_t* context, chain& out) {
 }
 
 sigjmp_buf g_before_libunwind;
+volatile std::sig_atomic_t g_in_libunwind;
 
-// libunwind 1.6.2 does in the epilogue of realigned(), where g++ -O0's rule for rbp, *(rbp), is still there
-// behind the pop.
-void on_crash(int) { siglongjmp(g_before_libunwind, 1); }
+// libunwind 1.6.2 crashes in the epilogue of realigned(), where g++ -O0's rule for rbp, *(rbp), is still there
+// behind the pop. Whoever else crashes does so again, for good.
+void on_crash(int) {
+  if (g_in_libunwind != 0) siglongjmp(g_before_libunwind, 1);
+  std::signal(SIGSEGV, SIG_DFL);
+}
 
 void walk_libunwind(ucontext_t* context, chain& out) {
   static unw_cursor_t cursor;
@@ -261,7 +265,9 @@ void on_trap(int, siginfo_t*, void* data) {
   ++g_counts.steps;
   const auto pc = static_cast<std::uintptr_t>(machine[REG_RIP]);
   walk_prof(context, g_mine);
+  g_in_libunwind = 1;
   walk_libunwind(context, g_theirs);
+  g_in_libunwind = 0;
   const bool confirmed = libunwind_reached_root();
   const char* wrong = judge(confirmed, machine);
   if (wrong == different && g_before_confirmed && same_callers(g_mine, g_before)) {
