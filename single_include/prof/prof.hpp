@@ -5054,7 +5054,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
-  std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
+  std::atomic<std::uint64_t> late_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
 
   late_code* take_late_sig() PROF_DETAIL_SIG {
     for (late_code& one : late) {
@@ -6175,7 +6175,8 @@ class range_lookup {
     const std::uint64_t began = os_thread_cpu_ns_sig();
     register_code_at_sig(registry_, address);
     range = find_slow_sig(address, memory);
-    put_off_sig(began, range != nullptr);
+    failed_ = range == nullptr;
+    charge_sig(os_thread_cpu_ns_sig() - began);
     return range;
   }
   // The same if this walk met it before; else null.
@@ -6250,18 +6251,22 @@ class range_lookup {
     }));
   }
 
+  // A walk before the first map is read meets many new files, and registers them all.
   bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    if (tried_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
-    tried_ = true;
-    return os_monotonic_ns_sig() >= registry_.late_not_before.load(std::memory_order_relaxed);
+    constexpr std::uint64_t credit_ns = 2000000000;  // 20 ms of registering at once, see charge_sig
+    if (failed_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
+    return registry_.late_paid_at.load(std::memory_order_relaxed) <=
+           os_monotonic_ns_sig() + credit_ns;
   }
   // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long (30 ms with 60,000
   // mappings): going on like that costs one per cent of a CPU at most.
-  void put_off_sig(std::uint64_t began, bool found) PROF_DETAIL_SIG {
+  void charge_sig(std::uint64_t took_ns) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;
-    const std::uint64_t took = os_thread_cpu_ns_sig() - began;
-    if (found && took < short_ns) return;
-    registry_.late_not_before.store(os_monotonic_ns_sig() + 100 * took, std::memory_order_relaxed);
+    if (!failed_ && took_ns < short_ns) return;
+    const std::uint64_t now = os_monotonic_ns_sig();
+    const std::uint64_t paid_at = registry_.late_paid_at.load(std::memory_order_relaxed);
+    registry_.late_paid_at.store((paid_at > now ? paid_at : now) + 100 * took_ns,
+                                 std::memory_order_relaxed);
   }
 
   const code_map* const map_;
@@ -6271,7 +6276,7 @@ class range_lookup {
   const code_range* met_[4] = {};
   unsigned next_ = 0;
   range_number latest_ = ~range_number{0};
-  bool tried_ = false;
+  bool failed_ = false;  // to register code: once is enough for a walk
 };
 
 PROF_DETAIL_END

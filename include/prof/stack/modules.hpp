@@ -117,7 +117,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
-  std::atomic<std::uint64_t> late_not_before;  // os_monotonic_ns_sig: code could not be registered
+  std::atomic<std::uint64_t> late_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
 
   late_code* take_late_sig() PROF_DETAIL_SIG {
     for (late_code& one : late) {

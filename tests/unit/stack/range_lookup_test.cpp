@@ -150,7 +150,7 @@ TEST_CASE("a library that has gone is nowhere, though the map still has it") {
   os_unmap_sig(const_cast<code_map*>(map), map->bytes);
 }
 
-TEST_CASE("while many walks register code, and after a failure for a while, code is nameless") {
+TEST_CASE("while many walks register code, it is nameless; a walk that failed does not try again") {
   if (!os_answers_for_objects()) return;
   fixture f;
   visitor library;
@@ -162,14 +162,46 @@ TEST_CASE("while many walks register code, and after a failure for a while, code
   CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
   CHECK(lookup.is_code_sig(library.address()));
   for (late_code* const one : taken) one->lock.unlock();
-  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);  // one try per walk
-  CHECK(f.registry.code->late_not_before.load() > 0);
-  f.registry.code->late_not_before.store(os_monotonic_ns_sig() + 1000000000);
-  range_lookup put_off = f.lookup();
-  CHECK(put_off.meet_sig(library.address(), f.memory) == nullptr);
-  f.registry.code->late_not_before.store(0);
+  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
+  CHECK(f.registry.code->late_paid_at.load() > 0);  // the failure was charged
   range_lookup next = f.lookup();
   CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
+  library.unload();
+}
+
+TEST_CASE("registering costs one per cent of a CPU, after 20 ms at once") {
+  if (!os_answers_for_objects()) return;
+  fixture f;
+  visitor library;
+  library.load();
+  std::atomic<std::uint64_t>& paid_at = f.registry.code->late_paid_at;
+  paid_at.store(os_monotonic_ns_sig() + 60000000000);
+  range_lookup put_off = f.lookup();
+  CHECK(put_off.meet_sig(library.address(), f.memory) == nullptr);
+  const std::uint64_t debt = os_monotonic_ns_sig() + 1000000000;
+  paid_at.store(debt);
+  range_lookup next = f.lookup();
+  CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
+  CHECK((paid_at.load() == debt || paid_at.load() >= debt + 100000000));  // charged if it took a millisecond
+  library.unload();
+}
+
+TEST_CASE("without a map, a walk registers all the files that it meets") {
+  if (!os_answers_for_objects()) return;
+  own_registry registry;
+  std::atomic<bool> stale{false};
+  probed_memory memory;
+  visitor library;
+  library.load();
+  range_lookup lookup(nullptr, *registry.code, stale);
+  const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
+  const auto in_libc = reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort"));
+  for (const std::uintptr_t address : {here, in_libc, library.address()}) {
+    const code_range* const range = lookup.meet_sig(address, memory);
+    REQUIRE(range != nullptr);
+    CHECK(range->holds(address));
+  }
+  CHECK(registry.code->ranges.size() == 3);
   library.unload();
 }
 
