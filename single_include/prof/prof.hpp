@@ -4693,7 +4693,7 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t loader_name = 0;   // hash of what the loader calls it; 0: no build id is missing
+  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
   range_number number = 0;
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
@@ -4705,7 +4705,7 @@ struct code_range {
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
   return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.loader_name == b.loader_name && a.build_id_length == b.build_id_length &&
+         a.stand_in == b.stand_in && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
 }
@@ -4734,6 +4734,22 @@ class range_registry {
       if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
         return &there.range;
       }
+    }
+    return nullptr;
+  }
+
+  void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      if (known.load(std::memory_order_acquire) == range) return;
+    }
+    late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
+  }
+  // One of the last that walks registered for which matches(range); null: none.
+  template <class Matches>
+  const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      const code_range* const range = known.load(std::memory_order_acquire);
+      if (range != nullptr && matches(*range)) return range;
     }
     return nullptr;
   }
@@ -4783,7 +4799,11 @@ class range_registry {
     return nullptr;
   }
 
+  // Of those that walks registered, the last ones, for walks that have no loader to ask where to look.
+  static constexpr std::size_t late_count = 16;
   slot slots_[max_range_number];
+  std::atomic<const code_range*> late_[late_count];
+  std::atomic<std::size_t> next_late_;
   std::atomic<std::size_t> ready_;
   std::atomic<std::size_t> path_used_;
   std::atomic<bool> full_;
@@ -4886,7 +4906,8 @@ PROF_DETAIL_END
 // Safety: async-signal-safe; memory is read through the walk's reader.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
-//         (<link.h>), which is what dlopen(3) was given.
+//         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
+//         2.35), by their first page: ELF header, program headers, the first symbols and their names.
 #ifndef PROF_STACK_STILL_LOADED_HPP
 #define PROF_STACK_STILL_LOADED_HPP
 
@@ -4910,6 +4931,29 @@ PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, M
   return hash | 1;
 }
 
+// A hash of an image's first page, 1 us; 0: cannot be read.
+template <class Memory>
+PROF_DETAIL_COLD inline std::uint64_t first_page_sig(std::uintptr_t header, Memory& memory)
+    PROF_DETAIL_SIG {
+  constexpr std::size_t page = 4096;
+  std::uint64_t hash = 1;
+  if (header == 0) return 0;
+  for (std::size_t at = 0; at < page; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word = 0;
+    if (!memory.read_word(header + at, word)) return 0;
+    hash = mix_bits(hash ^ word);
+  }
+  return hash | 1;
+}
+
+// What tells a file without build id from others; `object` is what the loader has at the range.
+template <class Memory>
+inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
+                                  Memory& memory) PROF_DETAIL_SIG {
+  return os_answers_for_objects() ? loader_name_sig(object, memory)
+                                  : first_page_sig(range.header, memory);
+}
+
 template <class Memory>
 inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
@@ -4917,24 +4961,28 @@ inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAI
          std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
+template <class Memory>
+inline bool is_same_file_sig(const os_object& object, const code_range& range, Memory& memory)
+    PROF_DETAIL_SIG {
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
+  return range.stand_in != 0 && stand_in_sig(range, object, memory) == range.stand_in;
+}
+
 // `object` is what the loader has at an address of the range.
 template <class Memory>
 inline bool is_range_of_sig(const os_object& object, const code_range& range, Memory& memory)
     PROF_DETAIL_SIG {
-  if (object.start != range.header || object.cfi_header != range.cfi.header) return false;
-  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
-  return loader_name_sig(object, memory) == range.loader_name;
+  return object.start == range.header && object.cfi_header == range.cfi.header &&
+         is_same_file_sig(object, range, memory);
 }
 
-// Where the loader cannot be asked (glibc before 2.35), only a build id tells. `object` is room for what it
-// answers.
+// `object` is room for what the loader answers.
 template <class Memory>
 inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
     PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  if (os_find_object_sig(range.start, object)) return is_range_of_sig(object, range, memory);
-  return !os_answers_for_objects() &&
-         (range.build_id_at == 0 || has_build_id_sig(range, memory));
+  if (!os_answers_for_objects()) return is_same_file_sig(object, range, memory);
+  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range, memory);
 }
 
 PROF_DETAIL_END
@@ -4980,10 +5028,7 @@ struct code_map {
     const code_range* const now = find_current(address);
     // Without a number it is only known that code was there: not which, where that changes. Nor does what
     // was there once tell.
-    if (number == 0) {
-      if (!os_answers_for_objects()) return find(address);
-      return now != nullptr && now->lasting ? now : nullptr;
-    }
+    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }
@@ -5113,12 +5158,12 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 // How a file without build id will be known.
-PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
   if (range.build_id_length >= sizeof(std::uint64_t)) return;
-  if (!os_find_object_sig(range.start, object)) return;
+  if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
   probed_memory memory;
-  range.loader_name = loader_name_sig(object, memory);
+  range.stand_in = stand_in_sig(range, object, memory);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -5142,7 +5187,7 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   range.lasting = !may_be_unloaded_sig(range);
-  if (!range.lasting) ask_loader_sig(range);
+  if (!range.lasting) find_stand_in_sig(range);
   return registry.ranges.find_or_add_sig(range);
 }
 
@@ -5266,7 +5311,9 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
     PROF_DETAIL_SIG {
   late_code* const late = registry.take_late_sig();
   if (late == nullptr) return;
-  if (find_mapping_sig(*late, address)) register_range_sig(registry, late->range, late->room);
+  const code_range* known = nullptr;
+  if (find_mapping_sig(*late, address)) known = register_range_sig(registry, late->range, late->room);
+  if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
 }
 
@@ -6208,8 +6255,9 @@ class range_lookup {
   // Cheaper, and enough to refuse a word that is no address of code.
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
-    return os_find_object_sig(address, object_);
+    if (range != nullptr && range->lasting) return true;
+    if (os_answers_for_objects()) return os_find_object_sig(address, object_);
+    return range != nullptr || late_sig(address) != nullptr;
   }
   // Whether it is code that stays.
   bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -6231,6 +6279,11 @@ class range_lookup {
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     return map_ == nullptr ? nullptr : map_->find_current(address);
   }
+  // Where the loader cannot be asked: one that a walk registered and that was there.
+  const code_range* late_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return registry_.ranges.find_late_sig(
+        [address](const code_range& known) { return known.holds(address); });
+  }
   const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
     if (range == nullptr) return nullptr;
     met_[next_] = range;
@@ -6243,9 +6296,13 @@ class range_lookup {
       PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
-    const bool is_code = os_find_object_sig(address, object_);
-    if (is_code || !os_answers_for_objects()) stale_.store(true, std::memory_order_relaxed);
-    if (!is_code) return nullptr;
+    if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
+    stale_.store(true, std::memory_order_relaxed);
+    if (!os_answers_for_objects()) {
+      return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {
+        return known.holds(address) && still_loaded_sig(known, object_, memory);
+      }));
+    }
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
       return known.holds(address) && is_range_of_sig(object_, known, memory);
     }));
@@ -6254,7 +6311,8 @@ class range_lookup {
   // A walk before the first map is read meets many new files, and registers them all.
   bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     constexpr std::uint64_t credit_ns = 2000000000;  // 20 ms of registering at once, see charge_sig
-    if (failed_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
+    if (failed_ || registry_.ranges.full()) return false;
+    if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return false;
     return registry_.late_paid_at.load(std::memory_order_relaxed) <=
            os_monotonic_ns_sig() + credit_ns;
   }

@@ -36,7 +36,7 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t loader_name = 0;   // hash of what the loader calls it; 0: no build id is missing
+  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
   range_number number = 0;
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
@@ -48,7 +48,7 @@ struct code_range {
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
   return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.loader_name == b.loader_name && a.build_id_length == b.build_id_length &&
+         a.stand_in == b.stand_in && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
 }
@@ -77,6 +77,22 @@ class range_registry {
       if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
         return &there.range;
       }
+    }
+    return nullptr;
+  }
+
+  void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      if (known.load(std::memory_order_acquire) == range) return;
+    }
+    late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
+  }
+  // One of the last that walks registered for which matches(range); null: none.
+  template <class Matches>
+  const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      const code_range* const range = known.load(std::memory_order_acquire);
+      if (range != nullptr && matches(*range)) return range;
     }
     return nullptr;
   }
@@ -126,7 +142,11 @@ class range_registry {
     return nullptr;
   }
 
+  // Of those that walks registered, the last ones, for walks that have no loader to ask where to look.
+  static constexpr std::size_t late_count = 16;
   slot slots_[max_range_number];
+  std::atomic<const code_range*> late_[late_count];
+  std::atomic<std::size_t> next_late_;
   std::atomic<std::size_t> ready_;
   std::atomic<std::size_t> path_used_;
   std::atomic<bool> full_;

@@ -43,10 +43,7 @@ struct code_map {
     const code_range* const now = find_current(address);
     // Without a number it is only known that code was there: not which, where that changes. Nor does what
     // was there once tell.
-    if (number == 0) {
-      if (!os_answers_for_objects()) return find(address);
-      return now != nullptr && now->lasting ? now : nullptr;
-    }
+    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }
@@ -176,12 +173,12 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 // How a file without build id will be known.
-PROF_DETAIL_NOINLINE inline void ask_loader_sig(code_range& range) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
   if (range.build_id_length >= sizeof(std::uint64_t)) return;
-  if (!os_find_object_sig(range.start, object)) return;
+  if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
   probed_memory memory;
-  range.loader_name = loader_name_sig(object, memory);
+  range.stand_in = stand_in_sig(range, object, memory);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -205,7 +202,7 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   range.lasting = !may_be_unloaded_sig(range);
-  if (!range.lasting) ask_loader_sig(range);
+  if (!range.lasting) find_stand_in_sig(range);
   return registry.ranges.find_or_add_sig(range);
 }
 
@@ -329,7 +326,9 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
     PROF_DETAIL_SIG {
   late_code* const late = registry.take_late_sig();
   if (late == nullptr) return;
-  if (find_mapping_sig(*late, address)) register_range_sig(registry, late->range, late->room);
+  const code_range* known = nullptr;
+  if (find_mapping_sig(*late, address)) known = register_range_sig(registry, late->range, late->room);
+  if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
 }
 

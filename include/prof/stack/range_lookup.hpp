@@ -61,8 +61,9 @@ class range_lookup {
   // Cheaper, and enough to refuse a word that is no address of code.
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && (range->lasting || !os_answers_for_objects())) return true;
-    return os_find_object_sig(address, object_);
+    if (range != nullptr && range->lasting) return true;
+    if (os_answers_for_objects()) return os_find_object_sig(address, object_);
+    return range != nullptr || late_sig(address) != nullptr;
   }
   // Whether it is code that stays.
   bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -84,6 +85,11 @@ class range_lookup {
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     return map_ == nullptr ? nullptr : map_->find_current(address);
   }
+  // Where the loader cannot be asked: one that a walk registered and that was there.
+  const code_range* late_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return registry_.ranges.find_late_sig(
+        [address](const code_range& known) { return known.holds(address); });
+  }
   const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
     if (range == nullptr) return nullptr;
     met_[next_] = range;
@@ -96,9 +102,13 @@ class range_lookup {
       PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
-    const bool is_code = os_find_object_sig(address, object_);
-    if (is_code || !os_answers_for_objects()) stale_.store(true, std::memory_order_relaxed);
-    if (!is_code) return nullptr;
+    if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
+    stale_.store(true, std::memory_order_relaxed);
+    if (!os_answers_for_objects()) {
+      return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {
+        return known.holds(address) && still_loaded_sig(known, object_, memory);
+      }));
+    }
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
       return known.holds(address) && is_range_of_sig(object_, known, memory);
     }));
@@ -107,7 +117,8 @@ class range_lookup {
   // A walk before the first map is read meets many new files, and registers them all.
   bool may_register_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     constexpr std::uint64_t credit_ns = 2000000000;  // 20 ms of registering at once, see charge_sig
-    if (failed_ || registry_.ranges.full() || !os_find_object_sig(address, object_)) return false;
+    if (failed_ || registry_.ranges.full()) return false;
+    if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return false;
     return registry_.late_paid_at.load(std::memory_order_relaxed) <=
            os_monotonic_ns_sig() + credit_ns;
   }

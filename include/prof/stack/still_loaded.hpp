@@ -4,7 +4,8 @@
 // Safety: async-signal-safe; memory is read through the walk's reader.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
-//         (<link.h>), which is what dlopen(3) was given.
+//         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
+//         2.35), by their first page: ELF header, program headers, the first symbols and their names.
 #ifndef PROF_STACK_STILL_LOADED_HPP
 #define PROF_STACK_STILL_LOADED_HPP
 
@@ -31,6 +32,29 @@ PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, M
   return hash | 1;
 }
 
+// A hash of an image's first page, 1 us; 0: cannot be read.
+template <class Memory>
+PROF_DETAIL_COLD inline std::uint64_t first_page_sig(std::uintptr_t header, Memory& memory)
+    PROF_DETAIL_SIG {
+  constexpr std::size_t page = 4096;
+  std::uint64_t hash = 1;
+  if (header == 0) return 0;
+  for (std::size_t at = 0; at < page; at += sizeof(std::uintptr_t)) {
+    std::uintptr_t word = 0;
+    if (!memory.read_word(header + at, word)) return 0;
+    hash = mix_bits(hash ^ word);
+  }
+  return hash | 1;
+}
+
+// What tells a file without build id from others; `object` is what the loader has at the range.
+template <class Memory>
+inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
+                                  Memory& memory) PROF_DETAIL_SIG {
+  return os_answers_for_objects() ? loader_name_sig(object, memory)
+                                  : first_page_sig(range.header, memory);
+}
+
 template <class Memory>
 inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
@@ -38,24 +62,28 @@ inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAI
          std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
+template <class Memory>
+inline bool is_same_file_sig(const os_object& object, const code_range& range, Memory& memory)
+    PROF_DETAIL_SIG {
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
+  return range.stand_in != 0 && stand_in_sig(range, object, memory) == range.stand_in;
+}
+
 // `object` is what the loader has at an address of the range.
 template <class Memory>
 inline bool is_range_of_sig(const os_object& object, const code_range& range, Memory& memory)
     PROF_DETAIL_SIG {
-  if (object.start != range.header || object.cfi_header != range.cfi.header) return false;
-  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
-  return loader_name_sig(object, memory) == range.loader_name;
+  return object.start == range.header && object.cfi_header == range.cfi.header &&
+         is_same_file_sig(object, range, memory);
 }
 
-// Where the loader cannot be asked (glibc before 2.35), only a build id tells. `object` is room for what it
-// answers.
+// `object` is room for what the loader answers.
 template <class Memory>
 inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
     PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  if (os_find_object_sig(range.start, object)) return is_range_of_sig(object, range, memory);
-  return !os_answers_for_objects() &&
-         (range.build_id_at == 0 || has_build_id_sig(range, memory));
+  if (!os_answers_for_objects()) return is_same_file_sig(object, range, memory);
+  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range, memory);
 }
 
 PROF_DETAIL_END

@@ -82,7 +82,7 @@ TEST_CASE("whatever tells two files apart makes two ranges") {
   third.build_id[7] = 1;
   CHECK(f.add(third) != f.add(other));
   other = first;
-  other.loader_name = 1;
+  other.stand_in = 1;
   CHECK(f.add(other) != known);
   other = first;
   other.offset = 4096;
@@ -162,4 +162,24 @@ TEST_CASE("many threads at once: every range is found, whole") {
   for (std::thread& thread : threads) thread.join();
   CHECK(f.registry->size() >= 500);
   CHECK(f.registry->size() <= 2000);  // two at once may both add
+}
+
+TEST_CASE("of what walks registered, the last ones are found") {
+  const fixture f;
+  const auto any = [](const code_range&) { return true; };
+  CHECK(f.registry->find_late_sig(any) == nullptr);
+  const code_range* first = nullptr;
+  const code_range* last = nullptr;
+  for (std::uintptr_t i = 1; i <= 17; ++i) {
+    last = f.add(range_at(i << 16, "/lib/late"));
+    if (first == nullptr) first = last;
+    f.registry->remember_late_sig(last);
+    f.registry->remember_late_sig(last);  // takes no second place
+  }
+  const auto find = [&](const code_range* wanted) {
+    return f.registry->find_late_sig([wanted](const code_range& one) { return &one == wanted; });
+  };
+  CHECK(find(last) == last);
+  CHECK(find(first) == nullptr);
+  CHECK(find(f.registry->find_sig(2 << 16, any)) != nullptr);
 }

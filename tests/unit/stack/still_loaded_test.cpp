@@ -54,12 +54,41 @@ TEST_CASE("what the loader calls a file tells files without build id apart") {
   code_range range;
   range.header = libc.start;
   range.cfi.header = libc.cfi_header;
-  range.loader_name = loader_name_sig(libc, memory);
+  range.stand_in = loader_name_sig(libc, memory);
   CHECK(is_range_of_sig(libc, range, memory));
-  range.loader_name ^= 1;
+  range.stand_in ^= 1;
   CHECK_FALSE(is_range_of_sig(libc, range, memory));
   libc.name_at = 8;
   CHECK(loader_name_sig(libc, memory) == 0);
+}
+
+TEST_CASE("a file without build id is known again, and another one in its place is not taken for it") {
+  const code_map* const map = read_code_map();
+  code_range bare = *map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));
+  bare.build_id_length = 0;
+  bare.lasting = false;
+  probed_memory memory;
+  os_object object;
+  CHECK_FALSE(still_loaded_sig(bare, object, memory));  // nothing was noted of it
+  (void)os_find_object_sig(bare.start, object);
+  bare.stand_in = stand_in_sig(bare, object, memory);
+  CHECK(bare.stand_in != 0);
+  CHECK(still_loaded_sig(bare, object, memory));
+  bare.stand_in ^= 2;
+  CHECK_FALSE(still_loaded_sig(bare, object, memory));
+}
+
+TEST_CASE("first pages differ in any word; without one there is no answer") {
+  static unsigned char image[8192];
+  const auto at = reinterpret_cast<std::uintptr_t>(image);
+  probed_memory memory;
+  const std::uint64_t before = first_page_sig(at, memory);
+  CHECK(before != 0);
+  CHECK(first_page_sig(at, memory) == before);
+  image[4095] = 1;
+  CHECK(first_page_sig(at, memory) != before);
+  CHECK(first_page_sig(0, memory) == 0);
+  CHECK(first_page_sig(~std::uintptr_t{4095}, memory) == 0);
 }
 
 #endif
