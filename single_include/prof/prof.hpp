@@ -2046,8 +2046,8 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux.hpp ----
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
-// Floor 2 (os). Included by os/os.hpp only; the only header with Linux headers (sockets, which
-//          only the server needs, are in os/linux_net.hpp).
+// Floor 2 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
+//          headers (sockets, which only the server needs, are in os/linux_net.hpp).
 // Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
 //         cancellation point, and a hooked `syscall` is never entered.
 // Memory: mmap and munmap only.
@@ -2056,7 +2056,6 @@ PROF_DETAIL_END
 #ifndef PROF_OS_LINUX_HPP
 #define PROF_OS_LINUX_HPP
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -2398,20 +2397,62 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
+// ---- forks -------------------------------------------------------------------------------------------
+
+// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
+inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept {
+  return pthread_atfork(before, after, handler);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_HPP
+
+// ---- prof/os/linux_loader.hpp ----
+// prof/os/linux_loader.hpp - the OS contract on Linux: what the dynamic loader knows and does.
+// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Safety: functions ending in _sig are async-signal-safe; the rest is for ordinary context and may take the
+//         loader's lock.
+// Memory: none.
+// Source: dlsym(3), dladdr(3), dl_iterate_phdr(3); _dl_find_object: glibc 2.35's manual, "Dynamic Linker
+//         Introspection" (AS-safe, lock-free).
+#ifndef PROF_OS_LINUX_LOADER_HPP
+#define PROF_OS_LINUX_LOADER_HPP
+
+#include <dlfcn.h>
+#include <sys/auxv.h>
+
+PROF_DETAIL_BEGIN
+
 // ---- next definitions -------------------------------------------------------------------------------
 
-// Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
-// every hook has a defined fallback for "no next definition".
+#if defined(__GLIBC__) && !__GLIBC_PREREQ(2, 34)
+// Not weak: a linker that has --as-needed by default (Debian 11's, Ubuntu's) leaves out libdl, where dlsym
+// was, when only weak references are for it; then hooks have no next definition, and the host no threads.
+// Without -ldl the link fails instead.
 extern "C" {
-void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
-int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
+void* prof_libc_dlsym(void*, const char*) noexcept __asm__("dlsym")
+    __attribute__((__visibility__("default")));
+int prof_libc_dladdr(const void*, Dl_info*) noexcept __asm__("dladdr")
+    __attribute__((__visibility__("default")));
 }
+inline bool os_has_dlsym() noexcept { return true; }
+#else
+// Weak: a fully static program has no loader. Every hook has a defined fallback for "no next definition".
+extern "C" {
+void* prof_libc_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
+int prof_libc_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
+}
+inline bool os_has_dlsym() noexcept {
+  return prof_libc_dlsym != nullptr && prof_libc_dladdr != nullptr;
+}
+#endif
 
 // The next definition after this shared object's. RTLD_NEXT looks at the caller's address, so this
 // must be a real call from this object's own text and never a tail call.
 PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
   void* found = nullptr;
-  if (prof_weak_dlsym != nullptr) found = prof_weak_dlsym(RTLD_NEXT, name);
+  if (os_has_dlsym()) found = prof_libc_dlsym(RTLD_NEXT, name);
   __asm__ volatile("" : "+r"(found));
   return found;
 }
@@ -2421,31 +2462,121 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
 inline void os_pin_object(const void* address) noexcept {
   Dl_info self;
   // Looked up at run time: a static link warns about any reference to dlopen.
-  if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
-  void* const found = prof_weak_dlsym(RTLD_DEFAULT, "dlopen");
+  if (!os_has_dlsym()) return;
+  void* const found = prof_libc_dlsym(RTLD_DEFAULT, "dlopen");
   void* (*open)(const char*, int) = nullptr;
   std::memcpy(&open, &found, sizeof open);
   if (open == nullptr) return;
-  if (prof_weak_dladdr(address, &self) == 0) return;
+  if (prof_libc_dladdr(address, &self) == 0) return;
   if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
   (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-// Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
-inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept {
-  return pthread_atfork(before, after, handler);
 }
 
 // The file that holds an address ("" when unknown); for status texts.
 inline const char* os_file_of(const void* address) noexcept {
   Dl_info info;
-  if (prof_weak_dladdr == nullptr || prof_weak_dladdr(address, &info) == 0) return "";
+  if (!os_has_dlsym() || prof_libc_dladdr(address, &info) == 0) return "";
   return info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+// ---- loaded objects ----------------------------------------------------------------------------------
+
+inline std::uint64_t os_objects_loaded() noexcept {
+  std::uint64_t loaded = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* count) {
+        *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
+        return 1;
+      },
+      &loaded);
+  return loaded;
+}
+
+// Where the program's own first byte is mapped.
+inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
+  return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
+}
+
+// The loader lists what it loaded at the start first and is in that list itself: what comes behind it
+// may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
+inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
+  struct list {
+    std::uintptr_t* headers;
+    std::size_t room;
+    std::size_t count;
+    bool met_loader;
+  } found{headers, room, 0, false};
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        list& to = *static_cast<list*>(data);
+        std::uintptr_t first = info->dlpi_addr;
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
+          first += info->dlpi_phdr[i].p_vaddr & ~std::uintptr_t{4095};
+          break;
+        }
+        if (to.count < to.room) to.headers[to.count++] = first;
+        to.met_loader = first == getauxval(AT_BASE);
+        return to.met_loader ? 1 : 0;
+      },
+      &found);
+  return found.met_loader ? found.count : 0;  // it is not there as ld.so ./program
+}
+
+// dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
+// never unmaps.
+inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
+  struct call {
+    void (*visit)(void*);
+    void* context;
+  } wanted{visit, context};
+  dl_iterate_phdr(
+      [](dl_phdr_info*, std::size_t, void* data) {
+        const call& c = *static_cast<call*>(data);
+        c.visit(c.context);
+        return 1;
+      },
+      &wanted);
+}
+
+// ---- the object of an address ------------------------------------------------------------------------
+
+// struct dl_find_object of glibc's <dlfcn.h>, which older ones and musl do not have.
+struct loader_object {
+  std::uint64_t flags;
+  void* map_start;
+  void* map_end;
+  void* link_map;
+  void* eh_frame;  // .eh_frame_hdr
+  std::uint64_t reserved[8];
+};
+extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
+    PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
+
+#if defined(__GLIBC__)
+inline constexpr bool os_unloads_objects = true;
+#else
+inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does nothing
+#endif
+
+inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
+
+static_assert(sizeof(loader_object) == sizeof(os_object::answer), "the loader writes all of it");
+inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
+  if (!os_answers_for_objects()) return false;
+  void* const room = object.answer;
+  loader_object& found = *new (room) loader_object;
+  if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
+  object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
+  object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
+  object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
+  object.name_at = reinterpret_cast<std::uintptr_t>(found.link_map) + offsetof(link_map, l_name);
+  return true;
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_OS_LINUX_HPP
+#endif  // PROF_OS_LINUX_LOADER_HPP
 
 // ---- prof/os/linux_sampling.hpp ----
 // prof/os/linux_sampling.hpp - the OS contract on Linux: the sampling signal, CPU-time timers, threads.
@@ -2457,7 +2588,6 @@ PROF_DETAIL_END
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
-#include <sys/auxv.h>
 #include <ucontext.h>
 
 PROF_DETAIL_BEGIN
@@ -2640,78 +2770,17 @@ inline void os_at_thread_exit(unsigned key, void* value) noexcept {
   pthread_setspecific(key, value);
 }
 
-// ---- loaded objects ----------------------------------------------------------------------------------
-
-inline std::uint64_t os_objects_loaded() noexcept {
-  std::uint64_t loaded = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* count) {
-        *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
-        return 1;
-      },
-      &loaded);
-  return loaded;
-}
-
-// Where the program's own first byte is mapped.
-inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
-  return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
-}
-
-// The loader lists what it loaded at the start first and is in that list itself: what comes behind it
-// may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
-inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
-  struct list {
-    std::uintptr_t* headers;
-    std::size_t room;
-    std::size_t count;
-    bool met_loader;
-  } found{headers, room, 0, false};
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* data) {
-        list& to = *static_cast<list*>(data);
-        std::uintptr_t first = info->dlpi_addr;
-        for (int i = 0; i < info->dlpi_phnum; ++i) {
-          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
-          first += info->dlpi_phdr[i].p_vaddr & ~std::uintptr_t{4095};
-          break;
-        }
-        if (to.count < to.room) to.headers[to.count++] = first;
-        to.met_loader = first == getauxval(AT_BASE);
-        return to.met_loader ? 1 : 0;
-      },
-      &found);
-  return found.met_loader ? found.count : 0;  // it is not there as ld.so ./program
-}
-
-// dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
-// never unmaps.
-inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
-  struct call {
-    void (*visit)(void*);
-    void* context;
-  } wanted{visit, context};
-  dl_iterate_phdr(
-      [](dl_phdr_info*, std::size_t, void* data) {
-        const call& c = *static_cast<call*>(data);
-        c.visit(c.context);
-        return 1;
-      },
-      &wanted);
-}
-
 PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_SAMPLING_HPP
 
 // ---- prof/os/linux_stack.hpp ----
-// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and modules.
+// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals.
 // Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
 // Safety: async-signal-safe, all of it.
 // Memory: none.
 // Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
-//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1; _dl_find_object: glibc 2.35's
-//         manual, "Dynamic Linker Introspection" (AS-safe, lock-free).
+//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1.
 #ifndef PROF_OS_LINUX_STACK_HPP
 #define PROF_OS_LINUX_STACK_HPP
 
@@ -2774,41 +2843,6 @@ inline bool os_register_sig(const void* signal_context, unsigned number, std::ui
   if (number >= 31) return false;
   value = static_cast<std::uintptr_t>(machine.regs[number]);
 #endif
-  return true;
-}
-
-// ---- modules -------------------------------------------------------------------------------------------
-
-// struct dl_find_object of glibc's <dlfcn.h>, which older ones and musl do not have.
-struct loader_object {
-  std::uint64_t flags;
-  void* map_start;
-  void* map_end;
-  void* link_map;
-  void* eh_frame;  // .eh_frame_hdr
-  std::uint64_t reserved[8];
-};
-extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
-    PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
-
-#if defined(__GLIBC__)
-inline constexpr bool os_unloads_objects = true;
-#else
-inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does nothing
-#endif
-
-inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
-
-static_assert(sizeof(loader_object) == sizeof(os_object::answer), "the loader writes all of it");
-inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
-  if (!os_answers_for_objects()) return false;
-  void* const room = object.answer;
-  loader_object& found = *new (room) loader_object;
-  if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
-  object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
-  object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
-  object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
-  object.name_at = reinterpret_cast<std::uintptr_t>(found.link_map) + offsetof(link_map, l_name);
   return true;
 }
 
@@ -15299,15 +15333,21 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 // In a static link our definition keeps libc's pthread_create.o from being pulled in. thrd_create
-// lives in an object that needs it, so a reference to that brings libc's own under these names
-// (glibc 2.36 libc.a: T __pthread_create; musl: the same). Dynamically it is one more import.
-// Before glibc 2.34 it would pull libpthread in.
-#if !defined(__GLIBC__)
+// lives in an object that needs it, so a reference to that brings libc's own under a second name
+// (libc.a of glibc 2.36: T __pthread_create; libpthread.a of 2.31: T __pthread_create_2_1, and an
+// undefined __pthread_create, which must not be met; musl: T __pthread_create). Dynamically it is one
+// more import. Before glibc 2.28 there is no thrd_create.
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
 #define PROF_DETAIL_KEEP_THRD 1
-#elif __GLIBC_PREREQ(2, 34)
-#define PROF_DETAIL_KEEP_THRD 1
-#else
+#if defined(__GLIBC__)
+#if !__GLIBC_PREREQ(2, 34)
+#undef PROF_DETAIL_SECOND_PTHREAD_CREATE
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create_2_1"
+#endif
+#if !__GLIBC_PREREQ(2, 28)
+#undef PROF_DETAIL_KEEP_THRD
 #define PROF_DETAIL_KEEP_THRD 0
+#endif
 #endif
 #if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
@@ -15319,7 +15359,7 @@ using pthread_create_fn = int (*)(os_thread_handle*, const os_thread_attributes*
                                   void*);
 extern "C" int prof_libc_pthread_create(os_thread_handle*, const os_thread_attributes*,
                                         os_thread_main, void*)
-    PROF_DETAIL_WEAK_IMPORT("__pthread_create");
+    PROF_DETAIL_WEAK_IMPORT(PROF_DETAIL_SECOND_PTHREAD_CREATE);
 
 struct start_record {
   std::atomic<std::uint32_t> taken;

@@ -16,15 +16,21 @@
 PROF_DETAIL_BEGIN
 
 // In a static link our definition keeps libc's pthread_create.o from being pulled in. thrd_create
-// lives in an object that needs it, so a reference to that brings libc's own under these names
-// (glibc 2.36 libc.a: T __pthread_create; musl: the same). Dynamically it is one more import.
-// Before glibc 2.34 it would pull libpthread in.
-#if !defined(__GLIBC__)
+// lives in an object that needs it, so a reference to that brings libc's own under a second name
+// (libc.a of glibc 2.36: T __pthread_create; libpthread.a of 2.31: T __pthread_create_2_1, and an
+// undefined __pthread_create, which must not be met; musl: T __pthread_create). Dynamically it is one
+// more import. Before glibc 2.28 there is no thrd_create.
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
 #define PROF_DETAIL_KEEP_THRD 1
-#elif __GLIBC_PREREQ(2, 34)
-#define PROF_DETAIL_KEEP_THRD 1
-#else
+#if defined(__GLIBC__)
+#if !__GLIBC_PREREQ(2, 34)
+#undef PROF_DETAIL_SECOND_PTHREAD_CREATE
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create_2_1"
+#endif
+#if !__GLIBC_PREREQ(2, 28)
+#undef PROF_DETAIL_KEEP_THRD
 #define PROF_DETAIL_KEEP_THRD 0
+#endif
 #endif
 #if PROF_DETAIL_KEEP_THRD
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
@@ -36,7 +42,7 @@ using pthread_create_fn = int (*)(os_thread_handle*, const os_thread_attributes*
                                   void*);
 extern "C" int prof_libc_pthread_create(os_thread_handle*, const os_thread_attributes*,
                                         os_thread_main, void*)
-    PROF_DETAIL_WEAK_IMPORT("__pthread_create");
+    PROF_DETAIL_WEAK_IMPORT(PROF_DETAIL_SECOND_PTHREAD_CREATE);
 
 struct start_record {
   std::atomic<std::uint32_t> taken;

@@ -1,6 +1,6 @@
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
-// Floor 2 (os). Included by os/os.hpp only; the only header with Linux headers (sockets, which
-//          only the server needs, are in os/linux_net.hpp).
+// Floor 2 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
+//          headers (sockets, which only the server needs, are in os/linux_net.hpp).
 // Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
 //         cancellation point, and a hooked `syscall` is never entered.
 // Memory: mmap and munmap only.
@@ -9,7 +9,6 @@
 #ifndef PROF_OS_LINUX_HPP
 #define PROF_OS_LINUX_HPP
 
-#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -355,49 +354,11 @@ class sigpipe_guard {
   sigset_t before_;
 };
 
-// ---- next definitions -------------------------------------------------------------------------------
-
-// Weak: a fully static program has no loader, and glibc before 2.34 without -ldl has no dlsym;
-// every hook has a defined fallback for "no next definition".
-extern "C" {
-void* prof_weak_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
-int prof_weak_dladdr(const void*, Dl_info*) noexcept PROF_DETAIL_WEAK_IMPORT("dladdr");
-}
-
-// The next definition after this shared object's. RTLD_NEXT looks at the caller's address, so this
-// must be a real call from this object's own text and never a tail call.
-PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
-  void* found = nullptr;
-  if (prof_weak_dlsym != nullptr) found = prof_weak_dlsym(RTLD_NEXT, name);
-  __asm__ volatile("" : "+r"(found));
-  return found;
-}
-
-// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
-// time.
-inline void os_pin_object(const void* address) noexcept {
-  Dl_info self;
-  // Looked up at run time: a static link warns about any reference to dlopen.
-  if (prof_weak_dladdr == nullptr || prof_weak_dlsym == nullptr) return;
-  void* const found = prof_weak_dlsym(RTLD_DEFAULT, "dlopen");
-  void* (*open)(const char*, int) = nullptr;
-  std::memcpy(&open, &found, sizeof open);
-  if (open == nullptr) return;
-  if (prof_weak_dladdr(address, &self) == 0) return;
-  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
-  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
+// ---- forks -------------------------------------------------------------------------------------------
 
 // Runs `handler` in every child of fork(), before fork returns there. 0 or an errno.
 inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept {
   return pthread_atfork(before, after, handler);
-}
-
-// The file that holds an address ("" when unknown); for status texts.
-inline const char* os_file_of(const void* address) noexcept {
-  Dl_info info;
-  if (prof_weak_dladdr == nullptr || prof_weak_dladdr(address, &info) == 0) return "";
-  return info.dli_fname != nullptr ? info.dli_fname : "";
 }
 
 PROF_DETAIL_END

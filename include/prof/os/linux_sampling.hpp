@@ -7,7 +7,6 @@
 #ifndef PROF_OS_LINUX_SAMPLING_HPP
 #define PROF_OS_LINUX_SAMPLING_HPP
 
-#include <sys/auxv.h>
 #include <ucontext.h>
 
 #include "prof/os/linux.hpp"
@@ -190,66 +189,6 @@ inline int os_make_exit_key(unsigned& key, void (*destroy)(void*)) noexcept {
 }
 inline void os_at_thread_exit(unsigned key, void* value) noexcept {
   pthread_setspecific(key, value);
-}
-
-// ---- loaded objects ----------------------------------------------------------------------------------
-
-inline std::uint64_t os_objects_loaded() noexcept {
-  std::uint64_t loaded = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* count) {
-        *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
-        return 1;
-      },
-      &loaded);
-  return loaded;
-}
-
-// Where the program's own first byte is mapped.
-inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
-  return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
-}
-
-// The loader lists what it loaded at the start first and is in that list itself: what comes behind it
-// may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
-inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
-  struct list {
-    std::uintptr_t* headers;
-    std::size_t room;
-    std::size_t count;
-    bool met_loader;
-  } found{headers, room, 0, false};
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* data) {
-        list& to = *static_cast<list*>(data);
-        std::uintptr_t first = info->dlpi_addr;
-        for (int i = 0; i < info->dlpi_phnum; ++i) {
-          if (info->dlpi_phdr[i].p_type != PT_LOAD) continue;
-          first += info->dlpi_phdr[i].p_vaddr & ~std::uintptr_t{4095};
-          break;
-        }
-        if (to.count < to.room) to.headers[to.count++] = first;
-        to.met_loader = first == getauxval(AT_BASE);
-        return to.met_loader ? 1 : 0;
-      },
-      &found);
-  return found.met_loader ? found.count : 0;  // it is not there as ld.so ./program
-}
-
-// dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
-// never unmaps.
-inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
-  struct call {
-    void (*visit)(void*);
-    void* context;
-  } wanted{visit, context};
-  dl_iterate_phdr(
-      [](dl_phdr_info*, std::size_t, void* data) {
-        const call& c = *static_cast<call*>(data);
-        c.visit(c.context);
-        return 1;
-      },
-      &wanted);
 }
 
 PROF_DETAIL_END

@@ -1,10 +1,9 @@
-// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and modules.
+// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals.
 // Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
 // Safety: async-signal-safe, all of it.
 // Memory: none.
 // Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
-//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1; _dl_find_object: glibc 2.35's
-//         manual, "Dynamic Linker Introspection" (AS-safe, lock-free).
+//         6.18); register numbers: psABI x86-64 fig. 3.36, AADWARF64 4.1.
 #ifndef PROF_OS_LINUX_STACK_HPP
 #define PROF_OS_LINUX_STACK_HPP
 
@@ -69,41 +68,6 @@ inline bool os_register_sig(const void* signal_context, unsigned number, std::ui
   if (number >= 31) return false;
   value = static_cast<std::uintptr_t>(machine.regs[number]);
 #endif
-  return true;
-}
-
-// ---- modules -------------------------------------------------------------------------------------------
-
-// struct dl_find_object of glibc's <dlfcn.h>, which older ones and musl do not have.
-struct loader_object {
-  std::uint64_t flags;
-  void* map_start;
-  void* map_end;
-  void* link_map;
-  void* eh_frame;  // .eh_frame_hdr
-  std::uint64_t reserved[8];
-};
-extern "C" int prof_weak_dl_find_object(void*, loader_object*) noexcept
-    PROF_DETAIL_WEAK_IMPORT("_dl_find_object");
-
-#if defined(__GLIBC__)
-inline constexpr bool os_unloads_objects = true;
-#else
-inline constexpr bool os_unloads_objects = false;  // musl's dlclose(3) does nothing
-#endif
-
-inline bool os_answers_for_objects() PROF_DETAIL_SIG { return prof_weak_dl_find_object != nullptr; }
-
-static_assert(sizeof(loader_object) == sizeof(os_object::answer), "the loader writes all of it");
-inline bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG {
-  if (!os_answers_for_objects()) return false;
-  void* const room = object.answer;
-  loader_object& found = *new (room) loader_object;
-  if (prof_weak_dl_find_object(reinterpret_cast<void*>(address), &found) != 0) return false;
-  object.start = reinterpret_cast<std::uintptr_t>(found.map_start);
-  object.limit = reinterpret_cast<std::uintptr_t>(found.map_end);
-  object.cfi_header = reinterpret_cast<std::uintptr_t>(found.eh_frame);
-  object.name_at = reinterpret_cast<std::uintptr_t>(found.link_map) + offsetof(link_map, l_name);
   return true;
 }
 

@@ -136,11 +136,4 @@ TEST_CASE("a non-blocking descriptor is written to the end") {
   close(ends[1]);
 }
 
-TEST_CASE("the next definition of a symbol is libc's") {
-  void* const next = os_next_symbol("getpid");
-  REQUIRE(next != nullptr);
-  CHECK(std::string(os_file_of(next)).find("libc") != std::string::npos);
-  CHECK(os_next_symbol("prof_no_such_symbol_at_all") == nullptr);
-}
-
 #endif
