@@ -128,6 +128,13 @@ class Elsewhere(unittest.TestCase):
             self.compile_all(target, self.facades())
 
     if LONG:
+        def test_old_glibc(self):
+            """Its representative in each run: tests/unit/old_loader.s."""
+            done = subprocess.run([ROOT / "tools" / "clean_root_check", "tests/elsewhere/old_glibc"], text=True,
+                                  env={**os.environ, "PROF_RELEASE": "bullseye"}, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT)
+            self.assertEqual(done.returncode, 0, done.stdout[-4000:])
+
         def test_aarch64_musl(self):
             self.run_units("aarch64-linux-musl", "qemu-aarch64")
 
