@@ -2072,6 +2072,13 @@ PROF_DETAIL_END
 
 #include <cstdio>
 
+// Whether libc is glibc, and older than 2.minor. For #if.
+#if defined(__GLIBC__)
+#define PROF_DETAIL_GLIBC_BEFORE(minor) (!__GLIBC_PREREQ(2, minor))
+#else
+#define PROF_DETAIL_GLIBC_BEFORE(minor) 0
+#endif
+
 PROF_DETAIL_BEGIN
 
 // ---- system calls ------------------------------------------------------------------------------
@@ -2426,12 +2433,7 @@ PROF_DETAIL_BEGIN
 
 // ---- next definitions -------------------------------------------------------------------------------
 
-#if defined(__GLIBC__)
-#define PROF_DETAIL_DLSYM_IN_LIBC __GLIBC_PREREQ(2, 34)
-#else
-#define PROF_DETAIL_DLSYM_IN_LIBC 1
-#endif
-#if !PROF_DETAIL_DLSYM_IN_LIBC
+#if PROF_DETAIL_GLIBC_BEFORE(34)
 // Not weak: a linker that has --as-needed by default (Debian 11's, Ubuntu's) leaves out libdl, where dlsym
 // was, when only weak references are for it; then hooks have no next definition, and the host no threads.
 // Without -ldl the link fails instead.
@@ -3054,7 +3056,7 @@ const char* os_file_of(const void* address) noexcept;
 int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
 // Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
-// and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.
+// and os_unblock_signal_sig; see os/linux_loader.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 
@@ -4777,13 +4779,15 @@ class range_registry {
     return nullptr;
   }
 
+  // Of the ranges that walks registered the last 16 are kept at hand, for walks that have no loader to ask
+  // which file is at an address.
   void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
     for (const std::atomic<const code_range*>& known : late_) {
       if (known.load(std::memory_order_acquire) == range) return;
     }
     late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
   }
-  // One of the last that walks registered for which matches(range); null: none.
+  // One of those for which matches(range); null: none.
   template <class Matches>
   const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
     for (const std::atomic<const code_range*>& known : late_) {
@@ -4809,6 +4813,7 @@ class range_registry {
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
   static constexpr std::size_t max_steps = 512;
   static constexpr std::size_t path_room = std::size_t{512} << 10;
+  static constexpr std::size_t late_count = 16;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
     return range.header != 0 ? range.header : range.start;
@@ -4838,8 +4843,6 @@ class range_registry {
     return nullptr;
   }
 
-  // Of those that walks registered, the last ones, for walks that have no loader to ask where to look.
-  static constexpr std::size_t late_count = 16;
   slot slots_[max_range_number];
   std::atomic<const code_range*> late_[late_count];
   std::atomic<std::size_t> next_late_;
@@ -4942,17 +4945,19 @@ PROF_DETAIL_END
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
 // Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
 //          they read a module.
-// Safety: async-signal-safe; memory is read through the walk's reader.
+// Safety: async-signal-safe; memory is read through the walk's reader, or copied by a system call where
+//         it is not known whose it is.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
 //         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
-//         2.35), by their first page: ELF header, program headers, the first symbols and their names.
+//         2.35), by their first 2 KiB: ELF header, program headers, hashes of symbols.
 #ifndef PROF_STACK_STILL_LOADED_HPP
 #define PROF_STACK_STILL_LOADED_HPP
 
 PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
+inline constexpr std::size_t first_bytes = 2048;
 
 // A hash of what the loader calls the object; 0: cannot be read.
 template <class Memory>
@@ -4970,17 +4975,14 @@ PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, M
   return hash | 1;
 }
 
-// A hash of an image's first page, 1 us; 0: cannot be read.
-template <class Memory>
-PROF_DETAIL_COLD inline std::uint64_t first_page_sig(std::uintptr_t header, Memory& memory)
-    PROF_DETAIL_SIG {
-  constexpr std::size_t page = 4096;
+// A hash of an image's first bytes; 0: cannot be read. Copied, 5 us: where the loader cannot be asked, they
+// may be another library's that is being unloaded.
+PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+  std::uintptr_t copy[32];  // a handler's stack
   std::uint64_t hash = 1;
-  if (header == 0) return 0;
-  for (std::size_t at = 0; at < page; at += sizeof(std::uintptr_t)) {
-    std::uintptr_t word = 0;
-    if (!memory.read_word(header + at, word)) return 0;
-    hash = mix_bits(hash ^ word);
+  for (std::size_t at = 0; at < first_bytes; at += sizeof copy) {
+    if (header == 0 || !os_copy_sig(copy, header + at, sizeof copy)) return 0;
+    for (const std::uintptr_t word : copy) hash = mix_bits(hash ^ word);
   }
   return hash | 1;
 }
@@ -4990,14 +4992,16 @@ template <class Memory>
 inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
                                   Memory& memory) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object, memory)
-                                  : first_page_sig(range.header, memory);
+                                  : first_bytes_sig(range.header);
 }
 
 template <class Memory>
 inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
-  return memory.read_word(range.build_id_at, loaded) &&
-         std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
+  const bool is_there = os_answers_for_objects()
+                            ? memory.read_word(range.build_id_at, loaded)
+                            : os_copy_sig(&loaded, range.build_id_at, sizeof loaded);
+  return is_there && std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
 template <class Memory>
@@ -6237,8 +6241,8 @@ PROF_DETAIL_END
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long or
-//         fails is put off.
+//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long,
+//         fails or is repeated is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -6259,10 +6263,11 @@ class range_lookup {
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
     const std::uint64_t began = os_thread_cpu_ns_sig();
+    const std::size_t known = registry_.ranges.size();
     register_code_at_sig(registry_, address);
     range = find_slow_sig(address, memory);
     failed_ = range == nullptr;
-    charge_sig(os_thread_cpu_ns_sig() - began);
+    charge_sig(os_thread_cpu_ns_sig() - began, registry_.ranges.size() != known);
     return range;
   }
   // The same if this walk met it before; else null.
@@ -6355,11 +6360,12 @@ class range_lookup {
     return registry_.late_paid_at.load(std::memory_order_relaxed) <=
            os_monotonic_ns_sig() + credit_ns;
   }
-  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long (30 ms with 60,000
-  // mappings): going on like that costs one per cent of a CPU at most.
-  void charge_sig(std::uint64_t took_ns) PROF_DETAIL_SIG {
+  // What registers nothing new may do so for ever (an unreadable header; a 17th late range, see
+  // remember_late_sig), and /proc/self/maps may be long (30 ms with 60,000 mappings): going on like that
+  // costs one per cent of a CPU at most.
+  void charge_sig(std::uint64_t took_ns, bool is_new) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;
-    if (!failed_ && took_ns < short_ns) return;
+    if (!failed_ && is_new && took_ns < short_ns) return;
     const std::uint64_t now = os_monotonic_ns_sig();
     const std::uint64_t paid_at = registry_.late_paid_at.load(std::memory_order_relaxed);
     registry_.late_paid_at.store((paid_at > now ? paid_at : now) + 100 * took_ns,
@@ -7254,8 +7260,9 @@ class stack_walk {
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
       // A stale word's module may be going at this moment.
-      const bool leads = code_.is_lasting_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
-                                               : leads_to_sig(any_tracer_, word, pc, here, is_close);
+      const bool leads = code_.is_lasting_sig(word)
+                             ? leads_to_sig(tracer_, word, pc, here, is_close)
+                             : leads_to_sig(any_tracer_, word, pc, here, is_close);
       if (leads) {
         at_.pc = word;
         at_.sp = at + 8;
@@ -15342,19 +15349,12 @@ PROF_DETAIL_BEGIN
 // (libc.a of glibc 2.36: T __pthread_create; libpthread.a of 2.31: T __pthread_create_2_1, and an
 // undefined __pthread_create, which must not be met; musl: T __pthread_create). Dynamically it is one
 // more import. Before glibc 2.28 there is no thrd_create.
-#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
-#define PROF_DETAIL_KEEP_THRD 1
-#if defined(__GLIBC__)
-#if !__GLIBC_PREREQ(2, 34)
-#undef PROF_DETAIL_SECOND_PTHREAD_CREATE
+#if PROF_DETAIL_GLIBC_BEFORE(34)
 #define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create_2_1"
+#else
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
 #endif
-#if !__GLIBC_PREREQ(2, 28)
-#undef PROF_DETAIL_KEEP_THRD
-#define PROF_DETAIL_KEEP_THRD 0
-#endif
-#endif
-#if PROF_DETAIL_KEEP_THRD
+#if !PROF_DETAIL_GLIBC_BEFORE(28)
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
     __attribute__((__visibility__("default")));
 __attribute__((__used__)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =

@@ -20,19 +20,12 @@ PROF_DETAIL_BEGIN
 // (libc.a of glibc 2.36: T __pthread_create; libpthread.a of 2.31: T __pthread_create_2_1, and an
 // undefined __pthread_create, which must not be met; musl: T __pthread_create). Dynamically it is one
 // more import. Before glibc 2.28 there is no thrd_create.
-#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
-#define PROF_DETAIL_KEEP_THRD 1
-#if defined(__GLIBC__)
-#if !__GLIBC_PREREQ(2, 34)
-#undef PROF_DETAIL_SECOND_PTHREAD_CREATE
+#if PROF_DETAIL_GLIBC_BEFORE(34)
 #define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create_2_1"
+#else
+#define PROF_DETAIL_SECOND_PTHREAD_CREATE "__pthread_create"
 #endif
-#if !__GLIBC_PREREQ(2, 28)
-#undef PROF_DETAIL_KEEP_THRD
-#define PROF_DETAIL_KEEP_THRD 0
-#endif
-#endif
-#if PROF_DETAIL_KEEP_THRD
+#if !PROF_DETAIL_GLIBC_BEFORE(28)
 extern "C" int prof_thrd_create(void*, int (*)(void*), void*) __asm__("thrd_create")
     __attribute__((__visibility__("default")));
 __attribute__((__used__)) inline int (*const keep_thrd_create)(void*, int (*)(void*), void*) =

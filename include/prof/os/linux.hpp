@@ -29,6 +29,13 @@
 #include "prof/base/result.hpp"
 #include "prof/base/text.hpp"
 
+// Whether libc is glibc, and older than 2.minor. For #if.
+#if defined(__GLIBC__)
+#define PROF_DETAIL_GLIBC_BEFORE(minor) (!__GLIBC_PREREQ(2, minor))
+#else
+#define PROF_DETAIL_GLIBC_BEFORE(minor) 0
+#endif
+
 PROF_DETAIL_BEGIN
 
 // ---- system calls ------------------------------------------------------------------------------

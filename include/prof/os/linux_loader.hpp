@@ -17,12 +17,7 @@ PROF_DETAIL_BEGIN
 
 // ---- next definitions -------------------------------------------------------------------------------
 
-#if defined(__GLIBC__)
-#define PROF_DETAIL_DLSYM_IN_LIBC __GLIBC_PREREQ(2, 34)
-#else
-#define PROF_DETAIL_DLSYM_IN_LIBC 1
-#endif
-#if !PROF_DETAIL_DLSYM_IN_LIBC
+#if PROF_DETAIL_GLIBC_BEFORE(34)
 // Not weak: a linker that has --as-needed by default (Debian 11's, Ubuntu's) leaves out libdl, where dlsym
 // was, when only weak references are for it; then hooks have no next definition, and the host no threads.
 // Without -ldl the link fails instead.

@@ -156,7 +156,7 @@ const char* os_file_of(const void* address) noexcept;
 int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
 // Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
-// and os_unblock_signal_sig; see os/linux.hpp and os/linux_sampling.hpp.
+// and os_unblock_signal_sig; see os/linux_loader.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 

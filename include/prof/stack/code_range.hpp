@@ -81,13 +81,15 @@ class range_registry {
     return nullptr;
   }
 
+  // Of the ranges that walks registered the last 16 are kept at hand, for walks that have no loader to ask
+  // which file is at an address.
   void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
     for (const std::atomic<const code_range*>& known : late_) {
       if (known.load(std::memory_order_acquire) == range) return;
     }
     late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
   }
-  // One of the last that walks registered for which matches(range); null: none.
+  // One of those for which matches(range); null: none.
   template <class Matches>
   const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
     for (const std::atomic<const code_range*>& known : late_) {
@@ -113,6 +115,7 @@ class range_registry {
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
   static constexpr std::size_t max_steps = 512;
   static constexpr std::size_t path_room = std::size_t{512} << 10;
+  static constexpr std::size_t late_count = 16;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
     return range.header != 0 ? range.header : range.start;
@@ -142,8 +145,6 @@ class range_registry {
     return nullptr;
   }
 
-  // Of those that walks registered, the last ones, for walks that have no loader to ask where to look.
-  static constexpr std::size_t late_count = 16;
   slot slots_[max_range_number];
   std::atomic<const code_range*> late_[late_count];
   std::atomic<std::size_t> next_late_;

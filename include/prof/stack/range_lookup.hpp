@@ -2,8 +2,8 @@
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long or
-//         fails is put off.
+//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long,
+//         fails or is repeated is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
@@ -26,10 +26,11 @@ class range_lookup {
     range = find_slow_sig(address, memory);
     if (range != nullptr || !may_register_sig(address)) return range;
     const std::uint64_t began = os_thread_cpu_ns_sig();
+    const std::size_t known = registry_.ranges.size();
     register_code_at_sig(registry_, address);
     range = find_slow_sig(address, memory);
     failed_ = range == nullptr;
-    charge_sig(os_thread_cpu_ns_sig() - began);
+    charge_sig(os_thread_cpu_ns_sig() - began, registry_.ranges.size() != known);
     return range;
   }
   // The same if this walk met it before; else null.
@@ -122,11 +123,12 @@ class range_lookup {
     return registry_.late_paid_at.load(std::memory_order_relaxed) <=
            os_monotonic_ns_sig() + credit_ns;
   }
-  // What fails may fail for ever (an unreadable header), and /proc/self/maps may be long (30 ms with 60,000
-  // mappings): going on like that costs one per cent of a CPU at most.
-  void charge_sig(std::uint64_t took_ns) PROF_DETAIL_SIG {
+  // What registers nothing new may do so for ever (an unreadable header; a 17th late range, see
+  // remember_late_sig), and /proc/self/maps may be long (30 ms with 60,000 mappings): going on like that
+  // costs one per cent of a CPU at most.
+  void charge_sig(std::uint64_t took_ns, bool is_new) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;
-    if (!failed_ && took_ns < short_ns) return;
+    if (!failed_ && is_new && took_ns < short_ns) return;
     const std::uint64_t now = os_monotonic_ns_sig();
     const std::uint64_t paid_at = registry_.late_paid_at.load(std::memory_order_relaxed);
     registry_.late_paid_at.store((paid_at > now ? paid_at : now) + 100 * took_ns,

@@ -1,11 +1,12 @@
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
 // Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
 //          they read a module.
-// Safety: async-signal-safe; memory is read through the walk's reader.
+// Safety: async-signal-safe; memory is read through the walk's reader, or copied by a system call where
+//         it is not known whose it is.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
 //         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
-//         2.35), by their first page: ELF header, program headers, the first symbols and their names.
+//         2.35), by their first 2 KiB: ELF header, program headers, hashes of symbols.
 #ifndef PROF_STACK_STILL_LOADED_HPP
 #define PROF_STACK_STILL_LOADED_HPP
 
@@ -15,6 +16,7 @@
 PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
+inline constexpr std::size_t first_bytes = 2048;
 
 // A hash of what the loader calls the object; 0: cannot be read.
 template <class Memory>
@@ -32,17 +34,14 @@ PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, M
   return hash | 1;
 }
 
-// A hash of an image's first page, 1 us; 0: cannot be read.
-template <class Memory>
-PROF_DETAIL_COLD inline std::uint64_t first_page_sig(std::uintptr_t header, Memory& memory)
-    PROF_DETAIL_SIG {
-  constexpr std::size_t page = 4096;
+// A hash of an image's first bytes; 0: cannot be read. Copied, 5 us: where the loader cannot be asked, they
+// may be another library's that is being unloaded.
+PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+  std::uintptr_t copy[32];  // a handler's stack
   std::uint64_t hash = 1;
-  if (header == 0) return 0;
-  for (std::size_t at = 0; at < page; at += sizeof(std::uintptr_t)) {
-    std::uintptr_t word = 0;
-    if (!memory.read_word(header + at, word)) return 0;
-    hash = mix_bits(hash ^ word);
+  for (std::size_t at = 0; at < first_bytes; at += sizeof copy) {
+    if (header == 0 || !os_copy_sig(copy, header + at, sizeof copy)) return 0;
+    for (const std::uintptr_t word : copy) hash = mix_bits(hash ^ word);
   }
   return hash | 1;
 }
@@ -52,14 +51,16 @@ template <class Memory>
 inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
                                   Memory& memory) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object, memory)
-                                  : first_page_sig(range.header, memory);
+                                  : first_bytes_sig(range.header);
 }
 
 template <class Memory>
 inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
-  return memory.read_word(range.build_id_at, loaded) &&
-         std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
+  const bool is_there = os_answers_for_objects()
+                            ? memory.read_word(range.build_id_at, loaded)
+                            : os_copy_sig(&loaded, range.build_id_at, sizeof loaded);
+  return is_there && std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
 template <class Memory>

@@ -384,8 +384,9 @@ class stack_walk {
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
       // A stale word's module may be going at this moment.
-      const bool leads = code_.is_lasting_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
-                                               : leads_to_sig(any_tracer_, word, pc, here, is_close);
+      const bool leads = code_.is_lasting_sig(word)
+                             ? leads_to_sig(tracer_, word, pc, here, is_close)
+                             : leads_to_sig(any_tracer_, word, pc, here, is_close);
       if (leads) {
         at_.pc = word;
         at_.sp = at + 8;

@@ -219,6 +219,22 @@ TEST_CASE("a walk registers what the walk it interrupted is registering") {
   library.unload();
 }
 
+TEST_CASE("reading the maps for a range that is known already is charged") {
+  fixture f;
+  visitor library;
+  library.load();
+  range_lookup first = f.lookup();
+  const code_range* const range = first.meet_sig(library.address(), f.memory);
+  REQUIRE(range != nullptr);
+  f.registry.code->late_paid_at.store(0);  // should a reading have taken a millisecond
+  static const code_range others[16];
+  for (const code_range& other : others) f.registry.code->ranges.remember_late_sig(&other);
+  range_lookup next = f.lookup();
+  CHECK(next.meet_sig(library.address(), f.memory) == range);
+  CHECK((f.registry.code->late_paid_at.load() > 0) == !os_answers_for_objects());
+  library.unload();
+}
+
 TEST_CASE("what a walk registered is code to those that follow, where the loader cannot be asked") {
   own_registry registry;
   std::atomic<bool> stale{false};
