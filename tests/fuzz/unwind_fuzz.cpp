@@ -88,7 +88,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::size_t marks = 0;
   for (std::size_t i = 0; i < walked.depth; ++i) marks += frames[i] == truncation_mark ? 1 : 0;
   FUZZ_REQUIRE(!walked.truncated || marks != 0 || capacity == 1);
-  // Four reads a frame by rule, and what a scan may look at: 64 words, each with stubs to follow.
+  // Four reads a frame by rule, and what a scan may look at: 192 words, each with stubs to follow.
   FUZZ_REQUIRE(memory.reads <= max_walk * 64 + scan_budget * 1024);
   return 0;
 }

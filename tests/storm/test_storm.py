@@ -61,7 +61,7 @@ KNOWN = set(re.findall(r"[a-z]+_[a-z]+", " ".join(RIGHT.values()))) | {
 # a sample there may be cut, and is counted apart.
 WINDOW = dict.fromkeys(("exceptions", "coroutines", "sigstack"), r"libgcc_s\.so.*")
 WINDOW["fibers"] = r"(swap|set)context|libc\.so\.6\+0x\w+"
-WINDOW_SHARE = 0.02 if LONG else 0.05  # 0.2 to 1.5 % were seen; a short run has few samples
+WINDOW_SHARE = 0.02 if LONG else 0.05  # 0.2 to 1.5 % are seen, by CPU; a short run has few samples
 
 
 class Frame(NamedTuple):

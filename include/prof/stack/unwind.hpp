@@ -21,7 +21,9 @@ PROF_DETAIL_BEGIN
 // Frames that a rule describes may be of any size.
 inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
-inline constexpr std::size_t scan_words = 64;     // last resort, per frame
+// Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
+// and more have lost their own frame pointer.
+inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
