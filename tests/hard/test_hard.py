@@ -456,6 +456,14 @@ class Hard(unittest.TestCase):
             for one in found:
                 self.assertTrue(not one.complete or not one.exact or one.chain == right, one)
 
+    def test_38_a_pointer_taken_for_a_return_address(self):
+        right = rooted("pushes_flags", "loops_over_callback", "run_push_pointer")
+        for mode in BOTH:
+            found = chains.samples(self.cases, "push_pointer", *mode)
+            self.assertEqual([one.chain[0] for one in found], ["pushes_flags"] * 2)
+            for one in found:
+                self.assertTrue(not one.complete or not one.exact or one.chain == right, one)
+
     def test_39_fork_child(self):
         program = harness.build([chains.PROGRAMS / "forks.cpp"], "forks", flags=chains.WARNINGS)
         files = [BUILD / "fork_parent.pb.gz", BUILD / "fork_child.pb.gz"]

@@ -48,6 +48,10 @@ inline bool os_is_signal_return_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
   return false;
 }
 template <class Memory>
+inline bool os_is_context_start_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
+  return false;
+}
+template <class Memory>
 inline bool os_signal_frame_sig(std::uintptr_t, Memory&, registers&) PROF_DETAIL_SIG {
   return false;
 }

@@ -72,9 +72,12 @@ inline bool os_install_handler(int number) noexcept {
   std::memset(&wanted, 0, sizeof wanted);
   wanted.sa_sigaction = &os_signal_handler_sig;
   // SA_RESTART: the host's slow system calls go on. SA_ONSTACK: a host that gave its threads small
-  // stacks and an alternate one gets the handler there. Only this signal is blocked meanwhile.
+  // stacks and an alternate one gets the handler there. All signals that can wait do: a handler of the
+  // host's that leaves by siglongjmp would leave ours unfinished, with its frame buffer.
   wanted.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-  sigemptyset(&wanted.sa_mask);
+  sigfillset(&wanted.sa_mask);
+  constexpr int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+  for (const int fault : faults) sigdelset(&wanted.sa_mask, fault);
   return sigaction(number, &wanted, nullptr) == 0;
 }
 

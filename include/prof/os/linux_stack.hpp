@@ -1,4 +1,4 @@
-// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals.
+// prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and contexts.
 // Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
 // Safety: async-signal-safe, all of it.
 // Memory: none.
@@ -29,6 +29,20 @@ template <class Memory>
 inline bool os_is_signal_return_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t code = 0;
   return memory.read_word(pc, code) && code == signal_return_code;
+}
+
+// Whether the code at `pc` is what the function of a context that makecontext(3) made returns to: glibc's
+// __start_context (2.31 to 2.36), whose call frame information does not say that nobody called it.
+template <class Memory>
+inline bool os_is_context_start_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+  std::uintptr_t code = 0;
+  if (!memory.read_word(pc, code)) return false;
+#if defined(__x86_64__)
+  if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory.read_word(pc + 4, code)) return false;  // endbr64
+  return (code & 0x00ffffffffffffffu) == 0x00243c8b48dc8948u;  // mov %rbx,%rsp; mov (%rsp),%rdi
+#else
+  return (code & 0xff00001fffffffffu) == 0xb5000000aa1303e0u;  // mov x0,x19; cbnz x0,__setcontext
+#endif
 }
 
 // The registers that the kernel saved in the signal frame at sp, to where the handler returns.

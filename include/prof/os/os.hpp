@@ -96,6 +96,7 @@ bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_S
 bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
 // Templates of each backend, over Memory with bool read_word(address, word&):
 //   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
+//   bool os_is_context_start_sig(pc, memory)     so do functions of contexts that makecontext(3) made
 //   bool os_signal_frame_sig(sp, memory, regs&)  the registers the kernel saved at sp
 
 // Calls visit(context, mapping) for the mappings of this process in address order, until it returns false.

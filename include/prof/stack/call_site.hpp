@@ -71,6 +71,15 @@ inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG 
 #endif
 }
 
+// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_code.
+template <class Memory>
+struct any_code {
+  Memory& memory;
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return memory.read_code(address, word);
+  }
+};
+
 // Looks at code through Memory: bool read_word(address, word&).
 template <class Memory>
 class call_tracer {

@@ -104,10 +104,28 @@ class rule_lookup {
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {
-    const bool called = is_return && call_tracer<Memory>(memory).is_return_address_sig(pc);
+    // Of addresses that are no code's nothing vouches for what is there: a JIT's code, or any number.
+    if (!ranges_.is_lasting_sig(pc)) {
+      any_code<Memory> any{memory};
+      return contains(pc) ? find_in_code_sig(pc, is_return, any, memory)
+                          : foreign_rule_sig(pc, is_return, any);
+    }
+    return find_in_code_sig(pc, is_return, memory, memory);
+  }
+  template <class Memory>
+  static packed_rule foreign_rule_sig(std::uintptr_t pc, bool is_return, any_code<Memory>& any)
+      PROF_DETAIL_SIG {
+    if (!os_is_signal_return_sig(pc, any)) return 0;
+    return static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0);
+  }
+
+  template <class Code, class Memory>
+  packed_rule find_in_code_sig(std::uintptr_t pc, bool is_return, Code& code, Memory& memory)
+      PROF_DETAIL_SIG {
+    const bool called = is_return && call_tracer<Code>(code).is_return_address_sig(pc);
     if (called || !is_return) {
       const packed_rule rule = describe_sig(called ? pc - 1 : pc, memory);
-      return rule != 0 || !contains(pc) ? rule : read_code_sig(pc, memory);
+      return rule != 0 ? rule : read_code_sig(pc, memory);
     }
     const packed_rule pushed = describe_sig(pc, memory);
     if (pushed == 0) return 0;

@@ -63,12 +63,12 @@ class stack_walk {
     outcome found = outcome::caller;
     while (found == outcome::caller && frames_.walked() < max_walk) {
       const code_rule known = code_.rule_at_sig(at_.pc, !exact_, memory_);
-      exact_ = exact_ || (known.rule & packed_is_exact) != 0;
-      // The one place where a return address becomes a call address: the byte before it belongs to
-      // the call, the return address itself may belong to the next line or function.
-      const std::uintptr_t address = frame_address_sig(exact_ ? at_.pc : at_.pc - 1);  // it may be garbage
-      frames_.push(make_frame_sig(address, known.number));
-      found = step_sig(known.rule);
+      found = outcome::lost;
+      if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
+        exact_ = exact_ || (known.rule & packed_is_exact) != 0;
+        push_sig(known.number);
+        found = step_sig(known.rule);
+      }
       if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = interrupted_ = found == outcome::interrupted;
@@ -81,15 +81,53 @@ class stack_walk {
   }
 
  private:
-  struct any_code {
-    Memory& memory;
-    bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-      return memory.read_code(address, word);
-    }
-  };
-
   // lost: by other means, perhaps; cut: by none.
   enum class outcome { caller, interrupted, root, lost, cut };
+
+  void push_sig(range_number number) PROF_DETAIL_SIG {
+    // The one place where a return address becomes a call address: the byte before it belongs to
+    // the call, the return address itself may belong to the next line or function.
+    const std::uintptr_t address = frame_address_sig(exact_ ? at_.pc : at_.pc - 1);  // it may be garbage
+    frames_.push(make_frame_sig(address, number));
+    if (!interrupted_) return;
+    interrupted_at_ = at_.pc;
+    interrupted_frame_ = frames_.walked();
+  }
+
+  static bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
+    constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
+    return (rule & not_ordinary) == static_cast<packed_rule>(rule_kind::offset);
+  }
+
+  // False: this return address is none, but what a frame had there for another purpose. With code but no call
+  // before it, somebody pushed it: the kernel and makecontext(3) do; else it may be any pointer to a function,
+  // and the stack is marked approximate.
+  PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
+    const rule_kind kind = kind_of_sig(rule);
+    if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(at_.pc)) {
+      return is_return_sig(at_.pc);
+    }
+    if ((rule & packed_is_exact) == 0 || kind == rule_kind::signal_frame) return true;
+    const bool is_known = kind == rule_kind::end && (code_.interpret_sig(at_.pc, memory_).kind == kind ||
+                                                     os_is_context_start_sig(at_.pc, any_code_));
+    if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
+    return true;
+  }
+  // The frame before was interrupted at ret or jmp *%reg (aarch64: anywhere): where that leads, no call need
+  // have been.
+  bool returned_by_hand_sig() PROF_DETAIL_SIG {
+    if (interrupted_frame_ != frames_.walked()) return false;
+    std::uintptr_t code = 0;
+    std::uintptr_t target = 0;
+    return return_address_in_third ||
+           (memory_.read_word(interrupted_at_, code) &&
+            ((code & 0xff) == 0xc3 || jump_register_sig(code, target)));
+  }
+  // Whether a word is a return address. Only of code that stays it is known that it can be read.
+  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
+    return code_.is_lasting_sig(word) ? tracer_.is_return_address_sig(word)
+                                      : any_tracer_.is_return_address_sig(word);
+  }
 
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
   outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -117,8 +155,7 @@ class stack_walk {
     while (frames_.walked() < max_walk) {
       code_rule known;
       if (!code_.known_rule_sig(at.pc, known)) break;
-      constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
-      if ((known.rule & not_ordinary) != static_cast<packed_rule>(rule_kind::offset)) break;
+      if (!is_ordinary_sig(known.rule)) break;
       const std::uintptr_t pc = at.pc;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
       __builtin_prefetch(reinterpret_cast<const void*>(at.sp + 512));
@@ -160,12 +197,19 @@ class stack_walk {
     const std::uintptr_t caller_fp = restored_sig(at, fp, at.fp, cfa);
     const std::uintptr_t caller_third = restored_sig(at, third, at.third, cfa);
     pc = strip_address_sig(return_address_in_third ? caller_third : pc);
-    if (pc == 0) return caller_fp == 0 ? outcome::root : outcome::lost;
+    if (PROF_DETAIL_UNLIKELY(pc == 0)) return root_by_zeros_sig(caller_fp);
     at.third = caller_third;
     at.fp = caller_fp;
     at.sp = cfa;
     at.pc = pc;
     return outcome::caller;
+  }
+
+  // The ABI's mark of the outermost frame. An interrupted function may have pushed zero for another purpose.
+  PROF_DETAIL_COLD outcome root_by_zeros_sig(std::uintptr_t caller_fp) PROF_DETAIL_SIG {
+    if (caller_fp != 0) return outcome::lost;
+    if (interrupted_) result_.approximate = true;
+    return outcome::root;
   }
 
   PROF_DETAIL_COLD outcome interpreted_step_sig() PROF_DETAIL_SIG {
@@ -226,8 +270,9 @@ class stack_walk {
   PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
-    if (!exact_ && !tracer_.is_return_address_sig(at_.pc)) result_.approximate = true;
-    if (link_register_sig() || leaving_sig()) return outcome::caller;
+    if (!exact_ && !is_return_sig(at_.pc)) result_.approximate = true;
+    if (link_register_sig()) return outcome::caller;
+    if (leaving_sig()) return jumped_ ? outcome::interrupted : outcome::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;
     if (is_read && !stays && read_step_sig(rule)) return outcome::caller;
@@ -265,8 +310,7 @@ class stack_walk {
     unwind_rule rule = unpack_rule_sig(packed);
     rule.reg -= read_from_code;
     const registers kept = at_;
-    if (rule_step_sig(rule) == outcome::caller && code_.contains(at_.pc) &&
-        tracer_.is_return_address_sig(at_.pc)) {
+    if (rule_step_sig(rule) == outcome::caller && code_.contains(at_.pc) && is_return_sig(at_.pc)) {
       result_.approximate = true;
       return true;
     }
@@ -283,7 +327,9 @@ class stack_walk {
     const bool in_stub = tracer_.stub_depth_sig(at_.pc, depth);
     const bool has_record = !in_stub && memory_.read_word(at_.fp + 8, stored);
     if (has_record && strip_address_sig(stored) == link) return false;
-    if (!code_.contains(link) || !tracer_.is_return_address_sig(link)) return false;
+    if (!code_.contains(link) || !is_return_sig(link)) return false;
+    // After a call of its own, lr leads back into the function itself.
+    if (!in_stub && !leads_here_sig(link)) result_.approximate = true;
     at_.pc = link;
     at_.sp += depth;
     return true;
@@ -294,7 +340,7 @@ class stack_walk {
   // rules for its PLT.
   bool leaving_sig() PROF_DETAIL_SIG {
     std::uintptr_t code = 0;
-    if (return_address_in_third || !interrupted_ || !memory_.read_word(at_.pc, code)) return false;
+    if (return_address_in_third || !interrupted_ || jumped_ || !memory_.read_word(at_.pc, code)) return false;
     std::uintptr_t target = 0;
     if (jump_register_sig(code, target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
@@ -302,21 +348,22 @@ class stack_walk {
     const bool returns = (code & 0xff) == 0xc3;
     if (!returns && !tracer_.stub_depth_sig(at_.pc, depth)) return false;
     if (!memory_.read_word(at_.sp + depth, to) || !code_.contains(to)) return false;
-    if (!returns && !tracer_.is_return_address_sig(to)) return false;
+    if (!returns && !is_return_sig(to)) return false;
     at_.pc = to;
     at_.sp += depth + 8;
     return true;
   }
 
   // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
-  // sp says; to anywhere else it goes back (longjmp, landing pads).
+  // sp says; to anywhere else it goes back (longjmp, landing pads), with all registers as they are.
   bool follow_jump_sig(std::uintptr_t target) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
     const bool is_call = code_.function_start_sig(target, memory_) == target &&
                          memory_.read_word(at_.sp, to) && code_.contains(to) &&
-                         tracer_.is_return_address_sig(to);
+                         is_return_sig(to);
     at_.pc = is_call ? to : target;
     if (is_call) at_.sp += 8;
+    jumped_ = !is_call;
     return true;
   }
 
@@ -341,7 +388,7 @@ class stack_walk {
     if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
     return_address = strip_address_sig(return_address);
-    if (!tracer_.is_return_address_sig(return_address)) return false;
+    if (!is_return_sig(return_address)) return false;
     // The caller may use the register for something else (libstdc++, libc's start code): then its
     // own record is gone and the walk goes on without, but this return address stands. 0 is the
     // ABI's mark of the outermost frame, and also a value like any other.
@@ -352,7 +399,7 @@ class stack_walk {
   // record may be a caller's: code without rules need not keep one.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
     const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
-    return leads_to_sig(tracer_, return_address, pc, code_.function_start_sig(pc, memory_), false);
+    return leads_sig(return_address, pc, code_.function_start_sig(pc, memory_), false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -373,6 +420,11 @@ class stack_walk {
     return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, pc, here);
   }
 
+  bool leads_sig(std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here, bool is_close) PROF_DETAIL_SIG {
+    return code_.is_lasting_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
+                                      : leads_to_sig(any_tracer_, word, pc, here, is_close);
+  }
+
   // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
@@ -385,11 +437,7 @@ class stack_walk {
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
-      // A stale word's module may be going at this moment.
-      const bool leads = code_.is_lasting_sig(word)
-                             ? leads_to_sig(tracer_, word, pc, here, is_close)
-                             : leads_to_sig(any_tracer_, word, pc, here, is_close);
-      if (leads) {
+      if (leads_sig(word, pc, here, is_close)) {
         at_.pc = word;
         at_.sp = at + 8;
         result_.approximate = true;
@@ -401,14 +449,17 @@ class stack_walk {
 
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> tracer_;  // of code that the stack keeps loaded
-  any_code any_code_;
-  call_tracer<any_code> any_tracer_;
+  call_tracer<Memory> tracer_;  // of code that stays
+  any_code<Memory> any_code_;   // of what another thread may be unloading
+  call_tracer<any_code<Memory>> any_tracer_;
   frame_list frames_;
   registers at_;
   bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
   bool interrupted_ = true;  // by a signal: all registers are the function's own
   bool linked_ = false;      // the last step followed a frame record
+  bool jumped_ = false;      // a step followed a jmp *%reg
+  std::uintptr_t interrupted_at_ = 0;   // pc of the last frame where a signal came
+  std::size_t interrupted_frame_ = 0;  // how many had been walked with it
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;
   std::size_t budget_ = scan_budget;

@@ -456,6 +456,23 @@ FN long pushes_by_hand(long x) {
 }
 FN void run_push() { g_sink = pushes_by_hand(3) + 1; }
 
+// What lies above the pushed word is a pointer to a function that the caller had in rbx.
+FN void is_called_back() { g_sink = g_sink + 1; }
+FN long pushes_flags(long x) {
+  const long kept = quiet(x);
+  long flags;
+  __asm__ volatile("pushfq\n int3\n popq %0" : "=r"(flags) : : "memory", "cc", "rbx");
+  return quiet(kept) + x + flags;
+}
+FN void loops_over_callback(void (*callback)()) {
+  for (int i = 0; i < 2; ++i) {
+    g_sink = pushes_flags(3);
+    callback();
+    callback();
+  }
+}
+FN void run_push_pointer() { loops_over_callback(is_called_back); }
+
 // -------------------------------------------------------------------------------------------------------
 
 struct named_case {
@@ -468,7 +485,7 @@ static const named_case cases[] = {
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(overflow), CASE(deep_overflow),
     CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
-    CASE(garbage), CASE(wild_sp), CASE(push),
+    CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer),
 };
 
 int main(int argc, char** argv) {

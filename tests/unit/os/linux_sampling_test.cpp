@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdint>
+#include <initializer_list>
 #include <thread>
 
 #if PROF_DETAIL_OS_LINUX
@@ -42,6 +44,20 @@ void spend_cpu(std::uint64_t ns) {
 }
 
 }  // namespace
+
+TEST_CASE("no handler of the host's that could leave by longjmp runs inside ours; those of faults do") {
+  const int number = os_candidate_signal(3);
+  REQUIRE(os_install_handler(number));
+  struct sigaction installed;
+  REQUIRE(sigaction(number, nullptr, &installed) == 0);
+  for (const int waits : {SIGALRM, SIGPROF, SIGUSR1, SIGTERM, SIGINT}) {
+    CHECK(sigismember(&installed.sa_mask, waits) == 1);
+  }
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) {
+    CHECK(sigismember(&installed.sa_mask, fault) == 0);
+  }
+  signal(number, SIG_DFL);
+}
 
 TEST_CASE("a CPU timer ticks on the thread it was made for, with its slot") {
   const int number = os_candidate_signal(3);

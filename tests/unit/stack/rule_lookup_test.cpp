@@ -41,7 +41,7 @@ struct fixture {
   std::unique_ptr<rule_cache> cache = std::make_unique<rule_cache>();
   std::atomic<bool> stale{false};
   cfi_scratch scratch;
-  probed_memory memory;
+  walk_memory memory;
 
   fixture() {
     for (unsigned i = 0; i < 8; ++i) cfi.add(0x100 * i, 0x100, {0x0e, 8 + 8 * i});
