@@ -4979,7 +4979,7 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
-inline constexpr std::size_t first_bytes = 2048;
+inline constexpr std::size_t identity_bytes = 2048;
 
 // A hash of what the loader calls the object; 0: cannot be read.
 template <class Memory>
@@ -5002,7 +5002,7 @@ PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, M
 PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PROF_DETAIL_SIG {
   std::uintptr_t copy[32];  // a handler's stack
   std::uint64_t hash = 1;
-  for (std::size_t at = 0; at < first_bytes; at += sizeof copy) {
+  for (std::size_t at = 0; at < identity_bytes; at += sizeof copy) {
     if (header == 0 || !os_copy_sig(copy, header + at, sizeof copy)) return 0;
     for (const std::uintptr_t word : copy) hash = mix_bits(hash ^ word);
   }
@@ -6981,8 +6981,9 @@ class stack_walk {
         any_tracer_(any_code_),
         frames_(out, capacity) {}
 
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
-  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
+  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
+  // two frames take more of a handler's stack than one.
+  PROF_DETAIL_INLINE walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
     at_ = start;
     exact_ = interrupted_ = !leaf_is_return;
     outcome found = outcome::caller;

@@ -56,8 +56,9 @@ class stack_walk {
         any_tracer_(any_code_),
         frames_(out, capacity) {}
 
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction.
-  walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
+  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
+  // two frames take more of a handler's stack than one.
+  PROF_DETAIL_INLINE walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
     at_ = start;
     exact_ = interrupted_ = !leaf_is_return;
     outcome found = outcome::caller;

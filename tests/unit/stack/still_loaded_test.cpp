@@ -79,7 +79,7 @@ TEST_CASE("a file without build id is known again, and another one in its place 
 }
 
 TEST_CASE("first bytes differ in any of them; where they cannot be read there is no answer") {
-  static unsigned char image[first_bytes];
+  static unsigned char image[identity_bytes];
   const auto at = reinterpret_cast<std::uintptr_t>(image);
   const std::uint64_t before = first_bytes_sig(at);
   CHECK(before != 0);
