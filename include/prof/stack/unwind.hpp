@@ -101,16 +101,16 @@ class stack_walk {
   }
 
   // False: this return address is none, but what a frame had there for another purpose. With code but no call
-  // before it, somebody pushed it: the kernel and makecontext(3) do; else it may be any pointer to a function,
-  // and the stack is marked approximate.
+  // before it, somebody pushed it: the kernel, makecontext(3) and, with the middle of a function, libgcc do. A
+  // function's begin may be any pointer to it, and the stack is marked approximate.
   PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
     const rule_kind kind = kind_of_sig(rule);
     if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(at_.pc)) {
       return is_return_sig(at_.pc);
     }
-    if ((rule & packed_is_exact) == 0 || kind == rule_kind::signal_frame) return true;
-    const bool is_known = kind == rule_kind::end && (code_.interpret_sig(at_.pc, memory_).kind == kind ||
-                                                     os_is_context_start_sig(at_.pc, any_code_));
+    if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
+    const bool is_known = code_.interpret_sig(at_.pc, memory_).kind == kind ||
+                          os_is_context_start_sig(at_.pc, any_code_);
     if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
     return true;
   }
