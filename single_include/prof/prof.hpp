@@ -6515,19 +6515,16 @@ class rule_lookup {
   }
 
  private:
-  // A return address has a call before it. Where there is none, the address was pushed by hand: the
-  // trampoline of a signal handler, glibc's __start_context.
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {
-    // Of addresses that are no code's nothing vouches for what is there: a JIT's code, or any number.
-    if (!ranges_.is_lasting_sig(pc)) {
-      any_code<Memory> any{memory};
-      return contains(pc) ? find_in_code_sig(pc, is_return, any, memory)
-                          : foreign_rule_sig(pc, is_return, any);
-    }
-    return find_in_code_sig(pc, is_return, memory, memory);
+    const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    if (ranges_.is_lasting_sig(inside)) return find_in_code_sig(pc, is_return, memory, memory);
+    any_code<Memory> any{memory};
+    return contains(inside) ? find_in_code_sig(pc, is_return, any, memory)
+                            : foreign_rule_sig(pc, is_return, any);
   }
+  // Of an address that is no file's code: a JIT's, or any number.
   template <class Memory>
   static packed_rule foreign_rule_sig(std::uintptr_t pc, bool is_return, any_code<Memory>& any)
       PROF_DETAIL_SIG {
@@ -6535,6 +6532,8 @@ class rule_lookup {
     return static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0);
   }
 
+  // A return address has a call before it. Where there is none, the address was pushed by hand: the
+  // trampoline of a signal handler, glibc's __start_context. Code: the Memory that the code is read through.
   template <class Code, class Memory>
   packed_rule find_in_code_sig(std::uintptr_t pc, bool is_return, Code& code, Memory& memory)
       PROF_DETAIL_SIG {
@@ -6960,8 +6959,10 @@ inline constexpr unsigned max_signal_frames = 8;
 
 struct walked_stack {
   std::size_t depth = 0;
-  bool approximate = false;  // a frame was found by scanning, reading code, or a record no call confirms
-  bool truncated = false;    // frames are missing: too many, or no way on
+  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
+  // what somebody pushed for another purpose.
+  bool approximate = false;
+  bool truncated = false;  // frames are missing: too many, or no way on
 };
 
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
@@ -7030,7 +7031,8 @@ class stack_walk {
   // function's begin may be any pointer to it, and the stack is marked approximate.
   PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
     const rule_kind kind = kind_of_sig(rule);
-    if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(at_.pc)) {
+    // A call may be the last instruction of its range.
+    if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(at_.pc - 1)) {
       return is_return_sig(at_.pc);
     }
     if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
@@ -7039,15 +7041,11 @@ class stack_walk {
     if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
     return true;
   }
-  // The frame before was interrupted at ret or jmp *%reg (aarch64: anywhere): where that leads, no call need
-  // have been.
+  // The frame before was interrupted at ret (aarch64: anywhere): where that leads, no call need have been.
   bool returned_by_hand_sig() PROF_DETAIL_SIG {
     if (interrupted_frame_ != frames_.walked()) return false;
     std::uintptr_t code = 0;
-    std::uintptr_t target = 0;
-    return return_address_in_third ||
-           (memory_.read_word(interrupted_at_, code) &&
-            ((code & 0xff) == 0xc3 || jump_register_sig(code, target)));
+    return return_address_in_third || (memory_.read_word(interrupted_at_, code) && (code & 0xff) == 0xc3);
   }
   // Whether a word is a return address. Only of code that stays it is known that it can be read.
   bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
@@ -7188,6 +7186,7 @@ class stack_walk {
     registers next;
     if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::cut;
     at_ = next;
+    jumped_ = false;
     return outcome::interrupted;
   }
 
@@ -7383,8 +7382,8 @@ class stack_walk {
   bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
   bool interrupted_ = true;  // by a signal: all registers are the function's own
   bool linked_ = false;      // the last step followed a frame record
-  bool jumped_ = false;      // a step followed a jmp *%reg
-  std::uintptr_t interrupted_at_ = 0;   // pc of the last frame where a signal came
+  bool jumped_ = false;      // since a signal, a step followed a jmp *%reg: one is enough
+  std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;

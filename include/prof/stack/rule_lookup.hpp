@@ -99,19 +99,16 @@ class rule_lookup {
   }
 
  private:
-  // A return address has a call before it. Where there is none, the address was pushed by hand: the
-  // trampoline of a signal handler, glibc's __start_context.
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {
-    // Of addresses that are no code's nothing vouches for what is there: a JIT's code, or any number.
-    if (!ranges_.is_lasting_sig(pc)) {
-      any_code<Memory> any{memory};
-      return contains(pc) ? find_in_code_sig(pc, is_return, any, memory)
-                          : foreign_rule_sig(pc, is_return, any);
-    }
-    return find_in_code_sig(pc, is_return, memory, memory);
+    const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    if (ranges_.is_lasting_sig(inside)) return find_in_code_sig(pc, is_return, memory, memory);
+    any_code<Memory> any{memory};
+    return contains(inside) ? find_in_code_sig(pc, is_return, any, memory)
+                            : foreign_rule_sig(pc, is_return, any);
   }
+  // Of an address that is no file's code: a JIT's, or any number.
   template <class Memory>
   static packed_rule foreign_rule_sig(std::uintptr_t pc, bool is_return, any_code<Memory>& any)
       PROF_DETAIL_SIG {
@@ -119,6 +116,8 @@ class rule_lookup {
     return static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0);
   }
 
+  // A return address has a call before it. Where there is none, the address was pushed by hand: the
+  // trampoline of a signal handler, glibc's __start_context. Code: the Memory that the code is read through.
   template <class Code, class Memory>
   packed_rule find_in_code_sig(std::uintptr_t pc, bool is_return, Code& code, Memory& memory)
       PROF_DETAIL_SIG {
