@@ -2817,7 +2817,7 @@ inline bool os_is_signal_return_sig(std::uintptr_t pc, Memory& memory) PROF_DETA
 }
 
 // Whether the code at `pc` is what the function of a context that makecontext(3) made returns to: glibc's
-// __start_context (2.31 to 2.36), whose call frame information does not say that nobody called it.
+// __start_context (2.36), whose call frame information does not say that nobody called it.
 template <class Memory>
 inline bool os_is_context_start_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
   std::uintptr_t code = 0;

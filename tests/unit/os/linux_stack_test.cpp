@@ -165,4 +165,33 @@ TEST_CASE("registers have their DWARF numbers") {
 
 #endif
 
+#if defined(__GLIBC__)
+// What makecontext has put in place for the function to return to.
+std::uintptr_t return_address_of(const ucontext_t& made) {
+#if defined(__x86_64__)
+  std::uintptr_t at = 0;
+  std::memcpy(&at, reinterpret_cast<const void*>(made.uc_mcontext.gregs[REG_RSP]), sizeof at);
+  return at;
+#else
+  return static_cast<std::uintptr_t>(made.uc_mcontext.regs[30]);
+#endif
+}
+
+TEST_CASE("what a context's function returns to is known by its code") {
+  alignas(16) static unsigned char stack[16384];
+  ucontext_t made;
+  REQUIRE(getcontext(&made) == 0);
+  made.uc_stack.ss_sp = stack;
+  made.uc_stack.ss_size = sizeof stack;
+  made.uc_link = nullptr;
+  makecontext(&made, [] {}, 0);
+  const std::uintptr_t at = return_address_of(made);
+  const plain_memory memory;
+  CHECK(os_is_context_start_sig(at, memory));
+  CHECK_FALSE(os_is_context_start_sig(at + 4, memory));
+  const plain_memory cut{at + 7};
+  CHECK_FALSE(os_is_context_start_sig(at, cut));
+}
+#endif
+
 #endif

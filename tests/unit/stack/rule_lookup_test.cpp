@@ -208,6 +208,13 @@ TEST_CASE("an address behind a call belongs to the call") {
   CHECK(unpack_rule_sig(rule) == of_function(2));
 }
 
+TEST_CASE("a call may be the last instruction of its range") {
+  fixture f;
+  f.range.limit = loaded_cfi::code() + 0x100;
+  f.put_call_before(0x100);
+  CHECK(unpack_rule_sig(f.rule(0x100, true)) == of_function(0));
+}
+
 TEST_CASE("an address that was pushed by hand belongs to the function that it begins") {
   fixture f;
   const packed_rule rule = f.rule(0x300, true);
