@@ -41,6 +41,7 @@ inline bool os_is_context_start_sig(std::uintptr_t pc, Memory& memory) PROF_DETA
   if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory.read_word(pc + 4, code)) return false;  // endbr64
   return (code & 0x00ffffffffffffffu) == 0x00243c8b48dc8948u;  // mov %rbx,%rsp; mov (%rsp),%rdi
 #else
+  if ((code & 0xffffffffu) == 0xd503201fu && !memory.read_word(pc + 4, code)) return false;  // nop
   return (code & 0xff00001fffffffffu) == 0xb5000000aa1303e0u;  // mov x0,x19; cbnz x0,__setcontext
 #endif
 }
