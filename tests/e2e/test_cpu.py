@@ -4,6 +4,7 @@
 Bounds are on CPU time as getrusage counts it, so a busy machine makes these tests slower, not wrong; see shares().
 """
 
+import platform
 import re
 import time
 import unittest
@@ -192,8 +193,10 @@ class Cpu(unittest.TestCase):
             if profile.function_by_id(location.line[0].function_id).name == "spin_loop":
                 offset = location.address - int(where, 16)
                 leaves[offset] = leaves.get(offset, 0) + sample.value[1]
-        # sub or jne on x86-64, subs or b.ne on aarch64: where the thread was interrupted, not a byte before
-        self.assertTrue(leaves and set(leaves) <= {0, 4, 8}, leaves)
+        # Where the thread was interrupted, not a byte before: sub, jne and ret begin here on x86-64, subs, b.ne
+        # and ret on aarch64. Each millionth turn ends in ret, so one of 500 samples may be there.
+        begins = {0, 4, 6} if platform.machine() == "x86_64" else {0, 4, 8}
+        self.assertTrue(leaves and set(leaves) <= begins, leaves)
         self.assertGreater(sum(leaves.values()), 0.4e9)
         if compiler == "g++":  # clang pads between the two
             self.assertEqual(behind, "1", "the call is not the last instruction before the next function")
