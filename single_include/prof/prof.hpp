@@ -3643,6 +3643,8 @@ inline constexpr unsigned dwarf_fp = 6;
 inline constexpr unsigned dwarf_third = 3;  // rbx
 inline constexpr bool return_address_in_third = false;
 #endif
+// The first register that a landing pad gets an argument in: rax, x0. No other function saves it.
+inline constexpr unsigned dwarf_landing = 0;
 
 enum class rule_kind : unsigned {
   none,          // nothing is known of this code
@@ -3651,7 +3653,7 @@ enum class rule_kind : unsigned {
   plt,           // CFA = sp + 8, or sp + 16 from the offset'th byte of a 16-byte PLT entry on
   end,           // the outermost frame: its return address is undefined
   signal_frame,  // the kernel pushed it: registers come from the ucontext at sp
-  unpackable,    // known, but does not fit 64 bits: interpret it every time
+  unpackable,    // known, but does not fit 64 bits, or is_eh_return: see packed_wide_shift
   beyond,        // known to be more than a walk can follow (register pairs, unusual expressions)
 };
 
@@ -3677,6 +3679,9 @@ struct unwind_rule {
   saved_register fp;
   saved_register third;
   unsigned return_register = on_stack;  // DWARF number; the third is not known then
+  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return): before they leave they overwrite what they
+  // saved, their return address too. Only they save the registers that a landing pad gets its arguments in.
+  bool is_eh_return = false;
 };
 
 inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
@@ -3684,7 +3689,8 @@ inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
 }
 inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
   return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
-         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register;
+         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register &&
+         a.is_eh_return == b.is_eh_return;
 }
 
 // Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
@@ -3721,6 +3727,9 @@ inline bool fits_sig(std::int32_t value, unsigned bits) PROF_DETAIL_SIG {
 // address of a function's first byte), so the address itself says which function it is in.
 inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
 
+// Of unpackable: above the kind stands which of its table's wide rules it is, from 1 on; 0: interpret it.
+inline constexpr unsigned packed_wide_shift = 3;
+
 inline constexpr unsigned packed_fp_shift = 32;
 inline constexpr unsigned packed_third_shift = 47;
 
@@ -3739,7 +3748,7 @@ inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   } else {
     fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
   }
-  return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+  return fits && !from.is_eh_return ? rule : static_cast<packed_rule>(rule_kind::unpackable);
 }
 
 // Adds to what is saved at an offset from the CFA.
@@ -3890,6 +3899,7 @@ struct cfi_columns {
   bool return_address_lost = true;
   unsigned char return_register = on_stack;
   bool return_address_undefined = false;
+  bool is_eh_return = false;
 };
 
 class cfi_program {
@@ -4028,6 +4038,7 @@ class cfi_program {
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
+    if (column == dwarf_landing) now_.is_eh_return = initial_.is_eh_return;
     if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
     now_.return_address_lost = initial_.return_address_lost;
@@ -4040,6 +4051,7 @@ class cfi_program {
   void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
+    if (column == dwarf_landing) now_.is_eh_return = where.base == saved_at::cfa;
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
     if (!is_return_address(column)) return;
     now_.return_address_lost = where.base != saved_at::cfa;
@@ -4083,6 +4095,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
+    rule.is_eh_return = now_.is_eh_return;
     if (rule.return_register == on_stack) rule.third = now_.third;
     raise_cfa_sig(rule);
     return rule;
@@ -4148,7 +4161,7 @@ PROF_DETAIL_END
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
 // Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
-//         rule 8 bytes; in pages of its own. While building, an array of rules' slots.
+//         rule 8 bytes, and 44 more if it does not fit them; in pages of its own. While building, an array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
 #ifndef PROF_STACK_UNWIND_TABLE_HPP
 #define PROF_STACK_UNWIND_TABLE_HPP
@@ -4166,6 +4179,8 @@ struct unwind_table {
   const std::uint32_t* first_rows = nullptr;  // by page: the first row at or behind its begin
   const packed_rule* rule_of = nullptr;
   const std::uint16_t* rule_numbers = nullptr;
+  const unwind_rule* wide_rules = nullptr;
+  std::size_t wide = 0;
 
   packed_rule find_sig(std::uintptr_t offset) const PROF_DETAIL_SIG {
     const std::size_t page = offset >> page_bits;
@@ -4178,6 +4193,12 @@ struct unwind_table {
       else high = middle;
     }
     return low == 0 ? 0 : rule_of[rule_numbers[low - 1]];
+  }
+
+  // What an unpackable rule is; null: that has to be interpreted.
+  const unwind_rule* wide_sig(packed_rule rule) const PROF_DETAIL_SIG {
+    const packed_rule number = rule >> packed_wide_shift;
+    return number != 0 && number <= wide ? &wide_rules[number - 1] : nullptr;
   }
 
   static constexpr unsigned page_bits = 12;
@@ -4236,7 +4257,7 @@ inline void list_all_fdes(const cfi_source& source, arena_vector<fde_place>& pla
 class unwind_table_builder {
  public:
   unwind_table_builder(const cfi_source& source, arena& scratch) noexcept
-      : source_(source), places_(scratch), rules_(scratch), slots_(scratch) {}
+      : source_(source), places_(scratch), rules_(scratch), wide_(scratch), slots_(scratch) {}
   ~unwind_table_builder() {
     if (pages_ != nullptr) os_unmap_sig(pages_, reserved_);
   }
@@ -4293,8 +4314,22 @@ class unwind_table_builder {
     std::uintptr_t begin = 0;
     std::uintptr_t limit = 0;
     unwind_rule rule;
-    while (program.next_sig(begin, limit, rule)) add_row(begin, pack_rule_sig(rule));
+    while (program.next_sig(begin, limit, rule)) add_row(begin, packed_of(rule));
     covered_ = fde.limit;
+  }
+
+  packed_rule packed_of(const unwind_rule& rule) noexcept {
+    const packed_rule packed = pack_rule_sig(rule);
+    return packed == interpret ? wide_of(rule) : packed;
+  }
+  // Such rules are few and neighbours are alike, so only the last are compared.
+  packed_rule wide_of(const unwind_rule& rule) noexcept {
+    constexpr std::size_t compared = 8;
+    const std::size_t first = wide_.size() > compared ? wide_.size() - compared : 0;
+    for (std::size_t i = wide_.size(); i-- > first;) {
+      if (wide_[i] == rule) return interpret | packed_rule{i + 1} << packed_wide_shift;
+    }
+    return wide_.push(rule) ? interpret | packed_rule{wide_.size()} << packed_wide_shift : interpret;
   }
 
   void add_row(std::uintptr_t begin, packed_rule rule) noexcept {
@@ -4340,18 +4375,20 @@ class unwind_table_builder {
   const unwind_table* finish() noexcept {
     const std::size_t count = rows_ == 0 ? 0 : (starts_[rows_ - 1] >> unwind_table::page_bits) + 2;
     const std::size_t head = (sizeof(unwind_table) + 15) & ~std::size_t{15};
-    const std::size_t bytes = head + rules_.size() * sizeof(packed_rule) + rows_ * 4 + count * 4 +
-                              rows_ * 2;
+    const std::size_t bytes = head + rules_.size() * sizeof(packed_rule) + wide_.size() * sizeof(unwind_rule) +
+                              rows_ * 4 + count * 4 + rows_ * 2;
     char* const place = rows_ == 0 || slots_.memory().exhausted()
                             ? nullptr
                             : static_cast<char*>(os_map_sig(bytes));
     if (place == nullptr) return nullptr;
     auto* const table = new (place) unwind_table;
     auto* const rules = reinterpret_cast<packed_rule*>(place + head);
-    auto* const starts = reinterpret_cast<std::uint32_t*>(rules + rules_.size());
+    auto* const wide = reinterpret_cast<unwind_rule*>(rules + rules_.size());
+    auto* const starts = reinterpret_cast<std::uint32_t*>(wide + wide_.size());
     auto* const firsts = starts + rows_;
     auto* const numbers = reinterpret_cast<std::uint16_t*>(firsts + count);
     std::memcpy(rules, rules_.data(), rules_.size() * sizeof(packed_rule));
+    if (!wide_.empty()) std::memcpy(wide, wide_.data(), wide_.size() * sizeof(unwind_rule));
     std::memcpy(starts, starts_, rows_ * sizeof *starts);
     std::memcpy(numbers, numbers_, rows_ * sizeof *numbers);
     fill_pages(firsts, count);
@@ -4363,6 +4400,8 @@ class unwind_table_builder {
     table->first_rows = firsts;
     table->rule_of = rules;
     table->rule_numbers = numbers;
+    table->wide_rules = wide;
+    table->wide = wide_.size();
     return table;
   }
   void fill_pages(std::uint32_t* firsts, std::size_t count) const noexcept {
@@ -4377,6 +4416,7 @@ class unwind_table_builder {
   cfi_fde fde_;
   arena_vector<fde_place> places_;
   arena_vector<packed_rule> rules_;
+  arena_vector<unwind_rule> wide_;
   arena_vector<slot> slots_;
   char* pages_ = nullptr;
   std::size_t reserved_ = 0;
@@ -5087,6 +5127,11 @@ struct code_map {
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
     return find_in(0, current, 1, address, 0);
   }
+  // Whether the code of the file whose first byte is at `header` is listed, and stays.
+  bool lists_lasting(std::uintptr_t header) const PROF_DETAIL_SIG {
+    const std::size_t first = first_behind(0, current, header - 1);
+    return first < current && ranges[first].header == header && ranges[first].lasting;
+  }
   // The range that a frame was in when it was walked.
   const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
     const std::uintptr_t address = frame_address_sig(frame);
@@ -5103,16 +5148,19 @@ struct code_map {
   // Historic ranges may overlap each other; this many neighbours are looked at.
   static constexpr std::size_t max_overlaps = 1024;
 
-  // `number` 0: any will do.
-  const code_range* find_in(std::size_t low, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
-    const std::size_t first = low;
+  // The first range in [low, high) that starts behind an address.
+  std::size_t first_behind(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
       if (ranges[middle].start <= address) low = middle + 1;
       else high = middle;
     }
-    for (std::size_t i = low; i > first && overlaps != 0; --overlaps) {
+    return low;
+  }
+  // `number` 0: any will do.
+  const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
+                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
+    for (std::size_t i = first_behind(first, high, address); i > first && overlaps != 0; --overlaps) {
       const code_range& range = ranges[--i];
       if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
@@ -6332,7 +6380,10 @@ class range_lookup {
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && range->lasting) return true;
-    if (os_answers_for_objects()) return os_find_object_sig(address, object_);
+    if (os_answers_for_objects()) {
+      // The loader answers for a file's data too.
+      return os_find_object_sig(address, object_) && (range != nullptr || !is_listed_file_sig(object_.start));
+    }
     return range != nullptr || late_sig(address) != nullptr;
   }
   // Whether it is code that stays.
@@ -6351,6 +6402,9 @@ class range_lookup {
   }
 
  private:
+  bool is_listed_file_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    return map_ != nullptr && map_->lists_lasting(header);
+  }
   // What the map says of an address; null: nothing.
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     return map_ == nullptr ? nullptr : map_->find_current(address);
@@ -6501,6 +6555,15 @@ class rule_lookup {
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
     return known;
+  }
+
+  // Of one that rule_at_sig found, for the address in the function that it was found for.
+  template <class Memory>
+  unwind_rule unpack_sig(packed_rule rule, std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = ranges_.met_sig(pc);
+    const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
+    const unwind_rule* const wide = table == nullptr ? nullptr : table->wide_sig(rule & ~packed_is_exact);
+    return wide != nullptr ? *wide : interpret_sig(pc, memory);
   }
 
   template <class Memory>
@@ -6969,8 +7032,8 @@ struct walked_stack {
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
 // time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
 // rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
-// of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
-// function_start_sig(pc, memory), 0 when unknown.
+// of it; unwind_rule unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc,
+// memory), afresh; std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
  public:
@@ -7064,7 +7127,7 @@ class stack_walk {
       case rule_kind::signal_frame: return signal_step_sig();
       case rule_kind::deref:
       case rule_kind::plt: return rule_step_sig(unpack_rule_sig(rule));
-      case rule_kind::unpackable: return interpreted_step_sig();
+      case rule_kind::unpackable: return unpacked_step_sig(rule);
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
@@ -7137,8 +7200,32 @@ class stack_walk {
     return outcome::root;
   }
 
-  PROF_DETAIL_COLD outcome interpreted_step_sig() PROF_DETAIL_SIG {
-    return rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
+  PROF_DETAIL_COLD outcome unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? at_.pc : at_.pc - 1, memory_);
+    if (rule.is_eh_return && rule.return_register == on_stack && overwritten_step_sig(rule)) {
+      return outcome::caller;
+    }
+    return rule_step_sig(rule);
+  }
+
+  // Where an exception is about to land, its thrower's return address may be the landing function's already
+  // and lead elsewhere. The true one is kept in the thrower's frame (libgcc 12.2: _Unwind_Context.ra).
+  PROF_DETAIL_COLD bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+    std::uintptr_t cfa = 0;
+    std::uintptr_t pc = 0;
+    if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
+    if (!cfa_sig(rule, cfa)) return false;
+    if (return_address_in_third) pc = restored_sig(at_, rule.third, at_.third, cfa);
+    else if (!memory_.read_word(cfa - 8, pc)) return false;
+    const std::uintptr_t inside = exact_ ? at_.pc : at_.pc - 1;
+    const std::uintptr_t here = code_.function_start_sig(inside, memory_);
+    if (leads_sig(strip_address_sig(pc), inside, here, true)) return false;
+    const registers thrower = at_;
+    if (!scan_sig(scan_words, cfa, 0)) return false;
+    at_.sp = cfa;
+    at_.fp = restored_sig(thrower, rule.fp, thrower.fp, cfa);
+    at_.third = restored_sig(thrower, rule.third, thrower.third, cfa);
+    return true;
   }
 
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {

@@ -40,8 +40,11 @@ struct drawn_rules {
   code_rule rule_at_sig(std::uintptr_t pc, bool, window_memory&) const noexcept {
     return {rules[pc % rules.size()], 0};
   }
+  unwind_rule unpack_sig(packed_rule, std::uintptr_t pc, window_memory& memory) const noexcept { return interpret_sig(pc, memory); }
   unwind_rule interpret_sig(std::uintptr_t pc, window_memory&) const noexcept {
-    return unpack_rule_sig(rules[pc / 2 % rules.size()]);
+    unwind_rule rule = unpack_rule_sig(rules[pc / 2 % rules.size()]);
+    rule.is_eh_return = pc / 4 % 2 == 0;
+    return rule;
   }
   std::uintptr_t function_start_sig(std::uintptr_t pc, window_memory&) const noexcept {
     return pc % 5 == 0 ? 0 : pc & ~std::uintptr_t{63};

@@ -3,9 +3,9 @@
 
     tests/unwind/test_single_step.py [-v] [SingleStep.test_NAME...]
 
-programs/single_step.cpp runs the workloads with the trap flag set. A step is good when prof's walk
-is complete, ends with exactly the calls that lead to a workload, and equals libunwind's chain where
-libunwind itself got there. Everything else must be in EXCLUDED, whose entries may hold so many
+programs/single_step.cpp runs the workloads with the trap flag set and keeps the list of the calls that
+were made and not returned from. A step is good when prof's walk is complete and is exactly that list;
+where a build can have libunwind, its walk is compared too. Everything else must be in EXCLUDED, whose entries may hold so many
 addresses and, of a run of all steps, 0.03 % of the steps. One build runs all steps, the others the
 first of each workload; PROF_LONG=1 runs all of all, and the builds that resemble one of these.
 PROF_BUILD_DIR: where programs go, build/unwind.
@@ -44,7 +44,6 @@ EXCLUDED = {
 WORKLOADS = ("sorting maps regexes first_throw exceptions streams callbacks libc_calls first_calls "
              "functions virtuals cold_parts variable aligned_frames huge_frames recursion jumps "
              "contexts forks pushing_asm").split()
-THROWING = ("first_throw", "exceptions")
 
 
 def tool(name):
@@ -187,8 +186,8 @@ def excluded_as(leaf, caller):
     return "longjmp" if tail is not None and tail <= leaf.address < tail + 96 else None
 
 
-Bad = collections.namedtuple("Bad", "workload what steps address mine theirs")
-Counts = collections.namedtuple("Counts", "steps good approximate confirmed crashed outvoted resolving")
+Bad = collections.namedtuple("Bad", "workload what steps address mine calls")
+Counts = collections.namedtuple("Counts", "steps good landed approximate confirmed crashed outvoted resolving")
 
 
 class Report:
@@ -198,22 +197,20 @@ class Report:
         lines = run(main, *arguments).splitlines()
         self.modules = Modules(main, [line for line in lines if line.startswith("module ")])
         self.workloads = {}
-        self.bad, self.chains = [], []
+        self.bad = []
         for line in lines:
             words = line.split()
             if words[0] == "workload":
                 self.workloads[words[1]] = Counts(*map(int, words[2:]))
             elif words[0] == "bad":
                 self.bad.append(self.parse_bad(words))
-            elif words[0] == "chain":
-                self.chains.append((words[1], *(int(word, 16) for word in words[2:])))
 
     @staticmethod
     def parse_bad(words):
-        mine, theirs = words.index("mine"), words.index("theirs")
-        frames = [int(word, 16) for word in words[mine + 1:theirs]]
+        mine, calls = words.index("mine"), words.index("calls")
+        frames = [int(word, 16) for word in words[mine + 1:calls]]
         return Bad(words[1], words[2], int(words[3]), int(words[4], 16), frames,
-                   [int(word, 16) for word in words[theirs + 1:]])
+                   [int(word, 16) for word in words[calls + 1:]])
 
     def total(self, field):
         return sum(getattr(counts, field) for counts in self.workloads.values())
@@ -224,17 +221,6 @@ class Report:
 
     def failures(self):
         return [bad for bad in self.bad if self.name_of(bad) is None]
-
-    def named_chains(self):
-        """Without the program's first function, for not all programs begin alike, and without the order of
-        their PLTs, which lie behind _init."""
-        @functools.lru_cache(maxsize=None)
-        def name(address):
-            _, function, offset, _ = self.modules.place(address)
-            return (function, offset) if function != "_init" else "PLT"
-        left_out = {bad.address for bad in self.bad}
-        return [(workload, *map(name, frames[:-1])) for workload, *frames in self.chains
-                if frames[0] not in left_out]
 
     def excluded(self):
         """{name: (addresses, steps)}"""
@@ -247,7 +233,7 @@ class Report:
         return {name: (len(addresses[name]), steps[name]) for name in steps}
 
     def describe(self, bad):
-        frames = [("prof     ", bad.mine), ("libunwind", bad.theirs)]
+        frames = [("prof ", bad.mine), ("calls", bad.calls)]
         return f"{bad.workload}: {bad.what}, {bad.steps} steps, at " \
             f"{self.modules.text(bad.address)}\n" + "".join(
                 f"    {whose} " + " < ".join(map(self.modules.text, chain[:5])) + "\n"
@@ -274,14 +260,15 @@ class SingleStep(unittest.TestCase):
         self.assertEqual(report.total("good") + hidden, report.total("steps"))
         if steps == ALL_STEPS:
             self.assertLessEqual(hidden, EXCLUDED_SHARE * report.total("steps"), excluded)
-        if os.environ.get("PROF_VERBOSE"):
-            print(main.name, report.total("steps"), "steps;", excluded, file=sys.stderr)
+        print(f"\n{main.name} {' '.join(arguments)}: {report.total('good')} of {report.total('steps')} steps good, "
+              f"{report.total('landed')} of them where they land, {report.total('approximate')} marked approximate, {report.total('confirmed')} as libunwind "
+              f"has them, excluded {excluded}", end=" ", file=sys.stderr)
         return report
 
-    def judge_shared(self, main, *arguments, steps=SOME_STEPS, lazy=True, outvoted=False):
+    def judge_shared(self, main, *arguments, steps=SOME_STEPS, lazy=True):
         report = self.judge(main, *arguments, steps=steps)
-        if not outvoted:  # g++ 12's rules are right with optimisation
-            self.assertEqual((report.total("outvoted"), report.total("crashed")), (0, 0))
+        # libunwind 1.6.2 takes what _Unwind_Resume has overwritten for what it was.
+        self.assertLess(report.total("outvoted") + report.total("crashed"), 0.003 * report.total("steps"))
         self.assertGreater(report.total("confirmed"), 0.99 * report.total("steps"))
         resolving = report.workloads["first_calls"].resolving
         self.assertEqual(resolving > 0, lazy, f"{resolving} steps in _dl_runtime_resolve")
@@ -290,17 +277,14 @@ class SingleStep(unittest.TestCase):
     def test_o2_every_step(self):
         main = program("o2")
         report = self.judge_shared(main, "table", steps=ALL_STEPS)
-        self.assertIn("eh_return", report.excluded(), "the run did not get to the landing pads")
+        self.assertGreater(report.workloads["exceptions"].landed, 0, "the run did not get to the landing pads")
         self.assertRegex(run("nm", main), r"split_function\S*\.cold", "no function was split")
 
     def test_o2_interpreted(self):
         self.judge_shared(program("o2"))
 
     def test_o0(self):
-        report = self.judge_shared(program("o0", flags=("-O0",)), "table", outvoted=True)
-        # In the epilogue of realigned(), see on_crash.
-        self.assertLess(report.total("crashed"), 0.001 * report.total("steps"))
-        self.assertLessEqual(report.total("outvoted"), 20 if not LONG else 100)
+        self.judge_shared(program("o0", flags=("-O0",)), "table")
 
     def test_cf_protection(self):
         main = program("cf", flags=("-O2", "-fcf-protection=full"), link=("-Wl,-z,ibtplt",))
@@ -322,28 +306,12 @@ class SingleStep(unittest.TestCase):
         return main
 
     def test_static(self):
-        """libunwind needs a search header; without one, or started otherwise, a program has the same chains."""
-        steps = 5000
+        """libunwind needs a search header; the calls that were made are known without."""
         with_header = program("static_header", link=("-static", "-Wl,--eh-frame-hdr"), libunwind=STATIC)
-        report = self.judge(with_header, "table", "chains", steps=steps)
+        report = self.judge(with_header, "table")
         self.assertGreater(report.total("confirmed"), 0.98 * report.total("steps"))
-        wanted = report.named_chains()
-        self.assertGreater(len(wanted), 0.999 * report.total("steps"))
-        for main in (self.static(), program("static_pie", link=("-static-pie",), libunwind=None)):
-            found = self.judge(main, "table", "chains", steps=steps).named_chains()
-            for name in WORKLOADS:
-                mine, theirs = (self.comparable(chains, name) for chains in (found, wanted))
-                # Throws get on by different numbers of steps: compare what both got to.
-                most = min(len(mine), len(theirs)) if name in THROWING else len(mine)
-                self.assertGreater(most, 10, (main, name))
-                # Some go other ways: malloc, by where the heap begins.
-                self.assertGreater(len(mine & theirs), 0.95 * most, (main, name))
-
-    @staticmethod
-    def comparable(chains, workload):
-        """With a search header libgcc looks for FDEs in another way than without."""
-        return {chain for chain in chains if chain[0] == workload
-                and not any("_Unwind_Find_FDE" in place for place in chain[1:])}
+        self.judge(self.static(), "table", steps=STATIC_STEPS)
+        self.judge(program("static_pie", link=("-static-pie",), libunwind=None), "table")
 
     if LONG:
         def test_o3(self):
@@ -367,10 +335,6 @@ class SingleStep(unittest.TestCase):
             main = program("ibt_plt", link=("-Wl,-z,ibtplt",))
             self.assertIn(".plt.sec", run("readelf", "-SW", main))
             self.judge_shared(main, "table")
-
-        def test_static_many_steps(self):
-            self.judge(self.static(), "table", steps=STATIC_STEPS)
-            self.judge(program("static_pie", link=("-static-pie",), libunwind=None), "table")
 
         def test_static_without_table(self):
             self.judge(self.static(), steps=STATIC_STEPS)

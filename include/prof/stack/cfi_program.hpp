@@ -86,6 +86,7 @@ struct cfi_columns {
   bool return_address_lost = true;
   unsigned char return_register = on_stack;
   bool return_address_undefined = false;
+  bool is_eh_return = false;
 };
 
 class cfi_program {
@@ -224,6 +225,7 @@ class cfi_program {
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
+    if (column == dwarf_landing) now_.is_eh_return = initial_.is_eh_return;
     if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
     now_.return_address_lost = initial_.return_address_lost;
@@ -236,6 +238,7 @@ class cfi_program {
   void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
+    if (column == dwarf_landing) now_.is_eh_return = where.base == saved_at::cfa;
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
     if (!is_return_address(column)) return;
     now_.return_address_lost = where.base != saved_at::cfa;
@@ -279,6 +282,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
+    rule.is_eh_return = now_.is_eh_return;
     if (rule.return_register == on_stack) rule.third = now_.third;
     raise_cfa_sig(rule);
     return rule;

@@ -63,7 +63,10 @@ class range_lookup {
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && range->lasting) return true;
-    if (os_answers_for_objects()) return os_find_object_sig(address, object_);
+    if (os_answers_for_objects()) {
+      // The loader answers for a file's data too.
+      return os_find_object_sig(address, object_) && (range != nullptr || !is_listed_file_sig(object_.start));
+    }
     return range != nullptr || late_sig(address) != nullptr;
   }
   // Whether it is code that stays.
@@ -82,6 +85,9 @@ class range_lookup {
   }
 
  private:
+  bool is_listed_file_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    return map_ != nullptr && map_->lists_lasting(header);
+  }
   // What the map says of an address; null: nothing.
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     return map_ == nullptr ? nullptr : map_->find_current(address);

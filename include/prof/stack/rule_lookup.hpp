@@ -86,6 +86,15 @@ class rule_lookup {
     return known;
   }
 
+  // Of one that rule_at_sig found, for the address in the function that it was found for.
+  template <class Memory>
+  unwind_rule unpack_sig(packed_rule rule, std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+    const code_range* const range = ranges_.met_sig(pc);
+    const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
+    const unwind_rule* const wide = table == nullptr ? nullptr : table->wide_sig(rule & ~packed_is_exact);
+    return wide != nullptr ? *wide : interpret_sig(pc, memory);
+  }
+
   template <class Memory>
   PROF_DETAIL_NOINLINE unwind_rule interpret_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {

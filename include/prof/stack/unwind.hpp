@@ -44,8 +44,8 @@ struct walked_stack {
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
 // time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
 // rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
-// of it; unwind_rule interpret_sig(pc, memory), for rules that do not fit; std::uintptr_t
-// function_start_sig(pc, memory), 0 when unknown.
+// of it; unwind_rule unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc,
+// memory), afresh; std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
  public:
@@ -139,7 +139,7 @@ class stack_walk {
       case rule_kind::signal_frame: return signal_step_sig();
       case rule_kind::deref:
       case rule_kind::plt: return rule_step_sig(unpack_rule_sig(rule));
-      case rule_kind::unpackable: return interpreted_step_sig();
+      case rule_kind::unpackable: return unpacked_step_sig(rule);
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
@@ -212,8 +212,32 @@ class stack_walk {
     return outcome::root;
   }
 
-  PROF_DETAIL_COLD outcome interpreted_step_sig() PROF_DETAIL_SIG {
-    return rule_step_sig(code_.interpret_sig(exact_ ? at_.pc : at_.pc - 1, memory_));
+  PROF_DETAIL_COLD outcome unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? at_.pc : at_.pc - 1, memory_);
+    if (rule.is_eh_return && rule.return_register == on_stack && overwritten_step_sig(rule)) {
+      return outcome::caller;
+    }
+    return rule_step_sig(rule);
+  }
+
+  // Where an exception is about to land, its thrower's return address may be the landing function's already
+  // and lead elsewhere. The true one is kept in the thrower's frame (libgcc 12.2: _Unwind_Context.ra).
+  PROF_DETAIL_COLD bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+    std::uintptr_t cfa = 0;
+    std::uintptr_t pc = 0;
+    if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
+    if (!cfa_sig(rule, cfa)) return false;
+    if (return_address_in_third) pc = restored_sig(at_, rule.third, at_.third, cfa);
+    else if (!memory_.read_word(cfa - 8, pc)) return false;
+    const std::uintptr_t inside = exact_ ? at_.pc : at_.pc - 1;
+    const std::uintptr_t here = code_.function_start_sig(inside, memory_);
+    if (leads_sig(strip_address_sig(pc), inside, here, true)) return false;
+    const registers thrower = at_;
+    if (!scan_sig(scan_words, cfa, 0)) return false;
+    at_.sp = cfa;
+    at_.fp = restored_sig(thrower, rule.fp, thrower.fp, cfa);
+    at_.third = restored_sig(thrower, rule.third, thrower.third, cfa);
+    return true;
   }
 
   bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {

@@ -29,6 +29,8 @@ inline constexpr unsigned dwarf_fp = 6;
 inline constexpr unsigned dwarf_third = 3;  // rbx
 inline constexpr bool return_address_in_third = false;
 #endif
+// The first register that a landing pad gets an argument in: rax, x0. No other function saves it.
+inline constexpr unsigned dwarf_landing = 0;
 
 enum class rule_kind : unsigned {
   none,          // nothing is known of this code
@@ -37,7 +39,7 @@ enum class rule_kind : unsigned {
   plt,           // CFA = sp + 8, or sp + 16 from the offset'th byte of a 16-byte PLT entry on
   end,           // the outermost frame: its return address is undefined
   signal_frame,  // the kernel pushed it: registers come from the ucontext at sp
-  unpackable,    // known, but does not fit 64 bits: interpret it every time
+  unpackable,    // known, but does not fit 64 bits, or is_eh_return: see packed_wide_shift
   beyond,        // known to be more than a walk can follow (register pairs, unusual expressions)
 };
 
@@ -63,6 +65,9 @@ struct unwind_rule {
   saved_register fp;
   saved_register third;
   unsigned return_register = on_stack;  // DWARF number; the third is not known then
+  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return): before they leave they overwrite what they
+  // saved, their return address too. Only they save the registers that a landing pad gets its arguments in.
+  bool is_eh_return = false;
 };
 
 inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
@@ -70,7 +75,8 @@ inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
 }
 inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
   return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
-         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register;
+         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register &&
+         a.is_eh_return == b.is_eh_return;
 }
 
 // Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
@@ -107,6 +113,9 @@ inline bool fits_sig(std::int32_t value, unsigned bits) PROF_DETAIL_SIG {
 // address of a function's first byte), so the address itself says which function it is in.
 inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
 
+// Of unpackable: above the kind stands which of its table's wide rules it is, from 1 on; 0: interpret it.
+inline constexpr unsigned packed_wide_shift = 3;
+
 inline constexpr unsigned packed_fp_shift = 32;
 inline constexpr unsigned packed_third_shift = 47;
 
@@ -125,7 +134,7 @@ inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   } else {
     fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
   }
-  return fits ? rule : static_cast<packed_rule>(rule_kind::unpackable);
+  return fits && !from.is_eh_return ? rule : static_cast<packed_rule>(rule_kind::unpackable);
 }
 
 // Adds to what is saved at an offset from the CFA.

@@ -5,7 +5,7 @@
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
 // Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
-//         rule 8 bytes; in pages of its own. While building, an array of rules' slots.
+//         rule 8 bytes, and 44 more if it does not fit them; in pages of its own. While building, an array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
 #ifndef PROF_STACK_UNWIND_TABLE_HPP
 #define PROF_STACK_UNWIND_TABLE_HPP
@@ -28,6 +28,8 @@ struct unwind_table {
   const std::uint32_t* first_rows = nullptr;  // by page: the first row at or behind its begin
   const packed_rule* rule_of = nullptr;
   const std::uint16_t* rule_numbers = nullptr;
+  const unwind_rule* wide_rules = nullptr;
+  std::size_t wide = 0;
 
   packed_rule find_sig(std::uintptr_t offset) const PROF_DETAIL_SIG {
     const std::size_t page = offset >> page_bits;
@@ -40,6 +42,12 @@ struct unwind_table {
       else high = middle;
     }
     return low == 0 ? 0 : rule_of[rule_numbers[low - 1]];
+  }
+
+  // What an unpackable rule is; null: that has to be interpreted.
+  const unwind_rule* wide_sig(packed_rule rule) const PROF_DETAIL_SIG {
+    const packed_rule number = rule >> packed_wide_shift;
+    return number != 0 && number <= wide ? &wide_rules[number - 1] : nullptr;
   }
 
   static constexpr unsigned page_bits = 12;
@@ -98,7 +106,7 @@ inline void list_all_fdes(const cfi_source& source, arena_vector<fde_place>& pla
 class unwind_table_builder {
  public:
   unwind_table_builder(const cfi_source& source, arena& scratch) noexcept
-      : source_(source), places_(scratch), rules_(scratch), slots_(scratch) {}
+      : source_(source), places_(scratch), rules_(scratch), wide_(scratch), slots_(scratch) {}
   ~unwind_table_builder() {
     if (pages_ != nullptr) os_unmap_sig(pages_, reserved_);
   }
@@ -155,8 +163,22 @@ class unwind_table_builder {
     std::uintptr_t begin = 0;
     std::uintptr_t limit = 0;
     unwind_rule rule;
-    while (program.next_sig(begin, limit, rule)) add_row(begin, pack_rule_sig(rule));
+    while (program.next_sig(begin, limit, rule)) add_row(begin, packed_of(rule));
     covered_ = fde.limit;
+  }
+
+  packed_rule packed_of(const unwind_rule& rule) noexcept {
+    const packed_rule packed = pack_rule_sig(rule);
+    return packed == interpret ? wide_of(rule) : packed;
+  }
+  // Such rules are few and neighbours are alike, so only the last are compared.
+  packed_rule wide_of(const unwind_rule& rule) noexcept {
+    constexpr std::size_t compared = 8;
+    const std::size_t first = wide_.size() > compared ? wide_.size() - compared : 0;
+    for (std::size_t i = wide_.size(); i-- > first;) {
+      if (wide_[i] == rule) return interpret | packed_rule{i + 1} << packed_wide_shift;
+    }
+    return wide_.push(rule) ? interpret | packed_rule{wide_.size()} << packed_wide_shift : interpret;
   }
 
   void add_row(std::uintptr_t begin, packed_rule rule) noexcept {
@@ -202,18 +224,20 @@ class unwind_table_builder {
   const unwind_table* finish() noexcept {
     const std::size_t count = rows_ == 0 ? 0 : (starts_[rows_ - 1] >> unwind_table::page_bits) + 2;
     const std::size_t head = (sizeof(unwind_table) + 15) & ~std::size_t{15};
-    const std::size_t bytes = head + rules_.size() * sizeof(packed_rule) + rows_ * 4 + count * 4 +
-                              rows_ * 2;
+    const std::size_t bytes = head + rules_.size() * sizeof(packed_rule) + wide_.size() * sizeof(unwind_rule) +
+                              rows_ * 4 + count * 4 + rows_ * 2;
     char* const place = rows_ == 0 || slots_.memory().exhausted()
                             ? nullptr
                             : static_cast<char*>(os_map_sig(bytes));
     if (place == nullptr) return nullptr;
     auto* const table = new (place) unwind_table;
     auto* const rules = reinterpret_cast<packed_rule*>(place + head);
-    auto* const starts = reinterpret_cast<std::uint32_t*>(rules + rules_.size());
+    auto* const wide = reinterpret_cast<unwind_rule*>(rules + rules_.size());
+    auto* const starts = reinterpret_cast<std::uint32_t*>(wide + wide_.size());
     auto* const firsts = starts + rows_;
     auto* const numbers = reinterpret_cast<std::uint16_t*>(firsts + count);
     std::memcpy(rules, rules_.data(), rules_.size() * sizeof(packed_rule));
+    if (!wide_.empty()) std::memcpy(wide, wide_.data(), wide_.size() * sizeof(unwind_rule));
     std::memcpy(starts, starts_, rows_ * sizeof *starts);
     std::memcpy(numbers, numbers_, rows_ * sizeof *numbers);
     fill_pages(firsts, count);
@@ -225,6 +249,8 @@ class unwind_table_builder {
     table->first_rows = firsts;
     table->rule_of = rules;
     table->rule_numbers = numbers;
+    table->wide_rules = wide;
+    table->wide = wide_.size();
     return table;
   }
   void fill_pages(std::uint32_t* firsts, std::size_t count) const noexcept {
@@ -239,6 +265,7 @@ class unwind_table_builder {
   cfi_fde fde_;
   arena_vector<fde_place> places_;
   arena_vector<packed_rule> rules_;
+  arena_vector<unwind_rule> wide_;
   arena_vector<slot> slots_;
   char* pages_ = nullptr;
   std::size_t reserved_ = 0;

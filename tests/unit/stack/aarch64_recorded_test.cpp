@@ -68,6 +68,7 @@ struct recorded_code {
   std::uintptr_t function_start_sig(std::uintptr_t pc, recorded_memory&) const {
     return has_rules && contains(pc) ? find(pc)->begin : 0;
   }
+  unwind_rule unpack_sig(packed_rule, std::uintptr_t pc, recorded_memory& memory) const { return interpret_sig(pc, memory); }
   unwind_rule interpret_sig(std::uintptr_t pc, recorded_memory&) const {
     const recorded_function* const function = has_rules ? find(pc) : nullptr;
     if (function == nullptr) return {};

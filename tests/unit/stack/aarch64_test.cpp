@@ -77,6 +77,7 @@ struct fake_code {
     if (!os_is_signal_return_sig(pc, memory)) return {};
     return {static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0), 0};
   }
+  unwind_rule unpack_sig(packed_rule, word pc, fake_memory& memory) const { return interpret_sig(pc, memory); }
   unwind_rule interpret_sig(word, fake_memory&) const { return {}; }
   word function_start_sig(word pc, fake_memory&) const { return find(pc) != nullptr ? pc & ~word{0xfff} : 0; }
 };

@@ -299,6 +299,26 @@ TEST_CASE("code is what the map says, or else the loader") {
   CHECK_FALSE(lookup.contains(0));
 }
 
+TEST_CASE("data of a file that stays is no code, though the loader answers for it; of one that may go it might be") {
+  static const int data = 1;
+  static int more_data = 1;
+  const code_map* const map = read_code_map();
+  const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&of_function));
+  REQUIRE(here != nullptr);
+  fixture f;
+  const auto asked = [&](bool lasting) {
+    const_cast<code_range*>(here)->lasting = lasting;
+    rule_lookup lookup(map, *f.registry.code, *f.cache, 1, f.stale, f.scratch);
+    CHECK(lookup.contains(reinterpret_cast<std::uintptr_t>(&of_function)));
+    const bool found = lookup.contains(reinterpret_cast<std::uintptr_t>(&data));
+    CHECK(lookup.contains(reinterpret_cast<std::uintptr_t>(&more_data)) == found);
+    return found;
+  };
+  CHECK_FALSE(asked(true));
+  CHECK(asked(false) == os_answers_for_objects());
+  os_unmap_sig(const_cast<code_map*>(map), map->bytes);
+}
+
 TEST_CASE("a library that was loaded after the map was read has rules at once") {
   os_object object;
   if (!os_find_object_sig(reinterpret_cast<std::uintptr_t>(&of_function), object)) return;

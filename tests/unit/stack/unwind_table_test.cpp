@@ -99,6 +99,28 @@ TEST_CASE("rules hold in their function and nowhere else") {
   CHECK(f.table->find_sig(~std::uintptr_t{0}) == 0);
 }
 
+TEST_CASE("a rule that does not fit is kept whole, once") {
+  fixture f;
+  f.add(0, 0x10, 16);
+  for (unsigned i = 0; i < 40; ++i) f.add(0x100 + 0x10 * i, 0x10, 0x1000000 + i % 4);
+  f.eh.fde(origin + 0x1000, 0x10, {0x80, 3});  // saves a landing pad's argument
+  REQUIRE(f.build());
+  CHECK(f.table->wide == 5);
+  CHECK(f.table->wide_sig(f.table->find_sig(0)) == nullptr);
+  for (unsigned i = 0; i < 40; ++i) {
+    const packed_rule packed = f.table->find_sig(0x100 + 0x10 * i);
+    CHECK(kind_of_sig(packed) == rule_kind::unpackable);
+    REQUIRE(f.table->wide_sig(packed) != nullptr);
+    CHECK(f.table->wide_sig(packed)->offset == 0x1000000 + static_cast<int>(i % 4));
+  }
+  REQUIRE(f.table->wide_sig(f.table->find_sig(0x1000)) != nullptr);
+  CHECK(f.table->wide_sig(f.table->find_sig(0x1000))->is_eh_return);
+  constexpr auto unpackable = static_cast<packed_rule>(rule_kind::unpackable);
+  CHECK(f.table->wide_sig(unpackable) == nullptr);
+  CHECK(f.table->wide_sig(unpackable | packed_rule{6} << packed_wide_shift) == nullptr);
+  CHECK(f.table->wide_sig(~packed_rule{0}) == nullptr);
+}
+
 TEST_CASE("every row of a function is there; rows with the same rule are one") {
   fixture f;
   f.eh.fde(origin, 0x40, {0x44, 0x0e, 16, 0x44, 0x0e, 16, 0x44, 0x0e, 24, 0x44, 0x0e, 8});
@@ -130,13 +152,16 @@ TEST_CASE("functions larger than pages, and pages without functions") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("what does not fit a rule is to be interpreted") {
+TEST_CASE("a row that does not fit a rule is one among others") {
   fixture f;
   f.eh.fde(origin, 0x30, cfi_text{0x50, 0x0e}.uleb(std::uint64_t{1} << 30).add({0x50, 0x0e, 8}));
   REQUIRE(f.build());
   CHECK(f.cfa(0xf) == 8);
-  CHECK(f.table->find_sig(0x10) == static_cast<packed_rule>(rule_kind::unpackable));
-  CHECK(f.table->find_sig(0x1f) == static_cast<packed_rule>(rule_kind::unpackable));
+  for (const std::uintptr_t at : {std::uintptr_t{0x10}, std::uintptr_t{0x1f}}) {
+    const unwind_rule* const wide = f.table->wide_sig(f.table->find_sig(at));
+    REQUIRE(wide != nullptr);
+    CHECK(wide->offset == 1 << 30);
+  }
   CHECK(f.cfa(0x20) == 8);
 }
 
@@ -335,7 +360,9 @@ struct comparison {
       if (search.find_fde_sig(pc, scratch.fde)) rule = find_row_sig(scratch, pc);
       ++compared;
       known += rule.kind == rule_kind::none ? 0u : 1u;
-      different += table->find_sig(pc - range.header) == pack_rule_sig(rule) ? 0u : 1u;
+      const packed_rule packed = table->find_sig(pc - range.header);
+      const unwind_rule* const wide = table->wide_sig(packed);
+      different += (wide != nullptr ? *wide == rule : packed == pack_rule_sig(rule)) ? 0u : 1u;
     }
     os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
   }

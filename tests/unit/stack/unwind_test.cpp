@@ -80,6 +80,7 @@ struct fake_code {
     const auto next = rules.upper_bound(is_return ? pc - 1 : pc);
     return {next == rules.begin() ? 0 : std::prev(next)->second, number};
   }
+  unwind_rule unpack_sig(packed_rule, word pc, fake_memory& memory) { return interpret_sig(pc, memory); }
   unwind_rule interpret_sig(word pc, fake_memory&) {
     asked_to_interpret.push_back(pc);
     const auto next = interpreted.upper_bound(pc);
@@ -648,6 +649,59 @@ TEST_CASE("rule: what does not fit is interpreted, at the call's address") {
   CHECK(f.code.asked_to_interpret == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
 }
 
+// _Unwind_Resume copies the landing function's registers over those that it saved, the return address last.
+TEST_CASE("rule: a thrower's return address is another's already; its own is still in its frame") {
+  rule_fixture f;
+  f.code.starts = {f.function(0), f.function(1), f.function(2)};
+  unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+  thrower.fp = {saved_at::cfa, -16};
+  thrower.is_eh_return = true;
+  f.rule(0, thrower);
+  f.code.interpreted[f.function(0)] = thrower;
+  REQUIRE(kind_of_sig(f.code.rules[f.function(0)]) == rule_kind::unpackable);
+  f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0));
+  for (word at = stack; at < stack + 0x78; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 0x50, stack + 0x80);  // rbp of 1, saved by 0
+  f.memory.put(stack + 0x78, f.into_1);
+  f.memory.put(stack + 0x18, f.into_1);  // leads elsewhere, and comes first
+  f.memory.put(stack + 0x20, f.into_0);
+
+  f.memory.put(stack + 0x58, f.into_0);
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK_FALSE(f.walked.approximate);
+
+  f.memory.put(stack + 0x58, f.into_1);
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
+
+  f.memory.put(stack + 0x20, 0);  // only what is behind the frame's end would do
+  f.memory.put(stack + 0x60, f.into_0);
+  f.walk_from(stack);
+  CHECK(f.frames != f.whole());
+}
+
+TEST_CASE("rule: a thrower that an unknown call led to, or that has left its frame, returns where it says") {
+  rule_fixture f;
+  f.code.starts = {f.function(0), f.function(1), f.function(2)};
+  unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+  thrower.is_eh_return = true;
+  f.rule(0, thrower);
+  f.code.interpreted[f.function(0)] = thrower;
+  for (word at = stack; at < stack + 0x78; at += 8) f.memory.put(at, f.into_0);
+  f.memory.put(stack + 0x58, f.indirect_call(1));
+  f.memory.put(stack + 0x78, f.into_1);
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.indirect_call(1) - 1, f.into_1 - 1});
+  CHECK_FALSE(f.walked.approximate);
+  thrower.reg = dwarf_third;  // libgcc's epilogue has the CFA in a register
+  f.code.interpreted[f.function(0)] = thrower;
+  f.memory.put(stack + 0x58, f.into_1);
+  f.walk_from(stack, 0, stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_1 - 1});
+}
+
 TEST_CASE("rule: a return address that was pushed by hand is itself in its function") {
   rule_fixture f;
   const word pushed = f.function(1);
@@ -1067,6 +1121,11 @@ struct noise {
     return (return_address & 4) != 0;
   }
   unwind_rule interpret_sig(word pc, noise&) const { return likely_rule(mix_bits(pc)); }
+  unwind_rule unpack_sig(packed_rule, word pc, noise&) const {
+    unwind_rule rule = likely_rule(mix_bits(pc));
+    rule.is_eh_return = (pc & 8) != 0;
+    return rule;
+  }
   word function_start_sig(word pc, noise&) const { return (pc & 256) != 0 ? pc & ~word{63} : 0; }
   static unwind_rule likely_rule(word mixed) {
     unwind_rule rule;

@@ -1,15 +1,18 @@
-// Runs workloads with the trap flag set and unwinds at every instruction, with prof's walk and with
-// libunwind's. Prints addresses; test_single_step.py names and judges them.
+// Runs workloads with the trap flag set, unwinds at every instruction and compares the walk with the calls
+// that were made: each call instruction is seen, and a call is over when sp is above its return address.
+// libunwind walks too. Prints addresses; test_single_step.py names and judges them. x86-64 only.
 //
-//   single_step MOST [table] [corrupt] [chains]
+//   single_step MOST [table] [corrupt]
 //     MOST     how many steps of each workload are looked at
 //     table    the modules' tables are compiled first; without, rules are interpreted
 //     corrupt  every 1000th walk begins 8 bytes off, which has to be noticed
 //
-//   workload NAME STEPS GOOD APPROXIMATE CONFIRMED CRASHED OUTVOTED RESOLVING
-//   bad NAME WHAT STEPS ADDRESS mine FRAMES... theirs FRAMES...
+// Where a step's walk is not the calls that were made, it is right all the same when it says where the thread
+// is about to go (a landing pad, setjmp): that is seen a few steps later, and counted as LANDED.
+//
+//   workload NAME STEPS GOOD LANDED APPROXIMATE CONFIRMED CRASHED OUTVOTED RESOLVING
+//   bad NAME WHAT STEPS ADDRESS mine FRAMES... calls FRAMES...
 //   module BASE BEGIN LIMIT PATH
-//   chain NAME FRAMES...           of every step, with the argument `chains`
 #define UNW_LOCAL_ONLY
 #include <libunwind.h>
 
@@ -30,12 +33,8 @@ extern "C" {
 void _start();
 void __libc_start_main();
 extern void* _GLOBAL_OFFSET_TABLE_[];
-extern const char __start_stepping[];  // the linker's names for the ends of section `stepping`
-extern const char __stop_stepping[];
 }
 
-// The functions between main and a workload: one section, so that their range is known.
-#define STEPPING __attribute__((noinline, section("stepping")))
 #define CALL_ADDRESS() (reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)) - 1)
 
 namespace {
@@ -46,6 +45,7 @@ constexpr std::size_t most_frames = max_depth;
 constexpr std::size_t most_kinds = 2000;
 constexpr std::size_t shown_frames = 8;
 constexpr long trap_flag = 0x100;
+constexpr int most_leaving = 32;   // a step's walk may wait for as many more
 
 struct chain {
   std::uintptr_t frames[most_frames];
@@ -54,51 +54,60 @@ struct chain {
   bool approximate;
 };
 
+// A call instruction that was seen: where its return address lies, and which it is.
+struct made_call {
+  std::uintptr_t slot;
+  std::uintptr_t return_address;
+};
+
+// A walk that is not the calls that were made, for the steps that are left to see whether it will be.
+struct leaving {
+  chain mine;
+  chain calls;
+  int left;
+};
+
 // What was wrong, at which instruction, and the first such stack.
 struct bad_kind {
   const char* what;
   std::uintptr_t pc;
   long steps;
   std::uintptr_t mine[shown_frames];
-  std::uintptr_t theirs[shown_frames];
+  std::uintptr_t calls[shown_frames];
 };
 
 struct step_counts {
   long steps;
   long good;
+  long landed;     // of the good
   long approximate;
-  long confirmed;  // libunwind found the way to the root too
+  long confirmed;  // of the good: libunwind has the same chain
   long crashed;    // libunwind did
-  long outvoted;   // libunwind has another chain, and the step before had ours
+  long outvoted;   // of the good: libunwind got to main by another way
   long resolving;  // in the loader's entry for lazily bound calls
-};
-
-// The calls that lead to a workload, as each callee saw its own return address.
-struct known_calls {
-  std::uintptr_t of_main;
-  std::uintptr_t of_step_through;
-  std::uintptr_t of_run_one;
-  std::uintptr_t of_workload;
 };
 
 process_state* g_process;
 long g_most;
 bool g_corrupt;
-known_calls g_calls;
+std::uintptr_t g_call_of_main;
+std::uintptr_t g_call_of_step_through;
 step_counts g_counts;
 bad_kind g_bad[most_kinds];
 std::size_t g_bad_count;
 chain g_mine;
 chain g_theirs;
-chain g_before;            // of the step before
-bool g_before_confirmed;
-std::uintptr_t* g_log;     // {depth, frames...} of every step; null: not wanted
-std::size_t g_logged;
-constexpr std::size_t log_room = std::size_t{1} << 23;
+chain g_calls;      // of the calls that were made
+chain g_root;       // what leads to step_through; empty when that walk was wrong
+leaving g_leaving[most_leaving];
+made_call g_made[most_frames];
+std::size_t g_made_count;
+std::uintptr_t g_last_pc;  // of the step before; 0: there is none
+std::uintptr_t g_last_sp;
 
 void walk_prof(const ucontext_t* context, chain& out) {
   registers start = os_registers_sig(context);
-  if (g_corrupt && g_counts.steps % 1000 == 0) start.sp += 8;
+  if (g_corrupt && g_counts.steps % 1000 == 999) start.sp += 8;
   static frame_buffer buffer;
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
@@ -143,110 +152,143 @@ void walk_libunwind(ucontext_t* context, chain& out) {
   }
 }
 
-// libunwind names one frame more or less around _start.
-bool same(const chain& a, const chain& b) {
-  const std::size_t shorter = a.depth < b.depth ? a.depth : b.depth;
-  const std::size_t longer = a.depth < b.depth ? b.depth : a.depth;
-  return longer - shorter <= 1 &&
-         std::memcmp(a.frames, b.frames, shorter * sizeof a.frames[0]) == 0;
-}
-
-// The next instruction behind one that is no call and no return has the same callers.
-bool same_callers(const chain& a, const chain& b) {
-  constexpr std::uintptr_t longest_instruction = 15;
-  const std::uintptr_t on = a.frames[0] - b.frames[0];
-  return on != 0 && on <= longest_instruction && a.depth == b.depth && a.depth > 1 &&
-         std::memcmp(a.frames + 1, b.frames + 1, (a.depth - 1) * sizeof a.frames[0]) == 0;
-}
-
-void log_chain(const chain& stack) {
-  if (g_log == nullptr || g_logged + 1 + stack.depth > log_room) return;
-  g_log[g_logged++] = stack.depth;
-  std::memcpy(g_log + g_logged, stack.frames, stack.depth * sizeof stack.frames[0]);
-  g_logged += stack.depth;
-}
-
-void print_log(const char* name) {
-  for (std::size_t at = 0; at < g_logged; at += 1 + g_log[at]) {
-    std::printf("chain %s", name);
-    for (std::size_t i = 1; i <= g_log[at]; ++i) std::printf(" %lx", g_log[at + i]);
-    std::printf("\n");
-  }
-  g_logged = 0;
-}
-
 bool within(std::uintptr_t address, const void* begin, std::uintptr_t size) {
   return address - reinterpret_cast<std::uintptr_t>(begin) < size;
 }
-bool in_stepping(std::uintptr_t address) {
-  return address >= reinterpret_cast<std::uintptr_t>(__start_stepping) &&
-         address < reinterpret_cast<std::uintptr_t>(__stop_stepping);
+
+// ---- the calls that were made ----
+
+// e8 rel32 and ff /2, behind any prefixes.
+bool is_call(const unsigned char* code) {
+  while (*code == 0x66 || *code == 0x67 || *code == 0x2e || *code == 0x3e || *code == 0xf2 || (*code & 0xf0) == 0x40) {
+    ++code;
+  }
+  return code[0] == 0xe8 || (code[0] == 0xff && (code[1] >> 3 & 7) == 2);
 }
 
-// Frame `at` is main's and all between it and a workload are those that must be there.
-bool leads_to_workload(const chain& stack, std::size_t at) {
-  const std::uintptr_t* const frames = stack.frames;
-  if (at == 0 || frames[at] != g_calls.of_step_through) return false;
-  if (at <= 2 && in_stepping(frames[0])) return true;  // on the way into a workload or back
-  return at >= 3 && frames[at - 1] == g_calls.of_run_one && frames[at - 2] == g_calls.of_workload;
+void note_call(std::uintptr_t sp) {
+  constexpr std::uintptr_t longest_instruction = 15;
+  if (g_last_pc == 0 || g_last_sp - sp != 8 || !is_call(reinterpret_cast<const unsigned char*>(g_last_pc))) return;
+  std::uintptr_t return_address = 0;
+  std::memcpy(&return_address, reinterpret_cast<const void*>(sp), sizeof return_address);
+  if (return_address - g_last_pc > longest_instruction) return;
+  if (g_made_count < most_frames) g_made[g_made_count] = {sp, return_address};
+  ++g_made_count;
 }
 
-// glibc since 2.34: main, __libc_start_call_main, __libc_start_main, _start.
-bool ends_as_known(const chain& stack) {
-  if (!stack.complete || stack.depth < 5) return false;
-  const std::uintptr_t* const last = stack.frames + stack.depth - 1;
-  return within(last[0], reinterpret_cast<const void*>(_start), 64) &&
-         within(last[-1], reinterpret_cast<const void*>(__libc_start_main), 4096) &&
-         last[-2] == g_calls.of_main && leads_to_workload(stack, stack.depth - 4);
+void follow_calls(std::uintptr_t pc, std::uintptr_t sp) {
+  note_call(sp);
+  while (g_made_count > 0 && (g_made_count > most_frames || g_made[g_made_count - 1].slot < sp)) --g_made_count;
+  g_last_pc = pc;
+  g_last_sp = sp;
+  g_calls.depth = 0;
+  g_calls.frames[g_calls.depth++] = pc;
+  for (std::size_t i = g_made_count; i-- > 0 && g_calls.depth < most_frames;) {
+    g_calls.frames[g_calls.depth++] = g_made[i].return_address - 1;
+  }
+  for (std::size_t i = 0; i < g_root.depth && g_calls.depth < most_frames; ++i) {
+    g_calls.frames[g_calls.depth++] = g_root.frames[i];
+  }
 }
 
-// libunwind's chain may lack _start, or have one more.
-bool libunwind_reached_root() {
-  for (std::size_t more = 3; more <= 5 && g_theirs.complete && g_theirs.depth > more; ++more) {
-    if (leads_to_workload(g_theirs, g_theirs.depth - more)) return true;
+// The first step is in step_through. glibc since 2.34: main, __libc_start_call_main, __libc_start_main, _start.
+void learn_root() {
+  const std::uintptr_t* const frames = g_mine.frames;
+  g_root.depth = 0;
+  if (!g_mine.complete || g_mine.approximate || g_mine.depth != 5) return;
+  if (frames[1] != g_call_of_step_through || frames[2] != g_call_of_main) return;
+  if (!within(frames[3], reinterpret_cast<const void*>(__libc_start_main), 4096)) return;
+  if (!within(frames[4], reinterpret_cast<const void*>(_start), 64)) return;
+  g_root.depth = g_mine.depth - 1;
+  std::memcpy(g_root.frames, frames + 1, g_root.depth * sizeof frames[0]);
+}
+
+// ---- judging ----
+
+bool equal(const chain& a, const chain& b, std::size_t depth) {
+  return std::memcmp(a.frames, b.frames, depth * sizeof a.frames[0]) == 0;
+}
+
+// libunwind may lack _start, or have one frame more.
+bool libunwind_agrees() {
+  const std::size_t shorter = g_theirs.depth < g_calls.depth ? g_theirs.depth : g_calls.depth;
+  return g_theirs.complete && shorter + 1 >= g_calls.depth && shorter + 1 >= g_theirs.depth &&
+         equal(g_theirs, g_calls, shorter);
+}
+bool libunwind_reached_main() {
+  for (std::size_t i = 0; i < g_theirs.depth; ++i) {
+    if (g_theirs.frames[i] == g_call_of_main) return true;
   }
   return false;
 }
 
-// A stub that only jumps through a table (ff 25) pushes nothing: the return address is at sp.
-bool confirmed_by_stub(const greg_t* machine) {
-  const auto pc = static_cast<std::uintptr_t>(machine[REG_RIP]);
-  const auto sp = static_cast<std::uintptr_t>(machine[REG_RSP]);
-  unsigned char code[2];
-  std::uintptr_t return_address = 0;
-  std::memcpy(code, reinterpret_cast<const void*>(pc), sizeof code);
-  std::memcpy(&return_address, reinterpret_cast<const void*>(sp), sizeof return_address);
-  return code[0] == 0xff && code[1] == 0x25 && g_mine.frames[1] == return_address - 1;
+// Who was called may have replaced its return address since, by a landing pad, say, which no call precedes:
+// where it returns to is as good an answer as where it was called.
+bool is_call_of(std::uintptr_t frame, const made_call& made) {
+  std::uintptr_t now = 0;
+  std::memcpy(&now, reinterpret_cast<const void*>(made.slot), sizeof now);
+  return frame == made.return_address - 1 || frame == now - 1 || frame == now;
 }
-
-constexpr char different[] = "different";
-
-const char* judge(bool confirmed, const greg_t* machine) {
+bool walk_has_the_calls() {
+  if (g_mine.depth != g_calls.depth || g_mine.frames[0] != g_calls.frames[0]) return false;
+  for (std::size_t i = 1; i < g_calls.depth; ++i) {
+    if (i <= g_made_count ? !is_call_of(g_mine.frames[i], g_made[g_made_count - i])
+                          : g_mine.frames[i] != g_calls.frames[i]) {
+      return false;
+    }
+  }
+  return true;
+}
+const char* judge() {
+  if (g_root.depth == 0) return "rootless";
   if (!g_mine.complete) return "incomplete";
-  if (!ends_as_known(g_mine)) return "wrong_root";
-  if (confirmed && !same(g_mine, g_theirs)) return different;
-  // Found by scanning, and nobody else says so.
-  if (!confirmed && g_mine.approximate && !confirmed_by_stub(machine)) return "unconfirmed";
-  return nullptr;
+  return walk_has_the_calls() ? nullptr : "different";
 }
 
 void show(std::uintptr_t (&to)[shown_frames], const chain& from) {
   for (std::size_t i = 0; i < shown_frames; ++i) to[i] = i < from.depth ? from.frames[i] : 0;
 }
 
-void count_bad(const char* what, std::uintptr_t pc) {
+void count_bad(const char* what, const chain& mine, const chain& calls) {
   for (std::size_t i = 0; i < g_bad_count; ++i) {
-    if (g_bad[i].pc != pc || g_bad[i].what != what) continue;
+    if (g_bad[i].pc != calls.frames[0] || g_bad[i].what != what) continue;
     ++g_bad[i].steps;
     return;
   }
   if (g_bad_count == most_kinds) return;
   bad_kind& kind = g_bad[g_bad_count++];
   kind.what = what;
-  kind.pc = pc;
+  kind.pc = calls.frames[0];
   kind.steps = 1;
-  show(kind.mine, g_mine);
-  show(kind.theirs, g_theirs);
+  show(kind.mine, mine);
+  show(kind.calls, calls);
+}
+
+// The thread went where that walk said it would, to the same callers.
+bool has_landed(const chain& walk) {
+  const std::uintptr_t before = g_calls.frames[0] - walk.frames[1];
+  return before <= 1 && walk.depth == g_calls.depth + 1 &&
+         std::memcmp(walk.frames + 2, g_calls.frames + 1, (g_calls.depth - 1) * sizeof walk.frames[0]) == 0;
+}
+void follow_leaving(bool at_end) {
+  for (leaving& waiting : g_leaving) {
+    if (waiting.left == 0) continue;
+    if (has_landed(waiting.mine)) {
+      waiting.left = 0;
+      ++g_counts.good;
+      ++g_counts.landed;
+    } else if (--waiting.left == 0 || at_end) {
+      waiting.left = 0;
+      count_bad("different", waiting.mine, waiting.calls);
+    }
+  }
+}
+void wait_for_landing() {
+  for (leaving& place : g_leaving) {
+    if (place.left != 0) continue;
+    place = {g_mine, g_calls, most_leaving - 1};
+    return;
+  }
 }
 
 // Where lazily bound calls go first; 0 when everything was bound at the start.
@@ -262,52 +304,42 @@ void on_trap(int, siginfo_t*, void* data) {
     machine[REG_EFL] &= ~trap_flag;
     return;
   }
-  ++g_counts.steps;
   const auto pc = static_cast<std::uintptr_t>(machine[REG_RIP]);
   walk_prof(context, g_mine);
+  if (g_counts.steps == 0) learn_root();
+  ++g_counts.steps;
   g_in_libunwind = 1;
   walk_libunwind(context, g_theirs);
   g_in_libunwind = 0;
-  const bool confirmed = libunwind_reached_root();
-  const char* wrong = judge(confirmed, machine);
-  if (wrong == different && g_before_confirmed && same_callers(g_mine, g_before)) {
-    ++g_counts.outvoted;
-    wrong = nullptr;
-  }
-  g_before_confirmed = confirmed && wrong == nullptr;
-  g_before = g_mine;
-  if (wrong != nullptr) count_bad(wrong, pc);
-  else ++g_counts.good;
+  follow_calls(pc, static_cast<std::uintptr_t>(machine[REG_RSP]));
+  follow_leaving(false);
+  const char* const wrong = judge();
+  if (wrong == nullptr) ++g_counts.good;
+  else if (g_root.depth != 0 && g_mine.complete) wait_for_landing();
+  else count_bad(wrong, g_mine, g_calls);
   if (g_mine.approximate) ++g_counts.approximate;
-  if (confirmed) ++g_counts.confirmed;
+  if (wrong == nullptr && libunwind_agrees()) ++g_counts.confirmed;
+  else if (wrong == nullptr && libunwind_reached_main()) ++g_counts.outvoted;
   if (in_resolver(pc)) ++g_counts.resolving;
-  log_chain(g_mine);
 }
 
-STEPPING void set_trap_flag(bool on) {
+// Inlined, so that nobody has to return from it who was called before the first step, which is the one after nop.
+__attribute__((always_inline)) inline void set_trap_flag(bool on) {
 #define PUSHED ".cfi_adjust_cfa_offset 8\n"
 #define POPPED ".cfi_adjust_cfa_offset -8\n"
   if (on) {
-    __asm__ volatile("pushfq\n" PUSHED "orq $0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
+    __asm__ volatile("pushfq\n" PUSHED "orq $0x100, (%%rsp)\npopfq\n" POPPED "nop\n" ::: "memory", "cc");
   } else {
     __asm__ volatile("pushfq\n" PUSHED "andq $~0x100, (%%rsp)\npopfq\n" POPPED ::: "memory", "cc");
   }
 }
 
-STEPPING void run_one(const workload& work) {
-  g_calls.of_run_one = CALL_ADDRESS();
-  work.run();
-  __asm__ volatile("" ::: "memory");  // no tail call
-}
-
-STEPPING void step_through(const workload& work) {
-  g_calls.of_step_through = CALL_ADDRESS();
+__attribute__((noinline)) void step_through(const workload& work) {
+  g_call_of_step_through = CALL_ADDRESS();
   set_trap_flag(true);
-  run_one(work);
+  work.run();
   set_trap_flag(false);
 }
-
-__attribute__((noinline)) void learn_call() { g_calls.of_workload = CALL_ADDRESS(); }
 
 void print_frames(const char* whose, const std::uintptr_t (&frames)[shown_frames]) {
   std::printf(" %s", whose);
@@ -317,17 +349,16 @@ void print_frames(const char* whose, const std::uintptr_t (&frames)[shown_frames
 }
 
 void print_workload(const workload& work) {
-  std::printf("workload %s %ld %ld %ld %ld %ld %ld %ld\n", work.name, g_counts.steps, g_counts.good,
-              g_counts.approximate, g_counts.confirmed, g_counts.crashed, g_counts.outvoted,
+  std::printf("workload %s %ld %ld %ld %ld %ld %ld %ld %ld\n", work.name, g_counts.steps, g_counts.good,
+              g_counts.landed, g_counts.approximate, g_counts.confirmed, g_counts.crashed, g_counts.outvoted,
               g_counts.resolving);
   for (std::size_t i = 0; i < g_bad_count; ++i) {
     const bad_kind& kind = g_bad[i];
     std::printf("bad %s %s %ld %lx", work.name, kind.what, kind.steps, kind.pc);
     print_frames("mine", kind.mine);
-    print_frames("theirs", kind.theirs);
+    print_frames("calls", kind.calls);
     std::printf("\n");
   }
-  print_log(work.name);
 }
 
 int print_module(dl_phdr_info* info, std::size_t, void*) {
@@ -377,23 +408,20 @@ bool has_word(int argc, char** argv, const char* word) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  g_calls.of_main = CALL_ADDRESS();
-  const long most = argc > 1 ? std::atol(argv[1]) : 0;
+  g_call_of_main = CALL_ADDRESS();
+  g_most = argc > 1 ? std::atol(argv[1]) : 0;
   g_corrupt = has_word(argc, argv, "corrupt");
-  if (has_word(argc, argv, "chains")) g_log = new std::uintptr_t[log_room];
   read_code(has_word(argc, argv, "table"));
   catch_traps();
-  // The first only finds out where a workload is called: no step of it is looked at.
-  const workload first{"", learn_call, false};
-  for (int i = -1; i < workload_count; ++i) {
-    const workload& work = i < 0 ? first : workloads[i];
-    if (work.warm) work.run();
-    g_most = i < 0 ? 0 : most;
+  for (int i = 0; i < workload_count; ++i) {
+    if (workloads[i].warm) workloads[i].run();
     g_counts = {};
     g_bad_count = 0;
-    g_before_confirmed = false;
-    step_through(work);
-    if (i >= 0) print_workload(work);
+    g_made_count = 0;
+    g_last_pc = 0;
+    step_through(workloads[i]);
+    follow_leaving(true);
+    print_workload(workloads[i]);
   }
   dl_iterate_phdr(print_module, nullptr);
   return 0;
