@@ -9,6 +9,7 @@
 #ifndef PROF_STACK_CAPTURE_HPP
 #define PROF_STACK_CAPTURE_HPP
 
+#include "prof/stack/anchor.hpp"
 #include "prof/stack/process.hpp"
 #include "prof/stack/unwind.hpp"
 
@@ -179,6 +180,15 @@ struct walk_scratch {
   stack_walk<walk_memory, rule_lookup> walk;
 };
 static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
+
+// The registers of the caller. Its rbx is not known; its lr is not needed.
+inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
+  registers r;
+  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(call.return_address));
+  r.sp = reinterpret_cast<std::uintptr_t>(call.cfa);
+  std::memcpy(&r.fp, call.frame, sizeof r.fp);
+  return r;
+}
 
 // Walks and interns the stack that `start` belongs to.
 inline stack_id capture_stack_sig(process_state& process, const registers& start,

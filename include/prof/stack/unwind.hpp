@@ -9,11 +9,9 @@
 #ifndef PROF_STACK_UNWIND_HPP
 #define PROF_STACK_UNWIND_HPP
 
-#include "prof/os/os.hpp"
-#include "prof/stack/anchor.hpp"
-#include "prof/stack/call_site.hpp"
 #include "prof/stack/frame_list.hpp"
-#include "prof/stack/unwind_rule.hpp"
+#include "prof/stack/return_address.hpp"
+#include "prof/stack/rule_step.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -27,8 +25,6 @@ inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// Below sp there may be values that an epilogue has just popped (psABI 3.2.2: 128 bytes).
-inline constexpr std::uintptr_t red_zone = 128;
 // Beyond the frames that are kept, the walk goes on to find the root, this far.
 inline constexpr std::size_t max_walk = 2048;
 inline constexpr unsigned max_signal_frames = 8;
@@ -51,49 +47,45 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
       PROF_DETAIL_SIG
-      : memory_(memory),
-        code_(code),
-        tracer_(memory),
-        any_code_{memory},
-        any_tracer_(any_code_),
-        frames_(out, capacity) {}
+      : memory_(memory), code_(code), returns_(memory, code), frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
   PROF_DETAIL_INLINE walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
-    at_ = start;
-    exact_ = interrupted_ = !leaf_is_return;
-    outcome found = outcome::caller;
-    while (found == outcome::caller && frames_.walked() < max_walk) {
-      const code_rule known = code_.rule_at_sig(at_.pc, !exact_, memory_);
-      found = outcome::lost;
+    now_.at = start;
+    exact_ = now_.interrupted = !leaf_is_return;
+    step found = step::caller;
+    while (found == step::caller && frames_.walked() < max_walk) {
+      const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
+      found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
         exact_ = exact_ || (known.rule & packed_is_exact) != 0;
         push_sig(known.number);
         found = step_sig(known.rule);
       }
-      if (PROF_DETAIL_UNLIKELY(found == outcome::lost)) found = fallback_sig(known.rule);
+      if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
-      exact_ = interrupted_ = found == outcome::interrupted;
-      if (exact_) found = outcome::caller;
-      if (found == outcome::caller && !exact_) ordinary_frames_sig();
+      exact_ = now_.interrupted = found == step::interrupted;
+      if (exact_) found = step::caller;
+      if (found == step::caller && !exact_) ordinary_frames_sig();
     }
-    result_.truncated = found != outcome::root || frames_.walked() > frames_.capacity();
-    result_.depth = frames_.finish(found == outcome::root);
+    if (found == step::doubted_root) {
+      result_.approximate = true;
+      found = step::root;
+    }
+    result_.truncated = found != step::root || frames_.walked() > frames_.capacity();
+    result_.depth = frames_.finish(found == step::root);
     return result_;
   }
 
  private:
-  // lost: by other means, perhaps; cut: by none.
-  enum class outcome { caller, interrupted, root, lost, cut };
-
   void push_sig(range_number number) PROF_DETAIL_SIG {
     // The one place where a return address becomes a call address: the byte before it belongs to
     // the call, the return address itself may belong to the next line or function.
-    const std::uintptr_t address = frame_address_sig(exact_ ? at_.pc : at_.pc - 1);  // it may be garbage
+    const std::uintptr_t address = frame_address_sig(exact_ ? now_.at.pc : now_.at.pc - 1);  // it may be garbage
     frames_.push(make_frame_sig(address, number));
-    if (!interrupted_) return;
-    interrupted_at_ = at_.pc;
+    if (!now_.interrupted) return;
+    interrupted_at_ = now_.at.pc;
     interrupted_frame_ = frames_.walked();
   }
 
@@ -108,12 +100,12 @@ class stack_walk {
   PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
     const rule_kind kind = kind_of_sig(rule);
     // A call may be the last instruction of its range.
-    if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(at_.pc - 1)) {
-      return is_return_sig(at_.pc);
+    if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(now_.at.pc - 1)) {
+      return returns_.is_return_sig(now_.at.pc);
     }
     if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
-    const bool is_known = code_.interpret_sig(at_.pc, memory_).kind == kind ||
-                          os_is_context_start_sig(at_.pc, any_code_);
+    const bool is_known = code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
+                          returns_.is_context_start_sig(now_.at.pc);
     if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
     return true;
   }
@@ -123,27 +115,21 @@ class stack_walk {
     std::uintptr_t code = 0;
     return return_address_in_third || (memory_.read_word(interrupted_at_, code) && (code & 0xff) == 0xc3);
   }
-  // Whether a word is a return address. Only of code that stays it is known that it can be read.
-  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? tracer_.is_return_address_sig(word)
-                                      : any_tracer_.is_return_address_sig(word);
-  }
-
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
-  outcome step_sig(packed_rule rule) PROF_DETAIL_SIG {
+  step step_sig(packed_rule rule) PROF_DETAIL_SIG {
     switch (kind_of_sig(rule)) {
       case rule_kind::offset:
-        return (rule & packed_has_return_register) == 0 ? offset_step_sig(at_, rule)
-                                                        : rule_step_sig(unpack_rule_sig(rule));
-      case rule_kind::end: return outcome::root;
+        return (rule & packed_has_return_register) == 0 ? offset_step_sig(memory_, now_, rule)
+                                                        : rule_step_sig(memory_, now_, unpack_rule_sig(rule));
+      case rule_kind::end: return step::root;
       case rule_kind::signal_frame: return signal_step_sig();
       case rule_kind::deref:
-      case rule_kind::plt: return rule_step_sig(unpack_rule_sig(rule));
+      case rule_kind::plt: return rule_step_sig(memory_, now_, unpack_rule_sig(rule));
       case rule_kind::unpackable: return unpacked_step_sig(rule);
       case rule_kind::none:
       case rule_kind::beyond: break;
     }
-    return outcome::lost;
+    return step::lost;
   }
 
   // ---- by rule -------------------------------------------------------------------------------------
@@ -151,73 +137,27 @@ class stack_walk {
   // Follows callers as long as their rules are known and ordinary; whatever is not is left to
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
-    registers at = at_;
+    walked_frame now{now_.at, false};
     while (frames_.walked() < max_walk) {
       code_rule known;
-      if (!code_.known_rule_sig(at.pc, known)) break;
+      if (!code_.known_rule_sig(now.at.pc, known)) break;
       if (!is_ordinary_sig(known.rule)) break;
-      const std::uintptr_t pc = at.pc;
+      const std::uintptr_t pc = now.at.pc;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
-      __builtin_prefetch(reinterpret_cast<const void*>(at.sp + 512));
-      if (offset_step_sig(at, known.rule) != outcome::caller) break;
+      __builtin_prefetch(reinterpret_cast<const void*>(now.at.sp + 512));
+      if (offset_step_sig(memory_, now, known.rule) != step::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
     }
-    at_ = at;
+    now_.at = now.at;
   }
 
-  // The rule of all but a few frames, without unpacking what it does not need. On failure `at` stays.
-  PROF_DETAIL_INLINE outcome offset_step_sig(registers& at, packed_rule rule) PROF_DETAIL_SIG {
-    std::uintptr_t cfa = 0;
-    if (!register_sig(at, packed_reg_sig(rule), cfa)) return outcome::lost;
-    cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
-    return caller_at_sig(at, cfa, unpack_saved_sig(rule, packed_fp_shift),
-                         unpack_saved_sig(rule, packed_third_shift));
-  }
-  PROF_DETAIL_COLD outcome rule_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
-    std::uintptr_t cfa = 0;
-    if (!cfa_sig(rule, cfa)) return outcome::lost;
-    if (rule.return_register == on_stack) return caller_at_sig(at_, cfa, rule.fp, rule.third);
-    std::uintptr_t pc = 0;
-    if (!interrupted_ || cfa < at_.sp || !register_sig(at_, rule.return_register, pc)) {
-      return outcome::lost;
-    }
-    at_.pc = pc;
-    at_.sp = cfa;
-    return outcome::caller;
-  }
-
-  PROF_DETAIL_INLINE outcome caller_at_sig(registers& at, std::uintptr_t cfa, saved_register fp,
-                                           saved_register third) PROF_DETAIL_SIG {
-    if ((cfa & 7) != 0 || cfa < at.sp) return outcome::lost;
-    // Only a function that called nothing may have no frame at all (aarch64).
-    if (cfa == at.sp && !interrupted_) return outcome::lost;
-    std::uintptr_t pc = 0;
-    if (!return_address_in_third && !memory_.read_word(cfa - 8, pc)) return outcome::lost;
-    const std::uintptr_t caller_fp = restored_sig(at, fp, at.fp, cfa);
-    const std::uintptr_t caller_third = restored_sig(at, third, at.third, cfa);
-    pc = strip_address_sig(return_address_in_third ? caller_third : pc);
-    if (PROF_DETAIL_UNLIKELY(pc == 0)) return root_by_zeros_sig(caller_fp);
-    at.third = caller_third;
-    at.fp = caller_fp;
-    at.sp = cfa;
-    at.pc = pc;
-    return outcome::caller;
-  }
-
-  // The ABI's mark of the outermost frame. An interrupted function may have pushed zero for another purpose.
-  PROF_DETAIL_COLD outcome root_by_zeros_sig(std::uintptr_t caller_fp) PROF_DETAIL_SIG {
-    if (caller_fp != 0) return outcome::lost;
-    if (interrupted_) result_.approximate = true;
-    return outcome::root;
-  }
-
-  PROF_DETAIL_COLD outcome unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
-    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? at_.pc : at_.pc - 1, memory_);
+  PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
+    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? now_.at.pc : now_.at.pc - 1, memory_);
     if (rule.is_eh_return && rule.return_register == on_stack && overwritten_step_sig(rule)) {
-      return outcome::caller;
+      return step::caller;
     }
-    return rule_step_sig(rule);
+    return rule_step_sig(memory_, now_, rule);
   }
 
   // Where an exception is about to land, its thrower's return address may be the landing function's already
@@ -226,104 +166,84 @@ class stack_walk {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
-    if (!cfa_sig(rule, cfa)) return false;
-    if (return_address_in_third) pc = restored_sig(at_, rule.third, at_.third, cfa);
+    if (!cfa_sig(memory_, now_, rule, cfa)) return false;
+    if (return_address_in_third) pc = restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa);
     else if (!memory_.read_word(cfa - 8, pc)) return false;
-    const std::uintptr_t inside = exact_ ? at_.pc : at_.pc - 1;
+    const std::uintptr_t inside = exact_ ? now_.at.pc : now_.at.pc - 1;
+    if (returns_.leads_sig(strip_address_sig(pc), inside, true)) return false;
+    const std::uintptr_t kept = kept_return_sig(cfa, inside);
+    if (kept == 0) return false;
+    now_.at.pc = kept;
+    now_.at.sp = cfa;
+    now_.at.fp = now_.at.third = unknown_register;  // the landing function's are where they were saved
+    return true;
+  }
+  // The first word of a frame whose call leads into its function; 0: there is none.
+  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t inside) PROF_DETAIL_SIG {
     const std::uintptr_t here = code_.function_start_sig(inside, memory_);
-    if (leads_sig(strip_address_sig(pc), inside, here, true)) return false;
-    const registers thrower = at_;
-    if (!scan_sig(scan_words, cfa, 0)) return false;
-    at_.sp = cfa;
-    at_.fp = restored_sig(thrower, rule.fp, thrower.fp, cfa);
-    at_.third = restored_sig(thrower, rule.third, thrower.third, cfa);
-    return true;
-  }
-
-  bool cfa_sig(const unwind_rule& rule, std::uintptr_t& cfa) PROF_DETAIL_SIG {
-    const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
-    switch (rule.kind) {
-      case rule_kind::offset:
-        if (!register_sig(at_, rule.reg, cfa)) return false;
-        cfa += offset;
-        return true;
-      case rule_kind::deref:
-        if (!register_sig(at_, rule.reg, cfa) || !memory_.read_word(cfa + offset, cfa)) return false;
-        cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
-        return true;
-      case rule_kind::plt: cfa = at_.sp + ((at_.pc & 15) >= offset ? 16 : 8); return true;
-      default: return false;
+    std::uintptr_t kept = 0;
+    for (std::uintptr_t at = now_.at.sp; at < cfa && budget_ != 0; at += 8, --budget_) {
+      std::uintptr_t word = 0;
+      if (!memory_.read_word(at, word)) break;
+      word = strip_address_sig(word);
+      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside, here, false)) continue;
+      if (kept != 0) result_.approximate = true;  // there are two
+      else kept = word;
     }
-  }
-
-  PROF_DETAIL_INLINE bool register_sig(const registers& at, unsigned number,
-                                       std::uintptr_t& value) const PROF_DETAIL_SIG {
-    if (number == dwarf_sp) value = at.sp;
-    else if (number == dwarf_fp) value = at.fp;
-    else if (number == dwarf_third) value = at.third;
-    // All others are known of an interrupted function only: hand-written assembly uses them.
-    else return interrupted_ && at.context != nullptr && os_register_sig(at.context, number, value);
-    return true;
-  }
-
-  // The caller's value of a register. What was saved lies in this frame or just below sp; GCC's rule
-  // for a realigned frame still says rbp = *(rbp) after the pop (g++ 12), when rbp is the caller's.
-  PROF_DETAIL_INLINE std::uintptr_t restored_sig(const registers& at, saved_register saved,
-                                                 std::uintptr_t now, std::uintptr_t cfa)
-      PROF_DETAIL_SIG {
-    if (saved.base == saved_at::same) return now;
-    if (saved.base == saved_at::lost) return 0;
-    const std::uintptr_t base = saved.base == saved_at::cfa ? cfa : at.fp;
-    const std::uintptr_t place = base + static_cast<std::uintptr_t>(std::intptr_t{saved.offset});
-    if (place >= cfa || place + red_zone < at.sp) return now;
-    std::uintptr_t value = 0;
-    return memory_.read_word(place, value) ? value : 0;
+    return kept;
   }
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
-  PROF_DETAIL_COLD outcome signal_step_sig() PROF_DETAIL_SIG {
-    if (++signal_frames_ > max_signal_frames) return outcome::cut;
+  PROF_DETAIL_COLD step signal_step_sig() PROF_DETAIL_SIG {
+    if (++signal_frames_ > max_signal_frames) return step::cut;
     registers next;
-    if (!os_signal_frame_sig(at_.sp, memory_, next)) return outcome::cut;
-    at_ = next;
+    if (!os_signal_frame_sig(now_.at.sp, memory_, next)) return step::cut;
+    now_.at = next;
     jumped_ = false;
-    return outcome::interrupted;
+    return step::interrupted;
   }
 
   // ---- without a rule ------------------------------------------------------------------------------
 
-  PROF_DETAIL_COLD outcome fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD step fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
-    if (!exact_ && !is_return_sig(at_.pc)) result_.approximate = true;
-    if (link_register_sig()) return outcome::caller;
-    if (leaving_sig()) return jumped_ ? outcome::interrupted : outcome::caller;
+    if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
+    if (link_register_sig()) return step::caller;
+    if (leaving_sig()) return jumped_ ? step::interrupted : step::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;
-    if (is_read && !stays && read_step_sig(rule)) return outcome::caller;
+    if (is_read && !stays && read_step_sig(rule)) return step::caller;
     std::uintptr_t next_fp = 0;
     std::uintptr_t return_address = 0;
     if (frame_record_sig(next_fp, return_address)) {
-      if (!linked_ && bridge_sig()) return outcome::caller;
+      if (!linked_ && bridge_sig()) return step::caller;
       if (!leads_here_sig(return_address)) result_.approximate = true;
       linked_ = true;
-      at_.sp = at_.fp + 16;
-      at_.fp = next_fp;
-      at_.pc = return_address;
-      return outcome::caller;
+      now_.at.sp = now_.at.fp + 16;
+      now_.at.fp = next_fp;
+      now_.at.pc = return_address;
+      return step::caller;
     }
-    if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) return outcome::caller;
+    const registers before = now_.at;
+    if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) {
+      // Its rule may still say where the caller's frame pointer is.
+      if (kind_of_sig(rule) == rule_kind::offset && !is_read) {
+        now_.at.fp = restored_sig(memory_, before, unpack_saved_sig(rule, packed_fp_shift), before.fp, now_.at.sp);
+      }
+      return step::caller;
+    }
     // Who called main or a thread's function never returns, and nothing leads there; but what looks like
     // the padding behind a call that does not return may be a loop's.
     if (stays && !exact_) {
       result_.approximate = true;
-      return outcome::root;
+      return step::root;
     }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
     // so, 0 may be a value like any other.
-    if (at_.fp != 0 || frames_.walked() == 1 || !code_.contains(at_.pc)) return outcome::lost;
+    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
     if (!linked_) result_.approximate = true;
-    return outcome::root;
+    return step::root;
   }
 
   static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -334,29 +254,29 @@ class stack_walk {
   PROF_DETAIL_NOINLINE bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     unwind_rule rule = unpack_rule_sig(packed);
     rule.reg -= read_from_code;
-    const registers kept = at_;
-    if (rule_step_sig(rule) == outcome::caller && code_.contains(at_.pc) && is_return_sig(at_.pc)) {
+    const registers kept = now_.at;
+    if (rule_step_sig(memory_, now_, rule) == step::caller && code_.contains(now_.at.pc) && returns_.is_return_sig(now_.at.pc)) {
       result_.approximate = true;
       return true;
     }
-    at_ = kept;
+    now_.at = kept;
     return false;
   }
 
   // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
   bool link_register_sig() PROF_DETAIL_SIG {
-    if (!return_address_in_third || !interrupted_) return false;
-    const std::uintptr_t link = strip_address_sig(at_.third);
+    if (!return_address_in_third || !now_.interrupted) return false;
+    const std::uintptr_t link = strip_address_sig(now_.at.third);
     std::uintptr_t stored = 0;
     std::uintptr_t depth = 0;
-    const bool in_stub = tracer_.stub_depth_sig(at_.pc, depth);
-    const bool has_record = !in_stub && memory_.read_word(at_.fp + 8, stored);
+    const bool in_stub = returns_.stub_depth_sig(now_.at.pc, depth);
+    const bool has_record = !in_stub && memory_.read_word(now_.at.fp + 8, stored);
     if (has_record && strip_address_sig(stored) == link) return false;
-    if (!code_.contains(link) || !is_return_sig(link)) return false;
+    if (!code_.contains(link) || !returns_.is_return_sig(link)) return false;
     // After a call of its own, lr leads back into the function itself.
     if (!in_stub && !leads_here_sig(link)) result_.approximate = true;
-    at_.pc = link;
-    at_.sp += depth;
+    now_.at.pc = link;
+    now_.at.sp += depth;
     return true;
   }
 
@@ -365,17 +285,17 @@ class stack_walk {
   // rules for its PLT.
   bool leaving_sig() PROF_DETAIL_SIG {
     std::uintptr_t code = 0;
-    if (return_address_in_third || !interrupted_ || jumped_ || !memory_.read_word(at_.pc, code)) return false;
+    if (return_address_in_third || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
     std::uintptr_t target = 0;
     if (jump_register_sig(code, target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
     const bool returns = (code & 0xff) == 0xc3;
-    if (!returns && !tracer_.stub_depth_sig(at_.pc, depth)) return false;
-    if (!memory_.read_word(at_.sp + depth, to) || !code_.contains(to)) return false;
-    if (!returns && !is_return_sig(to)) return false;
-    at_.pc = to;
-    at_.sp += depth + 8;
+    if (!returns && !returns_.stub_depth_sig(now_.at.pc, depth)) return false;
+    if (!memory_.read_word(now_.at.sp + depth, to) || !code_.contains(to)) return false;
+    if (!returns && !returns_.is_return_sig(to)) return false;
+    now_.at.pc = to;
+    now_.at.sp += depth + 8;
     return true;
   }
 
@@ -384,10 +304,10 @@ class stack_walk {
   bool follow_jump_sig(std::uintptr_t target) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
     const bool is_call = code_.function_start_sig(target, memory_) == target &&
-                         memory_.read_word(at_.sp, to) && code_.contains(to) &&
-                         is_return_sig(to);
-    at_.pc = is_call ? to : target;
-    if (is_call) at_.sp += 8;
+                         memory_.read_word(now_.at.sp, to) && code_.contains(to) &&
+                         returns_.is_return_sig(to);
+    now_.at.pc = is_call ? to : target;
+    if (is_call) now_.at.sp += 8;
     jumped_ = !is_call;
     return true;
   }
@@ -400,7 +320,7 @@ class stack_walk {
     if ((code & 0xf8ff) != 0xe0ff) return false;
     const unsigned n = static_cast<unsigned>(code >> 8) & 7;
     std::uintptr_t target = 0;
-    if (!register_sig(at_, high ? 8 + n : dwarf_of[n], target)) return false;
+    if (!register_sig(now_, high ? 8 + n : dwarf_of[n], target)) return false;
     if (!code_.contains(target)) return false;
     to = target;
     return true;
@@ -409,11 +329,11 @@ class stack_walk {
   // {caller's fp, return address} at fp, plausible and further out than sp.
   PROF_DETAIL_NOINLINE bool frame_record_sig(std::uintptr_t& next_fp,
                                              std::uintptr_t& return_address) PROF_DETAIL_SIG {
-    const std::uintptr_t fp = at_.fp;
-    if (fp < at_.sp || fp - at_.sp > max_frame_size || (fp & 7) != 0) return false;
+    const std::uintptr_t fp = now_.at.fp;
+    if (fp < now_.at.sp || fp - now_.at.sp > max_frame_size || (fp & 7) != 0) return false;
     if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
     return_address = strip_address_sig(return_address);
-    if (!is_return_sig(return_address)) return false;
+    if (!returns_.is_return_sig(return_address)) return false;
     // The caller may use the register for something else (libstdc++, libc's start code): then its
     // own record is gone and the walk goes on without, but this return address stands. 0 is the
     // ABI's mark of the outermost frame, and also a value like any other.
@@ -423,8 +343,8 @@ class stack_walk {
   // Whether the call before a return address enters the function that the walk is in. If not, the frame
   // record may be a caller's: code without rules need not keep one.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
-    return leads_sig(return_address, pc, code_.function_start_sig(pc, memory_), false);
+    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
+    return returns_.leads_sig(return_address, pc, false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -432,28 +352,13 @@ class stack_walk {
   bool bridge_sig() PROF_DETAIL_SIG {
     if (bridges_ >= 3) return false;
     ++bridges_;
-    return scan_sig(bridge_words, at_.fp, indirect_words);
-  }
-
-  // Whether the call before a word enters the function that starts at `here` and holds pc; where that cannot
-  // be known, `is_close`.
-  template <class Tracer>
-  static bool leads_to_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here,
-                           bool is_close) PROF_DETAIL_SIG {
-    const call_site call = tracer.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return is_close;
-    return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, pc, here);
-  }
-
-  bool leads_sig(std::uintptr_t word, std::uintptr_t pc, std::uintptr_t here, bool is_close) PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? leads_to_sig(tracer_, word, pc, here, is_close)
-                                      : leads_to_sig(any_tracer_, word, pc, here, is_close);
+    return scan_sig(bridge_words, now_.at.fp, indirect_words);
   }
 
   // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
-    const std::uintptr_t first = (at_.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = exact_ ? at_.pc : at_.pc - 1;
+    const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
+    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
     const std::uintptr_t here = code_.function_start_sig(pc, memory_);
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
@@ -462,9 +367,9 @@ class stack_walk {
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
-      if (leads_sig(word, pc, here, is_close)) {
-        at_.pc = word;
-        at_.sp = at + 8;
+      if (returns_.leads_sig(word, pc, here, is_close)) {
+        now_.at.pc = word;
+        now_.at.sp = at + 8;
         result_.approximate = true;
         return true;
       }
@@ -474,15 +379,12 @@ class stack_walk {
 
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> tracer_;  // of code that stays
-  any_code<Memory> any_code_;   // of what another thread may be unloading
-  call_tracer<any_code<Memory>> any_tracer_;
+  return_addresses<Memory, Code> returns_;
   frame_list frames_;
-  registers at_;
-  bool exact_ = true;        // at_.pc is an address in the function, not one behind its call
-  bool interrupted_ = true;  // by a signal: all registers are the function's own
-  bool linked_ = false;      // the last step followed a frame record
-  bool jumped_ = false;      // since a signal, a step followed a jmp *%reg: one is enough
+  walked_frame now_;
+  bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
+  bool linked_ = false;  // the last step followed a frame record
+  bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
   unsigned bridges_ = 0;
@@ -490,15 +392,6 @@ class stack_walk {
   std::size_t budget_ = scan_budget;
   walked_stack result_;
 };
-
-// The registers of the caller. Its rbx is not known; its lr is not needed.
-inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
-  registers r;
-  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(call.return_address));
-  r.sp = reinterpret_cast<std::uintptr_t>(call.cfa);
-  std::memcpy(&r.fp, call.frame, sizeof r.fp);
-  return r;
-}
 
 PROF_DETAIL_END
 

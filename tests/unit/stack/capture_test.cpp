@@ -55,7 +55,21 @@ __attribute__((noinline)) stack_id captured_here(process_state& process) {
   return capture_stack_sig(process, start, false);
 }
 
+__attribute__((noinline)) registers my_caller() {
+  return caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+}
+
 }  // namespace
+
+TEST_CASE("a hook's caller is the code that called it") {
+  const auto start = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
+  const registers caller = my_caller();
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  CHECK(start != caller.pc);
+  CHECK(caller.sp <= frame + 16);
+  CHECK(caller.sp > frame - 65536);
+  CHECK(caller.third == 0);
+}
 
 TEST_CASE("a captured stack begins here and has callers") {
   const own_process own;

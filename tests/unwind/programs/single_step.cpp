@@ -62,6 +62,7 @@ struct made_call {
 
 // A walk that is not the calls that were made, for the steps that are left to see whether it will be.
 struct leaving {
+  const char* what;
   chain mine;
   chain calls;
   int left;
@@ -210,10 +211,10 @@ bool equal(const chain& a, const chain& b, std::size_t depth) {
 }
 
 // libunwind may lack _start, or have one frame more.
-bool libunwind_agrees() {
-  const std::size_t shorter = g_theirs.depth < g_calls.depth ? g_theirs.depth : g_calls.depth;
-  return g_theirs.complete && shorter + 1 >= g_calls.depth && shorter + 1 >= g_theirs.depth &&
-         equal(g_theirs, g_calls, shorter);
+bool libunwind_has(const chain& stack) {
+  const std::size_t shorter = g_theirs.depth < stack.depth ? g_theirs.depth : stack.depth;
+  return g_theirs.complete && shorter + 1 >= stack.depth && shorter + 1 >= g_theirs.depth &&
+         equal(g_theirs, stack, shorter);
 }
 bool libunwind_reached_main() {
   for (std::size_t i = 0; i < g_theirs.depth; ++i) {
@@ -239,10 +240,12 @@ bool walk_has_the_calls() {
   }
   return true;
 }
+// "overwritten": not the calls that were made, but what libunwind too finds in memory, all the way to main.
 const char* judge() {
   if (g_root.depth == 0) return "rootless";
   if (!g_mine.complete) return "incomplete";
-  return walk_has_the_calls() ? nullptr : "different";
+  if (walk_has_the_calls()) return nullptr;
+  return libunwind_has(g_mine) && libunwind_reached_main() ? "overwritten" : "different";
 }
 
 void show(std::uintptr_t (&to)[shown_frames], const chain& from) {
@@ -279,14 +282,14 @@ void follow_leaving(bool at_end) {
       ++g_counts.landed;
     } else if (--waiting.left == 0 || at_end) {
       waiting.left = 0;
-      count_bad("different", waiting.mine, waiting.calls);
+      count_bad(waiting.what, waiting.mine, waiting.calls);
     }
   }
 }
-void wait_for_landing() {
+void wait_for_landing(const char* what) {
   for (leaving& place : g_leaving) {
     if (place.left != 0) continue;
-    place = {g_mine, g_calls, most_leaving - 1};
+    place = {what, g_mine, g_calls, most_leaving - 1};
     return;
   }
 }
@@ -315,10 +318,10 @@ void on_trap(int, siginfo_t*, void* data) {
   follow_leaving(false);
   const char* const wrong = judge();
   if (wrong == nullptr) ++g_counts.good;
-  else if (g_root.depth != 0 && g_mine.complete) wait_for_landing();
+  else if (g_root.depth != 0 && g_mine.complete) wait_for_landing(wrong);
   else count_bad(wrong, g_mine, g_calls);
   if (g_mine.approximate) ++g_counts.approximate;
-  if (wrong == nullptr && libunwind_agrees()) ++g_counts.confirmed;
+  if (wrong == nullptr && libunwind_has(g_calls)) ++g_counts.confirmed;
   else if (wrong == nullptr && libunwind_reached_main()) ++g_counts.outvoted;
   if (in_resolver(pc)) ++g_counts.resolving;
 }
