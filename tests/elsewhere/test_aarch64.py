@@ -32,7 +32,7 @@ PACIASP = b"\x3f\x23\x03\xd5"
 
 # What of the stack floor's tests a static program can run: the others need the loader, the vdso, or the
 # whole of prof.
-UNITS = ("aarch64 aarch64_recorded call_site cfi cfi_program elf_image frame_list mapped_image "
+UNITS = ("aarch64 aarch64_recorded call_site cfi cfi_program elf_image frame_list mapped_image rule_step "
          "module_cfi rule_lookup stack_table unwind unwind_rule unwind_table").split()
 
 

@@ -8,6 +8,7 @@
 #ifndef PROF_STACK_RETURN_ADDRESS_HPP
 #define PROF_STACK_RETURN_ADDRESS_HPP
 
+#include "prof/os/os.hpp"
 #include "prof/stack/call_site.hpp"
 
 PROF_DETAIL_BEGIN
