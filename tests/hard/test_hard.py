@@ -392,11 +392,8 @@ class Hard(unittest.TestCase):
         for mode in BOTH:
             found = chains.samples(self.cases, "exceptions", *mode)
             self.assertGreater(len(found), 20000)
-            wrong = [one for one in found if not re.fullmatch(right, one.text())]
-            self.assertLess(len(wrong), len(found) * 0.005)
-            for one in wrong:  # the window before the landing pad is jumped to
-                self.assertTrue(one.chain[0].startswith("libgcc_s"), one)
-                self.assertIn(one.chain[1].split(".")[0], {"throws", "catches"}, one)
+            wrong = [one.text() for one in found if not re.fullmatch(right, one.text())]
+            self.assertEqual(wrong, [])
             for one in found:
                 self.assertEqual(one.complete, "..." not in one.chain, one)
 
@@ -437,7 +434,7 @@ class Hard(unittest.TestCase):
             self.assertEqual(rounds, 40000)
             self.assertLessEqual(deepest, 128)
             self.assertGreater(deepest, 1)
-            self.assertLess(unmarked, rounds * 0.01)
+            self.assertLess(unmarked, rounds * 0.0002)  # 0 or 1 are seen
 
     def test_37_garbage_stack_pointer(self):
         for mode in BOTH:
@@ -561,6 +558,9 @@ class Hard(unittest.TestCase):
     def test_sixty_frames(self):
         down = [f"step_{n}" for n in range(60, 0, -1)]
         down.insert(down.index("step_31"), "libc.so.6")  # qsort, between 32 and 31
+        plain = list(down)  # optimised, libstdc++ 12's invoker jumps to the function
+        plain[plain.index("step_45"):plain.index("step_45")] = [
+            "std::__invoke_impl", "std::__invoke_r", "std::_Function_handler", "std::function"]
         ways = [("g++", "-O2", []), ("g++", "-O0", []), ("clang++", "-O2", []), ("clang++", "-O0", []),
                 ("g++", "-O3", ["-fno-omit-frame-pointer"]), ("g++", "-Os", ["-fcf-protection=full"])]
         for number, (compiler, optimize, flags) in enumerate(ways):
@@ -570,9 +570,9 @@ class Hard(unittest.TestCase):
                 program = build(f"sixty_{number}", ["sixty.cpp"], compiler=compiler, flags=flags,
                                 optimize=optimize, link=[library, f"-Wl,-rpath,{BUILD}", *LAZY])
                 for mode in BOTH:
-                    found = chains.samples(program, *mode)
+                    found = chains.samples(program, *mode, templates=True)
                     self.assertEqual([one.text().replace("step_60.cold", "step_60") for one in found],
-                                     [" < ".join(rooted(*down))])
+                                     [" < ".join(rooted(*(plain if optimize == "-O0" else down)))])
                     self.assertTrue(found[0].complete and found[0].exact)
 
 

@@ -10,7 +10,7 @@
 // Where a step's walk is not the calls that were made, it is right all the same when it says where the thread
 // is about to go (a landing pad, setjmp): that is seen a few steps later, and counted as LANDED.
 //
-//   workload NAME STEPS GOOD LANDED APPROXIMATE CONFIRMED CRASHED OUTVOTED RESOLVING
+//   workload NAME STEPS GOOD LANDED APPROXIMATE CONFIRMED CRASHED OUTVOTED RESOLVING ODD
 //   bad NAME WHAT STEPS ADDRESS mine FRAMES... calls FRAMES...
 //   module BASE BEGIN LIMIT PATH
 #define UNW_LOCAL_ONLY
@@ -86,6 +86,7 @@ struct step_counts {
   long crashed;    // libunwind did
   long outvoted;   // of the good: libunwind got to main by another way
   long resolving;  // in the loader's entry for lazily bound calls
+  long odd;        // where the rule's register is none that a walk carries
 };
 
 process_state* g_process;
@@ -117,6 +118,10 @@ void walk_prof(const ucontext_t* context, chain& out) {
   }
   out.depth = walked.depth;
   out.complete = !walked.truncated;
+  const packed_rule rule = scratch.rules.rule_at_sig(start.pc, false, scratch.memory).rule;
+  const unsigned reg = packed_reg_sig(rule);
+  const bool has_register = kind_of_sig(rule) == rule_kind::offset || kind_of_sig(rule) == rule_kind::deref;
+  if (has_register && reg != dwarf_sp && reg != dwarf_fp && reg != dwarf_third) ++g_counts.odd;
   out.approximate = walked.approximate;
 }
 
@@ -352,9 +357,9 @@ void print_frames(const char* whose, const std::uintptr_t (&frames)[shown_frames
 }
 
 void print_workload(const workload& work) {
-  std::printf("workload %s %ld %ld %ld %ld %ld %ld %ld %ld\n", work.name, g_counts.steps, g_counts.good,
+  std::printf("workload %s %ld %ld %ld %ld %ld %ld %ld %ld %ld\n", work.name, g_counts.steps, g_counts.good,
               g_counts.landed, g_counts.approximate, g_counts.confirmed, g_counts.crashed, g_counts.outvoted,
-              g_counts.resolving);
+              g_counts.resolving, g_counts.odd);
   for (std::size_t i = 0; i < g_bad_count; ++i) {
     const bad_kind& kind = g_bad[i];
     std::printf("bad %s %s %ld %lx", work.name, kind.what, kind.steps, kind.pc);
