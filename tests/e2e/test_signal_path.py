@@ -129,6 +129,15 @@ class Running(unittest.TestCase):
         self.assertEqual((failed, after_failure), (1, errno.ENOMEM))
         self.assertGreater(ticks, 20)
 
+    def test_host_that_leaves_its_handlers(self):
+        for compiler in harness.COMPILERS:
+            with self.subTest(compiler=compiler):
+                jumps, taken, ticks = self.numbers(self.program("jumping_host", compiler))
+                print(f"\n{compiler}: {jumps} jumps out of handlers, {ticks} ticks, {taken} frame buffers lost", end=" ")
+                self.assertGreater(jumps, 5000)
+                self.assertGreater(ticks, 300)
+                self.assertEqual(taken, 0)
+
 
 if __name__ == "__main__":
     unittest.main()
