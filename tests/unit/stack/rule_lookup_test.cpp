@@ -300,7 +300,7 @@ TEST_CASE("code is what the map says, or else the loader") {
 }
 
 TEST_CASE("data of a file that stays is no code, though the loader answers for it; of one that may go it might be") {
-  static int data = 1;  // constants may lie in the segment of the code
+  static volatile int data = 1;  // constants may lie in the segment of the code
   const code_map* const map = read_code_map();
   const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(&of_function));
   REQUIRE(here != nullptr);
@@ -311,8 +311,11 @@ TEST_CASE("data of a file that stays is no code, though the loader answers for i
     CHECK(lookup.contains(reinterpret_cast<std::uintptr_t>(&of_function)));
     return lookup.contains(reinterpret_cast<std::uintptr_t>(&data));
   };
-  CHECK_FALSE(asked(true));
-  CHECK(asked(false) == os_answers_for_objects());
+  os_object object;
+  const bool answers = os_find_object_sig(here->start, object);
+  // For a static program of aarch64 the loader (glibc 2.36) names another begin than the file's first byte.
+  CHECK(asked(true) == (answers && object.start != here->header));
+  CHECK(asked(false) == answers);
   os_unmap_sig(const_cast<code_map*>(map), map->bytes);
 }
 
