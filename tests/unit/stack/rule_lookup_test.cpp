@@ -312,8 +312,8 @@ TEST_CASE("data of a file that stays is no code, though the loader answers for i
     return lookup.contains(reinterpret_cast<std::uintptr_t>(&data));
   };
   os_object object;
-  const bool answers = os_find_object_sig(here->start, object);
-  // For a static program of aarch64 the loader (glibc 2.36) names another begin than the file's first byte.
+  const bool answers = os_find_object_sig(reinterpret_cast<std::uintptr_t>(&data), object);
+  // Of segments with a gap between them (aarch64's) the loader tells apart, and nothing is known of the data's.
   CHECK(asked(true) == (answers && object.start != here->header));
   CHECK(asked(false) == answers);
   os_unmap_sig(const_cast<code_map*>(map), map->bytes);
