@@ -43,16 +43,17 @@ class profile_builder {
     if (sample == nullptr) return;
     sample->approximate |= view.approximate;
     sample->truncated |= view.truncated;
-    ++stacks_seen_;
-    approximate_ += view.approximate ? 1 : 0;
-    truncated_ += view.truncated ? 1 : 0;
+    all_.count(values[0]);
+    if (view.approximate) approximate_.count(values[0]);
+    if (view.truncated) truncated_.count(values[0]);
   }
 
-  // "12 of 340 stacks are approximate ..." where there is something to say.
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ..." where there is something to say; samples or
+  // whatever the profile's first values are.
   void add_stack_comments() noexcept {
     add_share(approximate_,
-              "stacks have frames found by scanning or by reading code (no call frame information)");
-    add_share(truncated_, "stacks are truncated (too deep, or no way to the root)");
+              "have frames found by scanning or by reading code (no call frame information)");
+    add_share(truncated_, "are truncated (too deep, or no way to the root)");
   }
 
  private:
@@ -86,17 +87,38 @@ class profile_builder {
     return code_ == nullptr ? nullptr : code_->find_frame(frame);
   }
 
-  void add_share(std::uint64_t part, text_view what) noexcept {
-    if (part == 0) return;
-    char line[160];
-    std::size_t n = format_decimal(part, line);
-    constexpr text_view of{" of ", 4};
-    std::memcpy(line + n, of.data, of.size);
-    n += of.size;
-    n += format_decimal(stacks_seen_, line + n);
-    line[n++] = ' ';
-    std::memcpy(line + n, what.data, what.size);
-    target_.add_comment({line, n + what.size});
+  // Stacks with their labels, and the sum of their first values.
+  struct tally {
+    std::uint64_t stacks = 0;
+    std::uint64_t weight = 0;
+    void count(std::int64_t value) noexcept {
+      ++stacks;
+      weight += value > 0 ? static_cast<std::uint64_t>(value) : 0;
+    }
+  };
+
+  void add_share(const tally& part, text_view what) noexcept {
+    if (part.stacks == 0) return;
+    struct line {
+      char text[256];
+      std::size_t size;
+    } made{};
+    {
+      text_writer words({[](void* context, const void* data, std::size_t size) {
+                           line& to = *static_cast<line*>(context);
+                           const std::size_t room = sizeof to.text - to.size;
+                           const std::size_t n = size < room ? size : room;
+                           std::memcpy(to.text + to.size, data, n);
+                           to.size += n;
+                           return true;
+                         },
+                         &made});
+      words.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
+      words.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
+      words.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
+      words.put(") ").put(what);
+    }
+    target_.add_comment({made.text, made.size});
   }
 
   profile& target_;
@@ -104,9 +126,9 @@ class profile_builder {
   const stack_table& stacks_;
   const label_table& labels_;
   arena_vector<std::uint32_t> frames_;
-  std::uint64_t stacks_seen_ = 0;
-  std::uint64_t approximate_ = 0;
-  std::uint64_t truncated_ = 0;
+  tally all_;
+  tally approximate_;
+  tally truncated_;
 };
 
 PROF_DETAIL_END

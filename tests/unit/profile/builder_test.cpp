@@ -74,6 +74,7 @@ struct fixture {
 };
 
 constexpr std::int64_t one[2] = {1, 10};
+constexpr std::int64_t three[2] = {3, 30};
 constexpr std::int64_t two[2] = {2, 20};
 
 }  // namespace
@@ -186,13 +187,13 @@ TEST_CASE("comments count the stacks that are not whole") {
   build.add_stack_comments();
   CHECK(f.p.comments.empty());
   build.add(f.stack({0x1501}, true, false), no_labels, nullptr, 0, one);
-  build.add(f.stack({0x1502}, true, true), no_labels, nullptr, 0, one);
+  build.add(f.stack({0x1502}, true, true), no_labels, nullptr, 0, three);
   build.add_stack_comments();
   REQUIRE(f.p.comments.size() == 2);
-  CHECK(f.string(f.p.comments[0]).compare(0, 7, "2 of 3 ") == 0);
+  CHECK(f.string(f.p.comments[0]).compare(0, 31, "2 of 3 stacks (4 of 5 samples) ") == 0);
   CHECK(f.string(f.p.comments[0]).find("scanning") != std::string::npos);
   CHECK(f.string(f.p.comments[1]) ==
-        "1 of 3 stacks are truncated (too deep, or no way to the root)");
+        "1 of 3 stacks (3 of 5 samples) are truncated (too deep, or no way to the root)");
   CHECK(f.p.samples[1].approximate);
 }
 
