@@ -3643,8 +3643,11 @@ inline constexpr unsigned dwarf_fp = 6;
 inline constexpr unsigned dwarf_third = 3;  // rbx
 inline constexpr bool return_address_in_third = false;
 #endif
-// The first register that a landing pad gets an argument in: rax, x0. No other function saves it.
-inline constexpr unsigned dwarf_landing = 0;
+// The registers that a landing pad gets its arguments in begin with DWARF's 0: rax and rdx, x0 to x3. GCC's
+// eh_return functions save them and not the next (rcx, x4), which others that save arguments do: _mcount,
+// clang's preserve_most, the loader's trampolines. Seen in libgcc 12.2 of both.
+inline constexpr unsigned eh_return_saves = return_address_in_third ? 0x0f : 0x03;
+inline constexpr unsigned eh_return_looks_at = return_address_in_third ? 0x1f : 0x07;
 
 enum class rule_kind : unsigned {
   none,          // nothing is known of this code
@@ -3679,8 +3682,8 @@ struct unwind_rule {
   saved_register fp;
   saved_register third;
   unsigned return_register = on_stack;  // DWARF number; the third is not known then
-  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return): before they leave they overwrite what they
-  // saved, their return address too. Only they save the registers that a landing pad gets its arguments in.
+  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return), by what they save: before they leave they
+  // overwrite that, their return address too.
   bool is_eh_return = false;
 };
 
@@ -3899,7 +3902,7 @@ struct cfi_columns {
   bool return_address_lost = true;
   unsigned char return_register = on_stack;
   bool return_address_undefined = false;
-  bool is_eh_return = false;
+  unsigned saved_arguments = 0;  // bit n: register n of eh_return_looks_at is saved at the CFA
 };
 
 class cfi_program {
@@ -4038,7 +4041,7 @@ class cfi_program {
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
-    if (column == dwarf_landing) now_.is_eh_return = initial_.is_eh_return;
+    if (is_argument(column)) note_argument(column, (initial_.saved_arguments >> column & 1) != 0);
     if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
     now_.return_address_lost = initial_.return_address_lost;
@@ -4051,11 +4054,18 @@ class cfi_program {
   void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
-    if (column == dwarf_landing) now_.is_eh_return = where.base == saved_at::cfa;
+    if (is_argument(column)) note_argument(column, where.base == saved_at::cfa);
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
     if (!is_return_address(column)) return;
     now_.return_address_lost = where.base != saved_at::cfa;
     now_.return_register = on_stack;
+  }
+  static bool is_argument(std::uint64_t column) PROF_DETAIL_SIG {
+    return column < 8 && (eh_return_looks_at >> column & 1) != 0;
+  }
+  void note_argument(std::uint64_t column, bool saved) PROF_DETAIL_SIG {
+    const unsigned bit = 1u << column;
+    now_.saved_arguments = saved ? now_.saved_arguments | bit : now_.saved_arguments & ~bit;
   }
   bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
     return !return_address_in_third && column == fde_.cie.return_register;
@@ -4095,7 +4105,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
-    rule.is_eh_return = now_.is_eh_return;
+    rule.is_eh_return = now_.saved_arguments == eh_return_saves;
     if (rule.return_register == on_stack) rule.third = now_.third;
     raise_cfa_sig(rule);
     return rule;
@@ -4161,7 +4171,8 @@ PROF_DETAIL_END
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
 // Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
-//         rule 8 bytes, and 44 more if it does not fit them; in pages of its own. While building, an array of rules' slots.
+//         rule 8 bytes, and 40 more if it does not fit them;
+//         in pages of its own. While building, an array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
 #ifndef PROF_STACK_UNWIND_TABLE_HPP
 #define PROF_STACK_UNWIND_TABLE_HPP
@@ -5127,9 +5138,9 @@ struct code_map {
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
     return find_in(0, current, 1, address, 0);
   }
-  // Whether the code of the file whose first byte is at `header` is listed, and stays.
-  bool lists_lasting(std::uintptr_t header) const PROF_DETAIL_SIG {
-    const std::size_t first = first_behind(0, current, header - 1);
+  // Whether code of the file whose first byte is at `header` is listed, and stays.
+  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    const std::size_t first = first_behind_sig(0, current, header - 1);
     return first < current && ranges[first].header == header && ranges[first].lasting;
   }
   // The range that a frame was in when it was walked.
@@ -5149,7 +5160,7 @@ struct code_map {
   static constexpr std::size_t max_overlaps = 1024;
 
   // The first range in [low, high) that starts behind an address.
-  std::size_t first_behind(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
+  std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
       if (ranges[middle].start <= address) low = middle + 1;
@@ -5160,7 +5171,7 @@ struct code_map {
   // `number` 0: any will do.
   const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
                             std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
-    for (std::size_t i = first_behind(first, high, address); i > first && overlaps != 0; --overlaps) {
+    for (std::size_t i = first_behind_sig(first, high, address); i > first && overlaps != 0; --overlaps) {
       const code_range& range = ranges[--i];
       if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
@@ -5797,6 +5808,12 @@ struct any_code {
   }
 };
 
+// The word of a stub's slot; who chooses how to read by what is read overloads it.
+template <class Memory>
+bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
+  return memory.read_word(slot, word);
+}
+
 // Looks at code through Memory: bool read_word(address, word&).
 template <class Memory>
 class call_tracer {
@@ -5865,7 +5882,7 @@ class call_tracer {
     const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
     if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
-    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
+    return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
 #else
     (void)at;
     return 0;
@@ -6403,8 +6420,10 @@ class range_lookup {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && range->lasting) return true;
     if (os_answers_for_objects()) {
-      // The loader answers for a file's data too.
-      return os_find_object_sig(address, object_) && (range != nullptr || !is_listed_file_sig(object_.start));
+      if (!os_find_object_sig(address, object_)) return false;
+      // The loader answers for a file's data too; but code may have been moved to pages without a name, which
+      // the map does not list: met by a walk, it is code.
+      return range != nullptr || met_sig(address) != nullptr || !has_lasting_code_sig(object_.start);
     }
     return range != nullptr || late_sig(address) != nullptr;
   }
@@ -6424,8 +6443,9 @@ class range_lookup {
   }
 
  private:
-  bool is_listed_file_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    return map_ != nullptr && map_->lists_lasting(header);
+  // Whether code of the file whose first byte is at `header` is listed, and stays.
+  bool has_lasting_code_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    return map_ != nullptr && map_->lists_lasting_sig(header);
   }
   // What the map says of an address; null: nothing.
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -7026,23 +7046,41 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Memory: read_word and read_code; Code: is_lasting_sig and function_start_sig: see unwind.hpp.
+// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// call of the program's may lead through a stub into a library that goes.
+template <class Memory, class Code>
+struct chosen_code {
+  Memory& memory;
+  Code& code;
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
+  }
+  // A stub's slot lies in the stub's file.
+  bool read_slot(std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return code.is_lasting_sig(stub) ? memory.read_word(slot, word) : memory.read_code(slot, word);
+  }
+};
+template <class Memory, class Code>
+bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
+    PROF_DETAIL_SIG {
+  return from.read_slot(stub, slot, word);
+}
+
 template <class Memory, class Code>
 class return_addresses {
  public:
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
-      : memory_(memory), code_(code), lasting_(memory), any_code_{memory}, any_(any_code_) {}
+      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
 
-  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? lasting_.is_return_address_sig(word) : any_.is_return_address_sig(word);
-  }
+  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG { return tracer_.is_return_address_sig(word); }
 
   // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
   // where that cannot be known, for the call is indirect, `otherwise`.
-  bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here, bool otherwise)
-      PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? leads_by_sig(lasting_, word, inside, here, otherwise)
-                                      : leads_by_sig(any_, word, inside, here, otherwise);
+  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
+                                      bool otherwise) PROF_DETAIL_SIG {
+    const call_site call = tracer_.call_at_sig(word);
+    if (call.kind == call_kind::indirect) return otherwise;
+    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, inside, here);
   }
   bool leads_sig(std::uintptr_t word, std::uintptr_t inside, bool otherwise) PROF_DETAIL_SIG {
     return leads_sig(word, inside, code_.function_start_sig(inside, memory_), otherwise);
@@ -7050,26 +7088,17 @@ class return_addresses {
 
   // See call_tracer; pc is an interrupted instruction.
   bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
-    return lasting_.stub_depth_sig(pc, depth);
+    return tracer_.stub_depth_sig(pc, depth);
   }
   bool is_context_start_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return os_is_context_start_sig(address, any_code_);
+    return os_is_context_start_sig(address, chosen_);
   }
 
  private:
-  template <class Tracer>
-  static bool leads_by_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
-                           bool otherwise) PROF_DETAIL_SIG {
-    const call_site call = tracer.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return otherwise;
-    return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, inside, here);
-  }
-
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> lasting_;
-  any_code<Memory> any_code_;
-  call_tracer<any_code<Memory>> any_;
+  chosen_code<Memory, Code> chosen_;
+  call_tracer<chosen_code<Memory, Code>> tracer_;
 };
 
 PROF_DETAIL_END
@@ -7164,6 +7193,7 @@ PROF_DETAIL_INLINE step caller_at_sig(Memory& memory, walked_frame& frame, std::
   if (!return_address_in_third && !memory.read_word(cfa - 8, pc)) return step::lost;
   const std::uintptr_t caller_fp = restored_sig(memory, at, fp, at.fp, cfa);
   const std::uintptr_t caller_third = restored_sig(memory, at, third, at.third, cfa);
+  if (return_address_in_third && caller_third == unknown_register) return step::lost;
   pc = strip_address_sig(return_address_in_third ? caller_third : pc);
   if (PROF_DETAIL_UNLIKELY(pc == 0)) return root_by_zeros_sig(frame.interrupted, caller_fp);
   at.third = caller_third;
@@ -7280,10 +7310,13 @@ class stack_walk {
   }
 
  private:
+  // An address in the function that the walk is in: a return address may be behind its last instruction.
+  std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
+
   void push_sig(range_number number) PROF_DETAIL_SIG {
     // The one place where a return address becomes a call address: the byte before it belongs to
     // the call, the return address itself may belong to the next line or function.
-    const std::uintptr_t address = frame_address_sig(exact_ ? now_.at.pc : now_.at.pc - 1);  // it may be garbage
+    const std::uintptr_t address = frame_address_sig(inside_sig());  // it may be garbage
     frames_.push(make_frame_sig(address, number));
     if (!now_.interrupted) return;
     interrupted_at_ = now_.at.pc;
@@ -7354,8 +7387,10 @@ class stack_walk {
   }
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
-    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? now_.at.pc : now_.at.pc - 1, memory_);
-    if (rule.is_eh_return && rule.return_register == on_stack && overwritten_step_sig(rule)) {
+    const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
+    // Only where the thrower itself, or what it called last, was interrupted.
+    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
+    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
     return rule_step_sig(memory_, now_, rule);
@@ -7366,13 +7401,13 @@ class stack_walk {
   PROF_DETAIL_COLD bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
+    if (return_address_in_third) return false;  // calls through aarch64's stubs are not followed
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
-    if (return_address_in_third) pc = restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa);
-    else if (!memory_.read_word(cfa - 8, pc)) return false;
-    const std::uintptr_t inside = exact_ ? now_.at.pc : now_.at.pc - 1;
-    if (returns_.leads_sig(strip_address_sig(pc), inside, true)) return false;
-    const std::uintptr_t kept = kept_return_sig(cfa, inside);
+    if (!memory_.read_word(cfa - 8, pc)) return false;
+    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
+    if (returns_.leads_sig(pc, inside_sig(), here, true)) return false;
+    const std::uintptr_t kept = kept_return_sig(cfa, here);
     if (kept == 0) return false;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -7380,14 +7415,12 @@ class stack_walk {
     return true;
   }
   // The first word of a frame whose call leads into its function; 0: there is none.
-  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t inside) PROF_DETAIL_SIG {
-    const std::uintptr_t here = code_.function_start_sig(inside, memory_);
+  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t here) PROF_DETAIL_SIG {
     std::uintptr_t kept = 0;
     for (std::uintptr_t at = now_.at.sp; at < cfa && budget_ != 0; at += 8, --budget_) {
       std::uintptr_t word = 0;
       if (!memory_.read_word(at, word)) break;
-      word = strip_address_sig(word);
-      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside, here, false)) continue;
+      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside_sig(), here, false)) continue;
       if (kept != 0) result_.approximate = true;  // there are two
       else kept = word;
     }
@@ -7430,7 +7463,7 @@ class stack_walk {
     if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) {
       // Its rule may still say where the caller's frame pointer is.
       if (kind_of_sig(rule) == rule_kind::offset && !is_read) {
-        now_.at.fp = restored_sig(memory_, before, unpack_saved_sig(rule, packed_fp_shift), before.fp, now_.at.sp);
+        now_.at.fp = restored_sig(memory_, before, unpack_rule_sig(rule).fp, before.fp, now_.at.sp);
       }
       return step::caller;
     }
@@ -7544,8 +7577,7 @@ class stack_walk {
   // Whether the call before a return address enters the function that the walk is in. If not, the frame
   // record may be a caller's: code without rules need not keep one.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
-    return returns_.leads_sig(return_address, pc, false);
+    return returns_.leads_sig(return_address, inside_sig(), false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -7559,8 +7591,7 @@ class stack_walk {
   // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
-    const std::uintptr_t here = code_.function_start_sig(pc, memory_);
+    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
@@ -7568,7 +7599,7 @@ class stack_walk {
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
-      if (returns_.leads_sig(word, pc, here, is_close)) {
+      if (returns_.leads_sig(word, inside_sig(), here, is_close)) {
         now_.at.pc = word;
         now_.at.sp = at + 8;
         result_.approximate = true;

@@ -80,6 +80,12 @@ struct any_code {
   }
 };
 
+// The word of a stub's slot; who chooses how to read by what is read overloads it.
+template <class Memory>
+bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
+  return memory.read_word(slot, word);
+}
+
 // Looks at code through Memory: bool read_word(address, word&).
 template <class Memory>
 class call_tracer {
@@ -148,7 +154,7 @@ class call_tracer {
     const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
     if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
-    return slot != 0 && memory_.read_word(slot, target) ? target : 0;
+    return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
 #else
     (void)at;
     return 0;

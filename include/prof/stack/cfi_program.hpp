@@ -86,7 +86,7 @@ struct cfi_columns {
   bool return_address_lost = true;
   unsigned char return_register = on_stack;
   bool return_address_undefined = false;
-  bool is_eh_return = false;
+  unsigned saved_arguments = 0;  // bit n: register n of eh_return_looks_at is saved at the CFA
 };
 
 class cfi_program {
@@ -225,7 +225,7 @@ class cfi_program {
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
     if (column == dwarf_third) now_.third = initial_.third;
-    if (column == dwarf_landing) now_.is_eh_return = initial_.is_eh_return;
+    if (is_argument(column)) note_argument(column, (initial_.saved_arguments >> column & 1) != 0);
     if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
     now_.return_address_lost = initial_.return_address_lost;
@@ -238,11 +238,18 @@ class cfi_program {
   void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = where;
     if (column == dwarf_third) now_.third = where;
-    if (column == dwarf_landing) now_.is_eh_return = where.base == saved_at::cfa;
+    if (is_argument(column)) note_argument(column, where.base == saved_at::cfa);
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
     if (!is_return_address(column)) return;
     now_.return_address_lost = where.base != saved_at::cfa;
     now_.return_register = on_stack;
+  }
+  static bool is_argument(std::uint64_t column) PROF_DETAIL_SIG {
+    return column < 8 && (eh_return_looks_at >> column & 1) != 0;
+  }
+  void note_argument(std::uint64_t column, bool saved) PROF_DETAIL_SIG {
+    const unsigned bit = 1u << column;
+    now_.saved_arguments = saved ? now_.saved_arguments | bit : now_.saved_arguments & ~bit;
   }
   bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
     return !return_address_in_third && column == fde_.cie.return_register;
@@ -282,7 +289,7 @@ class cfi_program {
     rule.added = now_.cfa.added;
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
-    rule.is_eh_return = now_.is_eh_return;
+    rule.is_eh_return = now_.saved_arguments == eh_return_saves;
     if (rule.return_register == on_stack) rule.third = now_.third;
     raise_cfa_sig(rule);
     return rule;

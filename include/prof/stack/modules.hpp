@@ -36,9 +36,9 @@ struct code_map {
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
     return find_in(0, current, 1, address, 0);
   }
-  // Whether the code of the file whose first byte is at `header` is listed, and stays.
-  bool lists_lasting(std::uintptr_t header) const PROF_DETAIL_SIG {
-    const std::size_t first = first_behind(0, current, header - 1);
+  // Whether code of the file whose first byte is at `header` is listed, and stays.
+  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    const std::size_t first = first_behind_sig(0, current, header - 1);
     return first < current && ranges[first].header == header && ranges[first].lasting;
   }
   // The range that a frame was in when it was walked.
@@ -58,7 +58,7 @@ struct code_map {
   static constexpr std::size_t max_overlaps = 1024;
 
   // The first range in [low, high) that starts behind an address.
-  std::size_t first_behind(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
+  std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
     while (low < high) {
       const std::size_t middle = (low + high) / 2;
       if (ranges[middle].start <= address) low = middle + 1;
@@ -69,7 +69,7 @@ struct code_map {
   // `number` 0: any will do.
   const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
                             std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
-    for (std::size_t i = first_behind(first, high, address); i > first && overlaps != 0; --overlaps) {
+    for (std::size_t i = first_behind_sig(first, high, address); i > first && overlaps != 0; --overlaps) {
       const code_range& range = ranges[--i];
       if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }

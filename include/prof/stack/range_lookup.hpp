@@ -64,8 +64,10 @@ class range_lookup {
     const code_range* const range = listed_sig(address);
     if (range != nullptr && range->lasting) return true;
     if (os_answers_for_objects()) {
-      // The loader answers for a file's data too.
-      return os_find_object_sig(address, object_) && (range != nullptr || !is_listed_file_sig(object_.start));
+      if (!os_find_object_sig(address, object_)) return false;
+      // The loader answers for a file's data too; but code may have been moved to pages without a name, which
+      // the map does not list: met by a walk, it is code.
+      return range != nullptr || met_sig(address) != nullptr || !has_lasting_code_sig(object_.start);
     }
     return range != nullptr || late_sig(address) != nullptr;
   }
@@ -85,8 +87,9 @@ class range_lookup {
   }
 
  private:
-  bool is_listed_file_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    return map_ != nullptr && map_->lists_lasting(header);
+  // Whether code of the file whose first byte is at `header` is listed, and stays.
+  bool has_lasting_code_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    return map_ != nullptr && map_->lists_lasting_sig(header);
   }
   // What the map says of an address; null: nothing.
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {

@@ -13,23 +13,41 @@
 
 PROF_DETAIL_BEGIN
 
-// Memory: read_word and read_code; Code: is_lasting_sig and function_start_sig: see unwind.hpp.
+// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// call of the program's may lead through a stub into a library that goes.
+template <class Memory, class Code>
+struct chosen_code {
+  Memory& memory;
+  Code& code;
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
+  }
+  // A stub's slot lies in the stub's file.
+  bool read_slot(std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return code.is_lasting_sig(stub) ? memory.read_word(slot, word) : memory.read_code(slot, word);
+  }
+};
+template <class Memory, class Code>
+bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
+    PROF_DETAIL_SIG {
+  return from.read_slot(stub, slot, word);
+}
+
 template <class Memory, class Code>
 class return_addresses {
  public:
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
-      : memory_(memory), code_(code), lasting_(memory), any_code_{memory}, any_(any_code_) {}
+      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
 
-  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? lasting_.is_return_address_sig(word) : any_.is_return_address_sig(word);
-  }
+  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG { return tracer_.is_return_address_sig(word); }
 
   // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
   // where that cannot be known, for the call is indirect, `otherwise`.
-  bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here, bool otherwise)
-      PROF_DETAIL_SIG {
-    return code_.is_lasting_sig(word) ? leads_by_sig(lasting_, word, inside, here, otherwise)
-                                      : leads_by_sig(any_, word, inside, here, otherwise);
+  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
+                                      bool otherwise) PROF_DETAIL_SIG {
+    const call_site call = tracer_.call_at_sig(word);
+    if (call.kind == call_kind::indirect) return otherwise;
+    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, inside, here);
   }
   bool leads_sig(std::uintptr_t word, std::uintptr_t inside, bool otherwise) PROF_DETAIL_SIG {
     return leads_sig(word, inside, code_.function_start_sig(inside, memory_), otherwise);
@@ -37,26 +55,17 @@ class return_addresses {
 
   // See call_tracer; pc is an interrupted instruction.
   bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
-    return lasting_.stub_depth_sig(pc, depth);
+    return tracer_.stub_depth_sig(pc, depth);
   }
   bool is_context_start_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return os_is_context_start_sig(address, any_code_);
+    return os_is_context_start_sig(address, chosen_);
   }
 
  private:
-  template <class Tracer>
-  static bool leads_by_sig(Tracer& tracer, std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
-                           bool otherwise) PROF_DETAIL_SIG {
-    const call_site call = tracer.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return otherwise;
-    return call.kind == call_kind::direct && tracer.entered_through_sig(call.target, inside, here);
-  }
-
   Memory& memory_;
   Code& code_;
-  call_tracer<Memory> lasting_;
-  any_code<Memory> any_code_;
-  call_tracer<any_code<Memory>> any_;
+  chosen_code<Memory, Code> chosen_;
+  call_tracer<chosen_code<Memory, Code>> tracer_;
 };
 
 PROF_DETAIL_END

@@ -89,6 +89,7 @@ PROF_DETAIL_INLINE step caller_at_sig(Memory& memory, walked_frame& frame, std::
   if (!return_address_in_third && !memory.read_word(cfa - 8, pc)) return step::lost;
   const std::uintptr_t caller_fp = restored_sig(memory, at, fp, at.fp, cfa);
   const std::uintptr_t caller_third = restored_sig(memory, at, third, at.third, cfa);
+  if (return_address_in_third && caller_third == unknown_register) return step::lost;
   pc = strip_address_sig(return_address_in_third ? caller_third : pc);
   if (PROF_DETAIL_UNLIKELY(pc == 0)) return root_by_zeros_sig(frame.interrupted, caller_fp);
   at.third = caller_third;

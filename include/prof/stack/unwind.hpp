@@ -79,10 +79,13 @@ class stack_walk {
   }
 
  private:
+  // An address in the function that the walk is in: a return address may be behind its last instruction.
+  std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
+
   void push_sig(range_number number) PROF_DETAIL_SIG {
     // The one place where a return address becomes a call address: the byte before it belongs to
     // the call, the return address itself may belong to the next line or function.
-    const std::uintptr_t address = frame_address_sig(exact_ ? now_.at.pc : now_.at.pc - 1);  // it may be garbage
+    const std::uintptr_t address = frame_address_sig(inside_sig());  // it may be garbage
     frames_.push(make_frame_sig(address, number));
     if (!now_.interrupted) return;
     interrupted_at_ = now_.at.pc;
@@ -153,8 +156,10 @@ class stack_walk {
   }
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
-    const unwind_rule rule = code_.unpack_sig(packed, exact_ ? now_.at.pc : now_.at.pc - 1, memory_);
-    if (rule.is_eh_return && rule.return_register == on_stack && overwritten_step_sig(rule)) {
+    const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
+    // Only where the thrower itself, or what it called last, was interrupted.
+    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
+    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
     return rule_step_sig(memory_, now_, rule);
@@ -165,13 +170,13 @@ class stack_walk {
   PROF_DETAIL_COLD bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
+    if (return_address_in_third) return false;  // calls through aarch64's stubs are not followed
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
-    if (return_address_in_third) pc = restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa);
-    else if (!memory_.read_word(cfa - 8, pc)) return false;
-    const std::uintptr_t inside = exact_ ? now_.at.pc : now_.at.pc - 1;
-    if (returns_.leads_sig(strip_address_sig(pc), inside, true)) return false;
-    const std::uintptr_t kept = kept_return_sig(cfa, inside);
+    if (!memory_.read_word(cfa - 8, pc)) return false;
+    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
+    if (returns_.leads_sig(pc, inside_sig(), here, true)) return false;
+    const std::uintptr_t kept = kept_return_sig(cfa, here);
     if (kept == 0) return false;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -179,14 +184,12 @@ class stack_walk {
     return true;
   }
   // The first word of a frame whose call leads into its function; 0: there is none.
-  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t inside) PROF_DETAIL_SIG {
-    const std::uintptr_t here = code_.function_start_sig(inside, memory_);
+  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t here) PROF_DETAIL_SIG {
     std::uintptr_t kept = 0;
     for (std::uintptr_t at = now_.at.sp; at < cfa && budget_ != 0; at += 8, --budget_) {
       std::uintptr_t word = 0;
       if (!memory_.read_word(at, word)) break;
-      word = strip_address_sig(word);
-      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside, here, false)) continue;
+      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside_sig(), here, false)) continue;
       if (kept != 0) result_.approximate = true;  // there are two
       else kept = word;
     }
@@ -229,7 +232,7 @@ class stack_walk {
     if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) {
       // Its rule may still say where the caller's frame pointer is.
       if (kind_of_sig(rule) == rule_kind::offset && !is_read) {
-        now_.at.fp = restored_sig(memory_, before, unpack_saved_sig(rule, packed_fp_shift), before.fp, now_.at.sp);
+        now_.at.fp = restored_sig(memory_, before, unpack_rule_sig(rule).fp, before.fp, now_.at.sp);
       }
       return step::caller;
     }
@@ -343,8 +346,7 @@ class stack_walk {
   // Whether the call before a return address enters the function that the walk is in. If not, the frame
   // record may be a caller's: code without rules need not keep one.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
-    return returns_.leads_sig(return_address, pc, false);
+    return returns_.leads_sig(return_address, inside_sig(), false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -358,8 +360,7 @@ class stack_walk {
   // Takes the first word above sp that is a believable return address: its call leads here.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t pc = exact_ ? now_.at.pc : now_.at.pc - 1;
-    const std::uintptr_t here = code_.function_start_sig(pc, memory_);
+    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
@@ -367,7 +368,7 @@ class stack_walk {
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
-      if (returns_.leads_sig(word, pc, here, is_close)) {
+      if (returns_.leads_sig(word, inside_sig(), here, is_close)) {
         now_.at.pc = word;
         now_.at.sp = at + 8;
         result_.approximate = true;

@@ -29,8 +29,11 @@ inline constexpr unsigned dwarf_fp = 6;
 inline constexpr unsigned dwarf_third = 3;  // rbx
 inline constexpr bool return_address_in_third = false;
 #endif
-// The first register that a landing pad gets an argument in: rax, x0. No other function saves it.
-inline constexpr unsigned dwarf_landing = 0;
+// The registers that a landing pad gets its arguments in begin with DWARF's 0: rax and rdx, x0 to x3. GCC's
+// eh_return functions save them and not the next (rcx, x4), which others that save arguments do: _mcount,
+// clang's preserve_most, the loader's trampolines. Seen in libgcc 12.2 of both.
+inline constexpr unsigned eh_return_saves = return_address_in_third ? 0x0f : 0x03;
+inline constexpr unsigned eh_return_looks_at = return_address_in_third ? 0x1f : 0x07;
 
 enum class rule_kind : unsigned {
   none,          // nothing is known of this code
@@ -65,8 +68,8 @@ struct unwind_rule {
   saved_register fp;
   saved_register third;
   unsigned return_register = on_stack;  // DWARF number; the third is not known then
-  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return): before they leave they overwrite what they
-  // saved, their return address too. Only they save the registers that a landing pad gets its arguments in.
+  // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return), by what they save: before they leave they
+  // overwrite that, their return address too.
   bool is_eh_return = false;
 };
 

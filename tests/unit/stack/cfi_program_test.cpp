@@ -143,13 +143,15 @@ TEST_CASE("a register that has no number of a machine does not fit a rule") {
 
 TEST_CASE("who saves a landing pad's argument is one of the unwinder's that overwrite their frame") {
   unwind_rule wanted = cfa(rsp, 8);
-  CHECK(rule_of({0x80 + 1, 2}) == wanted);  // rdx, x1
+  CHECK(rule_of({0x80 + 1, 2}) == wanted);  // rdx
+  CHECK(rule_of({0x80, 3}) == wanted);      // rax: others save it too
   wanted.is_eh_return = true;
-  CHECK(rule_of({0x80, 3}) == wanted);
-  CHECK(rule_of({0x80, 3, 0x0a, 0xc0, 0x0b}) == wanted);  // remember, restore, recall
+  CHECK(rule_of({0x80, 3, 0x81, 4}) == wanted);
+  CHECK(rule_of({0x80, 3, 0x81, 4, 0x0a, 0xc0, 0x0b}) == wanted);  // remember, restore, recall
   wanted.is_eh_return = false;
-  CHECK(rule_of({0x80, 3, 0xc0}) == wanted);
-  CHECK(rule_of({0x80, 3, 0x08, 0}) == wanted);  // same_value
+  CHECK(rule_of({0x80, 3, 0x81, 4, 0xc0}) == wanted);
+  CHECK(rule_of({0x80, 3, 0x81, 4, 0x08, 0}) == wanted);  // same_value
+  CHECK(rule_of({0x80, 3, 0x81, 4, 0x82, 5}) == wanted);  // rcx: _mcount, preserve_most
 }
 
 TEST_CASE("register or offset without the other is beyond a walk") {

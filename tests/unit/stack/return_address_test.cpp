@@ -93,6 +93,20 @@ TEST_CASE("a call leads into the function that it enters, not into another") {
   }
 }
 
+TEST_CASE("a stub of code that stays leads into code that may go, which is only copied") {
+  fixture f;
+  const word direct = f.memory.call(0x1020, 0x1800);
+  const unsigned char stub[] = {0xff, 0x25, 0xfa, 0x07, 0, 0};  // jmp *0x7fa(%rip): the word at 0x2000
+  std::memcpy(f.memory.code + 0x800, stub, sizeof stub);
+  const word target = 0x2400;
+  std::memcpy(f.memory.code + 0x1000, &target, sizeof target);
+  CHECK(f.returns.leads_sig(direct, 0x2433, 0x2400, false));
+  f.memory.loads = f.memory.copies = 0;
+  CHECK_FALSE(f.returns.leads_sig(direct, 0x2533, 0x2500, false));
+  CHECK(f.memory.loads == 3);  // the call, the stub, its slot
+  CHECK(f.memory.copies > 0);
+}
+
 TEST_CASE("where no function is known, a call to what lies a little before will do") {
   fixture f;
   const word direct = f.memory.call(0x1020, 0x1400);

@@ -103,7 +103,7 @@ TEST_CASE("a rule that does not fit is kept whole, once") {
   fixture f;
   f.add(0, 0x10, 16);
   for (unsigned i = 0; i < 40; ++i) f.add(0x100 + 0x10 * i, 0x10, 0x1000000 + i % 4);
-  f.eh.fde(origin + 0x1000, 0x10, {0x80, 3});  // saves a landing pad's argument
+  f.eh.fde(origin + 0x1000, 0x10, {0x80, 3, 0x81, 4});  // saves a landing pad's arguments
   REQUIRE(f.build());
   CHECK(f.table->wide == 5);
   CHECK(f.table->wide_sig(f.table->find_sig(0)) == nullptr);
