@@ -7072,7 +7072,9 @@ class return_addresses {
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
       : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
 
-  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG { return tracer_.is_return_address_sig(word); }
+  PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
+    return tracer_.is_return_address_sig(word);
+  }
 
   // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
   // where that cannot be known, for the call is indirect, `otherwise`.
@@ -7459,12 +7461,9 @@ class stack_walk {
       now_.at.pc = return_address;
       return step::caller;
     }
-    const registers before = now_.at;
-    if (scan_sig(scan_words, ~std::uintptr_t{0}, stays ? 0 : indirect_words)) {
+    if (last_scan_sig(stays ? 0 : indirect_words)) {
       // Its rule may still say where the caller's frame pointer is.
-      if (kind_of_sig(rule) == rule_kind::offset && !is_read) {
-        now_.at.fp = restored_sig(memory_, before, unpack_rule_sig(rule).fp, before.fp, now_.at.sp);
-      }
+      if (kind_of_sig(rule) == rule_kind::offset && !is_read) restore_fp_sig(rule);
       return step::caller;
     }
     // Who called main or a thread's function never returns, and nothing leads there; but what looks like
@@ -7478,6 +7477,17 @@ class stack_walk {
     if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
     if (!linked_) result_.approximate = true;
     return step::root;
+  }
+
+  PROF_DETAIL_NOINLINE bool last_scan_sig(std::size_t indirect) PROF_DETAIL_SIG {
+    scanned_from_ = now_.at.sp;
+    return scan_sig(scan_words, ~std::uintptr_t{0}, indirect);
+  }
+  // Behind last_scan_sig: the caller's pc and sp are known, fp is still this frame's.
+  PROF_DETAIL_NOINLINE void restore_fp_sig(packed_rule rule) PROF_DETAIL_SIG {
+    registers frame = now_.at;
+    frame.sp = scanned_from_;
+    now_.at.fp = restored_sig(memory_, frame, unpack_rule_sig(rule).fp, frame.fp, now_.at.sp);
   }
 
   static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -7619,6 +7629,7 @@ class stack_walk {
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
+  std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;
   std::size_t budget_ = scan_budget;

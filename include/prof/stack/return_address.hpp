@@ -39,7 +39,9 @@ class return_addresses {
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
       : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
 
-  bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG { return tracer_.is_return_address_sig(word); }
+  PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
+    return tracer_.is_return_address_sig(word);
+  }
 
   // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
   // where that cannot be known, for the call is indirect, `otherwise`.
