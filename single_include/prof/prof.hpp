@@ -1376,7 +1376,7 @@ struct profile_sample {
   std::uint32_t label_count = 0;
   std::uint32_t first_value = 0;  // into profile::values; one per value type
   bool approximate = false;       // a frame was found by scanning or by reading code
-  bool truncated = false;         // the depth limit cut the root end
+  bool truncated = false;         // too deep, or no way to the root
 };
 
 // Finds equal things: a hash table of indices whose equality the caller knows.
@@ -7408,9 +7408,11 @@ class stack_walk {
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
     if (!memory_.read_word(cfa - 8, pc)) return false;
     const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
-    if (returns_.leads_sig(pc, inside_sig(), here, true)) return false;
+    if (returns_.leads_sig(pc, inside_sig(), here, false)) return false;
     const std::uintptr_t kept = kept_return_sig(cfa, here);
     if (kept == 0) return false;
+    // An indirect call may have led here; or the landing function made one.
+    if (returns_.leads_sig(pc, inside_sig(), here, true)) result_.approximate = true;
     now_.at.pc = kept;
     now_.at.sp = cfa;
     now_.at.fp = now_.at.third = unknown_register;  // the landing function's are where they were saved
@@ -7499,7 +7501,8 @@ class stack_walk {
     unwind_rule rule = unpack_rule_sig(packed);
     rule.reg -= read_from_code;
     const registers kept = now_.at;
-    if (rule_step_sig(memory_, now_, rule) == step::caller && code_.contains(now_.at.pc) && returns_.is_return_sig(now_.at.pc)) {
+    if (rule_step_sig(memory_, now_, rule) == step::caller && code_.contains(now_.at.pc) &&
+        returns_.is_return_sig(now_.at.pc)) {
       result_.approximate = true;
       return true;
     }

@@ -1,6 +1,6 @@
 // Walks from random registers over a stack of random words, through all that a handler's walk goes through:
-// this process's code map and loader, real rules, reads of real memory. Nothing faults, nothing is written behind
-// the frames, and a walk ends within a second.
+// this process's code map and loader, real rules, reads of real memory. Nothing faults, there are no more frames
+// than asked for, and a walk ends within a second.
 
 #include "fuzz.hpp"
 

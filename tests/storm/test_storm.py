@@ -56,11 +56,9 @@ KNOWN = set(re.findall(r"[a-z]+_[a-z]+", " ".join(RIGHT.values()))) | {
     "main", "plain_body", "inner_body", "outer_body", "throws_down", "rethrows_down", "catches",
     "begins_fiber", "resumes_fiber", "resumes_plain", "resumes_outer", "resumes_inner", "works_deep",
     "loads_plugin", "unloads_plugin", "call_a", "call_b", "call_c"}
-# Code whose call frame information does not say what it does: libgcc while it puts the landing pad's
-# registers in place; libc while it changes stacks, also in __start_context, which has no symbol. By leaf:
-# a sample there may be cut, and is counted apart.
-WINDOW = dict.fromkeys(("exceptions", "coroutines", "sigstack"), r"libgcc_s\.so.*")
-WINDOW["fibers"] = r"(swap|set)context|libc\.so\.6\+0x\w+"
+# libc changes stacks in code whose call frame information does not say so, also in __start_context, which has
+# no symbol. By leaf: a sample there may be cut, and is counted apart.
+WINDOW = {"fibers": r"(swap|set)context|libc\.so\.6\+0x\w+"}
 WINDOW_SHARE = 0.02 if LONG else 0.05  # 0.2 to 1.5 % are seen, by CPU; a short run has few samples
 
 

@@ -78,7 +78,7 @@ struct profile_sample {
   std::uint32_t label_count = 0;
   std::uint32_t first_value = 0;  // into profile::values; one per value type
   bool approximate = false;       // a frame was found by scanning or by reading code
-  bool truncated = false;         // the depth limit cut the root end
+  bool truncated = false;         // too deep, or no way to the root
 };
 
 // Finds equal things: a hash table of indices whose equality the caller knows.

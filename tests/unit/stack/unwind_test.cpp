@@ -692,19 +692,24 @@ TEST_CASE("rule: a thrower's return address is another's already; its own is sti
   CHECK(f.frames != f.whole());
 }
 
-TEST_CASE("rule: a thrower that an unknown call led to, or that has left its frame, returns where it says") {
+TEST_CASE("rule: an unknown call may have led to a thrower; a thrower that has left its frame returns where it says") {
   rule_fixture f;
   f.code.starts = {f.function(0), f.function(1), f.function(2)};
   unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
   thrower.is_eh_return = true;
   f.rule(0, thrower);
   f.code.interpreted[f.function(0)] = thrower;
-  for (word at = stack; at < stack + 0x78; at += 8) f.memory.put(at, f.into_0);
-  f.memory.put(stack + 0x58, f.indirect_call(1));
+  for (word at = stack; at < stack + 0x78; at += 8) f.memory.put(at, 0);
+  const word unknown = f.indirect_call(1);
+  f.memory.put(stack + 0x58, unknown);
   f.memory.put(stack + 0x78, f.into_1);
-  f.walk_from(stack);
-  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.indirect_call(1) - 1, f.into_1 - 1});
+  f.walk_from(stack);  // nothing in its frame says otherwise
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, unknown - 1, f.into_1 - 1});
   CHECK_FALSE(f.walked.approximate);
+  f.memory.put(stack + 0x20, f.into_0);  // the landing function's call was the unknown one, perhaps
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
   thrower.reg = dwarf_third;  // libgcc's epilogue has the CFA in a register
   f.code.interpreted[f.function(0)] = thrower;
   f.memory.put(stack + 0x58, f.into_1);

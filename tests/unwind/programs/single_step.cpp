@@ -233,6 +233,7 @@ bool libunwind_reached_main() {
 bool is_call_of(std::uintptr_t frame, const made_call& made) {
   std::uintptr_t now = 0;
   std::memcpy(&now, reinterpret_cast<const void*>(made.slot), sizeof now);
+  if (now == made.return_address) return frame == now - 1;
   return frame == made.return_address - 1 || frame == now - 1 || frame == now;
 }
 bool walk_has_the_calls() {

@@ -53,8 +53,20 @@ NOINLINE void catching(int depth) {
     g_sink += static_cast<long>(std::strlen(e.what()));
   }
 }
+// What libgcc overwrites its return address with is behind an indirect call then.
+NOINLINE void catching_behind_a_pointer(int depth) {
+  long (*volatile call)(int) = throwing;
+  try {
+    g_sink += call(depth);
+  } catch (const std::exception& error) {
+    g_sink += static_cast<long>(std::strlen(error.what()));
+  }
+}
 NOINLINE void first_throw() { catching(8); }
-NOINLINE void exceptions() { catching(9); }
+NOINLINE void exceptions() {
+  catching(9);
+  catching_behind_a_pointer(2);
+}
 
 NOINLINE void streams() {
   std::ostringstream out;
