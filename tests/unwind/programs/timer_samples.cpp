@@ -1,11 +1,13 @@
 // Four threads run the workloads, exceptions and all, while a timer interrupts each every 100 us and its
 // handler walks the stack as the CPU profile's does. Prints how many walks there were, how many were
-// complete, and where the others were.
+// complete, and where the others were; and, if asked, every different complete stack.
 //
-//   timer_samples [walks wanted [us between ticks]]
+//   timer_samples [walks wanted [us between ticks [chains]]]
+//   chain COUNT FRAMES...     from the leaf; an offset in the program, or `-` in a library
 #include <prof/prof.hpp>
 
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -17,6 +19,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <vector>
 
 #include "workloads.hpp"
 
@@ -36,6 +40,11 @@ std::atomic<long> g_guessed;       // the same, but approximate
 std::atomic<std::size_t> g_lost_count;
 std::uintptr_t g_lost[most_lost];
 std::atomic<bool> g_stop;
+// {depth, frames...} of complete walks. Who finds no room is not written down.
+constexpr std::size_t chain_room = std::size_t{1} << 22;
+std::uintptr_t g_chains[chain_room];
+std::atomic<std::size_t> g_chain_words;
+bool g_wants_chains;
 long g_wanted;
 long g_period_ns = 100000;
 
@@ -50,6 +59,13 @@ bool passes_thread_main(const std::uintptr_t* frames, std::size_t depth) {
   return false;
 }
 
+void write_down(const std::uintptr_t* frames, std::size_t depth) {
+  if (!g_wants_chains || g_chain_words.load() + depth + 1 > chain_room - threads * (max_depth + 1)) return;
+  std::uintptr_t* const place = g_chains + g_chain_words.fetch_add(depth + 1);
+  place[0] = depth;
+  for (std::size_t i = 0; i < depth; ++i) place[i + 1] = frame_address_sig(frames[i]);
+}
+
 void on_timer(int, siginfo_t*, void* context) {
   const frame_lease lease(*g_process);
   frame_buffer* const buffer = lease.buffer();
@@ -60,6 +76,7 @@ void on_timer(int, siginfo_t*, void* context) {
   if (walked.approximate) g_approximate.fetch_add(1);
   if (!walked.truncated) {
     g_complete.fetch_add(1);
+    write_down(buffer->frames, walked.depth);
     if (passes_thread_main(buffer->frames, walked.depth)) return;
     (walked.approximate ? g_guessed : g_without_main).fetch_add(1);
     return;
@@ -107,11 +124,36 @@ void print_lost() {
   }
 }
 
+void print_chains() {
+  std::uintptr_t base = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* to) {
+        *static_cast<std::uintptr_t*>(to) = info->dlpi_addr;
+        return 1;  // the program is the first
+      },
+      &base);
+  std::map<std::vector<std::uintptr_t>, long> different;
+  for (std::size_t at = 0; at < g_chain_words.load(); at += g_chains[at] + 1) {
+    ++different[std::vector<std::uintptr_t>(g_chains + at + 1, g_chains + at + 1 + g_chains[at])];
+  }
+  for (const auto& one : different) {
+    std::printf("chain %ld", one.second);
+    for (const std::uintptr_t frame : one.first) {
+      Dl_info info;
+      const bool known = dladdr(reinterpret_cast<void*>(frame), &info) != 0;
+      const bool own = known && reinterpret_cast<std::uintptr_t>(info.dli_fbase) == base;
+      own ? std::printf(" %lx", static_cast<unsigned long>(frame - base)) : std::printf(" -");
+    }
+    std::printf("\n");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   g_wanted = argc > 1 ? std::atol(argv[1]) : 50000;
   if (argc > 2) g_period_ns = 1000 * std::atol(argv[2]);
+  g_wants_chains = argc > 3;
   g_process = enter_process();
   refresh_code_map(*g_process);
   struct sigaction action;
@@ -130,5 +172,6 @@ int main(int argc, char** argv) {
               g_walks.load(), g_complete.load(), g_approximate.load(), g_without_main.load(),
               g_guessed.load());
   print_lost();
+  if (g_wants_chains) print_chains();
   return 0;
 }
