@@ -180,9 +180,11 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (returns_.leads_sig(pc, inside_sig(), here, true)) result_.approximate = true;
+    // The landing function's are where they were saved.
+    landing_fp_ = restored_sig(memory_, now_.at, rule.fp, 0, cfa);
+    now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
-    now_.at.fp = now_.at.third = unknown_register;  // the landing function's are where they were saved
     return true;
   }
   // The first word of a frame whose call leads into its function; 0: there is none.
@@ -368,18 +370,22 @@ class stack_walk {
     return scan_sig(bridge_words, now_.at.fp, indirect_words);
   }
 
-  // Takes the first word above sp that is a believable return address: its call leads here.
+  // Takes the first word above sp that is a believable return address: its call leads here. Where an exception
+  // is about to land, so is what stands behind the landing function's frame pointer: maybe the landing pad.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
     const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
+    bool is_record = false;
     for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
       --budget_;
       std::uintptr_t word = 0;
       if (!memory_.read_word(at, word)) break;
+      const bool behind_record = is_record;
+      is_record = landing_fp_ > at && word == landing_fp_;
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       const bool is_close = at < first + 8 * indirect;
-      if (returns_.leads_sig(word, inside_sig(), here, is_close)) {
+      if (behind_record || returns_.leads_sig(word, inside_sig(), here, is_close)) {
         now_.at.pc = word;
         now_.at.sp = at + 8;
         result_.approximate = true;
@@ -399,6 +405,7 @@ class stack_walk {
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
+  std::uintptr_t landing_fp_ = 0;      // of the function where an exception is about to land; 0: there is none
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;

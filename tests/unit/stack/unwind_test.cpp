@@ -675,6 +675,15 @@ TEST_CASE("rule: a thrower's return address is another's already; its own is sti
   f.walk_from(stack);
   CHECK(f.frames == f.whole());
   CHECK(f.walked.approximate);  // rbp of 1 is lost: its return address was found by scanning
+  f.memory.put(stack + 0x70, stack + 0x80);  // the landing function's frame pointer, as 1 saved it
+  f.memory.put(stack + 0x78, f.function(2) + 0x31);  // and its landing pad, which no call precedes
+  f.walk_from(stack);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1, f.function(2) + 0x30});
+  CHECK(f.walked.approximate);
+  f.memory.put(stack + 0x70, stack + 0x88);
+  f.walk_from(stack);
+  CHECK(f.walked.truncated);
+  f.memory.put(stack + 0x78, f.into_1);
   f.rule(1, rule_of(rule_kind::offset, dwarf_sp, 0x20));
   f.walk_from(stack);
   CHECK(f.frames == f.whole());
