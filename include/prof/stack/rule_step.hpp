@@ -124,6 +124,16 @@ PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const u
   return step::caller;
 }
 
+// Where [rex.b] jmp *%reg goes, ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi. False: it is no such jump.
+inline bool register_jump_sig(const walked_frame& frame, std::uintptr_t code, std::uintptr_t& to) PROF_DETAIL_SIG {
+  constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
+  const bool high = (code & 0xff) == 0x41;
+  if (high) code >>= 8;
+  if ((code & 0xf8ff) != 0xe0ff) return false;
+  const unsigned n = static_cast<unsigned>(code >> 8) & 7;
+  return register_sig(frame, high ? 8 + n : dwarf_of[n], to);
+}
+
 PROF_DETAIL_END
 
 #endif  // PROF_STACK_RULE_STEP_HPP

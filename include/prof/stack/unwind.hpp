@@ -261,10 +261,6 @@ class stack_walk {
     now_.at.fp = restored_sig(memory_, frame, unpack_rule_sig(rule).fp, frame.fp, now_.at.sp);
   }
 
-  static bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
-    return !return_address_in_third && kind_of_sig(rule) == rule_kind::offset &&
-           (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
-  }
   // What was read from code is believed only when it leads behind a call.
   PROF_DETAIL_NOINLINE bool read_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     unwind_rule rule = unpack_rule_sig(packed);
@@ -303,7 +299,7 @@ class stack_walk {
     std::uintptr_t code = 0;
     if (return_address_in_third || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
     std::uintptr_t target = 0;
-    if (jump_register_sig(code, target)) return follow_jump_sig(target);
+    if (register_jump_sig(now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
     const bool returns = (code & 0xff) == 0xc3;
@@ -325,20 +321,6 @@ class stack_walk {
     now_.at.pc = is_call ? to : target;
     if (is_call) now_.at.sp += 8;
     jumped_ = !is_call;
-    return true;
-  }
-
-  // The target of [rex.b] jmp *%reg: ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi.
-  bool jump_register_sig(std::uintptr_t code, std::uintptr_t& to) const PROF_DETAIL_SIG {
-    constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
-    const bool high = (code & 0xff) == 0x41;
-    if (high) code >>= 8;
-    if ((code & 0xf8ff) != 0xe0ff) return false;
-    const unsigned n = static_cast<unsigned>(code >> 8) & 7;
-    std::uintptr_t target = 0;
-    if (!register_sig(now_, high ? 8 + n : dwarf_of[n], target)) return false;
-    if (!code_.contains(target)) return false;
-    to = target;
     return true;
   }
 

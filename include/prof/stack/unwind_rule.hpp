@@ -170,6 +170,11 @@ inline std::int32_t packed_offset_sig(packed_rule rule) PROF_DETAIL_SIG {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(rule)) >> 8;
 }
 
+inline bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
+  return !return_address_in_third && kind_of_sig(rule) == rule_kind::offset &&
+         (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
+}
+
 inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
   unwind_rule to;
   to.kind = kind_of_sig(rule);
