@@ -167,7 +167,7 @@ class stack_walk {
 
   // Where an exception is about to land, its thrower's return address may be the landing function's already
   // and lead elsewhere. The true one is kept in the thrower's frame (libgcc 12.2: _Unwind_Context.ra).
-  PROF_DETAIL_COLD bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
+  PROF_DETAIL_INLINE bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
     if (return_address_in_third) return false;  // calls through aarch64's stubs are not followed
