@@ -4176,8 +4176,8 @@ PROF_DETAIL_END
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
 // Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
-//         rule 8 bytes, and 40 more if it does not fit them;
-//         in pages of its own. While building, an array of rules' slots.
+//         rule 8 bytes, and 40 more if it does not fit them; in pages of its own. While building, an
+//         array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
 #ifndef PROF_STACK_UNWIND_TABLE_HPP
 #define PROF_STACK_UNWIND_TABLE_HPP
@@ -5813,7 +5813,7 @@ struct any_code {
   }
 };
 
-// The word of a stub's slot; who chooses how to read by what is read overloads it.
+// The word of a stub's slot; return_address.hpp, which chooses how to read by the stub, overloads it.
 template <class Memory>
 bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
   return memory.read_word(slot, word);
@@ -7060,15 +7060,12 @@ struct chosen_code {
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
   }
-  // A stub's slot lies in the stub's file.
-  bool read_slot(std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(stub) ? memory.read_word(slot, word) : memory.read_code(slot, word);
-  }
 };
+// A stub's slot lies in the stub's file, and stays if that does.
 template <class Memory, class Code>
 bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
     PROF_DETAIL_SIG {
-  return from.read_slot(stub, slot, word);
+  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
 }
 
 template <class Memory, class Code>

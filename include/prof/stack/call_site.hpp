@@ -80,7 +80,7 @@ struct any_code {
   }
 };
 
-// The word of a stub's slot; who chooses how to read by what is read overloads it.
+// The word of a stub's slot; return_address.hpp, which chooses how to read by the stub, overloads it.
 template <class Memory>
 bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
   return memory.read_word(slot, word);

@@ -22,15 +22,12 @@ struct chosen_code {
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
   }
-  // A stub's slot lies in the stub's file.
-  bool read_slot(std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(stub) ? memory.read_word(slot, word) : memory.read_code(slot, word);
-  }
 };
+// A stub's slot lies in the stub's file, and stays if that does.
 template <class Memory, class Code>
 bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
     PROF_DETAIL_SIG {
-  return from.read_slot(stub, slot, word);
+  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
 }
 
 template <class Memory, class Code>

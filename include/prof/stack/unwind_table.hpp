@@ -5,8 +5,8 @@
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
 // Memory: per row 4 bytes of address and 2 of rule number, per 4 KiB of code 4 bytes, per distinct
-//         rule 8 bytes, and 40 more if it does not fit them;
-//         in pages of its own. While building, an array of rules' slots.
+//         rule 8 bytes, and 40 more if it does not fit them; in pages of its own. While building, an
+//         array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
 #ifndef PROF_STACK_UNWIND_TABLE_HPP
 #define PROF_STACK_UNWIND_TABLE_HPP
