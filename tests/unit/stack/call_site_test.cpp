@@ -191,4 +191,51 @@ TEST_CASE("push %rbp; mov %rsp,%rbp before a stub's jump are stepped over") {
   CHECK(f.tracer.jump_target_sig(elsewhere) == 0);
 }
 
+// ---- inside a PLT ------------------------------------------------------------------------------
+
+namespace {
+
+// How far above sp the return address is at an instruction of a PLT; -1: it is none of one.
+int stub_depth(fixture& f, word pc) {
+  word depth = 0;
+  return f.tracer.stub_depth_sig(pc, depth) ? static_cast<int>(depth) : -1;
+}
+
+}  // namespace
+
+TEST_CASE("a PLT's entry and its first one: the pushed words are known at each instruction") {
+  fixture f;
+  f.memory.put_nops(here - 16, here + 64);
+  f.memory.put(here, {0xff, 0x35, 1, 2, 3, 0, 0xff, 0x25, 4, 5, 6, 0});  // push; jmp *
+  f.memory.put(here + 16, {0xff, 0x25, 1, 2, 3, 0, 0x68, 7, 0, 0, 0, 0xe9, 0xe0, 0xff, 0xff, 0xff});
+  CHECK(stub_depth(f, here) == 8);
+  CHECK(stub_depth(f, here + 6) == 16);
+  CHECK(stub_depth(f, here + 16) == 0);
+  CHECK(stub_depth(f, here + 22) == 0);
+  CHECK(stub_depth(f, here + 27) == 8);
+}
+
+TEST_CASE("a PLT's entries with endbr64 and bnd") {
+  fixture f;
+  f.memory.put_nops(here - 16, here + 64);
+  f.memory.put(here, {0xf3, 0x0f, 0x1e, 0xfa, 0x68, 7, 0, 0, 0, 0xf2, 0xe9, 0xe0, 0xff, 0xff, 0xff});
+  CHECK(stub_depth(f, here) == 0);
+  CHECK(stub_depth(f, here + 4) == 0);
+  CHECK(stub_depth(f, here + 9) == 8);
+  f.memory.put(here + 32, {0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 1, 2, 3, 0});  // of .plt.sec
+  CHECK(stub_depth(f, here + 32) == 0);
+  CHECK(stub_depth(f, here + 36) == 0);
+}
+
+TEST_CASE("what is like a PLT's instruction, and none") {
+  fixture f;
+  f.memory.put_nops(here - 16, here + 64);
+  CHECK(stub_depth(f, here) == -1);
+  f.memory.put_jump(here + 16, elsewhere);  // a tail call: no push before it
+  CHECK(stub_depth(f, here + 16) == -1);
+  f.memory.put(here + 32, {0xf3, 0x0f, 0x1e, 0xfa, 0x90});  // a function's begin
+  CHECK(stub_depth(f, here + 32) == -1);
+  CHECK(stub_depth(f, elsewhere) == -1);  // cannot be read
+}
+
 #endif

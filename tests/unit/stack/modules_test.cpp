@@ -302,6 +302,30 @@ TEST_CASE("a current range is found behind many historic ones that start later")
   CHECK(m.find(0x70000) == "now");
 }
 
+TEST_CASE("a frame is of the range that it was walked in, whatever is there now") {
+  fake_map m;
+  m.add(0x1000, 0x3000, "stays");
+  m.ranges[0].number = 1;
+  m.ranges[0].lasting = true;
+  m.add(0x8000, 0x9000, "now");
+  m.ranges[1].number = 3;
+  m.add(0x8000, 0xa000, "before", false);
+  m.ranges[2].number = 2;
+  const auto at = [&m](std::uintptr_t address, range_number number) {
+    const code_range* const range = m.map.find_frame(make_frame_sig(address, number));
+    return std::string(range == nullptr ? "none" : range->path);
+  };
+  CHECK(at(0x8800, 3) == "now");
+  CHECK(at(0x8800, 2) == "before");
+  CHECK(at(0x9800, 2) == "before");
+  CHECK(at(0x9800, 3) == "none");
+  CHECK(at(0x8800, 4) == "none");
+  // Without a number only what stays is known.
+  CHECK(at(0x1800, 0) == "stays");
+  CHECK(at(0x8800, 0) == "none");
+  CHECK(at(0x9800, 0) == "none");
+}
+
 // ---- what the map knows of a file's call frame information
 // ---------------------------------------
 

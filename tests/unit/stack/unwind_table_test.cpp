@@ -221,6 +221,8 @@ TEST_CASE(".debug_frame's functions that were dropped, or that .eh_frame knows, 
   f.add(0x1000, 0x100, 16);
   f.add(0x1200, 0x100, 24);
   f.add_debug(0, 0xc000, 32);       // dropped
+  f.add_debug(0, 0x700, 64);        // and one that would fit
+  f.add_debug(0x600, 0x80, 72);
   f.add_debug(0x900, 0x800, 40);    // overlaps what .eh_frame knows
   f.add_debug(0x1100, 0x80, 48);    // between
   f.add_debug(0x2000, 0x100, 56);
@@ -232,6 +234,7 @@ TEST_CASE(".debug_frame's functions that were dropped, or that .eh_frame knows, 
   CHECK(f.cfa(0x1200) == 24);
   CHECK(f.cfa(0x2000) == 56);
   CHECK(f.cfa(0x500) == 0);
+  CHECK(f.cfa(0x600) == 72);
   CHECK(f.cfa(0x3000) == 0);
 }
 
@@ -248,6 +251,7 @@ TEST_CASE("a search header and .debug_frame together") {
   cfi_source source;
   source.origin = loaded_cfi::code();
   source.header = loaded_cfi::header();
+  source.most_entries = 2;
   source.eh_frame.begin = loaded_cfi::bytes() + loaded.eh_frame_at();
   source.eh_frame.end = reinterpret_cast<const cfi_byte*>(loaded.limit());
   source.debug_frame = debug.section();
@@ -259,6 +263,29 @@ TEST_CASE("a search header and .debug_frame together") {
   CHECK(f.cfa(0x380) == 120);
   CHECK(f.cfa(0x480) == 0);
   CHECK(f.cfa(0x580) == 24);
+}
+
+// Its count decides how far it is read: a file cut short, or no such header at all.
+TEST_CASE("a search header is used only if its segment has room for all that it counts") {
+  loaded_cfi loaded;
+  loaded.add(0x200, 0x100, {0x0e, 16});
+  loaded.text.fde(loaded_cfi::code() + 0x500, 0x100, {0x0e, 24});  // the header does not list it
+  loaded.load();
+  cfi_source source;
+  source.origin = loaded_cfi::code();
+  source.header = loaded_cfi::header();
+  source.eh_frame.begin = loaded_cfi::bytes() + loaded.eh_frame_at();
+  source.eh_frame.end = reinterpret_cast<const cfi_byte*>(loaded.limit());
+  for (const std::size_t room : {1u, 0u}) {
+    CAPTURE(room);
+    source.most_entries = room;
+    arena scratch(os_pages);
+    fixture f;
+    f.table = unwind_table_builder(source, scratch).build();
+    REQUIRE(f.table != nullptr);
+    CHECK(f.cfa(0x280) == 16);
+    CHECK(f.cfa(0x580) == (room == 0 ? 24 : 0));
+  }
 }
 
 TEST_CASE("functions before the origin or 4 GiB behind it are not in the table") {

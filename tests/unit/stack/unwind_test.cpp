@@ -374,12 +374,22 @@ TEST_CASE("the depth limit keeps both ends, marks what is missing and says so") 
 TEST_CASE("the walk ends somewhere, root or not") {
   fixture f;
   const word ra = f.call(1, f.function(1));
-  for (word i = 0; i < max_walk + 10; ++i) {
-    f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+  const word most = 20 * max_walk;
+  for (word i = 0; i < most; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+  SUBCASE("by records") {}
+  SUBCASE("by rules") {
+    unwind_rule rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = dwarf_sp;
+    rule.offset = 16;
+    f.code.rules[f.function(1)] = pack_rule_sig(rule);
   }
   f.walk(at(f.function(1), stack + 0x100, stack + 0x100), 16);
   CHECK(f.frames.back() == mark);
   CHECK(f.walked.truncated);
+  CHECK(f.memory.reads < 10 * max_walk);
+  f.code.cached = true;
+  f.walk_once(at(f.function(1), stack + 0x100, stack + 0x100), 16, false);
   CHECK(f.memory.reads < 10 * max_walk);
 }
 
@@ -726,6 +736,28 @@ TEST_CASE("rule: an unknown call may have led to a thrower; a thrower that has l
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_1 - 1});
 }
 
+TEST_CASE("rule: a thrower whose caller was kept says nothing of that one's registers") {
+  for (const unsigned reg : {dwarf_fp, dwarf_third}) {
+    CAPTURE(reg);
+    rule_fixture f;
+    f.code.starts = {f.function(0), f.function(1), f.function(2)};
+    unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+    thrower.is_eh_return = true;
+    f.rule(0, thrower);
+    f.code.interpreted[f.function(0)] = thrower;
+    for (word at = stack; at < stack + 0x78; at += 8) f.memory.put(at, 0);
+    f.memory.put(stack + 0x20, f.into_0);
+    f.memory.put(stack + 0x58, f.into_1);
+    const word other = f.call(3, f.function(2));
+    f.memory.put(stack + 0x108, other);  // where function 1 returned, if its register were as it is
+    f.memory.put(stack + 0x78, f.into_1);
+    f.rule(1, rule_of(rule_kind::offset, reg, 0x10));
+    f.walk_from(stack, stack + 0x100, stack + 0x100);
+    CHECK(f.frames == f.whole());
+    CHECK(f.walked.approximate);  // by scanning
+  }
+}
+
 TEST_CASE("rule: a return address that was pushed by hand is itself in its function") {
   rule_fixture f;
   const word pushed = f.function(1);
@@ -836,6 +868,73 @@ TEST_CASE("rule: behind frames with rules, one without is bridged as the first o
         std::vector<word>{f.function(0) + 4, into_0 - 1, into_1 - 1, into_2 - 1, into_3 - 1});
 }
 
+TEST_CASE("where a rule's own register is unknown and a scan found the caller, the rule restores its fp") {
+  rule_fixture f;
+  unwind_rule saves = rule_of(rule_kind::offset, 10, 8);
+  saves.fp = {saved_at::cfa, -16};
+  f.rule(0, saves);
+  REQUIRE(kind_of_sig(f.code.rules[f.function(0)]) == rule_kind::offset);
+  f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0x20));
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 0x10, stack + 0x60);  // the fp of 1
+  f.memory.put(stack + 0x18, f.into_0);
+  f.memory.put(stack + 0x78, f.into_1);
+  f.memory.put(stack + 0x38, f.call(3, f.function(1)));  // what a scan from 1 would take
+  f.walk_from(stack);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("a rule that leads behind no call, to code without one, makes the stack approximate") {
+  rule_fixture f;
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.code.rules[f.function(1)] = 0;
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.record(stack + 0x100, 0, f.into_1);
+  f.memory.put(stack + 8, f.into_0);
+  f.walk_from(stack, stack + 0x100);
+  CHECK(f.frames == f.whole());
+  CHECK_FALSE(f.walked.approximate);
+  f.memory.put(stack + 8, f.function(1) + 0x31);
+  f.walk_from(stack, stack + 0x100);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.function(1) + 0x30, f.into_1 - 1});
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("fp 0 behind a rule is the root, approximately: only a frame record says so for certain") {
+  rule_fixture f;
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.code.rules[f.function(1)] = 0;
+  for (word at = stack; at < stack + 0x1000; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8, f.into_0);
+  f.walk_from(stack, 0);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
+  CHECK_FALSE(f.walked.truncated);
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("a stack has three bridges, then frame records stand as they are") {
+  fixture f;  // functions in pairs: one without rule or record, which one with a rule calls
+  for (word at = stack; at < stack + 0x400; at += 8) f.memory.put(at, 0);
+  std::vector<word> wanted{f.function(0) + 4};
+  word sp = stack;
+  for (unsigned n = 0; n < 8; n += 2, sp += 0x30) {
+    const word bridged = f.call(n + 1, f.function(n));
+    const word ruled = f.call(n + 2, f.function(n + 1));
+    f.code.rules[f.function(n)] = 0;
+    f.code.rules[f.function(n + 1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 0x20));
+    f.memory.put(sp + 8, bridged);
+    f.memory.put(sp + 0x28, ruled);
+    if (n < 6) wanted.insert(wanted.end(), {bridged - 1, ruled - 1});
+  }
+  const word beyond = f.call(12, f.function(6), 0x80);
+  f.code.rules[f.function(12)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  f.record(stack + 0x380, stack + 0x3c0, beyond);
+  wanted.push_back(beyond - 1);
+  f.walk(at(f.function(0) + 4, stack, stack + 0x380));
+  CHECK(f.frames == wanted);
+}
+
 // ---- signal frames ------------------------------------------------------------------------------
 
 namespace {
@@ -869,6 +968,31 @@ TEST_CASE("signal frame: the walk goes on where the signal struck, on another st
   CHECK(f.frames == std::vector<word>{f.function(4) + 2, trampoline, f.function(0) + 4,
                                       f.into_0 - 1, f.into_1 - 1});
   CHECK_FALSE(f.walked.truncated);
+}
+
+// One jump is followed between two signals: in the handler, and again in what it interrupted.
+TEST_CASE("signal frame: where it struck, a jmp *%reg is followed although one was before") {
+  rule_fixture f;
+  const word trampoline = f.function(5);
+  const word other_stack = stack - 0x100000;
+  f.rule(5, rule_of(rule_kind::signal_frame, 0, 0));
+  f.mark_exact(5);
+  f.code.rules[trampoline - 1] = f.code.rules[trampoline];
+  f.rule(4, rule_of(rule_kind::offset, dwarf_sp, 8));  // the handler
+  f.code.rules[f.function(6)] = 0;
+  f.memory.put_bytes(f.function(6) + 4, {0xff, 0xe3});  // jmp *%rbx
+  f.memory.put_bytes(f.function(0) + 4, {0xff, 0xe3});
+  f.memory.put(other_stack, trampoline);
+  registers interrupted = at(f.function(0) + 4, stack + 16, 0);
+  interrupted.third = f.into_0;
+  put_signal_frame(f, other_stack + 8, interrupted);
+  registers start = at(f.function(6) + 4, other_stack, 0);
+  start.third = f.function(4) + 2;
+  f.walk(start);
+  CHECK(f.frames == std::vector<word>{f.function(6) + 4, f.function(4) + 2, trampoline, f.function(0) + 4,
+                                      f.into_0, f.into_1 - 1});
+  CHECK_FALSE(f.walked.truncated);
+  CHECK_FALSE(f.walked.approximate);
 }
 
 TEST_CASE("signal frames that lead to each other cannot hold the walk") {

@@ -1,0 +1,115 @@
+"""Mutants of the unwinder: each takes one remedy out of include/prof/stack, and a unit test must fail then."""
+
+from typing import List, NamedTuple
+
+
+class Mutant(NamedTuple):
+    name: str  # what is missing
+    header: str  # below include/prof
+    before: str  # occurs once
+    after: str
+    test: str  # below tests/unit
+
+
+UNWIND = "stack/unwind.hpp"
+STEP = "stack/rule_step.hpp"
+CALLS = "stack/call_site.hpp"
+TABLE = "stack/unwind_table.hpp"
+PROGRAM = "stack/cfi_program.hpp"
+WALKS = "stack/unwind_test.cpp"
+STEPS = "stack/rule_step_test.cpp"
+
+MUTANTS: List[Mutant] = [
+    # ---- where a frame's caller is
+    Mutant("no red zone", STEP, "place + red_zone < at.sp", "place < at.sp", WALKS),
+    Mutant("a realigned frame's stale rule is believed", STEP, "place >= cfa || ", "", WALKS),
+    Mutant("rbx is not carried", STEP, "  at.third = caller_third;\n", "", WALKS),
+    Mutant("a frame may stand still", STEP, "cfa == at.sp && !frame.interrupted", "false", WALKS),
+    Mutant("a frame may go down", STEP, "(cfa & 7) != 0 || cfa < at.sp", "(cfa & 7) != 0", STEPS),
+    Mutant("0 in an interrupted frame is the root for certain", STEP,
+           "interrupted ? step::doubted_root : step::root", "step::root", WALKS),
+    Mutant("a PLT entry's push is not seen", STEP, "? 16 : 8", "? 8 : 8", WALKS),
+    Mutant("registers of frames that were not interrupted", STEP, "return frame.interrupted && ", "return ", WALKS),
+    Mutant("a call's last byte is not the call's", UNWIND, "now_.at.pc : now_.at.pc - 1", "now_.at.pc : now_.at.pc",
+           WALKS),
+    # ---- an exception's landing
+    Mutant("a thrower's return address is believed", UNWIND, "&& overwritten_step_sig(rule)", "&& false", WALKS),
+    Mutant("a thrower's registers are its caller's", UNWIND,
+           "now_.at.fp = now_.at.third = unknown_register;\n    now_.at.pc = kept;", "now_.at.pc = kept;", WALKS),
+    Mutant("a thrower's rbx is its caller's", UNWIND, "now_.at.fp = now_.at.third = unknown_register;",
+           "now_.at.fp = unknown_register;", WALKS),
+    Mutant("a thrower's fp is its caller's", UNWIND, "now_.at.fp = now_.at.third = unknown_register;",
+           "now_.at.third = unknown_register;", WALKS),
+    Mutant("of two kept callers the first is certain", UNWIND,
+           "if (kept != 0) result_.approximate = true;  // there are two\n      else kept", "if (kept == 0) kept",
+           WALKS),
+    # ---- signals and jumps
+    Mutant("signal frames without an end", UNWIND, "if (++signal_frames_ > max_signal_frames) return step::cut;", "",
+           WALKS),
+    Mutant("one jump in a whole stack", UNWIND, "    jumped_ = false;\n", "", WALKS),
+    Mutant("jumps without an end", UNWIND, "jumped_ = !is_call;", "", WALKS),
+    Mutant("a tail call goes back", UNWIND, "code_.function_start_sig(target, memory_) == target &&", "false &&",
+           WALKS),
+    # ---- without a rule
+    Mutant("a frame behind no call is exact", UNWIND,
+           "if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;", "", WALKS),
+    Mutant("a record that no call confirms is exact", UNWIND,
+           "if (!leads_here_sig(return_address)) result_.approximate = true;\n      linked_", "linked_", WALKS),
+    Mutant("fp 0 is the root for certain", UNWIND, "if (!linked_) result_.approximate = true;\n", "", WALKS),
+    Mutant("bridges without a limit", UNWIND, "if (bridges_ >= 3) return false;", "", WALKS),
+    Mutant("frame records of any size", UNWIND, "fp - now_.at.sp > max_frame_size || ", "", WALKS),
+    Mutant("scans without a budget", UNWIND, "at < first + 8 * words && budget_ != 0; at += 8) {\n      --budget_;",
+           "at < first + 8 * words; at += 8) {", WALKS),
+    Mutant("what a scan found is exact", UNWIND,
+           "now_.at.sp = at + 8;\n        result_.approximate = true;", "now_.at.sp = at + 8;", WALKS),
+    Mutant("any word behind a call is a scan's", UNWIND, "is_close)) {", "true)) {", WALKS),
+    Mutant("a scan forgets the caller's fp", UNWIND, "!is_read) restore_fp_sig(rule);", "false) restore_fp_sig(rule);",
+           WALKS),
+    Mutant("the end of the stack is not marked", UNWIND, "result_.truncated = found != step::root || ",
+           "result_.truncated = ", WALKS),
+    Mutant("walks without an end", UNWIND, "while (found == step::caller && frames_.walked() < max_walk) {",
+           "while (found == step::caller) {", WALKS),
+    Mutant("walks by rules without an end", UNWIND, "while (frames_.walked() < max_walk) {", "while (true) {", WALKS),
+    Mutant("code that goes is read like any other", "stack/return_address.hpp",
+           "code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word)",
+           "memory.read_word(address, word)", WALKS),
+    # ---- calls and stubs
+    Mutant("endbr64 hides a stub", CALLS,
+           "if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;", "", WALKS),
+    Mutant("circles of stubs", CALLS, "for (int hop = 0; hop < max_hops && target != 0; ++hop) {\n      if (target == here)"
+           " return true;\n      if (here == 0", "for (; target != 0;) {\n      if (target == here) return true;\n"
+           "      if (here == 0", WALKS),
+    Mutant("lld's PLT has no way out", CALLS, "depth = is_jump && behind_load ? 16 :", "depth = is_jump ? 0 :",
+           "stack/call_site_test.cpp"),
+    # ---- call frame information and its tables
+    Mutant("restore takes the row before", PROGRAM, "if (column == dwarf_fp) now_.fp = initial_.fp;", "",
+           "stack/cfi_program_test.cpp"),
+    Mutant("remembered rows without a limit", PROGRAM, "if (remembered_ == max_remembered) broken_ = true;\n    else ",
+           "", "stack/cfi_program_test.cpp"),
+    Mutant("the PLT's literal is 11", PROGRAM, "if (i == 6) literal = there - 0x30;", "if (i == 6) literal = 11;",
+           "stack/cfi_program_test.cpp"),
+    Mutant("padding belongs to the function before", TABLE,
+           "if (covered_ != 0 && fde.begin > covered_) add_row(covered_, 0);", "", "stack/unwind_table_test.cpp"),
+    Mutant("wide rules are lost", TABLE, "return packed == interpret ? wide_of(rule) : packed;", "return packed;",
+           "stack/unwind_table_test.cpp"),
+    Mutant("a header that is cut short is read", TABLE,
+           "parse_header_sig(source.header, header) &&\n                          header.count <= source.most_entries",
+           "parse_header_sig(source.header, header)", "stack/unwind_table_test.cpp"),
+    Mutant("dropped functions of .debug_frame hide others", TABLE,
+           "section.is_debug_frame && fde.begin == section.bias", "false", "stack/unwind_table_test.cpp"),
+    # ---- what is loaded
+    Mutant("a page is not asked about before it is read", "stack/probed_memory.hpp",
+           "if (!page_ok_sig(address)) return false;\n    if ((address", "if ((address", "stack/probed_memory_test.cpp"),
+    Mutant("a word's second page is not asked about", "stack/probed_memory.hpp",
+           "> page_mask + 1 - sizeof word &&", "> page_mask + 1 &&", "stack/probed_memory_test.cpp"),
+    Mutant("another file at the same place is the same", "stack/still_loaded.hpp",
+           "object.cfi_header == range.cfi.header &&\n         is_same_file_sig(object, range, memory)",
+           "object.cfi_header == range.cfi.header", "stack/still_loaded_test.cpp"),
+    Mutant("a historic range is the current one's", "stack/modules.hpp",
+           "if (now != nullptr && now->number == number) return now;", "if (now != nullptr) return now;",
+           "stack/modules_test.cpp"),
+    Mutant("a rule is of whatever was loaded there", "stack/rule_lookup.hpp",
+           "if (ranges_.is_latest_sig(known.number)) return known;", "return known;", "stack/rule_lookup_test.cpp"),
+    Mutant("a long stack keeps no root", "stack/frame_list.hpp", "rotate_sig(place(walked_));\n", "",
+           "stack/frame_list_test.cpp"),
+]
