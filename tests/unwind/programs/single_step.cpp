@@ -2,10 +2,12 @@
 // that were made: each call instruction is seen, and a call is over when sp is above its return address.
 // libunwind walks too. Prints addresses; test_single_step.py names and judges them. x86-64 only.
 //
-//   single_step MOST [table] [corrupt]
+//   single_step MOST [table] [corrupt | shift | drop]
 //     MOST     how many steps of each workload are looked at
 //     table    the modules' tables are compiled first; without, rules are interpreted
 //     corrupt  every 1000th walk begins 8 bytes off, which has to be noticed
+//     shift    all return addresses of every 1000th walk are a byte off
+//     drop     every 1000th walk lacks its leaf's caller
 //
 // Where a step's walk is not the calls that were made, it is right all the same when it says where the thread
 // is about to go (a landing pad, setjmp): that is seen a few steps later, and counted as LANDED.
@@ -60,11 +62,13 @@ struct made_call {
   std::uintptr_t return_address;
 };
 
-// A walk that is not the calls that were made, for the steps that are left to see whether it will be.
+// A walk that is not the calls that were made, for the steps that are left to see whether it will be. Once the
+// function where it was taken has returned to who called it, the walk was wrong.
 struct leaving {
   const char* what;
   chain mine;
   chain calls;
+  std::size_t made_count;
   int left;
 };
 
@@ -92,6 +96,8 @@ struct step_counts {
 process_state* g_process;
 long g_most;
 bool g_corrupt;
+bool g_shift;
+bool g_drop;
 std::uintptr_t g_call_of_main;
 std::uintptr_t g_call_of_step_through;
 step_counts g_counts;
@@ -104,12 +110,22 @@ chain g_root;       // what leads to step_through; empty when that walk was wron
 leaving g_leaving[most_leaving];
 made_call g_made[most_frames];
 std::size_t g_made_count;
+std::size_t g_returned_from;  // at this step: the place in g_made, counted from 1, of a call; 0: of none
 std::uintptr_t g_last_pc;  // of the step before; 0: there is none
 std::uintptr_t g_last_sp;
 
+bool is_spoilt_step() { return g_counts.steps % 1000 == 999; }
+
+void spoil(chain& walk) {
+  for (std::size_t i = 1; g_shift && i < walk.depth; ++i) ++walk.frames[i];
+  if (!g_drop) return;
+  --walk.depth;
+  for (std::size_t i = 1; i < walk.depth; ++i) walk.frames[i] = walk.frames[i + 1];
+}
+
 void walk_prof(const ucontext_t* context, chain& out) {
   registers start = os_registers_sig(context);
-  if (g_corrupt && g_counts.steps % 1000 == 999) start.sp += 8;
+  if (g_corrupt && is_spoilt_step()) start.sp += 8;
   static frame_buffer buffer;
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
@@ -123,6 +139,7 @@ void walk_prof(const ucontext_t* context, chain& out) {
   const bool has_register = kind_of_sig(rule) == rule_kind::offset || kind_of_sig(rule) == rule_kind::deref;
   if (has_register && reg != dwarf_sp && reg != dwarf_fp && reg != dwarf_third) ++g_counts.odd;
   out.approximate = walked.approximate;
+  if (is_spoilt_step()) spoil(out);
 }
 
 sigjmp_buf g_before_libunwind;
@@ -184,6 +201,9 @@ void note_call(std::uintptr_t sp) {
 
 void follow_calls(std::uintptr_t pc, std::uintptr_t sp) {
   note_call(sp);
+  const bool is_listed = g_made_count > 0 && g_made_count <= most_frames;
+  const made_call last = is_listed ? g_made[g_made_count - 1] : made_call{};
+  g_returned_from = is_listed && pc == last.return_address && sp == last.slot + 8 ? g_made_count : 0;
   while (g_made_count > 0 && (g_made_count > most_frames || g_made[g_made_count - 1].slot < sp)) --g_made_count;
   g_last_pc = pc;
   g_last_sp = sp;
@@ -282,11 +302,12 @@ bool has_landed(const chain& walk) {
 void follow_leaving(bool at_end) {
   for (leaving& waiting : g_leaving) {
     if (waiting.left == 0) continue;
-    if (has_landed(waiting.mine)) {
+    const bool has_returned = g_returned_from != 0 && g_returned_from == waiting.made_count;
+    if (!has_returned && has_landed(waiting.mine)) {
       waiting.left = 0;
       ++g_counts.good;
       ++g_counts.landed;
-    } else if (--waiting.left == 0 || at_end) {
+    } else if (--waiting.left == 0 || at_end || has_returned) {
       waiting.left = 0;
       count_bad(waiting.what, waiting.mine, waiting.calls);
     }
@@ -295,7 +316,7 @@ void follow_leaving(bool at_end) {
 void wait_for_landing(const char* what) {
   for (leaving& place : g_leaving) {
     if (place.left != 0) continue;
-    place = {what, g_mine, g_calls, most_leaving - 1};
+    place = {what, g_mine, g_calls, g_made_count, most_leaving - 1};
     return;
   }
 }
@@ -420,6 +441,8 @@ int main(int argc, char** argv) {
   g_call_of_main = CALL_ADDRESS();
   g_most = argc > 1 ? std::atol(argv[1]) : 0;
   g_corrupt = has_word(argc, argv, "corrupt");
+  g_shift = has_word(argc, argv, "shift");
+  g_drop = has_word(argc, argv, "drop");
   read_code(has_word(argc, argv, "table"));
   catch_traps();
   for (int i = 0; i < workload_count; ++i) {
