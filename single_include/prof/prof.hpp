@@ -3556,6 +3556,15 @@ inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
 
+// What is said of them.
+struct walked_stack {
+  std::size_t depth = 0;
+  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
+  // what somebody pushed for another purpose.
+  bool approximate = false;
+  bool truncated = false;  // frames are missing: too many, or no way on
+};
+
 // The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
 // the last quarter of the buffer is a ring.
 class frame_list {
@@ -3782,6 +3791,12 @@ inline unsigned packed_reg_sig(packed_rule rule) PROF_DETAIL_SIG {
 // Of every kind but deref.
 inline std::int32_t packed_offset_sig(packed_rule rule) PROF_DETAIL_SIG {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(rule)) >> 8;
+}
+
+// That of all but a few return addresses: a register and an offset, with the caller's return address below the CFA.
+inline bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
+  constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
+  return (rule & not_ordinary) == static_cast<packed_rule>(rule_kind::offset);
 }
 
 inline bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -7038,77 +7053,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_PROCESS_HPP
 
-// ---- prof/stack/return_address.hpp ----
-// prof/stack/return_address.hpp - whether a word on the stack is a return address, and whether the call before it
-// leads into the function that a walk is in.
-// Floor 3 (stack). Asked by unwind.hpp where no rule is known, and of what nobody vouches for.
-// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
-// Memory: none.
-// Source: call_site.hpp reads the instructions. Code that another thread may be unloading is read by a copy that
-//         fails instead of faulting (any_code): only of code that stays is it known that it can be read.
-#ifndef PROF_STACK_RETURN_ADDRESS_HPP
-#define PROF_STACK_RETURN_ADDRESS_HPP
-
-PROF_DETAIL_BEGIN
-
-// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
-// call of the program's may lead through a stub into a library that goes.
-template <class Memory, class Code>
-struct chosen_code {
-  Memory& memory;
-  Code& code;
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
-  }
-};
-// A stub's slot lies in the stub's file, and stays if that does.
-template <class Memory, class Code>
-bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
-    PROF_DETAIL_SIG {
-  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
-}
-
-template <class Memory, class Code>
-class return_addresses {
- public:
-  return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
-      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
-
-  PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
-    return tracer_.is_return_address_sig(word);
-  }
-
-  // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
-  // where that cannot be known, for the call is indirect, `otherwise`.
-  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
-                                      bool otherwise) PROF_DETAIL_SIG {
-    const call_site call = tracer_.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return otherwise;
-    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, inside, here);
-  }
-  bool leads_sig(std::uintptr_t word, std::uintptr_t inside, bool otherwise) PROF_DETAIL_SIG {
-    return leads_sig(word, inside, code_.function_start_sig(inside, memory_), otherwise);
-  }
-
-  // See call_tracer; pc is an interrupted instruction.
-  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
-    return tracer_.stub_depth_sig(pc, depth);
-  }
-  bool is_context_start_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return os_is_context_start_sig(address, chosen_);
-  }
-
- private:
-  Memory& memory_;
-  Code& code_;
-  chosen_code<Memory, Code> chosen_;
-  call_tracer<chosen_code<Memory, Code>> tracer_;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_RETURN_ADDRESS_HPP
-
 // ---- prof/stack/rule_step.hpp ----
 // prof/stack/rule_step.hpp - one frame by its unwind rule: from a function's registers to its caller's.
 // Floor 3 (stack). The steps of unwind.hpp's walks.
@@ -7246,6 +7190,165 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_RULE_STEP_HPP
 
+// ---- prof/stack/return_address.hpp ----
+// prof/stack/return_address.hpp - whether a word on the stack is a return address, and whether the call before it
+// leads into the function that a walk is in.
+// Floor 3 (stack). Asked by unwind.hpp where no rule is known, and of what nobody vouches for.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
+// Memory: none.
+// Source: call_site.hpp reads the instructions. Code that another thread may be unloading is read by a copy that
+//         fails instead of faulting (any_code): only of code that stays is it known that it can be read.
+#ifndef PROF_STACK_RETURN_ADDRESS_HPP
+#define PROF_STACK_RETURN_ADDRESS_HPP
+
+PROF_DETAIL_BEGIN
+
+// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// call of the program's may lead through a stub into a library that goes.
+template <class Memory, class Code>
+struct chosen_code {
+  Memory& memory;
+  Code& code;
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
+  }
+};
+// A stub's slot lies in the stub's file, and stays if that does.
+template <class Memory, class Code>
+bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
+    PROF_DETAIL_SIG {
+  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
+}
+
+// An address in a function, and its first one, 0 when that is unknown.
+struct entered_function {
+  std::uintptr_t inside = 0;
+  std::uintptr_t start = 0;
+};
+
+template <class Memory, class Code>
+class return_addresses {
+ public:
+  return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
+      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
+
+  PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
+    return tracer_.is_return_address_sig(word);
+  }
+
+  // Whether the call before a word enters the function; where that cannot be known, for the call is indirect,
+  // `otherwise`.
+  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
+    const call_site call = tracer_.call_at_sig(word);
+    if (call.kind == call_kind::indirect) return otherwise;
+    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
+  }
+
+  // See call_tracer; pc is an interrupted instruction.
+  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+    return tracer_.stub_depth_sig(pc, depth);
+  }
+  bool is_context_start_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    return os_is_context_start_sig(address, chosen_);
+  }
+
+ private:
+  Memory& memory_;
+  Code& code_;
+  chosen_code<Memory, Code> chosen_;
+  call_tracer<chosen_code<Memory, Code>> tracer_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_RETURN_ADDRESS_HPP
+
+// ---- prof/stack/stack_scan.hpp ----
+// prof/stack/stack_scan.hpp - looks through words of a stack for return addresses.
+// Floor 3 (stack). unwind.hpp's last resort, and how it finds callers that an exception's landing hides.
+// Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget.
+// Memory: none.
+// Source: return_address.hpp says what a return address is.
+#ifndef PROF_STACK_STACK_SCAN_HPP
+#define PROF_STACK_STACK_SCAN_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t scan_budget = 1024;  // words per stack
+
+// Memory, Code: see unwind.hpp.
+template <class Memory, class Code>
+class stack_scan {
+ public:
+  stack_scan(Memory& memory, Code& code, return_addresses<Memory, Code>& returns) PROF_DETAIL_SIG
+      : memory_(memory), code_(code), returns_(returns) {}
+
+  // Of the function where an exception is about to land, its frame pointer.
+  void land_sig(std::uintptr_t fp) PROF_DETAIL_SIG { landing_fp_ = fp; }
+
+  // The first believable return address in [at, limit): its call leads into `function`; below `near` also an
+  // indirect call will do. Where an exception is about to land, so is what stands behind the landing function's
+  // frame pointer: maybe the landing pad. `at` becomes its place.
+  PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
+                                     entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
+    for (; next_code_sig(at, limit, found); at += 8) {
+      if (is_behind_landing_fp_sig(at)) return true;
+      if (returns_.leads_sig(found, function, at < near_limit)) return true;
+    }
+    return false;
+  }
+
+  // The first word in [at, limit) whose direct call leads into `function`, 0: there is none; `others`: a word
+  // that is another one follows.
+  PROF_DETAIL_NOINLINE std::uintptr_t find_direct_sig(std::uintptr_t at, std::uintptr_t limit,
+                                                      entered_function function, bool& others) PROF_DETAIL_SIG {
+    std::uintptr_t first = 0;
+    std::uintptr_t word = 0;
+    for (; next_code_sig(at, limit, word); at += 8) {
+      if (word == first || !returns_.leads_sig(word, function, false)) continue;
+      if (first != 0) others = true;
+      else first = word;
+    }
+    return first;
+  }
+
+  // Whether a word in [at, limit) points to a place between there and `value` that holds `value`.
+  bool points_to_sig(std::uintptr_t at, std::uintptr_t limit, std::uintptr_t value) PROF_DETAIL_SIG {
+    std::uintptr_t word = 0;
+    std::uintptr_t there = 0;
+    for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
+      if (word >= limit && word < value && memory_.read_word(word, there) && there == value) return true;
+    }
+    return false;
+  }
+
+ private:
+  // The next word from `at` on that is an address of code.
+  bool next_code_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
+    for (; at < limit && budget_ != 0; at += 8) {
+      --budget_;
+      if (!memory_.read_word(at, word)) return false;
+      word = strip_address_sig(word);
+      if (code_.contains(word)) return true;
+    }
+    return false;
+  }
+  bool is_behind_landing_fp_sig(std::uintptr_t at) PROF_DETAIL_SIG {
+    std::uintptr_t before = 0;
+    return landing_fp_ > at - 8 && memory_.read_word(at - 8, before) && before == landing_fp_;
+  }
+
+  Memory& memory_;
+  Code& code_;
+  return_addresses<Memory, Code>& returns_;
+  std::uintptr_t landing_fp_ = 0;  // 0: no exception is about to land
+  std::size_t budget_ = scan_budget;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_STACK_SCAN_HPP
+
 // ---- prof/stack/unwind.hpp ----
 // prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
 // Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
@@ -7267,20 +7370,11 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 // Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
 // and more have lost their own frame pointer.
 inline constexpr std::size_t scan_words = 192;
-inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far.
 inline constexpr std::size_t max_walk = 2048;
 inline constexpr unsigned max_signal_frames = 8;
-
-struct walked_stack {
-  std::size_t depth = 0;
-  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
-  // what somebody pushed for another purpose.
-  bool approximate = false;
-  bool truncated = false;  // frames are missing: too many, or no way on
-};
 
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
 // time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
@@ -7292,7 +7386,7 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
       PROF_DETAIL_SIG
-      : memory_(memory), code_(code), returns_(memory, code), frames_(out, capacity) {}
+      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -7306,13 +7400,13 @@ class stack_walk {
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
         exact_ = exact_ || (known.rule & packed_is_exact) != 0;
         push_sig(known.number);
-        found = step_sig(known.rule);
+        found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
-      if (found == step::caller && !exact_) ordinary_frames_sig();
+      if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
       result_.approximate = true;
@@ -7326,6 +7420,9 @@ class stack_walk {
  private:
   // An address in the function that the walk is in: a return address may be behind its last instruction.
   std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
+  entered_function function_sig() PROF_DETAIL_SIG {
+    return {inside_sig(), code_.function_start_sig(inside_sig(), memory_)};
+  }
 
   void push_sig(range_number number) PROF_DETAIL_SIG {
     // The one place where a return address becomes a call address: the byte before it belongs to
@@ -7335,11 +7432,6 @@ class stack_walk {
     if (!now_.interrupted) return;
     interrupted_at_ = now_.at.pc;
     interrupted_frame_ = frames_.walked();
-  }
-
-  static bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
-    constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
-    return (rule & not_ordinary) == static_cast<packed_rule>(rule_kind::offset);
   }
 
   // False: this return address is none, but what a frame had there for another purpose. With code but no call
@@ -7402,12 +7494,17 @@ class stack_walk {
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
-    // Only where the thrower itself, or what it called last, was interrupted.
-    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
+    // Only where the thrower itself, or what it called last, was interrupted. Calls through aarch64's stubs are
+    // not followed.
+    const bool may_be_landing =
+        rule.is_eh_return && !return_address_in_third && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
-    return rule_step_sig(memory_, now_, rule);
+    const std::uintptr_t frame = now_.at.sp;
+    const step found = rule_step_sig(memory_, now_, rule);
+    doubts_fp_ = may_be_landing && rule.fp.base == saved_at::cfa && scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
+    return found;
   }
 
   // Where an exception is about to land, its thrower's return address may be the landing function's already
@@ -7415,34 +7512,47 @@ class stack_walk {
   PROF_DETAIL_INLINE bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
-    if (return_address_in_third) return false;  // calls through aarch64's stubs are not followed
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
     if (!memory_.read_word(cfa - 8, pc)) return false;
-    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
-    if (returns_.leads_sig(pc, inside_sig(), here, false)) return false;
-    const std::uintptr_t kept = kept_return_sig(cfa, here);
+    const entered_function here = function_sig();
+    if (returns_.leads_sig(pc, here, false)) return false;
+    bool others = false;
+    const std::uintptr_t kept = scan_.find_direct_sig(now_.at.sp, cfa, here, others);
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
-    if (returns_.leads_sig(pc, inside_sig(), here, true)) result_.approximate = true;
+    if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
     // The landing function's are where they were saved.
-    landing_fp_ = restored_sig(memory_, now_.at, rule.fp, 0, cfa);
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
     return true;
   }
-  // The first word of a frame whose call leads into its function; 0: there is none.
-  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t here) PROF_DETAIL_SIG {
-    std::uintptr_t kept = 0;
-    for (std::uintptr_t at = now_.at.sp; at < cfa && budget_ != 0; at += 8, --budget_) {
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside_sig(), here, false)) continue;
-      if (kept != 0) result_.approximate = true;  // there are two
-      else kept = word;
-    }
-    return kept;
+
+  // A thrower's frame pointer is overwritten before its return address is: by what the landing function's callee
+  // has saved, and a pointer to that is in the thrower's frame (_Unwind_Context.reg). Until a frame restores
+  // another, the record of such a frame pointer may be the landing function's.
+  PROF_DETAIL_COLD step doubted_step_sig(packed_rule rule) PROF_DETAIL_SIG {
+    const bool by_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
+    const registers before = now_.at;
+    const step found = step_sig(rule);
+    doubts_fp_ = !by_fp && found == step::caller && now_.at.fp == before.fp;
+    if (!by_fp || found != step::caller || is_called_from_sig(now_.at, before)) return found;
+    scan_.land_sig(before.fp);
+    now_.at = before;
+    now_.at.fp = unknown_register;
+    return step::lost;
+  }
+  // Whether a call at `caller` may have led to where the walk was, and none nearer did.
+  bool is_called_from_sig(const registers& caller, const registers& before) PROF_DETAIL_SIG {
+    const std::uintptr_t inside = exact_ ? before.pc : before.pc - 1;
+    const entered_function here{inside, code_.function_start_sig(inside, memory_)};
+    bool others = false;
+    if (scan_.find_direct_sig(before.sp, caller.sp - 8, here, others) != 0) return false;
+    if (returns_.leads_sig(caller.pc, here, false)) return true;
+    result_.approximate = true;
+    return returns_.leads_sig(caller.pc, here, true);
   }
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
@@ -7557,10 +7667,13 @@ class stack_walk {
   }
 
   // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
-  // sp says; to anywhere else it goes back (longjmp, landing pads), with all registers as they are.
+  // sp says; to anywhere else it goes back (longjmp, landing pads), with all registers as they are. Where neither
+  // function is known they may be one, and the jump a switch's.
   bool follow_jump_sig(std::uintptr_t target) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
-    const bool is_call = code_.function_start_sig(target, memory_) == target &&
+    const std::uintptr_t start = code_.function_start_sig(target, memory_);
+    if (start == code_.function_start_sig(now_.at.pc, memory_)) return false;
+    const bool is_call = start == target &&
                          memory_.read_word(now_.at.sp, to) && code_.contains(to) &&
                          returns_.is_return_sig(to);
     now_.at.pc = is_call ? to : target;
@@ -7584,9 +7697,11 @@ class stack_walk {
   }
 
   // Whether the call before a return address enters the function that the walk is in. If not, the frame
-  // record may be a caller's: code without rules need not keep one.
+  // record may be a caller's: code without rules need not keep one. Where a function's begin is not known, the
+  // call may enter one before it.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    return returns_.leads_sig(return_address, inside_sig(), false);
+    const entered_function here = function_sig();
+    return here.start != 0 && returns_.leads_sig(return_address, here, false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -7597,46 +7712,34 @@ class stack_walk {
     return scan_sig(bridge_words, now_.at.fp, indirect_words);
   }
 
-  // Takes the first word above sp that is a believable return address: its call leads here. Where an exception
-  // is about to land, so is what stands behind the landing function's frame pointer: maybe the landing pad.
+  // Takes the first believable return address above sp.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
-    bool is_record = false;
-    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
-      --budget_;
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      const bool behind_record = is_record;
-      is_record = landing_fp_ > at && word == landing_fp_;
-      word = strip_address_sig(word);
-      if (!code_.contains(word)) continue;
-      const bool is_close = at < first + 8 * indirect;
-      if (behind_record || returns_.leads_sig(word, inside_sig(), here, is_close)) {
-        now_.at.pc = word;
-        now_.at.sp = at + 8;
-        result_.approximate = true;
-        return true;
-      }
-    }
-    return false;
+    std::uintptr_t at = first;
+    std::uintptr_t word = 0;
+    if (first + 8 * words < limit) limit = first + 8 * words;
+    if (!scan_.find_sig(at, limit, first + 8 * indirect, function_sig(), word)) return false;
+    now_.at.pc = word;
+    now_.at.sp = at + 8;
+    result_.approximate = true;
+    return true;
   }
 
   Memory& memory_;
   Code& code_;
   return_addresses<Memory, Code> returns_;
+  stack_scan<Memory, Code> scan_;
   frame_list frames_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record
+  bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
-  std::uintptr_t landing_fp_ = 0;      // of the function where an exception is about to land; 0: there is none
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;
-  std::size_t budget_ = scan_budget;
   walked_stack result_;
 };
 

@@ -36,6 +36,15 @@ inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
 
+// What is said of them.
+struct walked_stack {
+  std::size_t depth = 0;
+  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
+  // what somebody pushed for another purpose.
+  bool approximate = false;
+  bool truncated = false;  // frames are missing: too many, or no way on
+};
+
 // The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
 // the last quarter of the buffer is a ring.
 class frame_list {

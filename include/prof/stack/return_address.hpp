@@ -30,6 +30,12 @@ bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::ui
   return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
 }
 
+// An address in a function, and its first one, 0 when that is unknown.
+struct entered_function {
+  std::uintptr_t inside = 0;
+  std::uintptr_t start = 0;
+};
+
 template <class Memory, class Code>
 class return_addresses {
  public:
@@ -40,16 +46,12 @@ class return_addresses {
     return tracer_.is_return_address_sig(word);
   }
 
-  // Whether the call before a word enters the function that holds `inside` and starts at `here` (0: unknown);
-  // where that cannot be known, for the call is indirect, `otherwise`.
-  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, std::uintptr_t inside, std::uintptr_t here,
-                                      bool otherwise) PROF_DETAIL_SIG {
+  // Whether the call before a word enters the function; where that cannot be known, for the call is indirect,
+  // `otherwise`.
+  PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
     const call_site call = tracer_.call_at_sig(word);
     if (call.kind == call_kind::indirect) return otherwise;
-    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, inside, here);
-  }
-  bool leads_sig(std::uintptr_t word, std::uintptr_t inside, bool otherwise) PROF_DETAIL_SIG {
-    return leads_sig(word, inside, code_.function_start_sig(inside, memory_), otherwise);
+    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
   }
 
   // See call_tracer; pc is an interrupted instruction.

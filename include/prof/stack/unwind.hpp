@@ -10,8 +10,8 @@
 #define PROF_STACK_UNWIND_HPP
 
 #include "prof/stack/frame_list.hpp"
-#include "prof/stack/return_address.hpp"
 #include "prof/stack/rule_step.hpp"
+#include "prof/stack/stack_scan.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -22,20 +22,11 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 // Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
 // and more have lost their own frame pointer.
 inline constexpr std::size_t scan_words = 192;
-inline constexpr std::size_t scan_budget = 1024;  // last resort, per stack
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far.
 inline constexpr std::size_t max_walk = 2048;
 inline constexpr unsigned max_signal_frames = 8;
-
-struct walked_stack {
-  std::size_t depth = 0;
-  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
-  // what somebody pushed for another purpose.
-  bool approximate = false;
-  bool truncated = false;  // frames are missing: too many, or no way on
-};
 
 // Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
 // time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
@@ -47,7 +38,7 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
       PROF_DETAIL_SIG
-      : memory_(memory), code_(code), returns_(memory, code), frames_(out, capacity) {}
+      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -61,13 +52,13 @@ class stack_walk {
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
         exact_ = exact_ || (known.rule & packed_is_exact) != 0;
         push_sig(known.number);
-        found = step_sig(known.rule);
+        found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
-      if (found == step::caller && !exact_) ordinary_frames_sig();
+      if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
       result_.approximate = true;
@@ -81,6 +72,9 @@ class stack_walk {
  private:
   // An address in the function that the walk is in: a return address may be behind its last instruction.
   std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
+  entered_function function_sig() PROF_DETAIL_SIG {
+    return {inside_sig(), code_.function_start_sig(inside_sig(), memory_)};
+  }
 
   void push_sig(range_number number) PROF_DETAIL_SIG {
     // The one place where a return address becomes a call address: the byte before it belongs to
@@ -90,11 +84,6 @@ class stack_walk {
     if (!now_.interrupted) return;
     interrupted_at_ = now_.at.pc;
     interrupted_frame_ = frames_.walked();
-  }
-
-  static bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
-    constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
-    return (rule & not_ordinary) == static_cast<packed_rule>(rule_kind::offset);
   }
 
   // False: this return address is none, but what a frame had there for another purpose. With code but no call
@@ -157,12 +146,17 @@ class stack_walk {
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
-    // Only where the thrower itself, or what it called last, was interrupted.
-    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
+    // Only where the thrower itself, or what it called last, was interrupted. Calls through aarch64's stubs are
+    // not followed.
+    const bool may_be_landing =
+        rule.is_eh_return && !return_address_in_third && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
-    return rule_step_sig(memory_, now_, rule);
+    const std::uintptr_t frame = now_.at.sp;
+    const step found = rule_step_sig(memory_, now_, rule);
+    doubts_fp_ = may_be_landing && rule.fp.base == saved_at::cfa && scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
+    return found;
   }
 
   // Where an exception is about to land, its thrower's return address may be the landing function's already
@@ -170,34 +164,47 @@ class stack_walk {
   PROF_DETAIL_INLINE bool overwritten_step_sig(const unwind_rule& rule) PROF_DETAIL_SIG {
     std::uintptr_t cfa = 0;
     std::uintptr_t pc = 0;
-    if (return_address_in_third) return false;  // calls through aarch64's stubs are not followed
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
     if (!memory_.read_word(cfa - 8, pc)) return false;
-    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
-    if (returns_.leads_sig(pc, inside_sig(), here, false)) return false;
-    const std::uintptr_t kept = kept_return_sig(cfa, here);
+    const entered_function here = function_sig();
+    if (returns_.leads_sig(pc, here, false)) return false;
+    bool others = false;
+    const std::uintptr_t kept = scan_.find_direct_sig(now_.at.sp, cfa, here, others);
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
-    if (returns_.leads_sig(pc, inside_sig(), here, true)) result_.approximate = true;
+    if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
     // The landing function's are where they were saved.
-    landing_fp_ = restored_sig(memory_, now_.at, rule.fp, 0, cfa);
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
     return true;
   }
-  // The first word of a frame whose call leads into its function; 0: there is none.
-  std::uintptr_t kept_return_sig(std::uintptr_t cfa, std::uintptr_t here) PROF_DETAIL_SIG {
-    std::uintptr_t kept = 0;
-    for (std::uintptr_t at = now_.at.sp; at < cfa && budget_ != 0; at += 8, --budget_) {
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      if (word == kept || !code_.contains(word) || !returns_.leads_sig(word, inside_sig(), here, false)) continue;
-      if (kept != 0) result_.approximate = true;  // there are two
-      else kept = word;
-    }
-    return kept;
+
+  // A thrower's frame pointer is overwritten before its return address is: by what the landing function's callee
+  // has saved, and a pointer to that is in the thrower's frame (_Unwind_Context.reg). Until a frame restores
+  // another, the record of such a frame pointer may be the landing function's.
+  PROF_DETAIL_COLD step doubted_step_sig(packed_rule rule) PROF_DETAIL_SIG {
+    const bool by_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
+    const registers before = now_.at;
+    const step found = step_sig(rule);
+    doubts_fp_ = !by_fp && found == step::caller && now_.at.fp == before.fp;
+    if (!by_fp || found != step::caller || is_called_from_sig(now_.at, before)) return found;
+    scan_.land_sig(before.fp);
+    now_.at = before;
+    now_.at.fp = unknown_register;
+    return step::lost;
+  }
+  // Whether a call at `caller` may have led to where the walk was, and none nearer did.
+  bool is_called_from_sig(const registers& caller, const registers& before) PROF_DETAIL_SIG {
+    const std::uintptr_t inside = exact_ ? before.pc : before.pc - 1;
+    const entered_function here{inside, code_.function_start_sig(inside, memory_)};
+    bool others = false;
+    if (scan_.find_direct_sig(before.sp, caller.sp - 8, here, others) != 0) return false;
+    if (returns_.leads_sig(caller.pc, here, false)) return true;
+    result_.approximate = true;
+    return returns_.leads_sig(caller.pc, here, true);
   }
 
   // The kernel pushed the registers of what the signal interrupted; sp may be another stack's.
@@ -312,10 +319,13 @@ class stack_walk {
   }
 
   // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
-  // sp says; to anywhere else it goes back (longjmp, landing pads), with all registers as they are.
+  // sp says; to anywhere else it goes back (longjmp, landing pads), with all registers as they are. Where neither
+  // function is known they may be one, and the jump a switch's.
   bool follow_jump_sig(std::uintptr_t target) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
-    const bool is_call = code_.function_start_sig(target, memory_) == target &&
+    const std::uintptr_t start = code_.function_start_sig(target, memory_);
+    if (start == code_.function_start_sig(now_.at.pc, memory_)) return false;
+    const bool is_call = start == target &&
                          memory_.read_word(now_.at.sp, to) && code_.contains(to) &&
                          returns_.is_return_sig(to);
     now_.at.pc = is_call ? to : target;
@@ -339,9 +349,11 @@ class stack_walk {
   }
 
   // Whether the call before a return address enters the function that the walk is in. If not, the frame
-  // record may be a caller's: code without rules need not keep one.
+  // record may be a caller's: code without rules need not keep one. Where a function's begin is not known, the
+  // call may enter one before it.
   bool leads_here_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    return returns_.leads_sig(return_address, inside_sig(), false);
+    const entered_function here = function_sig();
+    return here.start != 0 && returns_.leads_sig(return_address, here, false);
   }
 
   // Between here and the first frame record there may be a function that keeps no frame pointer:
@@ -352,46 +364,34 @@ class stack_walk {
     return scan_sig(bridge_words, now_.at.fp, indirect_words);
   }
 
-  // Takes the first word above sp that is a believable return address: its call leads here. Where an exception
-  // is about to land, so is what stands behind the landing function's frame pointer: maybe the landing pad.
+  // Takes the first believable return address above sp.
   bool scan_sig(std::size_t words, std::uintptr_t limit, std::size_t indirect) PROF_DETAIL_SIG {
     const std::uintptr_t first = (now_.at.sp + 7) & ~std::uintptr_t{7};
-    const std::uintptr_t here = code_.function_start_sig(inside_sig(), memory_);
-    bool is_record = false;
-    for (std::uintptr_t at = first; at < limit && at < first + 8 * words && budget_ != 0; at += 8) {
-      --budget_;
-      std::uintptr_t word = 0;
-      if (!memory_.read_word(at, word)) break;
-      const bool behind_record = is_record;
-      is_record = landing_fp_ > at && word == landing_fp_;
-      word = strip_address_sig(word);
-      if (!code_.contains(word)) continue;
-      const bool is_close = at < first + 8 * indirect;
-      if (behind_record || returns_.leads_sig(word, inside_sig(), here, is_close)) {
-        now_.at.pc = word;
-        now_.at.sp = at + 8;
-        result_.approximate = true;
-        return true;
-      }
-    }
-    return false;
+    std::uintptr_t at = first;
+    std::uintptr_t word = 0;
+    if (first + 8 * words < limit) limit = first + 8 * words;
+    if (!scan_.find_sig(at, limit, first + 8 * indirect, function_sig(), word)) return false;
+    now_.at.pc = word;
+    now_.at.sp = at + 8;
+    result_.approximate = true;
+    return true;
   }
 
   Memory& memory_;
   Code& code_;
   return_addresses<Memory, Code> returns_;
+  stack_scan<Memory, Code> scan_;
   frame_list frames_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record
+  bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
-  std::uintptr_t landing_fp_ = 0;      // of the function where an exception is about to land; 0: there is none
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;
-  std::size_t budget_ = scan_budget;
   walked_stack result_;
 };
 

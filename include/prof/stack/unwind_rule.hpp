@@ -170,6 +170,12 @@ inline std::int32_t packed_offset_sig(packed_rule rule) PROF_DETAIL_SIG {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(rule)) >> 8;
 }
 
+// That of all but a few return addresses: a register and an offset, with the caller's return address below the CFA.
+inline bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
+  constexpr packed_rule not_ordinary = packed_is_exact | packed_has_return_register | 7;
+  return (rule & not_ordinary) == static_cast<packed_rule>(rule_kind::offset);
+}
+
 inline bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
   return !return_address_in_third && kind_of_sig(rule) == rule_kind::offset &&
          (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;

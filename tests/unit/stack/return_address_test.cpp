@@ -47,7 +47,6 @@ struct fake_memory {
 
 struct fake_code {
   bool is_lasting_sig(word address) const noexcept { return address < 0x2000; }
-  word function_start_sig(word address, fake_memory&) const noexcept { return address & ~word{0xff}; }
 };
 
 struct fixture {
@@ -82,13 +81,12 @@ TEST_CASE("a call leads into the function that it enters, not into another") {
     CAPTURE(page);
     fixture f;
     const word direct = f.memory.call(page + 0x20, 0x1400);
-    CHECK(f.returns.leads_sig(direct, 0x1433, false));
-    CHECK(f.returns.leads_sig(direct, 0x1433, 0x1400, false));
-    CHECK_FALSE(f.returns.leads_sig(direct, 0x1533, true));
-    CHECK_FALSE(f.returns.leads_sig(page + 0x80, 0x1433, true));
+    CHECK(f.returns.leads_sig(direct, {0x1433, 0x1400}, false));
+    CHECK_FALSE(f.returns.leads_sig(direct, {0x1533, 0x1500}, true));
+    CHECK_FALSE(f.returns.leads_sig(page + 0x80, {0x1433, 0x1400}, true));
     const word indirect = f.memory.indirect_call(page + 0x40);
-    CHECK(f.returns.leads_sig(indirect, 0x1433, true));
-    CHECK_FALSE(f.returns.leads_sig(indirect, 0x1433, false));
+    CHECK(f.returns.leads_sig(indirect, {0x1433, 0x1400}, true));
+    CHECK_FALSE(f.returns.leads_sig(indirect, {0x1433, 0x1400}, false));
     CHECK((f.memory.copies == 0) == (page == 0x1000));
   }
 }
@@ -100,9 +98,9 @@ TEST_CASE("a stub of code that stays leads into code that may go, which is only 
   std::memcpy(f.memory.code + 0x800, stub, sizeof stub);
   const word target = 0x2400;
   std::memcpy(f.memory.code + 0x1000, &target, sizeof target);
-  CHECK(f.returns.leads_sig(direct, 0x2433, 0x2400, false));
+  CHECK(f.returns.leads_sig(direct, {0x2433, 0x2400}, false));
   f.memory.loads = f.memory.copies = 0;
-  CHECK_FALSE(f.returns.leads_sig(direct, 0x2533, 0x2500, false));
+  CHECK_FALSE(f.returns.leads_sig(direct, {0x2533, 0x2500}, false));
   CHECK(f.memory.loads == 3);  // the call, the stub, its slot
   CHECK(f.memory.copies > 0);
 }
@@ -110,9 +108,9 @@ TEST_CASE("a stub of code that stays leads into code that may go, which is only 
 TEST_CASE("where no function is known, a call to what lies a little before will do") {
   fixture f;
   const word direct = f.memory.call(0x1020, 0x1400);
-  CHECK(f.returns.leads_sig(direct, 0x1433, 0, false));
-  CHECK_FALSE(f.returns.leads_sig(direct, 0x13ff, 0, false));
-  CHECK_FALSE(f.returns.leads_sig(direct, 0x1400 + max_function_size, 0, false));
+  CHECK(f.returns.leads_sig(direct, {0x1433, 0}, false));
+  CHECK_FALSE(f.returns.leads_sig(direct, {0x13ff, 0}, false));
+  CHECK_FALSE(f.returns.leads_sig(direct, {0x1400 + max_function_size, 0}, false));
 }
 
 #endif

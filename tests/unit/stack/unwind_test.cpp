@@ -117,6 +117,9 @@ struct fixture {
     memory.put_text(text, text + 0x20000);
   }
   static word function(unsigned n) { return text + 0x1000 * n; }
+  void know_functions() {
+    for (unsigned n = 0; n < 0x20; ++n) code.starts.push_back(function(n));
+  }
   // Writes `call target` inside function n; returns the return address.
   word call(unsigned n, word target, word at = 0x20) {
     const word ra = function(n) + at + 5;
@@ -190,6 +193,7 @@ registers at(word pc, word sp, word fp) {
 
 TEST_CASE("a chain of frame records is followed to its root") {
   fixture f;
+  f.know_functions();
   const word a = f.call(1, f.function(0));
   const word b = f.call(2, f.function(1));
   const word c = f.call(3, f.function(2));
@@ -200,6 +204,20 @@ TEST_CASE("a chain of frame records is followed to its root") {
   CHECK(f.frames == std::vector<word>{f.function(0) + 8, a - 1, b - 1, c - 1});
   CHECK_FALSE(f.walked.approximate);
   CHECK_FALSE(f.walked.truncated);
+}
+
+// A call to somewhere before it may enter another function that keeps frame pointers, which called this one.
+TEST_CASE("a frame record of a function whose begin is not known makes the stack approximate") {
+  fixture f;
+  const word a = f.call(1, f.function(0));
+  f.record(stack + 0x100, 0, a);
+  f.walk(at(f.function(0) + 8, stack + 0x100, stack + 0x100));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 8, a - 1});
+  CHECK(f.walked.approximate);
+  f.know_functions();
+  f.walk(at(f.function(0) + 8, stack + 0x100, stack + 0x100));
+  CHECK(f.frames == std::vector<word>{f.function(0) + 8, a - 1});
+  CHECK_FALSE(f.walked.approximate);
 }
 
 TEST_CASE("whether a word is a return address is not asked of memory that may go") {
@@ -410,6 +428,7 @@ TEST_CASE("a frameless leaf is bridged by the word that leads into it") {
 
 TEST_CASE("a word that leads somewhere else is not taken for the bridge") {
   fixture f;
+  f.know_functions();
   const word elsewhere = f.call(1, f.function(9));
   const word outer = f.call(2, f.function(0));
   for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
@@ -758,6 +777,92 @@ TEST_CASE("rule: a thrower whose caller was kept says nothing of that one's regi
   }
 }
 
+// Its frame pointer is overwritten first. Function 0 throws, 1 called it, 2 called 1, and 3 is the outermost; 1
+// and 2 keep frame pointers.
+struct overwritten_fixture : rule_fixture {
+  static constexpr word slot_of_fp = stack + 0x50;    // where 0 saved the fp of 1
+  static constexpr word frame_of_1 = stack + 0x80;
+  static constexpr word frame_of_2 = stack + 0x100;  // the exception lands in 2
+  word into_2 = call(3, function(2));
+  bool has_pointer = true;  // libgcc's, to where 1 saved the fp of 2
+
+  overwritten_fixture() {
+    know_functions();
+    for (word at = stack; at < stack + 0x200; at += 8) memory.put(at, 0);
+    unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+    thrower.fp = {saved_at::cfa, -16};
+    thrower.is_eh_return = true;
+    rule(0, thrower);
+    code.interpreted[function(0)] = thrower;
+    unwind_rule by_fp = rule_of(rule_kind::offset, dwarf_fp, 16);
+    by_fp.fp = {saved_at::cfa, -16};
+    rule(1, by_fp);
+    rule(2, by_fp);
+    rule(3, rule_of(rule_kind::end, 0, 0));
+    memory.put(stack + 0x58, into_0);
+  }
+  void walk_with(word saved_fp) {
+    memory.put(slot_of_fp, saved_fp);
+    memory.put(stack + 0x30, has_pointer ? frame_of_1 : 0);
+    record(frame_of_1, frame_of_2, into_1);
+    record(frame_of_2, 0, into_2);
+    walk_from(stack);
+  }
+  std::vector<word> all() const { return {function(0) + 4, into_0 - 1, into_1 - 1, into_2 - 1}; }
+};
+
+TEST_CASE("rule: a thrower's saved fp is the landing function's already; its caller's frame is found") {
+  overwritten_fixture f;
+  f.walk_with(f.frame_of_1);
+  CHECK(f.frames == f.all());
+  CHECK_FALSE(f.walked.approximate);
+  f.walk_with(f.frame_of_2);
+  CHECK(f.frames == f.all());
+  CHECK(f.walked.approximate);
+  f.has_pointer = false;  // nothing says that it was overwritten
+  f.walk_with(f.frame_of_2);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1, f.into_2 - 1});
+}
+
+TEST_CASE("rule: a thrower's saved fp is the landing function's, which calls what it was called by") {
+  overwritten_fixture f;
+  f.into_2 = f.call(2, f.function(1), 0x60);  // as a recursion does: it leads into 1 as well
+  f.rule(2, rule_of(rule_kind::end, 0, 0));
+  f.walk_with(f.frame_of_2);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("rule: a thrower's saved fp is the landing function's; unknown calls led here") {
+  overwritten_fixture f;
+  f.into_1 = f.indirect_call(2);
+  f.walk_with(f.frame_of_2);  // behind what 1 saved of the landing function
+  CHECK(f.frames == f.all());
+  CHECK(f.walked.approximate);
+  f.walk_with(f.frame_of_1);  // it points elsewhere
+  CHECK(f.frames == f.all());
+  CHECK_FALSE(f.walked.approximate);
+  f.into_2 = f.indirect_call(3);
+  f.walk_with(f.frame_of_2);  // as good as another
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1, f.into_2 - 1});
+  CHECK(f.walked.approximate);
+}
+
+TEST_CASE("rule: a frame that restores another fp ends the doubt of it") {
+  overwritten_fixture f;
+  unwind_rule restores = rule_of(rule_kind::offset, dwarf_sp, 0x30);
+  restores.fp = {saved_at::cfa, -16};
+  f.rule(1, restores);
+  f.memory.put(stack + 0x80, f.frame_of_2);  // saved by 1 below its return address
+  f.memory.put(stack + 0x88, f.into_1);
+  f.memory.put(f.slot_of_fp, 0x1234);
+  f.record(f.frame_of_2, 0, f.into_2);
+  f.memory.put(stack + 0x30, stack + 0x180);
+  f.walk_from(stack);
+  CHECK(f.frames == f.all());
+  CHECK_FALSE(f.walked.approximate);
+}
+
 TEST_CASE("rule: a return address that was pushed by hand is itself in its function") {
   rule_fixture f;
   const word pushed = f.function(1);
@@ -887,6 +992,7 @@ TEST_CASE("where a rule's own register is unknown and a scan found the caller, t
 
 TEST_CASE("a rule that leads behind no call, to code without one, makes the stack approximate") {
   rule_fixture f;
+  f.know_functions();
   f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
   f.code.rules[f.function(1)] = 0;
   for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
@@ -973,6 +1079,7 @@ TEST_CASE("signal frame: the walk goes on where the signal struck, on another st
 // One jump is followed between two signals: in the handler, and again in what it interrupted.
 TEST_CASE("signal frame: where it struck, a jmp *%reg is followed although one was before") {
   rule_fixture f;
+  f.know_functions();
   const word trampoline = f.function(5);
   const word other_stack = stack - 0x100000;
   f.rule(5, rule_of(rule_kind::signal_frame, 0, 0));
@@ -1027,6 +1134,7 @@ TEST_CASE("interrupted at jmp *%reg: the register says where") {
   for (unsigned n = 0; n < 16; ++n) {
     CAPTURE(n);
     rule_fixture f;
+    f.know_functions();
     if (n >= 8)
       f.memory.put_bytes(f.function(0) + 4, {0x41, 0xff, 0xe0 + n - 8});
     else
@@ -1041,6 +1149,23 @@ TEST_CASE("interrupted at jmp *%reg: the register says where") {
     std::vector<word> whole = f.whole();
     whole[1] = to;
     CHECK((f.frames == whole) == (n != 4));
+  }
+}
+
+TEST_CASE("a jmp *%reg within a function, or where no function is known, is a switch's: it leaves nothing") {
+  rule_fixture f;
+  f.memory.put_bytes(f.function(0) + 4, {0xff, 0xe1});  // jmp *%rcx
+  ucontext_t context{};
+  context.uc_mcontext.gregs[REG_RCX] = static_cast<greg_t>(f.function(0) + 0x80);
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.record(stack + 0x20, 0, f.into_0);
+  f.memory.put(stack + 0x48, f.into_1);
+  for (const bool known : {false, true}) {
+    CAPTURE(known);
+    if (known) f.know_functions();
+    f.walk_from(stack, stack + 0x20, 0, &context);
+    CHECK(f.frames == f.whole());
+    CHECK(f.walked.approximate == !known);
   }
 }
 
