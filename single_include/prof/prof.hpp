@@ -4590,9 +4590,21 @@ struct module_image {
   std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
   const char* path = "";
   text_view build_id;  // of what is loaded, bytes; empty: none
+  text_view code;      // as it is loaded, and where it is in the file
+  std::uint64_t code_offset = 0;
 };
 
-// A file without build id may be another one than what is loaded: its section must at least be there.
+// Whether a file is the one that is loaded: it may have been replaced since. Without build ids, by its code.
+inline bool is_file_of(const elf_image& file, std::size_t size, const module_image& image) noexcept {
+  if (!file.build_id().equals(image.build_id)) return false;
+  if (image.build_id.size != 0) return true;
+  if (image.code.size == 0 || image.code_offset >= size) return false;
+  const std::uint64_t rest = size - image.code_offset;  // the last page is the kernel's to fill
+  const text_view code = file.bytes(image.code_offset, rest < image.code.size ? rest : image.code.size);
+  return std::memcmp(code.data, image.code.data, code.size) == 0;
+}
+
+// Whether all of a section is mapped, which it need not be.
 inline bool is_mapped(const cfi_section& section) noexcept {
   const auto begin = reinterpret_cast<std::uintptr_t>(section.begin);
   for (std::uintptr_t page = begin & ~std::uintptr_t{4095}; page < begin + section.size();
@@ -4635,8 +4647,9 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
     source.most_entries = image.place.most_entries();
   }
   std::uint64_t first = 0;
-  // The file may have been replaced since it was loaded.
-  if (file.usable() && file.build_id().equals(image.build_id) && file.address_of(0, first)) {
+  Elf64_Shdr debug{};
+  const bool has_more = file.usable() && (source.header == 0 || file.find_section({".debug_frame", 12}, debug) != 0);
+  if (has_more && is_file_of(file, size, image) && file.address_of(0, first)) {
     add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
   }
   arena scratch(os_pages);
@@ -4648,10 +4661,13 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
 // Builds a module's table once, within the budget of all tables.
 inline void build_table_once(module_registry& registry, module_cfi& module,
                              const module_image& image) noexcept {
-  if (module.tried.exchange(true) || registry.table_bytes.load() > max_table_bytes) return;
+  if (module.tried.exchange(true) || registry.table_bytes.load() >= max_table_bytes) return;
   const unwind_table* const table = build_module_table(image);
   if (table == nullptr) return;
-  registry.table_bytes.fetch_add(table->bytes);
+  if (registry.table_bytes.fetch_add(table->bytes) + table->bytes > max_table_bytes) {
+    registry.table_bytes.fetch_sub(table->bytes);
+    return os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+  }
   module.table.store(table, std::memory_order_release);
 }
 
@@ -4751,6 +4767,25 @@ struct note_places {
   std::size_t count = 0;
 };
 
+// A hash of a module's call frame information; 0: cannot be read. What was built again without a build id has
+// another one, but for changes that move no code and no stack.
+PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, elf_room& room) PROF_DETAIL_SIG {
+  constexpr std::size_t most = std::size_t{16} << 20;  // 13 ms
+  std::uint64_t hash = 1;
+  const std::size_t all = place.header == 0 ? 0 : place.limit - place.header;
+  for (std::size_t done = 0; done < all && done < most; done += sizeof room.note) {
+    const std::size_t size = all - done < sizeof room.note ? all - done : sizeof room.note;
+    std::memset(room.note, 0, sizeof room.note);
+    if (!os_copy_sig(room.note, place.header + done, size)) return 0;
+    for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, room.note + i, sizeof word);
+      hash = mix_bits(hash ^ word);
+    }
+  }
+  return all == 0 ? 0 : hash | 1;
+}
+
 // Visits the notes of that image; false: no ELF image.
 PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
                                                 elf_room& room) PROF_DETAIL_SIG {
@@ -4829,6 +4864,7 @@ struct code_range {
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
   std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
+  std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   range_number number = 0;
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
@@ -4840,7 +4876,7 @@ struct code_range {
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
   return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.stand_in == b.stand_in && a.build_id_length == b.build_id_length &&
+         a.stand_in == b.stand_in && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
 }
@@ -5203,6 +5239,7 @@ struct code_map {
 struct lasting_objects {
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
   std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
 
   bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
     for (std::size_t i = 0; i < count; ++i) {
@@ -5286,6 +5323,7 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   };
   add(range.build_id, range.build_id_length);
   if (range.build_id_length == 0) add(range.path, range.path_size);
+  hash = mix_bits(hash ^ range.cfi_hash);
   return hash | 1;
 }
 
@@ -5326,12 +5364,13 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 // The rest, from memory and from the loader; then its entry of the registry, null when that is full.
 inline const code_range* register_range_sig(code_registry& registry, code_range& range,
                                             elf_room& room) PROF_DETAIL_SIG {
+  range.lasting = !may_be_unloaded_sig(range);
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
     range.cfi = find_cfi_sig(range.header, room);
+    if (!range.lasting && range.build_id_length == 0) range.cfi_hash = hash_cfi_sig(range.cfi, room);
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
-  range.lasting = !may_be_unloaded_sig(range);
   if (!range.lasting) find_stand_in_sig(range);
   return registry.ranges.find_or_add_sig(range);
 }
@@ -5405,7 +5444,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   code_map_builder build;
   build.registry = &registry;
   build.lasting = lasting;
-  build.fingerprint = lasting.count;  // a hook's first map does not know them yet
+  build.fingerprint = mix_bits(lasting.loaded) + lasting.count;  // a hook's first map does not know them yet
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {
@@ -5468,6 +5507,8 @@ inline module_image image_of(const code_range& range) noexcept {
   image.place = range.cfi;
   image.base = range.header;
   image.path = range.path;
+  image.code = {reinterpret_cast<const char*>(range.start), range.limit - range.start};
+  image.code_offset = range.offset;
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
@@ -7789,6 +7830,7 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
+    process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
   if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
@@ -7874,6 +7916,7 @@ inline void refresh_code_map(process_state& process) noexcept {
     process_state& process;
     lasting_objects lasting;
   } wanted{process, {}};
+  wanted.lasting.loaded = os_objects_loaded();
   wanted.lasting.headers = headers;
   wanted.lasting.count = os_lasting_objects(headers, sizeof headers / sizeof headers[0]);
   os_with_objects_kept(

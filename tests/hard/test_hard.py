@@ -268,6 +268,22 @@ class Hard(unittest.TestCase):
                              [within, ("callback", *within)] * 3)
             self.assertTrue(all(one.complete and one.exact for one in found))
 
+    def test_20_rebuilt_without_build_id(self):
+        """The same path, address and layout of the file: only what it says of its frames is another."""
+        program = build("loads", ["loads.cpp"])
+        within = rooted("plugin_leaf", "plugin_entry", "calls_plugin")
+        for mode in BOTH:
+            first, second = [build(f"rebuilt_{room}.so", ["plugin.cpp"], flags=[
+                "-shared", "-fPIC", f"-DROOM={room}", "-Wl,-Ttext-segment=0x100000000000", "-Wl,--build-id=none"])
+                for room in (300, 3000)]
+            output = run(program, "rebuilt", first, second, *mode)
+            self.assertFalse(second.exists())
+            found = parse(output)
+            self.assertIn("same place 1\n", output)
+            self.assertEqual([self.with_run(one.chain, "run_replaced") for one in found],
+                             [within, ("callback", *within)] * 3)
+            self.assertTrue(all(one.complete and one.exact for one in found))
+
     def test_21_start_and_end_code(self):
         program = build("startup", ["startup.cpp"], link=LAZY)
         found = parse(run(program))

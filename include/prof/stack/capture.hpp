@@ -43,6 +43,7 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
+    process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
   if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
@@ -128,6 +129,7 @@ inline void refresh_code_map(process_state& process) noexcept {
     process_state& process;
     lasting_objects lasting;
   } wanted{process, {}};
+  wanted.lasting.loaded = os_objects_loaded();
   wanted.lasting.headers = headers;
   wanted.lasting.count = os_lasting_objects(headers, sizeof headers / sizeof headers[0]);
   os_with_objects_kept(

@@ -37,6 +37,7 @@ struct code_range {
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
   std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
+  std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   range_number number = 0;
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
@@ -48,7 +49,7 @@ struct code_range {
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
   return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.stand_in == b.stand_in && a.build_id_length == b.build_id_length &&
+         a.stand_in == b.stand_in && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
 }

@@ -91,6 +91,25 @@ struct note_places {
   std::size_t count = 0;
 };
 
+// A hash of a module's call frame information; 0: cannot be read. What was built again without a build id has
+// another one, but for changes that move no code and no stack.
+PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, elf_room& room) PROF_DETAIL_SIG {
+  constexpr std::size_t most = std::size_t{16} << 20;  // 13 ms
+  std::uint64_t hash = 1;
+  const std::size_t all = place.header == 0 ? 0 : place.limit - place.header;
+  for (std::size_t done = 0; done < all && done < most; done += sizeof room.note) {
+    const std::size_t size = all - done < sizeof room.note ? all - done : sizeof room.note;
+    std::memset(room.note, 0, sizeof room.note);
+    if (!os_copy_sig(room.note, place.header + done, size)) return 0;
+    for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, room.note + i, sizeof word);
+      hash = mix_bits(hash ^ word);
+    }
+  }
+  return all == 0 ? 0 : hash | 1;
+}
+
 // Visits the notes of that image; false: no ELF image.
 PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visitor visitor,
                                                 elf_room& room) PROF_DETAIL_SIG {

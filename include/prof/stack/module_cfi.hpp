@@ -125,9 +125,21 @@ struct module_image {
   std::uintptr_t base = 0;  // where its first byte is mapped; addresses of tables are relative to it
   const char* path = "";
   text_view build_id;  // of what is loaded, bytes; empty: none
+  text_view code;      // as it is loaded, and where it is in the file
+  std::uint64_t code_offset = 0;
 };
 
-// A file without build id may be another one than what is loaded: its section must at least be there.
+// Whether a file is the one that is loaded: it may have been replaced since. Without build ids, by its code.
+inline bool is_file_of(const elf_image& file, std::size_t size, const module_image& image) noexcept {
+  if (!file.build_id().equals(image.build_id)) return false;
+  if (image.build_id.size != 0) return true;
+  if (image.code.size == 0 || image.code_offset >= size) return false;
+  const std::uint64_t rest = size - image.code_offset;  // the last page is the kernel's to fill
+  const text_view code = file.bytes(image.code_offset, rest < image.code.size ? rest : image.code.size);
+  return std::memcmp(code.data, image.code.data, code.size) == 0;
+}
+
+// Whether all of a section is mapped, which it need not be.
 inline bool is_mapped(const cfi_section& section) noexcept {
   const auto begin = reinterpret_cast<std::uintptr_t>(section.begin);
   for (std::uintptr_t page = begin & ~std::uintptr_t{4095}; page < begin + section.size();
@@ -170,8 +182,9 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
     source.most_entries = image.place.most_entries();
   }
   std::uint64_t first = 0;
-  // The file may have been replaced since it was loaded.
-  if (file.usable() && file.build_id().equals(image.build_id) && file.address_of(0, first)) {
+  Elf64_Shdr debug{};
+  const bool has_more = file.usable() && (source.header == 0 || file.find_section({".debug_frame", 12}, debug) != 0);
+  if (has_more && is_file_of(file, size, image) && file.address_of(0, first)) {
     add_file_sections(file, image.base - static_cast<std::uintptr_t>(first), source);
   }
   arena scratch(os_pages);
@@ -183,10 +196,13 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
 // Builds a module's table once, within the budget of all tables.
 inline void build_table_once(module_registry& registry, module_cfi& module,
                              const module_image& image) noexcept {
-  if (module.tried.exchange(true) || registry.table_bytes.load() > max_table_bytes) return;
+  if (module.tried.exchange(true) || registry.table_bytes.load() >= max_table_bytes) return;
   const unwind_table* const table = build_module_table(image);
   if (table == nullptr) return;
-  registry.table_bytes.fetch_add(table->bytes);
+  if (registry.table_bytes.fetch_add(table->bytes) + table->bytes > max_table_bytes) {
+    registry.table_bytes.fetch_sub(table->bytes);
+    return os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+  }
   module.table.store(table, std::memory_order_release);
 }
 

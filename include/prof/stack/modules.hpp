@@ -81,6 +81,7 @@ struct code_map {
 struct lasting_objects {
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
   std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
 
   bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
     for (std::size_t i = 0; i < count; ++i) {
@@ -164,6 +165,7 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   };
   add(range.build_id, range.build_id_length);
   if (range.build_id_length == 0) add(range.path, range.path_size);
+  hash = mix_bits(hash ^ range.cfi_hash);
   return hash | 1;
 }
 
@@ -204,12 +206,13 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 // The rest, from memory and from the loader; then its entry of the registry, null when that is full.
 inline const code_range* register_range_sig(code_registry& registry, code_range& range,
                                             elf_room& room) PROF_DETAIL_SIG {
+  range.lasting = !may_be_unloaded_sig(range);
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
     range.cfi = find_cfi_sig(range.header, room);
+    if (!range.lasting && range.build_id_length == 0) range.cfi_hash = hash_cfi_sig(range.cfi, room);
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
-  range.lasting = !may_be_unloaded_sig(range);
   if (!range.lasting) find_stand_in_sig(range);
   return registry.ranges.find_or_add_sig(range);
 }
@@ -283,7 +286,7 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   code_map_builder build;
   build.registry = &registry;
   build.lasting = lasting;
-  build.fingerprint = lasting.count;  // a hook's first map does not know them yet
+  build.fingerprint = mix_bits(lasting.loaded) + lasting.count;  // a hook's first map does not know them yet
   if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {
@@ -346,6 +349,8 @@ inline module_image image_of(const code_range& range) noexcept {
   image.place = range.cfi;
   image.base = range.header;
   image.path = range.path;
+  image.code = {reinterpret_cast<const char*>(range.start), range.limit - range.start};
+  image.code_offset = range.offset;
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }

@@ -1,4 +1,4 @@
-// Loads and unloads plugins while samples are taken: loads open|stale|replaced|steps PLUGIN [PLUGIN].
+// Loads and unloads plugins while samples are taken: loads open|stale|replaced|rebuilt|steps PLUGIN [PLUGIN].
 #include <dlfcn.h>
 
 #include <cstdio>
@@ -53,14 +53,16 @@ FN void run_stale(const char* path) {
   }
 }
 
-// Another file with other frames comes to where the first one was.
-FN void run_replaced(const char* first_path, const char* second_path) {
+// Another file with other frames comes to where the first one was; if it is a new build, under its name, too.
+FN void run_replaced(const char* first_path, const char* second_path, bool rebuilt) {
   void* const first = load(first_path);
   const entry_function old_entry = entry_of(first);
   refresh_modules();
   calls_plugin(old_entry);
   print_samples();
+  if (rebuilt) build_all_tables();
   dlclose(first);
+  if (rebuilt && std::rename(second_path, first_path) == 0) second_path = first_path;
   const entry_function entry = entry_of(load(second_path));
   std::printf("same place %d\n", entry == old_entry ? 1 : 0);
   refresh_modules();
@@ -85,7 +87,8 @@ int main(int argc, char** argv) {
   begin_sampling(argc, argv);
   if (std::strcmp(argv[1], "open") == 0) run_open(argv[2]);
   if (std::strcmp(argv[1], "stale") == 0) run_stale(argv[2]);
-  if (std::strcmp(argv[1], "replaced") == 0) run_replaced(argv[2], argv[3]);
+  if (std::strcmp(argv[1], "replaced") == 0) run_replaced(argv[2], argv[3], false);
+  if (std::strcmp(argv[1], "rebuilt") == 0) run_replaced(argv[2], argv[3], true);
   if (std::strcmp(argv[1], "steps") == 0) run_steps(argv[2]);
   print_samples();
   return 0;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -174,6 +175,28 @@ TEST_CASE("every segment is visited once, with the bias of the image") {
       &all, room));
   CHECK(all.count == 2);
   CHECK(all.bias == image.address() - 0x5000);
+}
+
+TEST_CASE("call frame information has the hash of its bytes, wherever it is") {
+  std::vector<unsigned char> bytes(5000);
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<unsigned char>(i * 7);
+  elf_room room;
+  const auto hash_of = [&room](const std::vector<unsigned char>& of) {
+    const auto at = reinterpret_cast<std::uintptr_t>(of.data());
+    return hash_cfi_sig({at, at + of.size()}, room);
+  };
+  const std::uint64_t hash = hash_of(bytes);
+  CHECK(hash != 0);
+  const std::vector<unsigned char> copy = bytes;
+  CHECK(hash_of(copy) == hash);
+  for (const std::size_t place : {std::size_t{0}, std::size_t{1023}, std::size_t{1024}, bytes.size() - 1}) {
+    CAPTURE(place);
+    ++bytes[place];
+    CHECK(hash_of(bytes) != hash);
+    --bytes[place];
+  }
+  CHECK(hash_cfi_sig({}, room) == 0);
+  CHECK(hash_cfi_sig({4096, 8192}, room) == 0);  // nothing is mapped there
 }
 
 #endif

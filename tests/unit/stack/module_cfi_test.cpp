@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "cfi_bytes.hpp"
@@ -218,14 +219,53 @@ TEST_CASE("a module without call frame information is tried once") {
 
 TEST_CASE("no tables beyond the limit of all of them") {
   const fixture f;
-  const auto registry = std::make_unique<module_registry>();
-  registry->table_bytes.store(max_table_bytes + 1);
-  module_cfi module{};
   module_image image;
   image.place = {loaded_cfi::header(), f.cfi.limit()};
   image.base = loaded_cfi::header();
-  build_table_once(*registry, module, image);
-  CHECK(module.table.load() == nullptr);
+  const auto build_beside = [&image](std::size_t others) {
+    const auto registry = std::make_unique<module_registry>();
+    registry->table_bytes.store(others);
+    module_cfi module{};
+    build_table_once(*registry, module, image);
+    const unwind_table* const table = module.table.load();
+    const std::size_t size = table == nullptr ? 0 : table->bytes;
+    CHECK(registry->table_bytes.load() == others + size);
+    if (table != nullptr) os_unmap_sig(const_cast<unwind_table*>(table), size);
+    return size;
+  };
+  const std::size_t size = build_beside(0);
+  REQUIRE(size > 0);
+  CHECK(build_beside(max_table_bytes - size) == size);
+  CHECK(build_beside(max_table_bytes - size + 1) == 0);
+  CHECK(build_beside(max_table_bytes) == 0);
+}
+
+TEST_CASE("a file is what is loaded by its build id, or where there is none by its code") {
+  Elf64_Ehdr head{};
+  std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+  head.e_ident[EI_CLASS] = ELFCLASS64;
+  head.e_ident[EI_DATA] = ELFDATA2LSB;
+  std::string bytes(reinterpret_cast<const char*>(&head), sizeof head);
+  bytes += "the code, to the end of the file";
+  const elf_image file(bytes.data(), bytes.size());
+  REQUIRE(file.usable());
+  std::string loaded = "the code, to the end of the file";
+  loaded.resize(4096, '\0');  // the kernel fills its last page
+  module_image image;
+  image.code = {loaded.data(), loaded.size()};
+  image.code_offset = sizeof head;
+  CHECK(is_file_of(file, bytes.size(), image));
+  loaded[31] = '!';
+  CHECK_FALSE(is_file_of(file, bytes.size(), image));
+  loaded[31] = 'e';
+  image.code_offset = bytes.size();
+  CHECK_FALSE(is_file_of(file, bytes.size(), image));
+  image.code_offset = sizeof head;
+  image.code = {};
+  CHECK_FALSE(is_file_of(file, bytes.size(), image));
+  image.code = {loaded.data(), loaded.size()};
+  image.build_id = {"12345678", 8};  // the file has none
+  CHECK_FALSE(is_file_of(file, bytes.size(), image));
 }
 
 #endif

@@ -439,6 +439,10 @@ TEST_CASE("the identity is that of the file, not of where it is loaded") {
   CHECK(identity_of_sig(moved) == identity_of_sig(range));
   moved.path = "/lib/b";
   CHECK(identity_of_sig(moved) != identity_of_sig(range));
+  moved = range;
+  moved.cfi_hash = 1;  // and what it says of its frames
+  CHECK(identity_of_sig(moved) != identity_of_sig(range));
+  CHECK_FALSE(same_range_sig(moved, range));
 }
 
 TEST_CASE("the image of a range is all that a table is built from") {
