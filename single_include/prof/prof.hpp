@@ -5808,6 +5808,7 @@ enum class call_kind { none, direct, indirect };
 struct call_site {
   call_kind kind = call_kind::none;
   std::uintptr_t target = 0;  // of a direct call
+  std::uintptr_t slot = 0;    // of call *disp(%rip), as -fno-plt writes it: where the target is now; else 0
 };
 
 // How far behind its entry point a function's code is believed to reach where no table tells.
@@ -5823,15 +5824,16 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
   if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
     const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
     return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset)), 0};
   }
   const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
                    (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0};
+  return {blr ? call_kind::indirect : call_kind::none, 0, 0};
 #else
   const auto byte = [before](unsigned back) {
     return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
   };
+  const auto displacement = static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(before >> 32)});
   for (unsigned length = 2; length <= 7; ++length) {
     if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
     const unsigned modrm = byte(length - 1);
@@ -5843,11 +5845,11 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
     if (mode == 1) size += 1;                              // disp8
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    if (size == length) return {call_kind::indirect, 0};
+    const bool by_slot = mode == 0 && base == 5;
+    if (size == length) return {call_kind::indirect, 0, by_slot ? ra + displacement : 0};
   }
   if (byte(5) != 0xe8) return {};  // call rel32
-  const auto offset = static_cast<std::int32_t>(before >> 32);
-  return {call_kind::direct, ra + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+  return {call_kind::direct, ra + displacement, 0};
 #endif
 }
 
@@ -5902,6 +5904,15 @@ class call_tracer {
       target = next;
     }
     return false;
+  }
+
+  // The same of an indirect call by what its slot holds now: if that is another function, it tells nothing, for
+  // it may have been changed since.
+  bool entered_by_slot_sig(const call_site& call, std::uintptr_t return_address, std::uintptr_t pc,
+                           std::uintptr_t here) PROF_DETAIL_SIG {
+    std::uintptr_t target = 0;
+    return call.slot != 0 && read_slot_sig(memory_, return_address, call.slot, target) &&
+           entered_through_sig(target, pc, here);
   }
 
   // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
@@ -7281,7 +7292,9 @@ class return_addresses {
   // `otherwise`.
   PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
     const call_site call = tracer_.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return otherwise;
+    if (call.kind == call_kind::indirect) {
+      return otherwise || tracer_.entered_by_slot_sig(call, word, to.inside, to.start);
+    }
     return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
   }
 

@@ -35,7 +35,6 @@ STATIC_STEPS = SOME_STEPS
 EXCLUDED_SHARE = 0.0003
 # Name: at how many addresses a build may have such steps, whatever the number of steps.
 EXCLUDED = {
-    "eh_return": 0,    # of the builds below that say so: from where the landing pad is stored, on the way to it
     "longjmp": 12,     # registers are replaced one by one
     "setcontext": 16,
     "vfork": 4,        # the return address is in a register
@@ -164,19 +163,8 @@ class Modules:
 # Where a thread may go elsewhere than it was called from; nobody else's steps are good by where they land.
 LANDING = {"first_throw", "exceptions", "jumps", "contexts", "forks"}
 
-THROWERS = ("_Unwind_RaiseException", "_Unwind_Resume", "_Unwind_Resume_or_Rethrow",
-            "_Unwind_ForcedUnwind")
-
-
-def is_thrower(place):
-    return place.function.partition(".")[0] in THROWERS
-
-
-def excluded_as(leaf, caller):
-    """The name in EXCLUDED, or None; `caller` is the frame that prof found behind the leaf."""
-    in_unwinder = "libgcc_s" in leaf.file or leaf.function.startswith(("uw_", "_Unwind_"))
-    if is_thrower(leaf) or (in_unwinder and caller is not None and is_thrower(caller)):
-        return "eh_return"
+def excluded_as(leaf):
+    """The name in EXCLUDED, or None."""
     if "pushing_asm" in leaf.function:
         return "inline_asm"
     if leaf.function in ("vfork", "__vfork", "__libc_vfork"):
@@ -219,8 +207,7 @@ class Report:
         return sum(getattr(counts, field) for counts in self.workloads.values())
 
     def name_of(self, bad):
-        caller = self.modules.place(bad.mine[1]) if len(bad.mine) > 1 else None
-        return excluded_as(self.modules.place(bad.address), caller)
+        return excluded_as(self.modules.place(bad.address))
 
     def failures(self):
         return [bad for bad in self.bad if self.name_of(bad) is None]
@@ -247,10 +234,12 @@ class Report:
 
 
 class SingleStep(unittest.TestCase):
-    def judge(self, main, *arguments, steps=SOME_STEPS, workloads=WORKLOADS, eh_return=0, approximate_share=0.002):
+    def judge(self, main, *arguments, steps=SOME_STEPS, workloads=WORKLOADS, approximate_share=0.002):
         report = Report(main, steps, *arguments)
         self.assertEqual(list(report.workloads), workloads)
         self.assertGreater(min(counts.steps for counts in report.workloads.values()), 10)
+        if "exceptions" in report.workloads:
+            self.assertGreater(report.workloads["exceptions"].landed, 0, "the run did not get to the landing pads")
         failures = report.failures()
         lost = sum(bad.steps for bad in failures)
         if failures:
@@ -258,7 +247,7 @@ class SingleStep(unittest.TestCase):
                       + "".join(map(report.describe, failures[:6])))
         excluded = report.excluded()
         for name, (addresses, _) in excluded.items():
-            self.assertLessEqual(addresses, EXCLUDED[name] if name != "eh_return" else eh_return, name)
+            self.assertLessEqual(addresses, EXCLUDED[name], name)
         for name, counts in report.workloads.items():
             self.assertLessEqual(counts.landed, 40 if name in LANDING else 0, name)
         hidden = sum(count for _, count in excluded.values())
@@ -284,7 +273,6 @@ class SingleStep(unittest.TestCase):
         main = program("o2")
         report = self.judge_shared(main, "table", steps=ALL_STEPS)
         self.assertLess(report.total("approximate"), 100)  # who lands behind an indirect call may have made it
-        self.assertGreater(report.workloads["exceptions"].landed, 0, "the run did not get to the landing pads")
         self.assertRegex(run("nm", main), r"split_function\S*\.cold", "no function was split")
 
     def test_libcrypto(self):
@@ -302,7 +290,7 @@ class SingleStep(unittest.TestCase):
 
     def test_o0(self):
         # While a thrower's frame pointer is another's, its caller's frame is found by scanning, and marked.
-        self.judge_shared(program("o0", flags=("-O0",)), "table", approximate_share=0.008 if LONG else 0.002)
+        self.judge_shared(program("o0", flags=("-O0",)), "table", approximate_share=0.01)
 
     def test_cf_protection(self):
         main = program("cf", flags=("-O2", "-fcf-protection=full"), link=("-Wl,-z,ibtplt",))
@@ -311,7 +299,7 @@ class SingleStep(unittest.TestCase):
 
     def test_no_plt(self):
         main = program("no_plt", flags=("-O2", "-fno-plt"), link=("-Wl,-z,now",))
-        self.judge_shared(main, "table", lazy=False, eh_return=9 if LONG else 0)  # it calls throwers indirectly
+        self.judge_shared(main, "table", lazy=False)
 
     def test_clang_lld(self):
         main = program("lld", compiler="clang++", flags=("-O2",), link=("-fuse-ld=lld",))

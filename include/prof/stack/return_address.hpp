@@ -50,7 +50,9 @@ class return_addresses {
   // `otherwise`.
   PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
     const call_site call = tracer_.call_at_sig(word);
-    if (call.kind == call_kind::indirect) return otherwise;
+    if (call.kind == call_kind::indirect) {
+      return otherwise || tracer_.entered_by_slot_sig(call, word, to.inside, to.start);
+    }
     return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
   }
 

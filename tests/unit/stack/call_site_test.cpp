@@ -168,6 +168,24 @@ TEST_CASE("without function starts a call leads to code closely behind its targe
   CHECK_FALSE(f.tracer.entered_through_sig(here + 1, here, 0));
 }
 
+TEST_CASE("call *disp(%rip) leads to what its slot holds, and else says nothing") {
+  const word slot = elsewhere + 0x100;
+  fixture f;
+  f.memory.put(here + 0x100, {0xff, 0x15, 0xfa, 0xff, 0, 0});
+  f.memory.put(here + 0x0fe, {0x90, 0x90});
+  f.memory.put(slot, {0, 0, 0x40, 0, 0, 0, 0, 0});
+  const call_site call = f.tracer.call_at_sig(here + 0x106);
+  CHECK(call.kind == call_kind::indirect);
+  CHECK(call.slot == slot);
+  CHECK(f.tracer.entered_by_slot_sig(call, here + 0x106, here + 4, here));
+  CHECK_FALSE(f.tracer.entered_by_slot_sig(call, here + 0x106, here + 0x204, here + 0x200));
+  f.memory.put(here + 0x100, {0x90, 0x90, 0x90, 0x90, 0xff, 0xd0});  // call *%rax
+  const call_site other = f.tracer.call_at_sig(here + 0x106);
+  CHECK(other.kind == call_kind::indirect);
+  CHECK(other.slot == 0);
+  CHECK_FALSE(f.tracer.entered_by_slot_sig(other, here + 0x106, here + 4, here));
+}
+
 TEST_CASE("a jump out of the called function leads on, where function starts are known") {
   for (const word at : {word{0}, word{30}, word{95}, word{96}}) {
     CAPTURE(at);
