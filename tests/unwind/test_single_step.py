@@ -260,11 +260,12 @@ class SingleStep(unittest.TestCase):
               f"has them; excluded {excluded}", end=" ", file=sys.stderr)
         return report
 
-    def judge_shared(self, main, *arguments, steps=SOME_STEPS, lazy=True, **allowed):
+    def judge_shared(self, main, *arguments, steps=SOME_STEPS, lazy=True, disputed_share=0.003, **allowed):
+        """libunwind 1.6.2 takes what a thrower has overwritten for what it was: the calls say otherwise."""
         report = self.judge(main, *arguments, steps=steps, **allowed)
-        # libunwind 1.6.2 takes what _Unwind_Resume has overwritten for what it was.
-        self.assertLess(report.total("outvoted") + report.total("crashed"), 0.003 * report.total("steps"))
-        self.assertGreater(report.total("confirmed"), 0.99 * report.total("steps"))
+        disputed = report.total("outvoted") + report.total("crashed")
+        self.assertLess(disputed, disputed_share * report.total("steps"))
+        self.assertGreater(report.total("confirmed"), (0.993 - disputed_share) * report.total("steps"))
         resolving = report.workloads["first_calls"].resolving
         self.assertEqual(resolving > 0, lazy, f"{resolving} steps in _dl_runtime_resolve")
         return report
@@ -290,7 +291,7 @@ class SingleStep(unittest.TestCase):
 
     def test_o0(self):
         # While a thrower's frame pointer is another's, its caller's frame is found by scanning, and marked.
-        self.judge_shared(program("o0", flags=("-O0",)), "table", approximate_share=0.01)
+        self.judge_shared(program("o0", flags=("-O0",)), "table", approximate_share=0.01, disputed_share=0.01)
 
     def test_cf_protection(self):
         main = program("cf", flags=("-O2", "-fcf-protection=full"), link=("-Wl,-z,ibtplt",))
