@@ -213,7 +213,7 @@ def unwind(verdicts):
         return statistics.median(run[key] for run in runs)
 
     for way in ("prof", "prof_probed", "prof_uncached", "unw_backtrace", "backtrace"):
-        print(f"  {way:<16}" + "".join(f" {depth}: {best('hot', way, depth):6.2f}" for depth in (10, 32, 62, 128))
+        print(f"  {way:<16}" + "".join(f" {depth}: {best('hot', way, depth):6.2f}" for depth in (10, 32, 71, 128))
               + " ns per frame")
     print(f"  frame_pointers   128: {with_frame_pointers['hot', 'frame_pointers', 128]:6.2f} ns per frame")
     peer, backtrace = best("hot", "unw_backtrace", 128), best("hot", "backtrace", 128)
@@ -225,7 +225,7 @@ def unwind(verdicts):
     for way, kind, where in (("prof", "cold", "cold"), ("prof_probed", "cold", "cold"),
                              ("prof_probed", "handler", "cold, in a handler")):
         ours, theirs = middle(kind, way), middle(kind, "unw_backtrace")
-        print(f"  {way}, {where}: {ours:.2f} us per 62 frames, unw_backtrace {theirs:.2f}")
+        print(f"  {way}, {where}: {ours:.2f} us per 70 frames, unw_backtrace {theirs:.2f}")
         verdicts.add(f"{way}, {where} / unw_backtrace (8 / {LAB_UNW_COLD} us)", ours / theirs, 8 / LAB_UNW_COLD)
     libraries = min(run["table", "libc.so.6"][0] + next(
         value[0] for key, value in run.items() if key[0] == "table" and key[1].startswith("libstdc++")) for run in runs)

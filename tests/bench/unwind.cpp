@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -100,8 +101,8 @@ std::size_t frame_pointers(const registers& from) {
   return depth;
 }
 constexpr way ways[] = {{"prof", prof_trusting},         {"prof_probed", prof_probing},
-                        {"prof_uncached", prof_uncached}, {"unw_backtrace", libunwind_cached},
-                        {"backtrace", glibc_backtrace},   {"frame_pointers", frame_pointers}};
+                        {"unw_backtrace", libunwind_cached}, {"backtrace", glibc_backtrace},
+                        {"frame_pointers", frame_pointers}};
 
 double per_frame(const way& by, const registers& from, int repeats) {
   std::size_t depth = 0;
@@ -163,12 +164,12 @@ __attribute__((noinline)) void measure(int depth) {
     std::printf("hot way=%s depth=%d frames=%zu ns_per_frame=%.2f\n", ways[i].name, depth, frames[i],
                 best[i]);
   }
-  if (depth != 62) return;
-  for (const way& by : {ways[0], ways[1], ways[3], ways[4]}) {
+  if (depth != 71) return;  // 70 frames
+  for (const way& by : {ways[0], ways[1], ways[2], ways[3]}) {
     const double us = cold_us(by, from);
     std::printf("cold way=%s frames=%zu us=%.2f\n", by.name, g_depth, us);
   }
-  for (const way& by : {ways[0], ways[1], ways[3], ways[4]}) {
+  for (const way& by : {ways[0], ways[1], ways[2], ways[3]}) {
     const double us = cold_in_handler_us(by);
     std::printf("handler way=%s frames=%zu us=%.2f\n", by.name, g_depth, us);
   }
@@ -219,6 +220,25 @@ __attribute__((noinline)) long descend(int depth, int whole, long a, long b, lon
     default: more = descend(depth - 1, whole, a + 1, b, c); break;
   }
   return more + a * b - c;
+}
+
+// Only a stack of different functions is without the cache: a walk finds again what it has looked up itself.
+__attribute__((noinline)) void measure_uncached(int depth) {
+  const registers from = registers_here();
+  const way uncached{"prof_uncached", prof_uncached};
+  double best = 1e9;
+  for (int round = 0; round < 40; ++round) best = std::min(best, per_frame(uncached, from, 100));
+  if (std::set<std::uintptr_t>(g_frames, g_frames + g_depth).size() < g_depth) std::abort();
+  std::printf("hot way=prof_uncached depth=%d frames=%zu ns_per_frame=%.2f\n", depth, std::size_t{g_depth}, best);
+}
+template <int n>
+__attribute__((noinline)) long different(int whole, long a, long b) {
+  volatile char room[16 + n % 7 * 40];
+  room[0] = static_cast<char>(a);
+  long more = a;
+  if constexpr (n == 1) measure_uncached(whole);
+  else more = different<n - 1>(whole, b + n, a);
+  return more * b + room[0];
 }
 
 void build_tables() {
@@ -286,7 +306,11 @@ int main(int argc, char** argv) {
   }
   build_tables();
   refresh_code_map(*g_process);
-  for (const int depth : {10, 32, 62, 128}) descend(depth, depth, 1, 2, 3);
+  for (const int depth : {10, 32, 71, 128}) descend(depth, depth, 1, 2, 3);
+  different<10>(10, 1, 2);
+  different<32>(32, 1, 2);
+  different<71>(71, 1, 2);
+  different<128>(128, 1, 2);
   descend_to_sample(24);
   return 0;
 }

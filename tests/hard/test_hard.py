@@ -6,6 +6,7 @@ is lost must say so: it is marked truncated, or approximate.
 """
 
 import collections
+import itertools
 import os
 import re
 import sys
@@ -403,15 +404,40 @@ class Hard(unittest.TestCase):
     # ---- leaving in unusual ways -----------------------------------------------------------------
 
     def test_31_eh_return(self):
-        right = (rf"(({RUNTIME}) < )*(throws(\.cold)? < ){{0,4}}(catches(\.cold)? < )?"
-                 r"(stop_stepping < )?(run_exceptions < )?main < libc\.so\.6 < _start")
+        """The steps of one throw, in their order: each has all of the program's frames that are there, and before
+        them who can be called there. None is approximate."""
         for mode in BOTH:
             found = chains.samples(self.cases, "exceptions", *mode)
             self.assertGreater(len(found), 20000)
-            wrong = [one.text() for one in found if not re.fullmatch(right, one.text())]
-            self.assertEqual(wrong, [])
-            for one in found:
-                self.assertEqual(one.complete, "..." not in one.chain, one)
+            self.assertEqual({(one.complete, one.exact) for one in found}, {(True, True)}, mode)
+            parts = [re.fullmatch(rf"(?P<before>({RUNTIME} < )*)(?P<own>.*)", one.text().replace(".cold", ""))
+                     for one in found]
+            stages = [(own, [part["before"] for part in group])
+                      for own, group in itertools.groupby(parts, key=lambda part: part["own"])]
+            self.assertEqual([own for own, _ in stages], [stage[0] for stage in self.throwing()], mode)
+            for (own, steps), (_, order, before) in zip(stages, self.throwing()):
+                callers = [step.split(" < ")[-2][:9] if step else "" for step in steps]
+                letters = "".join({"libgcc_s.": "u", "libstdc++": "s"}.get(one, "-") for one in callers)
+                self.assertRegex(letters, f"^{order}$", own)
+                for step in set(steps):
+                    self.assertRegex(step, f"^({before})?$", own)
+
+    @staticmethod
+    def throwing():
+        """[(the program's frames, who is before them in which order, all that may be before them)] of cases.cpp's
+        run_exceptions. u: the unwinder, which may have landed already at its last three steps; s: libstdc++."""
+        standard, unwinder = r"libstdc\+\+\S* < ", r"libgcc_s\S* < "
+        others = r"(libc\.|ld-linux)\S* < "
+        raises = rf"({others})?{standard}|({others}|{standard}|{unwinder}{standard})?{unwinder}{standard}"
+        resumes = rf"plt < |({others}|({unwinder})?{standard})?{unwinder}"
+        root = " < ".join(rooted("run_exceptions"))
+        catches, *throws = ["throws < " * n + "catches < " + root for n in range(5)]
+        return [(root, "-+", ""), (catches, "-+", ""), *((one, "-+", "") for one in throws[:3]),
+                (throws[3], "[-s]+u{0,3}-+u+", rf"{raises}|{resumes}"),
+                *((one, "u{0,3}-+u+", resumes) for one in throws[2::-1]),
+                (catches, "u{0,3}[-s]+", rf"plt < |{unwinder}|({others})?{standard}"),
+                (root, "[-su]+", rf"plt < |{unwinder}|{others}|({others})?{standard}"),  # catches ends with a jump
+                (" < ".join(rooted("stop_stepping")), "-+", "")]
 
     def test_32_vfork(self):
         right = rf"(({RUNTIME}|stop_stepping) < )?run_vfork < main < libc\.so\.6 < _start"

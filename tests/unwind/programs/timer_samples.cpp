@@ -3,11 +3,11 @@
 // complete, and where the others were; and, if asked, every different complete stack.
 //
 //   timer_samples [walks wanted [us between ticks [chains]]]
-//   chain COUNT FRAMES...     from the leaf; an offset in the program, or `-` in a library
+//   file PATH                 numbered from 0
+//   chain COUNT FRAMES...     from the leaf; NUMBER:OFFSET in a file, or `-` in none
 #include <prof/prof.hpp>
 
 #include <dlfcn.h>
-#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -124,25 +124,35 @@ void print_lost() {
   }
 }
 
+// A loaded file by its begin, or null.
+const char* file_of(std::uintptr_t address, std::uintptr_t& begin) {
+  Dl_info info;
+  if (dladdr(reinterpret_cast<void*>(address), &info) == 0) return nullptr;
+  begin = reinterpret_cast<std::uintptr_t>(info.dli_fbase);
+  return info.dli_fname;
+}
+
 void print_chains() {
-  std::uintptr_t base = 0;
-  dl_iterate_phdr(
-      [](dl_phdr_info* info, std::size_t, void* to) {
-        *static_cast<std::uintptr_t*>(to) = info->dlpi_addr;
-        return 1;  // the program is the first
-      },
-      &base);
   std::map<std::vector<std::uintptr_t>, long> different;
+  std::map<std::uintptr_t, std::size_t> files;
   for (std::size_t at = 0; at < g_chain_words.load(); at += g_chains[at] + 1) {
     ++different[std::vector<std::uintptr_t>(g_chains + at + 1, g_chains + at + 1 + g_chains[at])];
   }
   for (const auto& one : different) {
+    for (const std::uintptr_t frame : one.first) {
+      std::uintptr_t begin = 0;
+      const char* const path = file_of(frame, begin);
+      if (path != nullptr && files.emplace(begin, files.size()).second) {
+        std::printf("file %s\n", path);
+      }
+    }
+  }
+  for (const auto& one : different) {
     std::printf("chain %ld", one.second);
     for (const std::uintptr_t frame : one.first) {
-      Dl_info info;
-      const bool known = dladdr(reinterpret_cast<void*>(frame), &info) != 0;
-      const bool own = known && reinterpret_cast<std::uintptr_t>(info.dli_fbase) == base;
-      own ? std::printf(" %lx", static_cast<unsigned long>(frame - base)) : std::printf(" -");
+      std::uintptr_t begin = 0;
+      if (file_of(frame, begin) == nullptr) std::printf(" -");
+      else std::printf(" %zu:%lx", files[begin], static_cast<unsigned long>(frame - begin));
     }
     std::printf("\n");
   }
