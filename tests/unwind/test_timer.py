@@ -26,8 +26,10 @@ BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", harness.ROOT / "build" / "
 SOURCES = ("timer_samples", "workloads", "regexes")
 INSTRUCTION = re.compile(r" *([0-9a-f]+):\t(?:(?:bnd|notrack|data16|addr32|rex\.W) +)*"
                          r"(?:(call|j\w+|add|lea) +(\*?)(\S+))?")
-THROWERS = ("_Unwind_RaiseException", "_Unwind_Resume")
-WALKS = 500000 if os.environ.get("PROF_LONG") else 50000
+# They replace all registers, one by one, before they leave.
+LEAVING = ("_Unwind_RaiseException", "_Unwind_Resume", "setcontext", "swapcontext")
+LONG = bool(os.environ.get("PROF_LONG"))
+WALKS = 500000 if LONG else 50000
 
 
 def program(compiler, *flags):
@@ -201,8 +203,8 @@ class Code:
         places, place = self.known[begin], self.place(callee)
         return place in places or any(place in self.pointed[file] for file, begin in places if begin is None)
 
-    def in_thrower(self, frame):
-        return self.place(frame) in set().union(*map(self.exported, THROWERS))
+    def is_leaving(self, frame):
+        return self.place(frame) in set().union(*map(self.exported, LEAVING))
 
     def root_of(self, frames):
         """Of a thread: its function and libc's two that called it."""
@@ -238,7 +240,7 @@ def parse(text):
 
 
 class Timer(unittest.TestCase):
-    def check(self, path):
+    def check(self, path, approximate_share=0.001):
         text = harness.run(path, WALKS, 100, "chains", timeout=300).stdout
         walks, complete, approximate, without_main, guessed = map(int, re.match(
             r"walks (\d+) complete (\d+) approximate (\d+) without_main (\d+) guessed (\d+)\n",
@@ -249,17 +251,17 @@ class Timer(unittest.TestCase):
         for count, frames in chains:
             fault = code.fault(frames)
             if fault is not None:
-                (wrong if code.in_thrower(frames[0]) else elsewhere)[fault] += count
+                (wrong if code.is_leaving(frames[0]) else elsewhere)[fault] += count
         judged, bad = sum(count for count, _ in chains), sum(wrong.values()) + sum(elsewhere.values())
         print(f"\n{path.name}: {complete} of {walks} complete, {approximate} approximate, {bad} of {judged} wrong, "
-              f"{sum(elsewhere.values())} of them elsewhere than in a thrower", end=" ")
+              f"{sum(elsewhere.values())} of them elsewhere than where a function leaves for a landing pad or a context", end=" ")
         self.assertGreaterEqual(walks, WALKS)
         self.assertGreater(judged, min(complete, 50000) * 0.9)
         self.assertEqual(without_main + guessed, 0,
                          "complete by its mark, but not through the thread's function")
         self.assertGreaterEqual(complete - bad, 0.999 * walks, (lost, wrong, elsewhere))
         self.assertLessEqual(sum(elsewhere.values()), 0.0001 * walks, elsewhere)
-        self.assertLessEqual(approximate, 0.001 * walks)
+        self.assertLessEqual(approximate, approximate_share * walks)
         self.assertEqual(len(lost), walks - complete)
 
     def test_gcc(self):
@@ -267,6 +269,12 @@ class Timer(unittest.TestCase):
 
     def test_clang(self):
         self.check(program("clang++", "-O2"))
+
+    def test_with_frame_pointers(self):
+        """Where they are, a landing's last steps overwrite them before the return addresses: found by scanning."""
+        self.check(program("g++", "-O0"), approximate_share=0.02)
+        if LONG:
+            self.check(program("clang++", "-O0"), approximate_share=0.02)
 
 
 class WrongChains(unittest.TestCase):
