@@ -3256,13 +3256,16 @@ PROF_DETAIL_BEGIN
 
 using cfi_byte = unsigned char;
 
-// A position in a section. Reading past the end gives zeros and sets bad().
+// A position in a section. Reading past the end gives zeros and sets bad(). The bytes may be a copy; then
+// `moved` is to be added for the address of what was copied.
 class cfi_reader {
  public:
   cfi_reader() = default;
-  cfi_reader(const cfi_byte* begin, const cfi_byte* end) PROF_DETAIL_SIG : at_(begin), end_(end) {}
+  cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
+      : at_(begin), end_(end), moved_(moved) {}
 
   const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
+  std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
   bool bad() const PROF_DETAIL_SIG { return bad_; }
   bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
   std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
@@ -3289,7 +3292,7 @@ class cfi_reader {
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes);
+    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
     skip(inner.left());
     return inner;
   }
@@ -3313,6 +3316,7 @@ class cfi_reader {
   }
   const cfi_byte* at_ = nullptr;
   const cfi_byte* end_ = nullptr;
+  std::uintptr_t moved_ = 0;
   bool bad_ = false;
 };
 
@@ -3323,6 +3327,7 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
+  std::uintptr_t moved = 0;  // see cfi_reader
 
   std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
@@ -3330,7 +3335,7 @@ struct cfi_section {
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
 inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
-  const auto here = reinterpret_cast<std::uintptr_t>(from.at());
+  const std::uintptr_t here = from.address();
   switch (encoding & 0x0f) {
     case 0x00:
     case 0x04:
@@ -3460,7 +3465,7 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
 // The rest of it, behind load_cie_sig.
 PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
-  cfi_reader body(entry, section.end);
+  cfi_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
   body.skip(sizeof(std::uint32_t));
   std::uintptr_t size = 0;
@@ -3501,11 +3506,12 @@ struct cfi_header {
   }
 };
 
-// The first 12 bytes at `address` must be readable.
-inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
-  const auto* const bytes = reinterpret_cast<const cfi_byte*>(address);
+inline constexpr std::size_t cfi_header_size = 12;  // without its table
+
+// `bytes`: the first ones of the header at `address`, or a copy.
+inline bool parse_header_sig(const cfi_byte* bytes, std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
   if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
-  cfi_reader rest(bytes + 4, bytes + 12);
+  cfi_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
   std::uintptr_t eh_frame = 0;
   if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
   if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;
@@ -3513,6 +3519,27 @@ inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DE
   header.count = rest.fixed<std::uint32_t>();
   header.eh_frame = reinterpret_cast<const cfi_byte*>(eh_frame);
   return !rest.bad();
+}
+inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
+  return parse_header_sig(reinterpret_cast<const cfi_byte*>(address), address, header);
+}
+
+// The last function of a header's table that begins at or before pc. start_of(i, begin): false if it cannot be
+// read.
+template <class StartOf>
+PROF_DETAIL_INLINE bool find_last_start_sig(std::size_t count, std::uintptr_t pc, StartOf start_of,
+                                            std::size_t& entry) PROF_DETAIL_SIG {
+  std::size_t low = 0;
+  std::size_t high = count;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    std::uintptr_t begin = 0;
+    if (!start_of(middle, begin)) return false;
+    if (begin <= pc) low = middle + 1;
+    else high = middle;
+  }
+  entry = low - 1;
+  return low != 0;
 }
 
 PROF_DETAIL_END
@@ -4158,9 +4185,16 @@ class cfi_program {
   cfi_columns stack_[max_remembered];
 };
 
+// Room for a copy of an FDE and its CIE: of libLLVM-14's 94,994 FDEs the longest has 2,392 bytes, of all CIEs seen
+// one 40. What does not fit is as if it were not there.
+struct cfi_copy {
+  alignas(8) cfi_byte bytes[2560];
+};
+
 // Room for interpreting one FDE, which is too large for a signal handler's stack.
 struct cfi_scratch {
-  alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
+  alignas(16) unsigned char search[160];  // module_cfi.hpp's cfi_search or copied_cfi.hpp's
+  cfi_copy copy;
   cfi_fde fde;
   unwind_rule rule;
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
@@ -4540,16 +4574,12 @@ class cfi_search {
     if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
     if (!parse_header_sig(place_.header, header_)) return false;
     if (header_.count > place_.most_entries()) return false;
-    std::size_t low = 0;
-    std::size_t high = header_.count;
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (!memory_.readable(place_.header + 12 + 8 * middle, 8)) return false;
-      if (header_.start(middle) <= pc) low = middle + 1;
-      else high = middle;
-    }
-    entry = low - 1;
-    return low != 0;
+    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
+      if (!memory_.readable(place_.header + cfi_header_size + 8 * i, 8)) return false;
+      begin = header_.start(i);
+      return true;
+    };
+    return find_last_start_sig(header_.count, pc, start_of, entry);
   }
 
   // An entry and its CIE lie in the section and can be read.
@@ -6034,6 +6064,112 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_CALL_SITE_HPP
 
+// ---- prof/stack/copied_cfi.hpp ----
+// prof/stack/copied_cfi.hpp - the call frame information of an address in a module that may be unloaded meanwhile.
+// Floor 3 (stack). rule_lookup.hpp asks it instead of module_cfi.hpp's cfi_search where a module may go.
+// Safety: async-signal-safe: copies by system calls that fail where memory is gone; what is read then is the copy.
+// Memory: the caller's cfi_copy.
+// Source: process_vm_readv(2); LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
+#ifndef PROF_STACK_COPIED_CFI_HPP
+#define PROF_STACK_COPIED_CFI_HPP
+
+PROF_DETAIL_BEGIN
+
+class copied_cfi_search {
+ public:
+  copied_cfi_search(cfi_place place, cfi_copy& copy) PROF_DETAIL_SIG : place_(place), copy_(copy) {}
+
+  // The FDE that holds pc; its instructions are in the copy.
+  bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
+    std::uintptr_t at = 0;
+    std::size_t begin = 0;
+    if (!find_entry_sig(pc, at) || !copy_entry_sig(at, begin)) return false;
+    fde.cie_at = nullptr;  // what was there may be another module's
+    return parse_fde_sig(copy_.bytes + begin, section_, fde) && pc >= fde.begin && pc < fde.limit;
+  }
+
+ private:
+  struct row {  // of the header's table, relative to the header
+    std::int32_t start;
+    std::int32_t fde;
+  };
+  static constexpr std::size_t rows = sizeof(cfi_copy) / sizeof(row);
+
+  std::uintptr_t away_sig(std::int32_t offset) const PROF_DETAIL_SIG {
+    return place_.header + static_cast<std::uintptr_t>(std::intptr_t{offset});
+  }
+
+  // Where the FDE is whose function is the last that begins at or before pc.
+  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc, std::uintptr_t& at) PROF_DETAIL_SIG {
+    if (place_.header == 0 || !os_copy_sig(copy_.bytes, place_.header, cfi_header_size)) return false;
+    if (!parse_header_sig(copy_.bytes, place_.header, header_)) return false;
+    if (header_.count > place_.most_entries()) return false;
+    first_ = copied_ = 0;
+    std::size_t entry = 0;
+    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
+      row there;
+      if (!read_row_sig(i, there)) return false;
+      begin = away_sig(there.start);
+      return true;
+    };
+    row found;
+    if (!find_last_start_sig(header_.count, pc, start_of, entry) || !read_row_sig(entry, found)) return false;
+    at = away_sig(found.fde);
+    return true;
+  }
+  // Rows are copied together, for the last steps of a search are next to each other.
+  bool read_row_sig(std::size_t i, row& there) PROF_DETAIL_SIG {
+    if (i < first_ || i - first_ >= copied_) {
+      first_ = i < rows / 2 ? 0 : i - rows / 2;
+      copied_ = header_.count - first_ < rows ? header_.count - first_ : rows;
+      const std::uintptr_t from = place_.header + cfi_header_size + first_ * sizeof(row);
+      if (!os_copy_sig(copy_.bytes, from, copied_ * sizeof(row))) return false;
+    }
+    std::memcpy(&there, copy_.bytes + (i - first_) * sizeof(row), sizeof there);
+    return true;
+  }
+
+  // The CIE to the begin, and behind it the FDE, which begins there at `begin` and points to that CIE.
+  PROF_DETAIL_NOINLINE bool copy_entry_sig(std::uintptr_t at, std::size_t& begin) PROF_DETAIL_SIG {
+    std::uint32_t head[2];  // length, and how far before this word the CIE is
+    std::size_t cie_size = 0;
+    std::size_t fde_size = 0;
+    if (!is_inside_sig(at, 8) || !os_copy_sig(head, at, sizeof head) || head[1] == 0) return false;
+    if (!copy_part_sig(at + 4 - head[1], 0, cie_size)) return false;
+    begin = (cie_size + 7) & ~std::size_t{7};
+    if (!copy_part_sig(at, begin, fde_size) || fde_size < 8) return false;
+    const auto back = static_cast<std::uint32_t>(begin + 4);
+    std::memcpy(copy_.bytes + begin + 4, &back, sizeof back);
+    section_.begin = copy_.bytes;
+    section_.end = copy_.bytes + begin + fde_size;
+    section_.moved = at - reinterpret_cast<std::uintptr_t>(copy_.bytes + begin);
+    return true;
+  }
+  // An entry with its length to `to`.
+  bool copy_part_sig(std::uintptr_t at, std::size_t to, std::size_t& size) PROF_DETAIL_SIG {
+    std::uint32_t length = 0;
+    if (!is_inside_sig(at, 4) || !os_copy_sig(&length, at, sizeof length)) return false;
+    size = std::size_t{length} + 4;
+    return to + size <= sizeof copy_.bytes && is_inside_sig(at, size) && os_copy_sig(copy_.bytes + to, at, size) &&
+           std::memcmp(copy_.bytes + to, &length, sizeof length) == 0;
+  }
+  bool is_inside_sig(std::uintptr_t at, std::size_t size) const PROF_DETAIL_SIG {
+    const auto begin = reinterpret_cast<std::uintptr_t>(header_.eh_frame);
+    return at >= begin && at < place_.limit && place_.limit - at >= size;
+  }
+
+  const cfi_place place_;
+  cfi_copy& copy_;
+  cfi_header header_;
+  cfi_section section_;
+  std::size_t first_ = 0;   // rows that are in the copy
+  std::size_t copied_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_COPIED_CFI_HPP
+
 // ---- prof/stack/exit_path.hpp ----
 // prof/stack/exit_path.hpp - an unwind rule for code that comes without one: how its instructions put the
 // stack back before they return.
@@ -6717,10 +6853,10 @@ class rule_lookup {
       PROF_DETAIL_SIG {
     const bool called = is_return && call_tracer<Code>(code).is_return_address_sig(pc);
     if (called || !is_return) {
-      const packed_rule rule = describe_sig(called ? pc - 1 : pc, memory);
-      return rule != 0 ? rule : read_code_sig(pc, memory);
+      const packed_rule rule = describe_sig(called ? pc - 1 : pc, code, memory);
+      return rule != 0 ? rule : read_code_sig(pc, code);
     }
-    const packed_rule pushed = describe_sig(pc, memory);
+    const packed_rule pushed = describe_sig(pc, code, memory);
     if (pushed == 0) return 0;
     // Nobody called this function: it is where a context that makecontext made begins.
     const bool is_entry = pushed == entry_rule() && function_start_sig(pc, memory) == pc;
@@ -6735,30 +6871,29 @@ class rule_lookup {
     return pack_rule_sig(rule);
   }
 
-  template <class Memory>
-  packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+  template <class Code, class Memory>
+  packed_rule describe_sig(std::uintptr_t pc, Code& code, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
     const code_range* const range = ranges_.met_sig(pc);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
     else rule = interpret_packed_sig(pc, memory);
-    if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
+    if (rule == 0 && os_is_signal_return_sig(pc, code)) {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
     return rule;
   }
 
   // What the code itself says, where nothing else does.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE packed_rule read_code_sig(std::uintptr_t pc, Memory& memory)
-      PROF_DETAIL_SIG {
+  template <class Code>
+  PROF_DETAIL_NOINLINE packed_rule read_code_sig(std::uintptr_t pc, Code& code) PROF_DETAIL_SIG {
 #if defined(__x86_64__)
-    static_assert(sizeof(exit_path<Memory>) <= sizeof scratch_, "make room in cfi_scratch");
+    static_assert(sizeof(exit_path<Code>) <= sizeof scratch_, "make room in cfi_scratch");
     void* const place = &scratch_;
-    return pack_rule_sig((new (place) exit_path<Memory>(pc, memory))->find_sig());
+    return pack_rule_sig((new (place) exit_path<Code>(pc, code))->find_sig());
 #else
     (void)pc;
-    (void)memory;
+    (void)code;
     return 0;
 #endif
   }
@@ -6776,8 +6911,15 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
+    if (!ranges_.is_lasting_sig(pc)) return find_copied_fde_sig(pc);
     return (new (place) cfi_search<Memory>(ranges_.cfi_at_sig(pc), memory))
         ->find_fde_sig(pc, scratch_.fde);
+  }
+
+  PROF_DETAIL_NOINLINE bool find_copied_fde_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    static_assert(sizeof(copied_cfi_search) <= sizeof scratch_.search, "make room in cfi_scratch");
+    void* const place = scratch_.search;
+    return (new (place) copied_cfi_search(ranges_.cfi_at_sig(pc), scratch_.copy))->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
@@ -6874,7 +7016,7 @@ struct hook_part {
 
 struct frame_buffer {
   std::atomic<std::uint32_t> taken;
-  alignas(16) unsigned char scratch[1408];  // capture.hpp's walk_scratch
+  alignas(16) unsigned char scratch[4096];  // capture.hpp's walk_scratch
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;

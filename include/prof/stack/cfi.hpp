@@ -17,13 +17,16 @@ PROF_DETAIL_BEGIN
 
 using cfi_byte = unsigned char;
 
-// A position in a section. Reading past the end gives zeros and sets bad().
+// A position in a section. Reading past the end gives zeros and sets bad(). The bytes may be a copy; then
+// `moved` is to be added for the address of what was copied.
 class cfi_reader {
  public:
   cfi_reader() = default;
-  cfi_reader(const cfi_byte* begin, const cfi_byte* end) PROF_DETAIL_SIG : at_(begin), end_(end) {}
+  cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
+      : at_(begin), end_(end), moved_(moved) {}
 
   const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
+  std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
   bool bad() const PROF_DETAIL_SIG { return bad_; }
   bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
   std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
@@ -50,7 +53,7 @@ class cfi_reader {
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes);
+    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
     skip(inner.left());
     return inner;
   }
@@ -74,6 +77,7 @@ class cfi_reader {
   }
   const cfi_byte* at_ = nullptr;
   const cfi_byte* end_ = nullptr;
+  std::uintptr_t moved_ = 0;
   bool bad_ = false;
 };
 
@@ -84,6 +88,7 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
+  std::uintptr_t moved = 0;  // see cfi_reader
 
   std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
@@ -91,7 +96,7 @@ struct cfi_section {
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
 inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
-  const auto here = reinterpret_cast<std::uintptr_t>(from.at());
+  const std::uintptr_t here = from.address();
   switch (encoding & 0x0f) {
     case 0x00:
     case 0x04:
@@ -221,7 +226,7 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
 // The rest of it, behind load_cie_sig.
 PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
-  cfi_reader body(entry, section.end);
+  cfi_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
   body.skip(sizeof(std::uint32_t));
   std::uintptr_t size = 0;
@@ -262,11 +267,12 @@ struct cfi_header {
   }
 };
 
-// The first 12 bytes at `address` must be readable.
-inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
-  const auto* const bytes = reinterpret_cast<const cfi_byte*>(address);
+inline constexpr std::size_t cfi_header_size = 12;  // without its table
+
+// `bytes`: the first ones of the header at `address`, or a copy.
+inline bool parse_header_sig(const cfi_byte* bytes, std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
   if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
-  cfi_reader rest(bytes + 4, bytes + 12);
+  cfi_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
   std::uintptr_t eh_frame = 0;
   if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
   if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;
@@ -274,6 +280,27 @@ inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DE
   header.count = rest.fixed<std::uint32_t>();
   header.eh_frame = reinterpret_cast<const cfi_byte*>(eh_frame);
   return !rest.bad();
+}
+inline bool parse_header_sig(std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
+  return parse_header_sig(reinterpret_cast<const cfi_byte*>(address), address, header);
+}
+
+// The last function of a header's table that begins at or before pc. start_of(i, begin): false if it cannot be
+// read.
+template <class StartOf>
+PROF_DETAIL_INLINE bool find_last_start_sig(std::size_t count, std::uintptr_t pc, StartOf start_of,
+                                            std::size_t& entry) PROF_DETAIL_SIG {
+  std::size_t low = 0;
+  std::size_t high = count;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    std::uintptr_t begin = 0;
+    if (!start_of(middle, begin)) return false;
+    if (begin <= pc) low = middle + 1;
+    else high = middle;
+  }
+  entry = low - 1;
+  return low != 0;
 }
 
 PROF_DETAIL_END

@@ -322,9 +322,16 @@ class cfi_program {
   cfi_columns stack_[max_remembered];
 };
 
+// Room for a copy of an FDE and its CIE: of libLLVM-14's 94,994 FDEs the longest has 2,392 bytes, of all CIEs seen
+// one 40. What does not fit is as if it were not there.
+struct cfi_copy {
+  alignas(8) cfi_byte bytes[2560];
+};
+
 // Room for interpreting one FDE, which is too large for a signal handler's stack.
 struct cfi_scratch {
-  alignas(16) unsigned char search[96];  // module_cfi.hpp's cfi_search
+  alignas(16) unsigned char search[160];  // module_cfi.hpp's cfi_search or copied_cfi.hpp's
+  cfi_copy copy;
   cfi_fde fde;
   unwind_rule rule;
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];

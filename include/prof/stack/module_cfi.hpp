@@ -75,16 +75,12 @@ class cfi_search {
     if (place_.header == 0 || !memory_.readable(place_.header, 12)) return false;
     if (!parse_header_sig(place_.header, header_)) return false;
     if (header_.count > place_.most_entries()) return false;
-    std::size_t low = 0;
-    std::size_t high = header_.count;
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (!memory_.readable(place_.header + 12 + 8 * middle, 8)) return false;
-      if (header_.start(middle) <= pc) low = middle + 1;
-      else high = middle;
-    }
-    entry = low - 1;
-    return low != 0;
+    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
+      if (!memory_.readable(place_.header + cfi_header_size + 8 * i, 8)) return false;
+      begin = header_.start(i);
+      return true;
+    };
+    return find_last_start_sig(header_.count, pc, start_of, entry);
   }
 
   // An entry and its CIE lie in the section and can be read.

@@ -8,6 +8,7 @@
 #define PROF_STACK_RULE_LOOKUP_HPP
 
 #include "prof/stack/call_site.hpp"
+#include "prof/stack/copied_cfi.hpp"
 #include "prof/stack/exit_path.hpp"
 #include "prof/stack/range_lookup.hpp"
 
@@ -132,10 +133,10 @@ class rule_lookup {
       PROF_DETAIL_SIG {
     const bool called = is_return && call_tracer<Code>(code).is_return_address_sig(pc);
     if (called || !is_return) {
-      const packed_rule rule = describe_sig(called ? pc - 1 : pc, memory);
-      return rule != 0 ? rule : read_code_sig(pc, memory);
+      const packed_rule rule = describe_sig(called ? pc - 1 : pc, code, memory);
+      return rule != 0 ? rule : read_code_sig(pc, code);
     }
-    const packed_rule pushed = describe_sig(pc, memory);
+    const packed_rule pushed = describe_sig(pc, code, memory);
     if (pushed == 0) return 0;
     // Nobody called this function: it is where a context that makecontext made begins.
     const bool is_entry = pushed == entry_rule() && function_start_sig(pc, memory) == pc;
@@ -150,30 +151,29 @@ class rule_lookup {
     return pack_rule_sig(rule);
   }
 
-  template <class Memory>
-  packed_rule describe_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
+  template <class Code, class Memory>
+  packed_rule describe_sig(std::uintptr_t pc, Code& code, Memory& memory) PROF_DETAIL_SIG {
     packed_rule rule = 0;
     const code_range* const range = ranges_.met_sig(pc);
     const unwind_table* const table = range == nullptr ? nullptr : table_of_sig(*range);
     if (table != nullptr) rule = table->find_sig(pc - range->header);
     else rule = interpret_packed_sig(pc, memory);
-    if (rule == 0 && os_is_signal_return_sig(pc, memory)) {
+    if (rule == 0 && os_is_signal_return_sig(pc, code)) {
       rule = static_cast<packed_rule>(rule_kind::signal_frame);
     }
     return rule;
   }
 
   // What the code itself says, where nothing else does.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE packed_rule read_code_sig(std::uintptr_t pc, Memory& memory)
-      PROF_DETAIL_SIG {
+  template <class Code>
+  PROF_DETAIL_NOINLINE packed_rule read_code_sig(std::uintptr_t pc, Code& code) PROF_DETAIL_SIG {
 #if defined(__x86_64__)
-    static_assert(sizeof(exit_path<Memory>) <= sizeof scratch_, "make room in cfi_scratch");
+    static_assert(sizeof(exit_path<Code>) <= sizeof scratch_, "make room in cfi_scratch");
     void* const place = &scratch_;
-    return pack_rule_sig((new (place) exit_path<Memory>(pc, memory))->find_sig());
+    return pack_rule_sig((new (place) exit_path<Code>(pc, code))->find_sig());
 #else
     (void)pc;
-    (void)memory;
+    (void)code;
     return 0;
 #endif
   }
@@ -191,8 +191,15 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
+    if (!ranges_.is_lasting_sig(pc)) return find_copied_fde_sig(pc);
     return (new (place) cfi_search<Memory>(ranges_.cfi_at_sig(pc), memory))
         ->find_fde_sig(pc, scratch_.fde);
+  }
+
+  PROF_DETAIL_NOINLINE bool find_copied_fde_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    static_assert(sizeof(copied_cfi_search) <= sizeof scratch_.search, "make room in cfi_scratch");
+    void* const place = scratch_.search;
+    return (new (place) copied_cfi_search(ranges_.cfi_at_sig(pc), scratch_.copy))->find_fde_sig(pc, scratch_.fde);
   }
 
   static const unwind_table* table_of_sig(const code_range& range) PROF_DETAIL_SIG {
