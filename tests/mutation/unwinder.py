@@ -13,6 +13,7 @@ class Mutant(NamedTuple):
 
 UNWIND = "stack/unwind.hpp"
 STEP = "stack/rule_step.hpp"
+SCAN = "stack/stack_scan.hpp"
 CALLS = "stack/call_site.hpp"
 TABLE = "stack/unwind_table.hpp"
 PROGRAM = "stack/cfi_program.hpp"
@@ -41,15 +42,13 @@ MUTANTS: List[Mutant] = [
     Mutant("a thrower's fp is its caller's", UNWIND, "now_.at.fp = now_.at.third = unknown_register;",
            "now_.at.third = unknown_register;", WALKS),
     Mutant("of two kept callers the first is certain", UNWIND,
-           "if (kept != 0) result_.approximate = true;  // there are two\n      else kept", "if (kept == 0) kept",
-           WALKS),
+           "if (others || returns_.leads_sig(pc, here, true))", "if (returns_.leads_sig(pc, here, true))", WALKS),
     # ---- signals and jumps
     Mutant("signal frames without an end", UNWIND, "if (++signal_frames_ > max_signal_frames) return step::cut;", "",
            WALKS),
     Mutant("one jump in a whole stack", UNWIND, "    jumped_ = false;\n", "", WALKS),
     Mutant("jumps without an end", UNWIND, "jumped_ = !is_call;", "", WALKS),
-    Mutant("a tail call goes back", UNWIND, "code_.function_start_sig(target, memory_) == target &&", "false &&",
-           WALKS),
+    Mutant("a tail call goes back", UNWIND, "start == target &&", "false &&", WALKS),
     # ---- without a rule
     Mutant("a frame behind no call is exact", UNWIND,
            "if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;", "", WALKS),
@@ -58,11 +57,13 @@ MUTANTS: List[Mutant] = [
     Mutant("fp 0 is the root for certain", UNWIND, "if (!linked_) result_.approximate = true;\n", "", WALKS),
     Mutant("bridges without a limit", UNWIND, "if (bridges_ >= 3) return false;", "", WALKS),
     Mutant("frame records of any size", UNWIND, "fp - now_.at.sp > max_frame_size || ", "", WALKS),
-    Mutant("scans without a budget", UNWIND, "at < first + 8 * words && budget_ != 0; at += 8) {\n      --budget_;",
-           "at < first + 8 * words; at += 8) {", WALKS),
+    Mutant("scans without a budget", SCAN, "at < limit && budget_ != 0; at += 8) {", "at < limit; at += 8) {", WALKS),
+    Mutant("a landing function's place is looked for without a budget", SCAN,
+           "at < limit && budget_ != 0 && memory_.read_word(at, word)", "at < limit && memory_.read_word(at, word)",
+           "stack/stack_scan_test.cpp"),
     Mutant("what a scan found is exact", UNWIND,
-           "now_.at.sp = at + 8;\n        result_.approximate = true;", "now_.at.sp = at + 8;", WALKS),
-    Mutant("any word behind a call is a scan's", UNWIND, "is_close)) {", "true)) {", WALKS),
+           "now_.at.sp = at + 8;\n    result_.approximate = true;", "now_.at.sp = at + 8;", WALKS),
+    Mutant("any word behind a call is a scan's", SCAN, "at < near_limit)) return true;", "true)) return true;", WALKS),
     Mutant("a scan forgets the caller's fp", UNWIND, "!is_read) restore_fp_sig(rule);", "false) restore_fp_sig(rule);",
            WALKS),
     Mutant("the end of the stack is not marked", UNWIND, "result_.truncated = found != step::root || ",
