@@ -13,6 +13,10 @@ class Mutant(NamedTuple):
 
 UNWIND = "stack/unwind.hpp"
 STEP = "stack/rule_step.hpp"
+SCAN = "stack/stack_scan.hpp"
+EXITS = "stack/exit_path.hpp"
+LOOKUP = "stack/rule_lookup.hpp"
+MODULE = "stack/module_cfi.hpp"
 CALLS = "stack/call_site.hpp"
 TABLE = "stack/unwind_table.hpp"
 PROGRAM = "stack/cfi_program.hpp"
@@ -41,15 +45,18 @@ MUTANTS: List[Mutant] = [
     Mutant("a thrower's fp is its caller's", UNWIND, "now_.at.fp = now_.at.third = unknown_register;",
            "now_.at.third = unknown_register;", WALKS),
     Mutant("of two kept callers the first is certain", UNWIND,
-           "if (kept != 0) result_.approximate = true;  // there are two\n      else kept", "if (kept == 0) kept",
-           WALKS),
+           "if (others || returns_.leads_sig(pc, here, true))", "if (returns_.leads_sig(pc, here, true))", WALKS),
+    Mutant("any thrower of a stack may be landing", UNWIND, "frames_.walked() - interrupted_frame_ <= 1",
+           "frames_.walked() - interrupted_frame_ <= 900", WALKS),
     # ---- signals and jumps
+    Mutant("ret goes anywhere", UNWIND, "|| !code_.contains(to)) return false;", ") return false;", WALKS),
+    Mutant("every jmp *slot is a PLT's", UNWIND, "    if (!returns && !returns_.is_return_sig(to)) return false;\n", "",
+           WALKS),
     Mutant("signal frames without an end", UNWIND, "if (++signal_frames_ > max_signal_frames) return step::cut;", "",
            WALKS),
     Mutant("one jump in a whole stack", UNWIND, "    jumped_ = false;\n", "", WALKS),
     Mutant("jumps without an end", UNWIND, "jumped_ = !is_call;", "", WALKS),
-    Mutant("a tail call goes back", UNWIND, "code_.function_start_sig(target, memory_) == target &&", "false &&",
-           WALKS),
+    Mutant("a tail call goes back", UNWIND, "start == target &&", "false &&", WALKS),
     # ---- without a rule
     Mutant("a frame behind no call is exact", UNWIND,
            "if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;", "", WALKS),
@@ -58,11 +65,19 @@ MUTANTS: List[Mutant] = [
     Mutant("fp 0 is the root for certain", UNWIND, "if (!linked_) result_.approximate = true;\n", "", WALKS),
     Mutant("bridges without a limit", UNWIND, "if (bridges_ >= 3) return false;", "", WALKS),
     Mutant("frame records of any size", UNWIND, "fp - now_.at.sp > max_frame_size || ", "", WALKS),
-    Mutant("scans without a budget", UNWIND, "at < first + 8 * words && budget_ != 0; at += 8) {\n      --budget_;",
-           "at < first + 8 * words; at += 8) {", WALKS),
+    Mutant("scans without a budget", SCAN, "at < limit && budget_ != 0; at += 8) {", "at < limit; at += 8) {", WALKS),
+    Mutant("a landing function's place is looked for without a budget", SCAN,
+           "at < limit && budget_ != 0 && memory_.read_word(at, word)", "at < limit && memory_.read_word(at, word)",
+           "stack/stack_scan_test.cpp"),
     Mutant("what a scan found is exact", UNWIND,
-           "now_.at.sp = at + 8;\n        result_.approximate = true;", "now_.at.sp = at + 8;", WALKS),
-    Mutant("any word behind a call is a scan's", UNWIND, "is_close)) {", "true)) {", WALKS),
+           "now_.at.sp = at + 8;\n    result_.approximate = true;", "now_.at.sp = at + 8;", WALKS),
+    Mutant("any word behind a call is a scan's", SCAN, "at < near_limit)) return true;", "true)) return true;", WALKS),
+    Mutant("a record that goes down leads out of code", UNWIND,
+           "return next_fp == 0 || next_fp > fp || code_.contains(return_address);", "return true;", WALKS),
+    Mutant("what was read from code says where fp is", UNWIND, "rule_kind::offset && !is_read) restore_fp_sig",
+           "rule_kind::offset) restore_fp_sig", WALKS),
+    Mutant("fp 0 is the root in anybody's code", UNWIND, " || !code_.contains(now_.at.pc)) return step::lost;",
+           ") return step::lost;", WALKS),
     Mutant("a scan forgets the caller's fp", UNWIND, "!is_read) restore_fp_sig(rule);", "false) restore_fp_sig(rule);",
            WALKS),
     Mutant("the end of the stack is not marked", UNWIND, "result_.truncated = found != step::root || ",
@@ -81,6 +96,12 @@ MUTANTS: List[Mutant] = [
            "      if (here == 0", WALKS),
     Mutant("lld's PLT has no way out", CALLS, "depth = is_jump && behind_load ? 16 :", "depth = is_jump ? 0 :",
            "stack/call_site_test.cpp"),
+    Mutant("bnd hides a PLT's jump", CALLS, "    if ((code & 0xff) == 0xf2) code >>= 8;\n", "",
+           "stack/call_site_test.cpp"),
+    Mutant("a copy of sp is no frame pointer", EXITS, "from == sp_number && !at_.from_fp ? at_.sp : unknown",
+           "from == sp_number && false ? at_.sp : unknown", "stack/exit_path_test.cpp"),
+    Mutant("pops restore nothing", EXITS, "else if (saved_at == unknown) saved_at = at_.sp;", "",
+           "stack/exit_path_test.cpp"),
     # ---- call frame information and its tables
     Mutant("restore takes the row before", PROGRAM, "if (column == dwarf_fp) now_.fp = initial_.fp;", "",
            "stack/cfi_program_test.cpp"),
@@ -97,6 +118,13 @@ MUTANTS: List[Mutant] = [
            "parse_header_sig(source.header, header)", "stack/unwind_table_test.cpp"),
     Mutant("dropped functions of .debug_frame hide others", TABLE,
            "section.is_debug_frame && fde.begin == section.bias", "false", "stack/unwind_table_test.cpp"),
+    Mutant("a search ends before its function", MODULE, "pc >= fde.begin &&", "", "stack/module_cfi_test.cpp"),
+    Mutant("a section that is not mapped is read", MODULE,
+           "    if (!is_mapped(source.eh_frame)) source.eh_frame = {};\n", "", "stack/module_cfi_test.cpp"),
+    Mutant("a context begins in the middle of a function", LOOKUP, "&& function_start_sig(pc, memory) == pc;", ";",
+           "stack/rule_lookup_test.cpp"),
+    Mutant("a pushed address has no wide rule", LOOKUP, "rule & ~packed_is_exact", "rule",
+           "stack/rule_lookup_test.cpp"),
     # ---- what is loaded
     Mutant("a page is not asked about before it is read", "stack/probed_memory.hpp",
            "if (!page_ok_sig(address)) return false;\n    if ((address", "if ((address", "stack/probed_memory_test.cpp"),
@@ -108,8 +136,14 @@ MUTANTS: List[Mutant] = [
     Mutant("a historic range is the current one's", "stack/modules.hpp",
            "if (now != nullptr && now->number == number) return now;", "if (now != nullptr) return now;",
            "stack/modules_test.cpp"),
-    Mutant("a rule is of whatever was loaded there", "stack/rule_lookup.hpp",
+    Mutant("a rule is of whatever was loaded there", LOOKUP,
            "if (ranges_.is_latest_sig(known.number)) return known;", "return known;", "stack/rule_lookup_test.cpp"),
+    Mutant("rules of nameless code are kept", LOOKUP, "known.number != 0 || !ranges_.is_code_sig(inside)", "true",
+           "stack/rule_lookup_test.cpp"),
+    Mutant("two files without names are the same", "stack/still_loaded.hpp", "range.stand_in != 0 && ", "",
+           "stack/still_loaded_test.cpp"),
+    Mutant("registering code is free", "stack/range_lookup.hpp", "is_new && took_ns < short_ns", "is_new",
+           "stack/range_lookup_test.cpp"),
     Mutant("a long stack keeps no root", "stack/frame_list.hpp", "rotate_sig(place(walked_));\n", "",
            "stack/frame_list_test.cpp"),
 ]

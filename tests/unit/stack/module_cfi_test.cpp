@@ -3,6 +3,7 @@
 
 #include "prof/stack/module_cfi.hpp"
 
+#include <dlfcn.h>
 #include <doctest/doctest.h>
 
 #include <cstdint>
@@ -18,6 +19,8 @@
 namespace {
 
 using namespace prof::detail;
+
+const int g_here = 0;  // in this program
 
 // Memory of which one part may be forbidden; counts what it is asked.
 struct partial_memory {
@@ -182,6 +185,14 @@ TEST_CASE("entries that lie are refused") {
   }
 }
 
+TEST_CASE("an address before the function that a header lists for it has none") {
+  fixture f;
+  f.put(12 + 8 * 2, 0x100000 + 0x1c0);  // says that it begins where nothing does
+  CHECK_FALSE(f.find(0x1c0));
+  CHECK_FALSE(f.find(0x1ff));
+  CHECK(f.find(0x200));
+}
+
 // ---- building
 // ------------------------------------------------------------------------------------
 
@@ -238,6 +249,29 @@ TEST_CASE("no tables beyond the limit of all of them") {
   CHECK(build_beside(max_table_bytes - size) == size);
   CHECK(build_beside(max_table_bytes - size + 1) == 0);
   CHECK(build_beside(max_table_bytes) == 0);
+}
+
+TEST_CASE("a section of the file that is not mapped is not read") {
+  std::size_t size = 0;
+  const void* const pages = os_map_file("/proc/self/exe", size);
+  REQUIRE(pages != nullptr);
+  const elf_image file(pages, size);
+  Elf64_Shdr section{};
+  REQUIRE(file.find_section({".eh_frame", 9}, section) != 0);
+  std::uint64_t first = 0;
+  REQUIRE(file.address_of(0, first));
+  Dl_info info;
+  REQUIRE(dladdr(&g_here, &info) != 0);
+  cfi_source loaded;
+  const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(info.dli_fbase);
+  add_file_sections(file, base - static_cast<std::uintptr_t>(first), loaded);
+  CHECK(loaded.eh_frame.begin != nullptr);
+  CHECK(loaded.eh_frame.size() == section.sh_size);
+  cfi_source elsewhere;
+  add_file_sections(file, std::uintptr_t{1} << 47, elsewhere);  // x86-64's addresses end there
+  CHECK(elsewhere.eh_frame.begin == nullptr);
+  CHECK(elsewhere.eh_frame.size() == 0);
+  os_unmap_sig(const_cast<void*>(pages), size);
 }
 
 TEST_CASE("a file is what is loaded by its build id, or where there is none by its code") {

@@ -183,6 +183,28 @@ TEST_CASE("registering costs one per cent of a CPU, after 20 ms at once") {
   library.unload();
 }
 
+TEST_CASE("registering code is charged where it takes long, as among very many mappings") {
+  fixture f;
+  visitor library;
+  library.load();
+  constexpr std::size_t page = 4096;
+  constexpr std::size_t count = 50000;  // 8 ms; Linux allows 65,530
+  // Below the library, for the list is read up to it.
+  void* const low = mmap(reinterpret_cast<void*>(0x10000000), count * page, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  REQUIRE(low != MAP_FAILED);
+  REQUIRE(reinterpret_cast<std::uintptr_t>(low) < library.address());
+  for (std::size_t i = 0; i < count; i += 2) {
+    REQUIRE(mprotect(static_cast<char*>(low) + i * page, page, PROT_READ) == 0);
+  }
+  const std::uint64_t began = os_monotonic_ns_sig();
+  range_lookup lookup = f.lookup();
+  CHECK(lookup.meet_sig(library.address(), f.memory) != nullptr);
+  CHECK(f.registry.code->late_paid_at.load() >= began + 100000000);  // a hundred times a millisecond
+  munmap(low, count * page);
+  library.unload();
+}
+
 TEST_CASE("without a map, a walk registers all the files that it meets") {
   own_registry registry;
   std::atomic<bool> stale{false};

@@ -238,6 +238,19 @@ TEST_CASE("what handlers return to is a signal frame, also without a rule") {
   CHECK(f.rule(0x2000 + one_instruction, false) == 0);
 }
 
+TEST_CASE("a context begins at a function's first instruction, not where the frame is as it was there") {
+  fixture f;
+  f.cfi.add(0x800, 0x100, {0x0c, dwarf_sp, return_address_in_third ? 0u : 8u});
+  f.load();
+  const packed_rule at_begin = f.rule(0x800, true);
+  CHECK((at_begin & packed_is_exact) != 0);
+  CHECK(kind_of_sig(at_begin) == rule_kind::end);
+  const packed_rule behind_it = f.rule(0x840, true);
+  CHECK((behind_it & packed_is_exact) != 0);
+  CHECK(kind_of_sig(behind_it) == rule_kind::offset);
+  CHECK(kind_of_sig(f.rule(0x800, false)) == rule_kind::offset);
+}
+
 // ---- tables
 // --------------------------------------------------------------------------------------
 
@@ -263,6 +276,28 @@ TEST_CASE("a table goes before the information that it was built from") {
   CHECK(unpack_rule_sig(f.rule(0x7ff, false)) == of_function(7));
   CHECK(f.rule(0x800, false) == 0);
   CHECK_FALSE(f.module.wanted.load());
+}
+
+TEST_CASE("a rule that does not fit is its table's, also where the address was pushed by hand") {
+  fixture f;
+  f.cfi.add(0x800, 0x100, cfi_text{0x0e}.uleb(0x1000000));
+  f.load();
+  module_image image;
+  image.place = f.range.cfi;
+  image.base = f.range.header;
+  f.module.table.store(build_module_table(image));
+  REQUIRE(f.module.table.load() != nullptr);
+  f.cfi = {};
+  f.load();  // nothing is left to interpret
+  rule_lookup lookup = f.lookup();
+  for (const bool is_return : {false, true}) {
+    CAPTURE(is_return);
+    const std::uintptr_t pc = loaded_cfi::code() + 0x840;
+    const packed_rule rule = lookup.rule_at_sig(pc, is_return, f.memory).rule;
+    CHECK(kind_of_sig(rule) == rule_kind::unpackable);
+    CHECK(((rule & packed_is_exact) != 0) == is_return);
+    CHECK(lookup.unpack_sig(rule, pc, f.memory).offset == 0x1000000);
+  }
 }
 
 TEST_CASE("a module that has no entry is interpreted every time") {
@@ -342,6 +377,32 @@ TEST_CASE("a library that was loaded after the map was read has rules at once") 
   CHECK(now.rule_at_sig(function, false, f.memory).rule == known.rule);
   os_unmap_sig(const_cast<code_map*>(before), before->bytes);
   os_unmap_sig(const_cast<code_map*>(after), after->bytes);
+}
+
+// Nothing would tell it from the next library that is loaded at its address.
+TEST_CASE("the rule of code that could not be registered is not kept") {
+  os_object object;
+  if (!os_find_object_sig(reinterpret_cast<std::uintptr_t>(&of_function), object)) return;
+  fixture f;
+  const code_map* const map = read_code_map();
+  late_library library;
+  REQUIRE(library.handle != nullptr);
+  const std::uintptr_t function = library.function();
+  REQUIRE(function != 0);
+  while (f.registry.code->take_late_sig() != nullptr) {}  // other walks register code
+  const auto found_now = [&] {
+    walk_memory memory;
+    rule_lookup lookup(map, *f.registry.code, *f.cache, 1, f.stale, f.scratch);
+    return lookup.rule_at_sig(function, false, memory);
+  };
+  const code_rule known = found_now();
+  CHECK(known.rule != 0);
+  CHECK(known.number == 0);
+  dlclose(library.handle);
+  library.handle = nullptr;
+  REQUIRE_FALSE(os_find_object_sig(function, object));
+  CHECK(found_now().rule == 0);
+  os_unmap_sig(const_cast<code_map*>(map), map->bytes);
 }
 
 TEST_CASE("without a map the loader is asked") {

@@ -62,6 +62,20 @@ TEST_CASE("what the loader calls a file tells files without build id apart") {
   CHECK(loader_name_sig(libc, memory) == 0);
 }
 
+TEST_CASE("of a file without build id whose name could not be read, nothing says that it is the same") {
+  if (!os_answers_for_objects()) return;
+  os_object nameless;
+  REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(&some_function), nameless));
+  nameless.name_at = 8;
+  probed_memory memory;
+  REQUIRE(loader_name_sig(nameless, memory) == 0);
+  code_range range;
+  range.header = nameless.start;
+  range.cfi.header = nameless.cfi_header;
+  range.stand_in = 0;
+  CHECK_FALSE(is_range_of_sig(nameless, range, memory));
+}
+
 TEST_CASE("a file without build id is known again, and another one in its place is not taken for it") {
   const code_map* const map = read_code_map();
   code_range bare = *map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));

@@ -361,6 +361,22 @@ TEST_CASE("a return address that follows no call is not believed") {
   CHECK(f.found() == 1);
 }
 
+// A JIT compiler's code may keep frame pointers; what else follows a call by chance has no chain behind it.
+TEST_CASE("a return address that is no file's code is believed only if its frame record leads on") {
+  fixture f;
+  const word outside = 0x600002;
+  f.memory.put_text(outside - 8, outside + 8);
+  f.memory.put_bytes(outside - 2, {0xff, 0xd0});  // call *%rax
+  const word outer = f.call(1, f.function(0));
+  f.record(stack + 0x100, stack + 0x200, outside);
+  f.record(stack + 0x200, 0, outer);
+  f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
+  CHECK(f.frames == std::vector<word>{f.function(0), outside - 1, outer - 1});
+  f.record(stack + 0x100, stack + 0x80, outside);
+  f.walk(at(f.function(0), stack + 0x100, stack + 0x100));
+  CHECK(f.frames == std::vector<word>{f.function(0), mark});
+}
+
 TEST_CASE("the depth limit keeps both ends, marks what is missing and says so") {
   fixture f;
   const word ra = f.call(1, f.function(1));
@@ -777,6 +793,31 @@ TEST_CASE("rule: a thrower whose caller was kept says nothing of that one's regi
   }
 }
 
+TEST_CASE("rule: a thrower is about to land only where it or what it called was interrupted") {
+  rule_fixture f;
+  f.know_functions();
+  unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+  thrower.is_eh_return = true;
+  f.rule(0, thrower);
+  f.code.interpreted[f.function(0)] = thrower;
+  f.rule(5, rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.rule(6, rule_of(rule_kind::offset, dwarf_sp, 16));
+  const word into_5 = f.call(0, f.function(5));  // 0 calls 5, which calls 6
+  const word into_6 = f.call(5, f.function(6));
+  for (word at = stack - 0x20; at < stack + 0x80; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack - 0x18, into_6);
+  f.memory.put(stack - 8, into_5);
+  f.memory.put(stack + 0x20, f.into_0);  // kept in the thrower's frame
+  f.memory.put(stack + 0x58, f.into_1);  // its return address
+  f.memory.put(stack + 0x78, f.into_1);
+  f.walk(at(f.function(0) + 4, stack, 0));
+  CHECK(f.frames == f.whole());
+  f.walk(at(f.function(5) + 4, stack - 0x10, 0));
+  CHECK(f.frames == std::vector<word>{f.function(5) + 4, into_5 - 1, f.into_0 - 1, f.into_1 - 1});
+  f.walk(at(f.function(6) + 4, stack - 0x20, 0));
+  CHECK(f.frames == std::vector<word>{f.function(6) + 4, into_6 - 1, into_5 - 1, f.into_1 - 1});
+}
+
 // Its frame pointer is overwritten first. Function 0 throws, 1 called it, 2 called 1, and 3 is the outermost; 1
 // and 2 keep frame pointers.
 struct overwritten_fixture : rule_fixture {
@@ -990,6 +1031,24 @@ TEST_CASE("where a rule's own register is unknown and a scan found the caller, t
   CHECK(f.walked.approximate);
 }
 
+TEST_CASE("where a scan found the caller, a rule that was read from code says nothing of its fp") {
+  rule_fixture f;
+  unwind_rule read = rule_of(rule_kind::offset, dwarf_sp + read_from_code, 16);
+  read.fp = {saved_at::cfa, -16};
+  f.rule(0, read);
+  REQUIRE(is_read_from_code_sig(f.code.rules[f.function(0)]));
+  f.rule(1, rule_of(rule_kind::offset, dwarf_fp, 0x20));
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8, f.function(3) + 7);  // behind no call: the rule is wrong
+  f.memory.put(stack + 0x10, 0x1234);          // and so is what it says of fp
+  f.memory.put(stack + 0x18, f.into_0);
+  f.memory.put(stack + 0x78, f.into_1);
+  f.memory.put(stack + 0x38, f.call(3, f.function(1)));  // what a scan from 1 would take
+  f.walk_from(stack, stack + 0x60);
+  CHECK(f.frames == f.whole());
+  CHECK(f.walked.approximate);
+}
+
 TEST_CASE("a rule that leads behind no call, to code without one, makes the stack approximate") {
   rule_fixture f;
   f.know_functions();
@@ -1017,6 +1076,20 @@ TEST_CASE("fp 0 behind a rule is the root, approximately: only a frame record sa
   CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1});
   CHECK_FALSE(f.walked.truncated);
   CHECK(f.walked.approximate);
+}
+
+TEST_CASE("fp 0 in what is no file's code, a JIT compiler's, is no root") {
+  rule_fixture f;
+  const word outside = 0x600002;
+  f.memory.put_text(outside - 8, outside + 8);
+  f.memory.put_bytes(outside - 2, {0xff, 0xd0});  // call *%rax
+  f.code.rules[text + 0x20000] = 0;
+  f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+  for (word at = stack; at < stack + 0x1000; at += 8) f.memory.put(at, 0);
+  f.memory.put(stack + 8, outside);
+  f.walk_from(stack, 0);
+  CHECK(f.frames == std::vector<word>{f.function(0) + 4, outside - 1, mark});
+  CHECK(f.walked.truncated);
 }
 
 TEST_CASE("a stack has three bridges, then frame records stand as they are") {
@@ -1124,6 +1197,46 @@ TEST_CASE("interrupted at ret: the return address is where sp points") {
   f.walk_from(stack + 8);
   CHECK(f.frames == f.whole());
   CHECK_FALSE(f.walked.approximate);
+}
+
+TEST_CASE("interrupted at ret: a word that is no address of code is no return address") {
+  rule_fixture f;
+  f.know_functions();
+  const word outside = 0x600002;
+  f.memory.put_text(outside - 8, outside + 8);
+  f.memory.put_bytes(outside - 2, {0xff, 0xd0});  // call *%rax
+  f.code.rules[text + 0x20000] = 0;
+  f.memory.put_bytes(f.function(0) + 4, {0xc3});
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.record(stack + 0x20, 0, f.into_0);
+  f.memory.put(stack + 0x48, f.into_1);
+  for (const word at_sp : {outside, stack + 0x40, word{0}}) {
+    CAPTURE(at_sp);
+    f.memory.put(stack + 8, at_sp);
+    f.walk_from(stack + 8, stack + 0x20);
+    CHECK(f.frames == f.whole());
+    CHECK_FALSE(f.walked.approximate);
+  }
+}
+
+// A function's own jump through a table, or a call at its end, has locals above sp.
+TEST_CASE("interrupted at jmp *slot(%rip): as in a PLT only if the word at sp follows a call") {
+  rule_fixture f;
+  f.know_functions();
+  const word pc = f.function(0) + 0x10;
+  f.memory.put_bytes(pc, {0xff, 0x25, 0, 1, 0, 0});
+  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
+  f.record(stack + 0x20, 0, f.into_0);
+  f.memory.put(stack + 0x48, f.into_1);
+  f.memory.put(stack + 8, f.function(3) + 7);  // code, and behind no call
+  f.walk(at(pc, stack + 8, stack + 0x20));
+  CHECK(f.frames == std::vector<word>{pc, f.into_0 - 1, f.into_1 - 1});
+  CHECK_FALSE(f.walked.approximate);
+  const word other = f.call(3, f.function(0));
+  f.code.rules[f.function(3)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  f.memory.put(stack + 8, other);
+  f.walk(at(pc, stack + 8, stack + 0x20));
+  CHECK(f.frames == std::vector<word>{pc, other - 1});
 }
 
 TEST_CASE("interrupted at jmp *%reg: the register says where") {
