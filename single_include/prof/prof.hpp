@@ -5292,6 +5292,7 @@ struct latest_image {
 struct late_code {
   spin_lock lock;
   std::uintptr_t address;
+  bool again;  // what was at that address is there still
   latest_image image;
   code_range range;
   elf_room room;
@@ -5391,9 +5392,8 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.path_size = static_cast<std::uint32_t>(path.size);
 }
 
-// The rest, from memory and from the loader; then its entry of the registry, null when that is full.
-inline const code_range* register_range_sig(code_registry& registry, code_range& range,
-                                            elf_room& room) PROF_DETAIL_SIG {
+// The rest, from memory and from the loader.
+inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
   range.lasting = !may_be_unloaded_sig(range);
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
@@ -5402,7 +5402,6 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);
-  return registry.ranges.find_or_add_sig(range);
 }
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -5426,7 +5425,8 @@ inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping)
   code_range range;
   elf_room room;
   place_range_sig(range, mapping, build.image.header);
-  const code_range* const known = register_range_sig(*build.registry, range, room);
+  describe_range_sig(*build.registry, range, room);
+  const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
   code_range& listed = build.map->ranges[build.map->count++];
   listed = *known;
@@ -5520,18 +5520,37 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
   return late.range.limit != 0;
 }
 
+// Whether that is still there: a walk holds no lock of the loader, and when another library came there meanwhile,
+// its identity must not get this one's name.
+PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAIL_SIG {
+  late.again = false;
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        auto& to = *static_cast<late_code*>(context);
+        if (to.address >= mapping.limit) return true;
+        to.again = mapping.executable && mapping.start == to.range.start && mapping.limit == to.range.limit &&
+                   mapping.offset == to.range.offset && mapping.inode == to.image.inode &&
+                   without_deleted_sig(mapping.path).equals({to.range.path, to.range.path_size});
+        return false;
+      },
+      &late);
+  return late.again;
+}
+
 // Registers the code at an address. Nothing when too many walks are doing the same.
 PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
     PROF_DETAIL_SIG {
   late_code* const late = registry.take_late_sig();
   if (late == nullptr) return;
   const code_range* known = nullptr;
-  if (find_mapping_sig(*late, address)) known = register_range_sig(registry, late->range, late->room);
+  if (find_mapping_sig(*late, address)) {
+    describe_range_sig(registry, late->range, late->room);
+    if (is_still_mapped_sig(*late)) known = registry.ranges.find_or_add_sig(late->range);
+  }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
 }
 
-// For build_table_once.
 inline module_image image_of(const code_range& range) noexcept {
   module_image image;
   image.place = range.cfi;
@@ -5542,6 +5561,7 @@ inline module_image image_of(const code_range& range) noexcept {
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
+
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(
@@ -6081,11 +6101,9 @@ class copied_cfi_search {
 
   // The FDE that holds pc; its instructions are in the copy.
   bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
-    std::uintptr_t at = 0;
-    std::size_t begin = 0;
-    if (!find_entry_sig(pc, at) || !copy_entry_sig(at, begin)) return false;
+    if (!copy_header_sig() || !find_entry_sig(pc) || !copy_entry_sig()) return false;
     fde.cie_at = nullptr;  // what was there may be another module's
-    return parse_fde_sig(copy_.bytes + begin, section_, fde) && pc >= fde.begin && pc < fde.limit;
+    return parse_fde_sig(copy_.bytes + fde_begin_, section_, fde) && pc >= fde.begin && pc < fde.limit;
   }
 
  private:
@@ -6099,58 +6117,58 @@ class copied_cfi_search {
     return place_.header + static_cast<std::uintptr_t>(std::intptr_t{offset});
   }
 
-  // Where the FDE is whose function is the last that begins at or before pc.
-  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc, std::uintptr_t& at) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE bool copy_header_sig() PROF_DETAIL_SIG {
     if (place_.header == 0 || !os_copy_sig(copy_.bytes, place_.header, cfi_header_size)) return false;
-    if (!parse_header_sig(copy_.bytes, place_.header, header_)) return false;
-    if (header_.count > place_.most_entries()) return false;
-    first_ = copied_ = 0;
-    std::size_t entry = 0;
-    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
-      row there;
-      if (!read_row_sig(i, there)) return false;
-      begin = away_sig(there.start);
-      return true;
-    };
-    row found;
-    if (!find_last_start_sig(header_.count, pc, start_of, entry) || !read_row_sig(entry, found)) return false;
-    at = away_sig(found.fde);
-    return true;
-  }
-  // Rows are copied together, for the last steps of a search are next to each other.
-  bool read_row_sig(std::size_t i, row& there) PROF_DETAIL_SIG {
-    if (i < first_ || i - first_ >= copied_) {
-      first_ = i < rows / 2 ? 0 : i - rows / 2;
-      copied_ = header_.count - first_ < rows ? header_.count - first_ : rows;
-      const std::uintptr_t from = place_.header + cfi_header_size + first_ * sizeof(row);
-      if (!os_copy_sig(copy_.bytes, from, copied_ * sizeof(row))) return false;
-    }
-    std::memcpy(&there, copy_.bytes + (i - first_) * sizeof(row), sizeof there);
-    return true;
+    return parse_header_sig(copy_.bytes, place_.header, header_) && header_.count <= place_.most_entries();
   }
 
-  // The CIE to the begin, and behind it the FDE, which begins there at `begin` and points to that CIE.
-  PROF_DETAIL_NOINLINE bool copy_entry_sig(std::uintptr_t at, std::size_t& begin) PROF_DETAIL_SIG {
-    std::uint32_t head[2];  // length, and how far before this word the CIE is
-    std::size_t cie_size = 0;
-    std::size_t fde_size = 0;
-    if (!is_inside_sig(at, 8) || !os_copy_sig(head, at, sizeof head) || head[1] == 0) return false;
-    if (!copy_part_sig(at + 4 - head[1], 0, cie_size)) return false;
-    begin = (cie_size + 7) & ~std::size_t{7};
-    if (!copy_part_sig(at, begin, fde_size) || fde_size < 8) return false;
-    const auto back = static_cast<std::uint32_t>(begin + 4);
-    std::memcpy(copy_.bytes + begin + 4, &back, sizeof back);
-    section_.begin = copy_.bytes;
-    section_.end = copy_.bytes + begin + fde_size;
-    section_.moved = at - reinterpret_cast<std::uintptr_t>(copy_.bytes + begin);
+  // The last row whose function begins at or before pc; it is in the copy then.
+  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
+      if (!has_row_sig(i) && !copy_rows_sig(i)) return false;
+      begin = away_sig(row_sig(i).start);
+      return true;
+    };
+    if (!find_last_start_sig(header_.count, pc, start_of, entry)) return false;
+    if (!has_row_sig(entry) && !copy_rows_sig(entry)) return false;
+    entry_ = away_sig(row_sig(entry).fde);
     return true;
   }
-  // An entry with its length to `to`.
-  bool copy_part_sig(std::uintptr_t at, std::size_t to, std::size_t& size) PROF_DETAIL_SIG {
+  bool has_row_sig(std::size_t i) const PROF_DETAIL_SIG { return i >= first_ && i - first_ < copied_; }
+  row row_sig(std::size_t i) const PROF_DETAIL_SIG {
+    row there;
+    std::memcpy(&there, copy_.bytes + (i - first_) * sizeof there, sizeof there);
+    return there;
+  }
+  // Row i and its neighbours: the last steps of a search are next to each other.
+  bool copy_rows_sig(std::size_t i) PROF_DETAIL_SIG {
+    first_ = i < rows / 2 ? 0 : i - rows / 2;
+    copied_ = header_.count - first_ < rows ? header_.count - first_ : rows;
+    return os_copy_sig(copy_.bytes, place_.header + cfi_header_size + first_ * sizeof(row), copied_ * sizeof(row));
+  }
+
+  // The CIE to the begin and the FDE behind it, which points to that CIE then.
+  PROF_DETAIL_NOINLINE bool copy_entry_sig() PROF_DETAIL_SIG {
+    std::uint32_t back = 0;  // how far before this word the CIE is
+    if (!is_inside_sig(entry_, 8) || !os_copy_sig(&back, entry_ + 4, sizeof back) || back == 0) return false;
+    if (!copy_part_sig(entry_ + 4 - back, 0)) return false;
+    fde_begin_ = (part_size_ + 7) & ~std::size_t{7};
+    if (!copy_part_sig(entry_, fde_begin_) || part_size_ < 8) return false;
+    back = static_cast<std::uint32_t>(fde_begin_ + 4);
+    std::memcpy(copy_.bytes + fde_begin_ + 4, &back, sizeof back);
+    section_.begin = copy_.bytes;
+    section_.end = copy_.bytes + fde_begin_ + part_size_;
+    section_.moved = entry_ - reinterpret_cast<std::uintptr_t>(copy_.bytes + fde_begin_);
+    return true;
+  }
+  // An entry with its length, `to` bytes behind the begin.
+  bool copy_part_sig(std::uintptr_t at, std::size_t to) PROF_DETAIL_SIG {
     std::uint32_t length = 0;
     if (!is_inside_sig(at, 4) || !os_copy_sig(&length, at, sizeof length)) return false;
-    size = std::size_t{length} + 4;
-    return to + size <= sizeof copy_.bytes && is_inside_sig(at, size) && os_copy_sig(copy_.bytes + to, at, size) &&
+    part_size_ = std::size_t{length} + 4;
+    return to + part_size_ <= sizeof copy_.bytes && is_inside_sig(at, part_size_) &&
+           os_copy_sig(copy_.bytes + to, at, part_size_) &&
            std::memcmp(copy_.bytes + to, &length, sizeof length) == 0;
   }
   bool is_inside_sig(std::uintptr_t at, std::size_t size) const PROF_DETAIL_SIG {
@@ -6162,8 +6180,11 @@ class copied_cfi_search {
   cfi_copy& copy_;
   cfi_header header_;
   cfi_section section_;
-  std::size_t first_ = 0;   // rows that are in the copy
+  std::size_t first_ = 0;  // rows that are in the copy
   std::size_t copied_ = 0;
+  std::uintptr_t entry_ = 0;  // where the FDE is
+  std::size_t part_size_ = 0;
+  std::size_t fde_begin_ = 0;  // of the FDE in the copy
 };
 
 PROF_DETAIL_END

@@ -104,6 +104,7 @@ struct latest_image {
 struct late_code {
   spin_lock lock;
   std::uintptr_t address;
+  bool again;  // what was at that address is there still
   latest_image image;
   code_range range;
   elf_room room;
@@ -203,9 +204,8 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.path_size = static_cast<std::uint32_t>(path.size);
 }
 
-// The rest, from memory and from the loader; then its entry of the registry, null when that is full.
-inline const code_range* register_range_sig(code_registry& registry, code_range& range,
-                                            elf_room& room) PROF_DETAIL_SIG {
+// The rest, from memory and from the loader.
+inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
   range.lasting = !may_be_unloaded_sig(range);
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
@@ -214,7 +214,6 @@ inline const code_range* register_range_sig(code_registry& registry, code_range&
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);
-  return registry.ranges.find_or_add_sig(range);
 }
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -238,7 +237,8 @@ inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping)
   code_range range;
   elf_room room;
   place_range_sig(range, mapping, build.image.header);
-  const code_range* const known = register_range_sig(*build.registry, range, room);
+  describe_range_sig(*build.registry, range, room);
+  const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
   code_range& listed = build.map->ranges[build.map->count++];
   listed = *known;
@@ -332,18 +332,37 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
   return late.range.limit != 0;
 }
 
+// Whether that is still there: a walk holds no lock of the loader, and when another library came there meanwhile,
+// its identity must not get this one's name.
+PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAIL_SIG {
+  late.again = false;
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        auto& to = *static_cast<late_code*>(context);
+        if (to.address >= mapping.limit) return true;
+        to.again = mapping.executable && mapping.start == to.range.start && mapping.limit == to.range.limit &&
+                   mapping.offset == to.range.offset && mapping.inode == to.image.inode &&
+                   without_deleted_sig(mapping.path).equals({to.range.path, to.range.path_size});
+        return false;
+      },
+      &late);
+  return late.again;
+}
+
 // Registers the code at an address. Nothing when too many walks are doing the same.
 PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
     PROF_DETAIL_SIG {
   late_code* const late = registry.take_late_sig();
   if (late == nullptr) return;
   const code_range* known = nullptr;
-  if (find_mapping_sig(*late, address)) known = register_range_sig(registry, late->range, late->room);
+  if (find_mapping_sig(*late, address)) {
+    describe_range_sig(registry, late->range, late->room);
+    if (is_still_mapped_sig(*late)) known = registry.ranges.find_or_add_sig(late->range);
+  }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
 }
 
-// For build_table_once.
 inline module_image image_of(const code_range& range) noexcept {
   module_image image;
   image.place = range.cfi;
@@ -354,6 +373,7 @@ inline module_image image_of(const code_range& range) noexcept {
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
 }
+
 // Calls visitor for every note of every image that is mapped now, in address order.
 inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   os_for_each_mapping_sig(

@@ -4,7 +4,10 @@
 #include "prof/stack/modules.hpp"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <link.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -324,6 +327,32 @@ TEST_CASE("a frame is of the range that it was walked in, whatever is there now"
   CHECK(at(0x1800, 0) == "stays");
   CHECK(at(0x8800, 0) == "none");
   CHECK(at(0x9800, 0) == "none");
+}
+
+TEST_CASE("what was found at an address is there still, or another file is") {
+  const auto file_with_a_page = [](const char* path) {
+    std::ofstream(path, std::ios::binary) << std::string(4096, '\xc3');
+    const int file = open(path, O_RDONLY | O_CLOEXEC);
+    unlink(path);
+    return file;
+  };
+  const int one = file_with_a_page("modules_test_one");
+  const int other = file_with_a_page("modules_test_other");
+  void* const place = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, one, 0);
+  REQUIRE(place != MAP_FAILED);
+  static late_code late;
+  const auto address = reinterpret_cast<std::uintptr_t>(place) + 8;
+  REQUIRE(find_mapping_sig(late, address));
+  CHECK(std::string(late.range.path, late.range.path_size).find("modules_test_one") != std::string::npos);
+  CHECK(is_still_mapped_sig(late));
+  mmap(place, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, other, 0);
+  CHECK_FALSE(is_still_mapped_sig(late));
+  mmap(place, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, one, 0);
+  CHECK(is_still_mapped_sig(late));
+  munmap(place, 4096);
+  CHECK_FALSE(is_still_mapped_sig(late));
+  close(one);
+  close(other);
 }
 
 // ---- what the map knows of a file's call frame information
