@@ -3262,17 +3262,18 @@ class cfi_reader {
  public:
   cfi_reader() = default;
   cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
-      : at_(begin), end_(end), moved_(moved) {}
+      : cfi_reader(begin, static_cast<std::size_t>(end - begin), moved) {}
 
   const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
   std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
   bool bad() const PROF_DETAIL_SIG { return bad_; }
-  bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
-  std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
+  bool empty() const PROF_DETAIL_SIG { return left_ == 0; }
+  std::size_t left() const PROF_DETAIL_SIG { return left_; }
 
   void skip(std::uint64_t bytes) PROF_DETAIL_SIG {
-    if (bytes > left()) fail();
-    else at_ += bytes;
+    if (bytes > left_) return fail();
+    at_ += bytes;
+    left_ -= static_cast<std::uint32_t>(bytes);
   }
   template <class Integer>
   Integer fixed() PROF_DETAIL_SIG {
@@ -3282,7 +3283,7 @@ class cfi_reader {
       return 0;
     }
     std::memcpy(&value, at_, sizeof value);
-    at_ += sizeof value;
+    skip(sizeof value);
     return value;
   }
   std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
@@ -3292,12 +3293,16 @@ class cfi_reader {
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
+    const cfi_reader inner(at_, bad_ ? std::size_t{0} : static_cast<std::size_t>(bytes), moved_);
     skip(inner.left());
     return inner;
   }
 
  private:
+  cfi_reader(const cfi_byte* begin, std::size_t size, std::uintptr_t moved) PROF_DETAIL_SIG
+      : at_(begin),
+        moved_(moved),
+        left_(size > 0xffffffffu ? 0xffffffffu : static_cast<std::uint32_t>(size)) {}
   std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
     std::uint64_t value = 0;
     unsigned shift = 0;
@@ -3312,11 +3317,12 @@ class cfi_reader {
   }
   void fail() PROF_DETAIL_SIG {
     bad_ = true;
-    at_ = end_;
+    at_ += left_;
+    left_ = 0;
   }
   const cfi_byte* at_ = nullptr;
-  const cfi_byte* end_ = nullptr;
   std::uintptr_t moved_ = 0;
+  std::uint32_t left_ = 0;  // no section has 4 GiB; small, for a handler's stack holds some
   bool bad_ = false;
 };
 
@@ -3900,7 +3906,7 @@ inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
 // where the entry is jmp, push, jmp, and 9 in an IBT entry of older linkers.
-inline bool is_plt_expression_sig(cfi_reader bytes, std::int32_t& literal) PROF_DETAIL_SIG {
+inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
   constexpr cfi_byte wanted[] = {0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
   if (bytes.left() != sizeof wanted) return false;
   for (std::size_t i = 0; i < sizeof wanted; ++i) {
@@ -3911,7 +3917,7 @@ inline bool is_plt_expression_sig(cfi_reader bytes, std::int32_t& literal) PROF_
   return literal >= 0 && literal < 16;
 }
 
-inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
+inline cfi_expression parse_expression_sig(cfi_reader&& bytes) PROF_DETAIL_SIG {
   cfi_expression found;
   if (is_plt_expression_sig(bytes, found.offset)) {
     found.form = cfi_expression::shape::plt;
@@ -4027,10 +4033,15 @@ class cfi_program {
       case 0x0d: now_.cfa.reg = reg(code); break;           // def_cfa_register
       case 0x0e: now_.cfa.offset = offset(code, 1); break;  // def_cfa_offset
       case 0x13: now_.cfa.offset = factored(code.sleb()); break;
-      case 0x0f: now_.cfa = parse_expression_sig(code.part(code.uleb())); return;
+      case 0x0f: return define_by_expression_sig(code);
       default: return;
     }
     if (now_.cfa.form != shape::offset) broken_ = true;  // register + offset needs both
+  }
+
+  // Apart, so that a handler's stack holds its reader only then.
+  PROF_DETAIL_NOINLINE void define_by_expression_sig(cfi_reader& code) PROF_DETAIL_SIG {
+    now_.cfa = parse_expression_sig(code.part(code.uleb()));
   }
 
   // Everything that says where one register is.
@@ -4074,8 +4085,8 @@ class cfi_program {
     if (is_return_address(column) && from_cfa != -8) return set_sig(column, {saved_at::lost, 0});
     set_sig(column, {saved_at::cfa, from_cfa});
   }
-  void save_by_expression_sig(std::uint64_t column, const cfi_reader& bytes) PROF_DETAIL_SIG {
-    const cfi_expression where = parse_expression_sig(bytes);
+  void save_by_expression_sig(std::uint64_t column, cfi_reader&& bytes) PROF_DETAIL_SIG {
+    const cfi_expression where = parse_expression_sig(static_cast<cfi_reader&&>(bytes));
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
@@ -4200,17 +4211,16 @@ struct cfi_scratch {
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
 };
 
-// The rule at `pc`, which the FDE in the scratch holds.
-PROF_DETAIL_NOINLINE inline unwind_rule find_row_sig(cfi_scratch& scratch,
-                                                     std::uintptr_t pc) PROF_DETAIL_SIG {
+// The rule at `pc`, which the FDE in the scratch holds; it is kept there, too, for a handler's stack.
+PROF_DETAIL_NOINLINE inline const unwind_rule& find_row_sig(cfi_scratch& scratch,
+                                                            std::uintptr_t pc) PROF_DETAIL_SIG {
   cfi_program& rows = *new (static_cast<void*>(scratch.program)) cfi_program(scratch.fde);
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
-  unwind_rule rule;
-  while (rows.next_sig(begin, limit, rule)) {
-    if (pc < limit) return rule;
+  while (rows.next_sig(begin, limit, scratch.rule)) {
+    if (pc < limit) return scratch.rule;
   }
-  return {};
+  return scratch.rule = unwind_rule{};
 }
 
 PROF_DETAIL_END
@@ -5854,11 +5864,11 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 // What kind of call ends where a return address points.
-enum class call_kind { none, direct, indirect };
+enum class call_kind { none, direct, indirect, by_slot };
 struct call_site {
   call_kind kind = call_kind::none;
-  std::uintptr_t target = 0;  // of a direct call
-  std::uintptr_t slot = 0;    // of call *disp(%rip), as -fno-plt writes it: where the target is now; else 0
+  // Of a direct call; of call *disp(%rip), as -fno-plt writes it, where the target is read from.
+  std::uintptr_t target = 0;
 };
 
 // How far behind its entry point a function's code is believed to reach where no table tells.
@@ -5874,11 +5884,11 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
   if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
     const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
     return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset)), 0};
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
   }
   const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
                    (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0, 0};
+  return {blr ? call_kind::indirect : call_kind::none, 0};
 #else
   const auto byte = [before](unsigned back) {
     return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
@@ -5895,11 +5905,12 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
     if (mode == 1) size += 1;                              // disp8
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    const bool by_slot = mode == 0 && base == 5;
-    if (size == length) return {call_kind::indirect, 0, by_slot ? ra + displacement : 0};
+    if (size != length) continue;
+    if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
+    return {call_kind::indirect, 0};
   }
   if (byte(5) != 0xe8) return {};  // call rel32
-  return {call_kind::direct, ra + displacement, 0};
+  return {call_kind::direct, ra + displacement};
 #endif
 }
 
@@ -5956,13 +5967,11 @@ class call_tracer {
     return false;
   }
 
-  // The same of an indirect call by what its slot holds now: if that is another function, it tells nothing, for
-  // it may have been changed since.
-  bool entered_by_slot_sig(const call_site& call, std::uintptr_t return_address, std::uintptr_t pc,
-                           std::uintptr_t here) PROF_DETAIL_SIG {
+  // Where a call goes; an indirect one by what its slot holds now, which may have been changed since. 0: unknown.
+  std::uintptr_t target_of_sig(const call_site& call, std::uintptr_t return_address) PROF_DETAIL_SIG {
     std::uintptr_t target = 0;
-    return call.slot != 0 && read_slot_sig(memory_, return_address, call.slot, target) &&
-           entered_through_sig(target, pc, here);
+    if (call.kind != call_kind::by_slot) return call.target;
+    return read_slot_sig(memory_, return_address, call.target, target) ? target : 0;
   }
 
   // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
@@ -6923,8 +6932,7 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE packed_rule interpret_packed_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
     if (!find_fde_sig(pc, memory)) return 0;
-    scratch_.rule = find_row_sig(scratch_, pc);
-    return pack_rule_sig(scratch_.rule);
+    return pack_rule_sig(find_row_sig(scratch_, pc));
   }
 
   // Apart from what runs the FDE, so that a handler's stack holds only one of the two.
@@ -7455,10 +7463,8 @@ class return_addresses {
   // `otherwise`.
   PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
     const call_site call = tracer_.call_at_sig(word);
-    if (call.kind == call_kind::indirect) {
-      return otherwise || tracer_.entered_by_slot_sig(call, word, to.inside, to.start);
-    }
-    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
+    if (otherwise && (call.kind == call_kind::indirect || call.kind == call_kind::by_slot)) return true;
+    return tracer_.entered_through_sig(tracer_.target_of_sig(call, word), to.inside, to.start);
   }
 
   // See call_tracer; pc is an interrupted instruction.

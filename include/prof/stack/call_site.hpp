@@ -15,11 +15,11 @@
 PROF_DETAIL_BEGIN
 
 // What kind of call ends where a return address points.
-enum class call_kind { none, direct, indirect };
+enum class call_kind { none, direct, indirect, by_slot };
 struct call_site {
   call_kind kind = call_kind::none;
-  std::uintptr_t target = 0;  // of a direct call
-  std::uintptr_t slot = 0;    // of call *disp(%rip), as -fno-plt writes it: where the target is now; else 0
+  // Of a direct call; of call *disp(%rip), as -fno-plt writes it, where the target is read from.
+  std::uintptr_t target = 0;
 };
 
 // How far behind its entry point a function's code is believed to reach where no table tells.
@@ -35,11 +35,11 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
   if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
     const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
     return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset)), 0};
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
   }
   const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
                    (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0, 0};
+  return {blr ? call_kind::indirect : call_kind::none, 0};
 #else
   const auto byte = [before](unsigned back) {
     return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
@@ -56,11 +56,12 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
     if (mode == 1) size += 1;                              // disp8
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    const bool by_slot = mode == 0 && base == 5;
-    if (size == length) return {call_kind::indirect, 0, by_slot ? ra + displacement : 0};
+    if (size != length) continue;
+    if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
+    return {call_kind::indirect, 0};
   }
   if (byte(5) != 0xe8) return {};  // call rel32
-  return {call_kind::direct, ra + displacement, 0};
+  return {call_kind::direct, ra + displacement};
 #endif
 }
 
@@ -117,13 +118,11 @@ class call_tracer {
     return false;
   }
 
-  // The same of an indirect call by what its slot holds now: if that is another function, it tells nothing, for
-  // it may have been changed since.
-  bool entered_by_slot_sig(const call_site& call, std::uintptr_t return_address, std::uintptr_t pc,
-                           std::uintptr_t here) PROF_DETAIL_SIG {
+  // Where a call goes; an indirect one by what its slot holds now, which may have been changed since. 0: unknown.
+  std::uintptr_t target_of_sig(const call_site& call, std::uintptr_t return_address) PROF_DETAIL_SIG {
     std::uintptr_t target = 0;
-    return call.slot != 0 && read_slot_sig(memory_, return_address, call.slot, target) &&
-           entered_through_sig(target, pc, here);
+    if (call.kind != call_kind::by_slot) return call.target;
+    return read_slot_sig(memory_, return_address, call.target, target) ? target : 0;
   }
 
   // Whether the function at `at` has a jump out that leads to the function that starts at `here`:

@@ -37,7 +37,7 @@ inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
 // where the entry is jmp, push, jmp, and 9 in an IBT entry of older linkers.
-inline bool is_plt_expression_sig(cfi_reader bytes, std::int32_t& literal) PROF_DETAIL_SIG {
+inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
   constexpr cfi_byte wanted[] = {0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
   if (bytes.left() != sizeof wanted) return false;
   for (std::size_t i = 0; i < sizeof wanted; ++i) {
@@ -48,7 +48,7 @@ inline bool is_plt_expression_sig(cfi_reader bytes, std::int32_t& literal) PROF_
   return literal >= 0 && literal < 16;
 }
 
-inline cfi_expression parse_expression_sig(cfi_reader bytes) PROF_DETAIL_SIG {
+inline cfi_expression parse_expression_sig(cfi_reader&& bytes) PROF_DETAIL_SIG {
   cfi_expression found;
   if (is_plt_expression_sig(bytes, found.offset)) {
     found.form = cfi_expression::shape::plt;
@@ -164,10 +164,15 @@ class cfi_program {
       case 0x0d: now_.cfa.reg = reg(code); break;           // def_cfa_register
       case 0x0e: now_.cfa.offset = offset(code, 1); break;  // def_cfa_offset
       case 0x13: now_.cfa.offset = factored(code.sleb()); break;
-      case 0x0f: now_.cfa = parse_expression_sig(code.part(code.uleb())); return;
+      case 0x0f: return define_by_expression_sig(code);
       default: return;
     }
     if (now_.cfa.form != shape::offset) broken_ = true;  // register + offset needs both
+  }
+
+  // Apart, so that a handler's stack holds its reader only then.
+  PROF_DETAIL_NOINLINE void define_by_expression_sig(cfi_reader& code) PROF_DETAIL_SIG {
+    now_.cfa = parse_expression_sig(code.part(code.uleb()));
   }
 
   // Everything that says where one register is.
@@ -211,8 +216,8 @@ class cfi_program {
     if (is_return_address(column) && from_cfa != -8) return set_sig(column, {saved_at::lost, 0});
     set_sig(column, {saved_at::cfa, from_cfa});
   }
-  void save_by_expression_sig(std::uint64_t column, const cfi_reader& bytes) PROF_DETAIL_SIG {
-    const cfi_expression where = parse_expression_sig(bytes);
+  void save_by_expression_sig(std::uint64_t column, cfi_reader&& bytes) PROF_DETAIL_SIG {
+    const cfi_expression where = parse_expression_sig(static_cast<cfi_reader&&>(bytes));
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
@@ -337,17 +342,16 @@ struct cfi_scratch {
   alignas(cfi_program) unsigned char program[sizeof(cfi_program)];
 };
 
-// The rule at `pc`, which the FDE in the scratch holds.
-PROF_DETAIL_NOINLINE inline unwind_rule find_row_sig(cfi_scratch& scratch,
-                                                     std::uintptr_t pc) PROF_DETAIL_SIG {
+// The rule at `pc`, which the FDE in the scratch holds; it is kept there, too, for a handler's stack.
+PROF_DETAIL_NOINLINE inline const unwind_rule& find_row_sig(cfi_scratch& scratch,
+                                                            std::uintptr_t pc) PROF_DETAIL_SIG {
   cfi_program& rows = *new (static_cast<void*>(scratch.program)) cfi_program(scratch.fde);
   std::uintptr_t begin = 0;
   std::uintptr_t limit = 0;
-  unwind_rule rule;
-  while (rows.next_sig(begin, limit, rule)) {
-    if (pc < limit) return rule;
+  while (rows.next_sig(begin, limit, scratch.rule)) {
+    if (pc < limit) return scratch.rule;
   }
-  return {};
+  return scratch.rule = unwind_rule{};
 }
 
 PROF_DETAIL_END

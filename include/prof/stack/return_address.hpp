@@ -50,10 +50,8 @@ class return_addresses {
   // `otherwise`.
   PROF_DETAIL_NOINLINE bool leads_sig(std::uintptr_t word, entered_function to, bool otherwise) PROF_DETAIL_SIG {
     const call_site call = tracer_.call_at_sig(word);
-    if (call.kind == call_kind::indirect) {
-      return otherwise || tracer_.entered_by_slot_sig(call, word, to.inside, to.start);
-    }
-    return call.kind == call_kind::direct && tracer_.entered_through_sig(call.target, to.inside, to.start);
+    if (otherwise && (call.kind == call_kind::indirect || call.kind == call_kind::by_slot)) return true;
+    return tracer_.entered_through_sig(tracer_.target_of_sig(call, word), to.inside, to.start);
   }
 
   // See call_tracer; pc is an interrupted instruction.

@@ -182,8 +182,7 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE packed_rule interpret_packed_sig(std::uintptr_t pc, Memory& memory)
       PROF_DETAIL_SIG {
     if (!find_fde_sig(pc, memory)) return 0;
-    scratch_.rule = find_row_sig(scratch_, pc);
-    return pack_rule_sig(scratch_.rule);
+    return pack_rule_sig(find_row_sig(scratch_, pc));
   }
 
   // Apart from what runs the FDE, so that a handler's stack holds only one of the two.

@@ -92,7 +92,7 @@ TEST_CASE("every form of an indirect call is recognised") {
   CHECK(kind_of({0xff, 0x54, 0x24, 0x08}) == call_kind::indirect);              // *8(%rsp)
   CHECK(kind_of({0xff, 0x54, 0xc8, 0x08}) == call_kind::indirect);              // *8(%rax,%rcx,8)
   CHECK(kind_of({0xff, 0x90, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // *0x100(%rax)
-  CHECK(kind_of({0xff, 0x15, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // *0x100(%rip)
+  CHECK(kind_of({0xff, 0x15, 0x00, 0x01, 0x00, 0x00}) == call_kind::by_slot);   // *0x100(%rip)
   CHECK(kind_of({0xff, 0x94, 0x24, 0x00, 0x01, 0x00, 0x00}) == call_kind::indirect);  // (%rsp)
   CHECK(kind_of({0x41, 0xff, 0x94, 0xc4, 0, 1, 0, 0}) == call_kind::indirect);  // (%r12,%rax,8)
 }
@@ -168,22 +168,22 @@ TEST_CASE("without function starts a call leads to code closely behind its targe
   CHECK_FALSE(f.tracer.entered_through_sig(here + 1, here, 0));
 }
 
-TEST_CASE("call *disp(%rip) leads to what its slot holds, and else says nothing") {
+TEST_CASE("call *disp(%rip) goes to what its slot holds; of another indirect call nothing is known") {
   const word slot = elsewhere + 0x100;
   fixture f;
   f.memory.put(here + 0x100, {0xff, 0x15, 0xfa, 0xff, 0, 0});
   f.memory.put(here + 0x0fe, {0x90, 0x90});
   f.memory.put(slot, {0, 0, 0x40, 0, 0, 0, 0, 0});
   const call_site call = f.tracer.call_at_sig(here + 0x106);
-  CHECK(call.kind == call_kind::indirect);
-  CHECK(call.slot == slot);
-  CHECK(f.tracer.entered_by_slot_sig(call, here + 0x106, here + 4, here));
-  CHECK_FALSE(f.tracer.entered_by_slot_sig(call, here + 0x106, here + 0x204, here + 0x200));
+  CHECK(call.kind == call_kind::by_slot);
+  CHECK(call.target == slot);
+  CHECK(f.tracer.target_of_sig(call, here + 0x106) == here);
   f.memory.put(here + 0x100, {0x90, 0x90, 0x90, 0x90, 0xff, 0xd0});  // call *%rax
   const call_site other = f.tracer.call_at_sig(here + 0x106);
   CHECK(other.kind == call_kind::indirect);
-  CHECK(other.slot == 0);
-  CHECK_FALSE(f.tracer.entered_by_slot_sig(other, here + 0x106, here + 4, here));
+  CHECK(f.tracer.target_of_sig(other, here + 0x106) == 0);
+  f.memory.put(here + 0x101, {0xe8, 0xfa, 0xff, 0, 0});  // call rel32
+  CHECK(f.tracer.target_of_sig(f.tracer.call_at_sig(here + 0x106), here + 0x106) == elsewhere + 0x100);
 }
 
 TEST_CASE("a jump out of the called function leads on, where function starts are known") {
