@@ -56,13 +56,15 @@ void check_calls(std::uintptr_t at, std::uintptr_t here, code_memory& memory) {
   memory.reads = 0;
   call_tracer<code_memory> tracer(memory);
   const call_site call = tracer.call_at_sig(at);
-  FUZZ_REQUIRE(call.kind == call_kind::direct || call.target == 0);
+  FUZZ_REQUIRE(call.kind == call_kind::direct || call.kind == call_kind::by_slot || call.target == 0);
+  const std::uintptr_t target = tracer.target_of_sig(call, at);
+  FUZZ_REQUIRE(target == call.target || call.kind == call_kind::by_slot);
   FUZZ_REQUIRE(tracer.is_return_address_sig(at) == (call.kind != call_kind::none));
-  FUZZ_REQUIRE(memory.reads <= 4);
+  FUZZ_REQUIRE(memory.reads <= 5);  // a slot's word
   std::uintptr_t depth = 0;
   if (tracer.stub_depth_sig(at, depth)) FUZZ_REQUIRE(depth <= 16 && depth % 8 == 0);
   memory.reads = 0;
-  (void)tracer.entered_through_sig(call.target, at, here);
+  (void)tracer.entered_through_sig(target, at, here);
   FUZZ_REQUIRE(memory.reads <= of_a_jump * max_hops + 96 * (1 + of_a_jump * max_hops));
 }
 
