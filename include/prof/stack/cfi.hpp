@@ -23,18 +23,17 @@ class cfi_reader {
  public:
   cfi_reader() = default;
   cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
-      : cfi_reader(begin, static_cast<std::size_t>(end - begin), moved) {}
+      : at_(begin), end_(end), moved_(moved) {}
 
   const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
   std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
   bool bad() const PROF_DETAIL_SIG { return bad_; }
-  bool empty() const PROF_DETAIL_SIG { return left_ == 0; }
-  std::size_t left() const PROF_DETAIL_SIG { return left_; }
+  bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
+  std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
 
   void skip(std::uint64_t bytes) PROF_DETAIL_SIG {
-    if (bytes > left_) return fail();
-    at_ += bytes;
-    left_ -= static_cast<std::uint32_t>(bytes);
+    if (bytes > left()) fail();
+    else at_ += bytes;
   }
   template <class Integer>
   Integer fixed() PROF_DETAIL_SIG {
@@ -44,7 +43,7 @@ class cfi_reader {
       return 0;
     }
     std::memcpy(&value, at_, sizeof value);
-    skip(sizeof value);
+    at_ += sizeof value;
     return value;
   }
   std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
@@ -54,16 +53,12 @@ class cfi_reader {
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? std::size_t{0} : static_cast<std::size_t>(bytes), moved_);
+    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
     skip(inner.left());
     return inner;
   }
 
  private:
-  cfi_reader(const cfi_byte* begin, std::size_t size, std::uintptr_t moved) PROF_DETAIL_SIG
-      : at_(begin),
-        moved_(moved),
-        left_(size > 0xffffffffu ? 0xffffffffu : static_cast<std::uint32_t>(size)) {}
   std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
     std::uint64_t value = 0;
     unsigned shift = 0;
@@ -78,12 +73,11 @@ class cfi_reader {
   }
   void fail() PROF_DETAIL_SIG {
     bad_ = true;
-    at_ += left_;
-    left_ = 0;
+    at_ = end_;
   }
   const cfi_byte* at_ = nullptr;
+  const cfi_byte* end_ = nullptr;
   std::uintptr_t moved_ = 0;
-  std::uint32_t left_ = 0;  // no section has 4 GiB; small, for a handler's stack holds some
   bool bad_ = false;
 };
 
