@@ -48,7 +48,7 @@ class cfi_reader {
   }
   std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
 
-  std::uint64_t uleb() PROF_DETAIL_SIG { return leb128(false); }
+  std::uint64_t uleb() PROF_DETAIL_SIG { return at_ != end_ && *at_ < 0x80 ? *at_++ : leb128(false); }
   std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
   // The rest as a reader of its own, at most `bytes` long.
   cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
