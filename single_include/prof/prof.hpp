@@ -5524,8 +5524,7 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
   return late.range.limit != 0;
 }
 
-// Whether that is still there: a walk holds no lock of the loader, and when another library came there meanwhile,
-// its identity must not get this one's name.
+// Whether that is there still: no lock of the loader is held, and what came there since must not get its name.
 PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAIL_SIG {
   late.again = false;
   os_for_each_mapping_sig(
@@ -7508,8 +7507,9 @@ class stack_scan {
   // frame pointer: maybe the landing pad. `at` becomes its place.
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
+    const std::uintptr_t first = at;  // what is below it is no frame's
     for (; next_code_sig(at, limit, found); at += 8) {
-      if (is_behind_landing_fp_sig(at)) return true;
+      if (at != first && is_behind_landing_fp_sig(at)) return true;
       if (returns_.leads_sig(found, function, at < near_limit)) return true;
     }
     return false;

@@ -135,7 +135,7 @@ class Running(unittest.TestCase):
                 jumps, taken, ticks = self.numbers(self.program("jumping_host", compiler))
                 print(f"\n{compiler}: {jumps} jumps out of handlers, {ticks} ticks, {taken} frame buffers lost", end=" ")
                 self.assertGreater(jumps, 5000)
-                self.assertGreater(ticks, 20)  # 500, fewer beside other work; without the mask a third is lost
+                self.assertGreater(ticks, 300)  # without the mask a third is lost
                 self.assertEqual(taken, 0)
 
 

@@ -332,8 +332,7 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
   return late.range.limit != 0;
 }
 
-// Whether that is still there: a walk holds no lock of the loader, and when another library came there meanwhile,
-// its identity must not get this one's name.
+// Whether that is there still: no lock of the loader is held, and what came there since must not get its name.
 PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAIL_SIG {
   late.again = false;
   os_for_each_mapping_sig(

@@ -27,8 +27,9 @@ class stack_scan {
   // frame pointer: maybe the landing pad. `at` becomes its place.
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
+    const std::uintptr_t first = at;  // what is below it is no frame's
     for (; next_code_sig(at, limit, found); at += 8) {
-      if (is_behind_landing_fp_sig(at)) return true;
+      if (at != first && is_behind_landing_fp_sig(at)) return true;
       if (returns_.leads_sig(found, function, at < near_limit)) return true;
     }
     return false;

@@ -101,6 +101,9 @@ TEST_CASE("scan: what stands behind the landing function's frame pointer will do
   CHECK(f.found(stack + 0x100, stack) == 0);
   f.scan.land_sig(stack + 0x80);
   CHECK(f.found(stack + 0x100, stack) == 0x1300);
+  f.memory.words[stack - 8] = stack + 0x80;  // below the stack that is looked through
+  f.memory.words[stack] = 0x1400;
+  CHECK(f.found(stack + 0x100, stack) == 0x1300);
   f.memory.words[stack + 16] = 0x9000;  // but no code
   CHECK(f.found(stack + 0x100, stack) == 0);
   f.memory.words[stack + 0x88] = stack + 0x80;  // above the frame that it is of
