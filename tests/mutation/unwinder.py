@@ -17,6 +17,7 @@ SCAN = "stack/stack_scan.hpp"
 EXITS = "stack/exit_path.hpp"
 LOOKUP = "stack/rule_lookup.hpp"
 MODULE = "stack/module_cfi.hpp"
+CAPTURE = "stack/capture.hpp"
 CALLS = "stack/call_site.hpp"
 TABLE = "stack/unwind_table.hpp"
 PROGRAM = "stack/cfi_program.hpp"
@@ -98,10 +99,15 @@ MUTANTS: List[Mutant] = [
            "stack/call_site_test.cpp"),
     Mutant("bnd hides a PLT's jump", CALLS, "    if ((code & 0xff) == 0xf2) code >>= 8;\n", "",
            "stack/call_site_test.cpp"),
-    Mutant("a copy of sp is no frame pointer", EXITS, "from == sp_number && !at_.from_fp ? at_.sp : unknown",
+    Mutant("a copy of sp is no frame pointer", EXITS, "from == sp_number ? at_.sp : unknown",
            "from == sp_number && false ? at_.sp : unknown", "stack/exit_path_test.cpp"),
-    Mutant("pops restore nothing", EXITS, "else if (saved_at == unknown) saved_at = at_.sp;", "",
+    Mutant("pops restore nothing", EXITS, "if (number == third_number && was_saved) at_.third_at = at_.sp;", "",
            "stack/exit_path_test.cpp"),
+    Mutant("pushes are forgotten", EXITS, "if (at_.sp > at_.pushed_to) at_.pushed_to = at_.sp;", "",
+           "stack/exit_path_test.cpp"),
+    # ---- which file's code it is
+    Mutant("a hook's first map is read once", CAPTURE, "constexpr int most = 5;", "constexpr int most = 0;",
+           "stack/capture_test.cpp"),
     # ---- call frame information and its tables
     Mutant("restore takes the row before", PROGRAM, "if (column == dwarf_fp) now_.fp = initial_.fp;", "",
            "stack/cfi_program_test.cpp"),

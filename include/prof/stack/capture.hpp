@@ -33,13 +33,28 @@ inline void build_headerless_tables_sig(module_registry&, const code_map&,
                                         const lasting_objects&) PROF_DETAIL_SIG {}
 #endif
 
-// Caller holds refresh_lock. Once others run, only while no object can be unloaded: a file's name is read
-// before its memory.
+// The first map, which a hook reads without any lock of the loader: a file's name is read before its memory, and
+// if another came there in between, that one has the wrong name. So it is read until two readings agree.
+inline const code_map* read_first_code_map_sig(code_registry& registry) PROF_DETAIL_SIG {
+  constexpr int most = 5;
+  const code_map* now = read_code_map_sig(nullptr, registry);
+  for (int i = 0; i < most; ++i) {
+    const code_map* const again = read_code_map_sig(now, registry);
+    if (again == now) break;
+    if (now != nullptr) os_unmap_sig(const_cast<code_map*>(now), now->bytes);
+    now = again;
+  }
+  return now;
+}
+
+// Caller holds refresh_lock, and no object can be unloaded, or there is no map yet.
 inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
+  const code_map* const now = before == nullptr && lasting.count == 0
+                                  ? read_first_code_map_sig(*process.registry)
+                                  : read_code_map_sig(before, *process.registry, lasting);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);

@@ -173,12 +173,12 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
   return !data.bad();
 }
 
-// A CIE whose body is given, behind the id.
-PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_section& section,
-                                               cfi_cie& cie) PROF_DETAIL_SIG {
+// The begin of a CIE, from behind its id to its augmentation data, which `letters` describes.
+PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(cfi_reader& body, const char*& letters,
+                                                    cfi_cie& cie) PROF_DETAIL_SIG {
   const std::uint8_t version = body.next_byte();
   if (version != 1 && version != 3 && version != 4) return false;
-  const auto* const letters = reinterpret_cast<const char*>(body.at());
+  letters = reinterpret_cast<const char*>(body.at());
   const void* const terminator = std::memchr(letters, 0, body.left());
   if (terminator == nullptr) return false;
   body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
@@ -187,6 +187,14 @@ PROF_DETAIL_NOINLINE inline bool parse_cie_sig(cfi_reader& body, const cfi_secti
   cie.code_align = body.uleb();
   cie.data_align = body.sleb();
   cie.return_register = version == 1 ? body.next_byte() : body.uleb();
+  return !body.bad();
+}
+
+// A CIE whose body is given, behind the id. Inlined: its two parts are called one behind the other by
+// load_cie_sig, not one from the other, for a handler's stack.
+PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& section, cfi_cie& cie) PROF_DETAIL_SIG {
+  const char* letters = nullptr;
+  if (!parse_cie_head_sig(body, letters, cie)) return false;
   if (!parse_augmentation_sig(body, section, letters, cie)) return false;
   cie.instructions = body;
   return !body.bad();

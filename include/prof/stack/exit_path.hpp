@@ -198,9 +198,7 @@ class exit_path {
     std::int32_t third_at = unknown;
     bool from_fp = false;    // sp is counted from fp
     bool fp_is_new = false;  // fp is no longer what it was
-    // What was pushed on the way comes back with the pop that belongs to it.
-    unsigned char fp_pushed = 0;
-    unsigned char third_pushed = 0;
+    std::int32_t pushed_to = unknown;  // what pops give from below is what the way itself pushed
   };
 
   step step_sig() PROF_DETAIL_SIG {
@@ -235,7 +233,7 @@ class exit_path {
     }
     const unsigned what = one.modrm() >> 3 & 7;
     if (what == 4 || what == 5) return step::unclear;
-    if (what == 6) return moved_sig(-8);
+    if (what == 6) return push_sig();
     if (what == 2) behind_call_ = at_.pc;
     return step::on;
   }
@@ -243,8 +241,7 @@ class exit_path {
   // What is not a jump.
   step moves_sig(const x86_instruction& one) PROF_DETAIL_SIG {
     const unsigned op = one.opcode();
-    if ((op & 0xf8) == 0x50) return push_sig(one.low_register());
-    if (op == 0x68 || op == 0x6a || op == 0x9c) return moved_sig(-8);
+    if ((op & 0xf8) == 0x50 || op == 0x68 || op == 0x6a || op == 0x9c) return push_sig();
     if ((op & 0xf8) == 0x58) return pop_sig(one.low_register());
     if (op == 0x9d || op == 0x8f) return moved_sig(8);
     if (op == 0xc9) return leave_sig();
@@ -266,7 +263,7 @@ class exit_path {
     if (to == sp_number && whole && from == fp_number) return back_to_fp_sig(0);
     if (to == sp_number) at_.sp = unknown;
     if (to == fp_number) {
-      at_.fp = whole && from == sp_number && !at_.from_fp ? at_.sp : unknown;
+      at_.fp = whole && from == sp_number ? at_.sp : unknown;
       at_.fp_is_new = true;
     }
     return step::on;
@@ -306,23 +303,21 @@ class exit_path {
       at_.sp = sum_sig(at_.fp, offset);
     } else {
       at_.sp = sum_sig(0, offset);
+      if (!at_.from_fp) at_.fp_at = at_.third_at = at_.pushed_to = unknown;  // they were counted from sp
       at_.from_fp = true;
     }
     return step::on;
   }
-  step push_sig(unsigned number) PROF_DETAIL_SIG {
-    if (number == fp_number) ++at_.fp_pushed;
-    if (number == third_number) ++at_.third_pushed;
+  step push_sig() PROF_DETAIL_SIG {
+    if (at_.sp > at_.pushed_to) at_.pushed_to = at_.sp;
     return moved_sig(-8);
   }
+  // The last one counts: what a register has at the end is the caller's.
   step pop_sig(unsigned number) PROF_DETAIL_SIG {
-    if (number == fp_number) take_back_sig(at_.fp_pushed, at_.fp_at);
-    if (number == third_number) take_back_sig(at_.third_pushed, at_.third_at);
+    const bool was_saved = at_.sp >= at_.pushed_to;
+    if (number == fp_number && was_saved) at_.fp_at = at_.sp;
+    if (number == third_number && was_saved) at_.third_at = at_.sp;
     return moved_sig(8);
-  }
-  void take_back_sig(unsigned char& pushed, std::int32_t& saved_at) PROF_DETAIL_SIG {
-    if (pushed != 0) --pushed;
-    else if (saved_at == unknown) saved_at = at_.sp;
   }
 
   step branch_sig(const x86_instruction& one) PROF_DETAIL_SIG {

@@ -95,13 +95,13 @@ class stack_table {
  private:
   static constexpr std::uint64_t no_room = ~std::uint64_t{0};
 
-  // Words for one stack; gives up (false) when they run out or others are quicker 16 times.
+  // Words for one stack; false when they run out. No loop that others could win again and again: under an
+  // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
   bool reserve_sig(std::size_t depth, std::size_t& begin) PROF_DETAIL_SIG {
-    begin = used_.load(std::memory_order_relaxed);
-    for (std::size_t attempt = 0; attempt < max_probe; ++attempt) {
-      if (begin + depth > capacity_) return false;
-      if (used_.compare_exchange_weak(begin, begin + depth, std::memory_order_relaxed)) return true;
-    }
+    if (used_.load(std::memory_order_relaxed) + depth > capacity_) return false;
+    begin = used_.fetch_add(depth, std::memory_order_relaxed);
+    if (begin + depth <= capacity_) return true;
+    used_.fetch_sub(depth, std::memory_order_relaxed);
     return false;
   }
 

@@ -137,6 +137,65 @@ __attribute__((noinline)) stack_id captured_deep(process_state& process, int dep
 
 }  // namespace
 
+namespace {
+
+// Maps the first page of a file over what is there, at once.
+void map_over(void* at, const char* path) {
+  const int file = open(path, O_RDONLY | O_CLOEXEC);
+  const void* const there = mmap(at, more_code::bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, file, 0);
+  close(file);
+  REQUIRE(static_cast<bool>(there == at));
+}
+
+std::string build_id_at(const code_map* map, std::uintptr_t address, const char* path) {
+  const code_range* const range = map->find_current(address);
+  REQUIRE(range != nullptr);
+  REQUIRE(std::string(range->path).find(path) != std::string::npos);
+  return std::string(reinterpret_cast<const char*>(range->build_id), range->build_id_length);
+}
+
+}  // namespace
+
+TEST_CASE("what comes while a hook reads the first code map has its own name there") {
+  const more_code place;
+  void* const at = reinterpret_cast<void*>(place.address());
+  const char* const paths[2] = {"/bin/true", "/bin/false"};
+  std::string ids[2];
+  for (int i = 0; i < 2; ++i) {
+    const own_process own;
+    map_over(at, paths[i]);
+    first_code_map_sig(*own.state);
+    ids[i] = build_id_at(own.state->code.load(), place.address(), paths[i] + 5);
+  }
+  REQUIRE(static_cast<bool>(ids[0].size() == 20 && ids[1].size() == 20 && ids[0] != ids[1]));
+  std::uint64_t took = os_monotonic_ns_sig();
+  (void)first_code_map_sig(*own_process().state);
+  took = os_monotonic_ns_sig() - took;
+  int seen[2] = {0, 0};
+  for (unsigned round = 0; round < 400; ++round) {
+    const own_process own;
+    const int now = round % 2;  // the other one is mapped
+    std::atomic<bool> begun{false};
+    std::thread other([&] {
+      begun.store(true);
+      const std::uint64_t until = os_monotonic_ns_sig() + took * (round % 50) / 50;
+      while (os_monotonic_ns_sig() < until) {
+      }
+      map_over(at, paths[now]);
+    });
+    while (!begun.load()) {
+    }
+    first_code_map_sig(*own.state);
+    other.join();
+    const code_map* const map = own.state->code.load();
+    const int found = std::string(map->find_current(place.address())->path).find(paths[0] + 5) != std::string::npos ? 0 : 1;
+    ++seen[found];
+    CHECK(static_cast<bool>(build_id_at(map, place.address(), paths[found] + 5) == ids[found]));
+  }
+  CHECK(seen[0] > 0);
+  CHECK(seen[1] > 0);
+}
+
 TEST_CASE("a deep stack keeps the leaf's end and the root's, a mark between them") {
   const own_process own;
   refresh_code_map(*own.state);

@@ -101,6 +101,29 @@ TEST_CASE("what lies between sp and the return address") {
   CHECK(rule_of({0x48, 0x8d, 0x64, 0x24, 0x08, 0xc2, 0, 0}).offset == 16);
 }
 
+TEST_CASE("which pop brings the caller's register back") {
+  // pop %rbx; pop %rbx; ret: the last one
+  const unwind_rule twice = rule_of({0x5b, 0x5b, 0xc3});
+  CHECK(twice.offset == 24);
+  CHECK(twice.third == saved_register{saved_at::cfa, -16});
+  // push %rbx; add $8,%rsp; pop %rbx; ret: what was pushed was dropped
+  const unwind_rule dropped = rule_of({0x53, 0x48, 0x83, 0xc4, 0x08, 0x5b, 0xc3});
+  CHECK(dropped.offset == 16);
+  CHECK(dropped.third == saved_register{saved_at::cfa, -16});
+  // push $1; pop %rbx; pop %rbp; ret: a number, then the caller's
+  const unwind_rule number = rule_of({0x6a, 0x01, 0x5b, 0x5d, 0xc3});
+  CHECK(number.offset == 16);
+  CHECK(number.third == saved_register{});
+  CHECK(number.fp == saved_register{saved_at::cfa, -16});
+  // pop %rcx; push %rdi; pop %rbx; ret: pushed where the frame had been
+  CHECK(rule_of({0x59, 0x57, 0x5b, 0xc3}).third == saved_register{});
+  // pop %rbx; leave; ret: where sp was is not known from fp
+  const unwind_rule left = rule_of({0x5b, 0xc9, 0xc3});
+  CHECK(left.reg == read_fp);
+  CHECK(left.third == saved_register{});
+  CHECK(left.fp == saved_register{saved_at::cfa, -16});
+}
+
 TEST_CASE("frames that end by their frame pointer") {
   const unwind_rule by_leave = rule_of({0xc9, 0xc3});
   CHECK(by_leave.reg == read_fp);
@@ -116,6 +139,12 @@ TEST_CASE("frames that end by their frame pointer") {
   CHECK(begin.reg == read_sp);
   CHECK(begin.offset == 8);
   CHECK(begin.fp == saved_register{});
+  // leave; jmp to: push %rbp; mov %rsp,%rbp; leave; ret
+  const unwind_rule both = rule_of({0xc9, 0xe9, 0, 0, 0, 0, 0x55, 0x48, 0x89, 0xe5, 0xc9, 0xc3});
+  CHECK(both.kind == rule_kind::offset);
+  CHECK(both.reg == read_fp);
+  CHECK(both.offset == 16);
+  CHECK(both.fp == saved_register{saved_at::cfa, -16});
 }
 
 TEST_CASE("branches, tail calls and loops lead to the same end") {
