@@ -114,38 +114,39 @@ double per_frame(const way& by, const registers& from, int repeats) {
 }
 
 double cold_us(const way& by, const registers& from) {
-  std::vector<double> times;
-  for (int i = 0; i < 15; ++i) {
-    std::memset(g_cache_filler, i, filler_bytes);
-    const double begin = now_ns();
-    g_depth = by.run(from);
-    times.push_back((now_ns() - begin) / 1000);
-  }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  const double begin = now_ns();
+  g_depth = by.run(from);
+  return (now_ns() - begin) / 1000;
 }
 
 // The same where walks happen: the kernel has just been there, to deliver the signal, and all walk through
 // the signal frame.
 const way* g_by;
 double g_handler_us;
-void walk_in_handler(int) {
-  const registers from = registers_here();
-  const double begin = now_ns();
-  g_depth = g_by->run(from);
-  g_handler_us = (now_ns() - begin) / 1000;
-}
-double cold_in_handler_us(const way& by) {
-  std::vector<double> times;
+void walk_in_handler(int) { g_handler_us = cold_us(*g_by, registers_here()); }
+double cold_in_handler_us(const way& by, const registers&) {
   g_by = &by;
   std::signal(SIGUSR1, &walk_in_handler);
-  for (int i = 0; i < 15; ++i) {
-    std::memset(g_cache_filler, i, filler_bytes);
-    std::raise(SIGUSR1);
-    times.push_back(g_handler_us);
+  std::raise(SIGUSR1);
+  return g_handler_us;
+}
+
+// With cold caches, the ways in turn: what else the machine does while they are measured is the same for all.
+void measure_cold(const char* kind, double (*measured)(const way&, const registers&), const registers& from) {
+  constexpr std::size_t count = 4;
+  std::vector<double> times[count];
+  std::size_t frames[count];
+  for (int round = 0; round < 31; ++round) {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::memset(g_cache_filler, round, filler_bytes);
+      times[i].push_back(measured(ways[i], from));
+      frames[i] = g_depth;
+    }
   }
-  std::sort(times.begin(), times.end());
-  return times[times.size() / 2];
+  for (std::size_t i = 0; i < count; ++i) {
+    std::sort(times[i].begin(), times[i].end());
+    std::printf("%s way=%s frames=%zu us=%.2f\n", kind, ways[i].name, frames[i], times[i][times[i].size() / 2]);
+  }
 }
 
 __attribute__((noinline)) void measure(int depth) {
@@ -165,14 +166,8 @@ __attribute__((noinline)) void measure(int depth) {
                 best[i]);
   }
   if (depth != 71) return;  // 70 frames
-  for (const way& by : {ways[0], ways[1], ways[2], ways[3]}) {
-    const double us = cold_us(by, from);
-    std::printf("cold way=%s frames=%zu us=%.2f\n", by.name, g_depth, us);
-  }
-  for (const way& by : {ways[0], ways[1], ways[2], ways[3]}) {
-    const double us = cold_in_handler_us(by);
-    std::printf("handler way=%s frames=%zu us=%.2f\n", by.name, g_depth, us);
-  }
+  measure_cold("cold", &cold_us, from);
+  measure_cold("handler", &cold_in_handler_us, from);
 }
 
 // Frames as programs have them: small, large, with saved registers, of variable size, virtual.
