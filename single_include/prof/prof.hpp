@@ -4415,7 +4415,6 @@ class unwind_table_builder {
     if (begin < source_.origin || offset >> 32 != 0 || rows_ == most_rows_) return;
     const std::uint16_t number = number_of(rule);
     if (rows_ != 0 && numbers_[rows_ - 1] == number) return;
-    if (rows_ != 0 && starts_[rows_ - 1] == offset) --rows_;  // an empty row
     starts_[rows_] = static_cast<std::uint32_t>(offset);
     numbers_[rows_++] = number;
   }
@@ -5255,8 +5254,8 @@ struct code_map {
   }
 
  private:
-  // Historic ranges may overlap each other; this many neighbours are looked at.
-  static constexpr std::size_t max_overlaps = 1024;
+  // Historic ranges may all overlap each other.
+  static constexpr std::size_t max_overlaps = max_range_number;
 
   // The first range in [low, high) that starts behind an address.
   std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {

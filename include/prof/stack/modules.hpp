@@ -54,8 +54,8 @@ struct code_map {
   }
 
  private:
-  // Historic ranges may overlap each other; this many neighbours are looked at.
-  static constexpr std::size_t max_overlaps = 1024;
+  // Historic ranges may all overlap each other.
+  static constexpr std::size_t max_overlaps = max_range_number;
 
   // The first range in [low, high) that starts behind an address.
   std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {

@@ -187,7 +187,6 @@ class unwind_table_builder {
     if (begin < source_.origin || offset >> 32 != 0 || rows_ == most_rows_) return;
     const std::uint16_t number = number_of(rule);
     if (rows_ != 0 && numbers_[rows_ - 1] == number) return;
-    if (rows_ != 0 && starts_[rows_ - 1] == offset) --rows_;  // an empty row
     starts_[rows_] = static_cast<std::uint32_t>(offset);
     numbers_[rows_++] = number;
   }

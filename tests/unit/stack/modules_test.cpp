@@ -329,6 +329,19 @@ TEST_CASE("a frame is of the range that it was walked in, whatever is there now"
   CHECK(at(0x9800, 0) == "none");
 }
 
+TEST_CASE("of as many ranges as there can be at one address, each frame finds its own") {
+  fake_map m;
+  for (std::size_t i = 0; i < max_ranges; ++i) m.add(0x1000, 0x3000, "then", false);
+  range_number next = 0;
+  for (code_range& range : m.ranges) range.number = ++next;
+  for (const std::size_t number : {std::size_t{1}, max_ranges / 2, max_ranges}) {
+    const auto wanted = static_cast<range_number>(number);
+    const code_range* const range = m.map.find_frame(make_frame_sig(0x1800, wanted));
+    REQUIRE(range != nullptr);
+    CHECK(range->number == wanted);
+  }
+}
+
 TEST_CASE("what was found at an address is there still, or another file is") {
   const auto file_with_a_page = [](const char* path) {
     std::ofstream(path, std::ios::binary) << std::string(4096, '\xc3');
