@@ -1,6 +1,6 @@
 // Walks from random registers over a stack of random words, through all that a handler's walk goes through:
 // this process's code map and loader, real rules, reads of real memory. Nothing faults, there are no more frames
-// than asked for, and a walk ends within a second.
+// than asked for, and a walk takes less than 100 ms of CPU (the longest of 400,000 at -O2: 1.7 ms, first looks at libLLVM).
 
 #include "fuzz.hpp"
 
@@ -86,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(process(), buffer);
   const std::uint64_t before = cpu_ns();
   const walked_stack walked = scratch.walk.run_sig(start, is_return);
-  FUZZ_REQUIRE(cpu_ns() - before < 1000000000);
+  FUZZ_REQUIRE(cpu_ns() - before < 100000000);
   FUZZ_REQUIRE(walked.depth >= 1 && walked.depth <= default_depth);
   std::size_t marks = 0;
   for (std::size_t i = 0; i < walked.depth; ++i) marks += buffer.frames[i] == truncation_mark ? 1 : 0;
