@@ -145,7 +145,7 @@ class call_tracer {
   }
 
   // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
-  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to). aarch64: a PLT entry; b imm26.
   std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
 #if defined(__x86_64__)
     std::uintptr_t code = 0;
@@ -165,6 +165,21 @@ class call_tracer {
     if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
     return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
+#elif defined(__aarch64__)
+    std::uint32_t code = 0;
+    std::uint32_t load = 0;
+    if (!instruction_sig(at, code)) return 0;
+    if (code == bti_c && !instruction_sig(at += 4, code)) return 0;
+    if ((code & 0xfc000000u) == 0x14000000u) {
+      return at + static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(code << 6) >> 4});
+    }
+    const bool is_stub = (code & 0x9f00001fu) == 0x90000010u && instruction_sig(at + 4, load) &&
+                         is_stub_load_sig(load);
+    const auto pages = static_cast<std::int32_t>((code & 0xffffe0u) << 8 | (code >> 29 & 3u) << 11) >> 11;
+    const std::uintptr_t slot = (at & ~std::uintptr_t{4095}) + static_cast<std::uintptr_t>(std::intptr_t{pages} * 4096) +
+                                (load >> 10 & 0xfffu) * 8;
+    std::uintptr_t target = 0;
+    return is_stub && read_slot_sig(memory_, at, slot, target) ? target : 0;
 #else
     (void)at;
     return 0;
@@ -220,6 +235,7 @@ class call_tracer {
 #if defined(__aarch64__)
   static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
   static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+  static constexpr std::uint32_t bti_c = 0xd503245fu;
 
   bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
     std::uintptr_t two = 0;
@@ -233,8 +249,7 @@ class call_tracer {
   static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
     return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
            (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
-           is_stub_load_sig(code) || code == stub_push || code == 0xd503245fu ||  // bti c
-           code == 0xd503219fu;                                                  // autia1716
+           is_stub_load_sig(code) || code == stub_push || code == bti_c || code == 0xd503219fu;  // autia1716
   }
 #endif
   Memory& memory_;

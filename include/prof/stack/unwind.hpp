@@ -146,16 +146,15 @@ class stack_walk {
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
-    // Only where the thrower itself, or what it called last, was interrupted. Calls through aarch64's stubs are
-    // not followed.
-    const bool may_be_landing =
-        rule.is_eh_return && !return_address_in_third && frames_.walked() - interrupted_frame_ <= 1;
+    // Only where the thrower itself, or what it called last, was interrupted.
+    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
     const std::uintptr_t frame = now_.at.sp;
     const step found = rule_step_sig(memory_, now_, rule);
-    doubts_fp_ = may_be_landing && rule.fp.base == saved_at::cfa && scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
+    doubts_fp_ = may_be_landing && !return_address_in_third && rule.fp.base == saved_at::cfa &&
+                 scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
     return found;
   }
 
@@ -166,7 +165,8 @@ class stack_walk {
     std::uintptr_t pc = 0;
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
-    if (!memory_.read_word(cfa - 8, pc)) return false;
+    if (return_address_in_third) pc = strip_address_sig(restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa));
+    else if (!memory_.read_word(cfa - 8, pc)) return false;
     const entered_function here = function_sig();
     if (returns_.leads_sig(pc, here, false)) return false;
     bool others = false;

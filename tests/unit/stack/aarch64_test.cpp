@@ -28,6 +28,7 @@ constexpr word signature = word{0x56} << 56;  // as a PAC lies above 48 bits
 constexpr std::uint32_t nop = 0xd503201f;
 constexpr std::uint32_t blr_x0 = 0xd63f0000;
 constexpr std::uint32_t br_x17 = 0xd61f0220;
+constexpr std::uint32_t bti_c = 0xd503245f;
 constexpr std::uint32_t stub_adrp = 0x90000010;
 constexpr std::uint32_t stub_load = 0xf9400211;
 constexpr std::uint32_t stub_add = 0x91000210;
@@ -78,7 +79,10 @@ struct fake_code {
     if (!os_is_signal_return_sig(pc, memory)) return {};
     return {static_cast<packed_rule>(rule_kind::signal_frame) | (is_return ? packed_is_exact : 0), 0};
   }
-  unwind_rule unpack_sig(packed_rule, word pc, fake_memory& memory) const { return interpret_sig(pc, memory); }
+  unwind_rule unpack_sig(packed_rule, word pc, fake_memory&) const {
+    const unwind_rule* const known = find(pc);
+    return known != nullptr ? *known : unwind_rule{};
+  }
   unwind_rule interpret_sig(word, fake_memory&) const { return {}; }
   word function_start_sig(word pc, fake_memory&) const {
     return knows_begins || find(pc) != nullptr ? pc & ~word{0xfff} : 0;
@@ -364,6 +368,53 @@ TEST_CASE("aarch64: a function that calls itself through the PLT is there twice"
   f.record(stack + 32, stack + 0x100, b);
   f.walk(plt + 4, stack, stack, a);
   CHECK(f.is({plt + 4, a - 1, a - 1, b - 1}));
+}
+
+TEST_CASE("aarch64: where a PLT's entry and a jump lead") {
+  fixture f;
+  const auto target = [&f](word at) { return call_tracer<fake_memory>(f.memory).jump_target_sig(at); };
+  const word slot = text + 0x8018;
+  f.memory.put(slot, f.function(1));
+  constexpr std::uint32_t five_pages_up = stub_adrp | 1u << 29 | 1u << 5;
+  constexpr std::uint32_t one_page_down = 0xf0fffff0;  // adrp x16, -1
+  constexpr std::uint32_t third_word = stub_load | 3u << 10;
+  f.memory.put_code(text + 0x3ff0, {five_pages_up, third_word, stub_add, br_x17});
+  CHECK(target(text + 0x3ff0) == f.function(1));
+  f.memory.put_code(text + 0x3ffc, {bti_c, five_pages_up, third_word, stub_add, br_x17});  // the next page's adrp
+  f.memory.put(slot + 0x1000, f.function(2));
+  CHECK(target(text + 0x3ffc) == f.function(2));
+  f.memory.put_code(text + 0x9000, {one_page_down, third_word, stub_add, br_x17});
+  CHECK(target(text + 0x9000) == f.function(1));
+  f.memory.put_code(text + 0x4100, {0x14000400, 0x17fffbff});  // b .+0x1000, b .-0x1004
+  CHECK(target(text + 0x4100) == text + 0x5100);
+  CHECK(target(text + 0x4104) == text + 0x3100);
+  f.memory.put_code(text + 0x4200, {nop, five_pages_up, nop, 0xb0000011, third_word, 0x94000400});
+  for (const word at : {0u, 4u, 12u, 16u, 20u}) CHECK(target(text + 0x4200 + at) == 0);
+  f.memory.put_code(text + 0x4300, {stub_adrp | 0x7fu << 5, third_word});  // its slot cannot be read
+  CHECK(target(text + 0x4300) == 0);
+}
+
+// libgcc overwrites the registers that _Unwind_Resume saved by the landing function's, lr among them.
+TEST_CASE("aarch64: a thrower's lr is another's already; its own is still in its frame") {
+  fixture f;
+  unwind_rule thrower = rule_of(0x60);
+  thrower.is_eh_return = true;
+  f.code.rules = {{f.function(0), thrower}, {f.function(1), rule_of(0x20)}, {f.function(2), rule_of(0x20)},
+                  {f.function(3), root_rule()}};
+  const word into_0 = f.call(1, f.function(5));  // through a stub
+  const word into_1 = f.call(2, f.function(1));
+  const word into_2 = f.call(3, f.function(2));
+  f.memory.put_code(f.function(5), {stub_adrp | 1u << 29 | 1u << 5, stub_load, stub_add, br_x17});
+  f.memory.put(f.function(10), f.function(0));  // its slot, five pages up
+  f.record(stack + 0x60, stack + 0x80, into_1);
+  f.record(stack + 0x80, stack + 0xa0, into_2);
+  f.memory.put(stack + 0x28, into_0);  // _Unwind_Context.ra
+  for (const word landing : {into_0, f.function(2) + 0x40}) {
+    CAPTURE(landing);
+    f.record(stack, stack + 0x60, landing | signature);
+    f.walk(f.function(0) + 0x10, stack, stack, 0);
+    CHECK(f.is({f.function(0) + 0x10, into_0 - 1, into_1 - 1, into_2 - 1}));
+  }
 }
 
 TEST_CASE("aarch64: behind a call of its own, lr is no caller of a function without rules") {
