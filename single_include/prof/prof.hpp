@@ -3085,6 +3085,109 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_OS_HPP
 
+// ---- prof/stack/frame_list.hpp ----
+// prof/stack/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
+// Floor 3 (stack). Filled by unwind.hpp; frames and their mark are named by profile/builder.hpp.
+// Safety: async-signal-safe.
+// Memory: the caller's buffer.
+// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
+//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
+//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
+#ifndef PROF_STACK_FRAME_LIST_HPP
+#define PROF_STACK_FRAME_LIST_HPP
+
+PROF_DETAIL_BEGIN
+
+// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
+// so that a library loaded later at the same address does not take it over. 0: no range is known.
+using range_number = std::uint32_t;
+inline constexpr unsigned frame_address_bits = 48;
+
+inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  return std::uint64_t{address} >> frame_address_bits == 0;
+}
+inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
+  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
+}
+inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
+  return static_cast<std::uintptr_t>(frame & mask);
+}
+inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
+}
+
+// Of the frames that are kept of a longer stack, one in four is of the root's end.
+inline constexpr std::size_t root_share = 4;
+// Stands where frames were left out. No code has this address.
+inline constexpr std::uintptr_t truncation_mark = 1;
+
+// What is said of them.
+struct walked_stack {
+  std::size_t depth = 0;
+  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
+  // what somebody pushed for another purpose.
+  bool approximate = false;
+  bool truncated = false;  // frames are missing: too many, or no way on
+};
+
+// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
+// the last quarter of the buffer is a ring.
+class frame_list {
+ public:
+  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
+      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+
+  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
+  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
+    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
+    ++walked_;
+  }
+
+  // Puts the list in order and marks what is missing; returns its length.
+  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
+    if (walked_ > capacity_ && head_ != capacity_) {
+      rotate_sig(place(walked_));
+      out_[head_] = truncation_mark;
+    }
+    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
+    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
+    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
+    out_[depth - 1] = truncation_mark;
+    return depth;
+  }
+
+ private:
+  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
+    if (frame < head_) return frame;
+    const std::size_t ring = capacity_ - head_;
+    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  }
+  // Brings the ring's oldest frame to its begin.
+  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
+    reverse_sig(head_, oldest);
+    reverse_sig(oldest, capacity_);
+    reverse_sig(head_, capacity_);
+  }
+  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
+    for (; begin + 1 < end; ++begin, --end) {
+      const std::uintptr_t kept = out_[begin];
+      out_[begin] = out_[end - 1];
+      out_[end - 1] = kept;
+    }
+  }
+
+  std::uintptr_t* const out_;
+  const std::size_t capacity_;
+  const std::size_t head_;
+  std::size_t walked_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_FRAME_LIST_HPP
+
 // ---- prof/stack/elf_image.hpp ----
 // prof/stack/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
 // Floor 3 (stack). Used by module_cfi.hpp, symbol/elf.hpp and the symbolizer; knows no process, only
@@ -3553,109 +3656,6 @@ PROF_DETAIL_INLINE bool find_last_start_sig(std::size_t count, std::uintptr_t pc
 PROF_DETAIL_END
 
 #endif  // PROF_STACK_CFI_HPP
-
-// ---- prof/stack/frame_list.hpp ----
-// prof/stack/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
-// Floor 3 (stack). Filled by unwind.hpp; frames and their mark are named by profile/builder.hpp.
-// Safety: async-signal-safe.
-// Memory: the caller's buffer.
-// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
-//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
-//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
-#ifndef PROF_STACK_FRAME_LIST_HPP
-#define PROF_STACK_FRAME_LIST_HPP
-
-PROF_DETAIL_BEGIN
-
-// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
-// so that a library loaded later at the same address does not take it over. 0: no range is known.
-using range_number = std::uint32_t;
-inline constexpr unsigned frame_address_bits = 48;
-
-inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-  return std::uint64_t{address} >> frame_address_bits == 0;
-}
-inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
-  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
-}
-inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
-  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
-  return static_cast<std::uintptr_t>(frame & mask);
-}
-inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
-  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
-}
-
-// Of the frames that are kept of a longer stack, one in four is of the root's end.
-inline constexpr std::size_t root_share = 4;
-// Stands where frames were left out. No code has this address.
-inline constexpr std::uintptr_t truncation_mark = 1;
-
-// What is said of them.
-struct walked_stack {
-  std::size_t depth = 0;
-  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
-  // what somebody pushed for another purpose.
-  bool approximate = false;
-  bool truncated = false;  // frames are missing: too many, or no way on
-};
-
-// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
-// the last quarter of the buffer is a ring.
-class frame_list {
- public:
-  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
-      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
-
-  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
-  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
-  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
-    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
-    ++walked_;
-  }
-
-  // Puts the list in order and marks what is missing; returns its length.
-  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
-    if (walked_ > capacity_ && head_ != capacity_) {
-      rotate_sig(place(walked_));
-      out_[head_] = truncation_mark;
-    }
-    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
-    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
-    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
-    out_[depth - 1] = truncation_mark;
-    return depth;
-  }
-
- private:
-  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
-    if (frame < head_) return frame;
-    const std::size_t ring = capacity_ - head_;
-    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
-  }
-  // Brings the ring's oldest frame to its begin.
-  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
-    reverse_sig(head_, oldest);
-    reverse_sig(oldest, capacity_);
-    reverse_sig(head_, capacity_);
-  }
-  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
-    for (; begin + 1 < end; ++begin, --end) {
-      const std::uintptr_t kept = out_[begin];
-      out_[begin] = out_[end - 1];
-      out_[end - 1] = kept;
-    }
-  }
-
-  std::uintptr_t* const out_;
-  const std::size_t capacity_;
-  const std::size_t head_;
-  std::size_t walked_ = 0;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_FRAME_LIST_HPP
 
 // ---- prof/stack/unwind_rule.hpp ----
 // prof/stack/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
@@ -4719,6 +4719,255 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_MODULE_CFI_HPP
 
+// ---- prof/stack/code_range.hpp ----
+// prof/stack/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
+// Floor 3 (stack). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
+//          call address and the number of its range, so that a library which is loaded later at the same
+//          address does not take the frame over.
+// Safety: async-signal-safe; entries are added without a lock and never change.
+// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
+// Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
+#ifndef PROF_STACK_CODE_RANGE_HPP
+#define PROF_STACK_CODE_RANGE_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
+
+inline constexpr range_number max_range_number = 4096;
+// A quarter stays free, so that looking for what is not there ends soon.
+inline constexpr std::size_t max_ranges = std::size_t{max_range_number} * 3 / 4;
+
+// One executable segment of one file (or of the vdso), loaded once.
+struct code_range {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uint64_t offset = 0;      // of start in the file
+  std::uintptr_t header = 0;     // where the file's ELF header is mapped, 0 when unknown
+  cfi_place cfi;                 // its call frame information
+  module_cfi* module = nullptr;  // what is known of it beyond this range; null: nothing
+  const char* path = "";         // NUL-terminated, lives as long as the registry
+  std::uint32_t path_size = 0;
+  std::uint32_t build_id_length = 0;
+  unsigned char build_id[build_id_size] = {};
+  std::uintptr_t build_id_at = 0;  // in memory
+  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
+  std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
+  std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
+  range_number number = 0;
+  bool lasting = false;  // cannot be unloaded
+  bool current = true;   // false: was unmapped since it was first seen
+
+  bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return address >= start && address < limit;
+  }
+};
+
+inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
+  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
+         a.stand_in == b.stand_in && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
+         std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
+         text_view(a.path, a.path_size).equals({b.path, b.path_size});
+}
+
+// ---- the registry ------------------------------------------------------------------------------------
+
+// Open addressing by where the file's first byte is mapped. All zero when empty.
+class range_registry {
+ public:
+  std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
+  bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
+
+  const code_range* at(range_number number) const PROF_DETAIL_SIG {
+    if (number == 0 || number > max_range_number) return nullptr;
+    const slot& there = slots_[number - 1];
+    return there.state.load(std::memory_order_acquire) == state_ready ? &there.range : nullptr;
+  }
+
+  // The first range of the file mapped at `first` for which matches(range); null: none.
+  template <class Matches>
+  const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
+    for (std::size_t step = 0; step < max_steps; ++step) {
+      const slot& there = slots_[place_of(first, step)];
+      const std::uint32_t state = there.state.load(std::memory_order_acquire);
+      if (state == state_free) return nullptr;
+      if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
+        return &there.range;
+      }
+    }
+    return nullptr;
+  }
+
+  // Of the ranges that walks registered the last 16 are kept at hand, for walks that have no loader to ask
+  // which file is at an address.
+  void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      if (known.load(std::memory_order_acquire) == range) return;
+    }
+    late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
+  }
+  // One of those for which matches(range); null: none.
+  template <class Matches>
+  const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : late_) {
+      const code_range* const range = known.load(std::memory_order_acquire);
+      if (range != nullptr && matches(*range)) return range;
+    }
+    return nullptr;
+  }
+
+  // That range with its number, added when it is new. Null when there is no room.
+  const code_range* find_or_add_sig(const code_range& range) PROF_DETAIL_SIG {
+    const code_range* const known = find_sig(
+        first_of(range), [&](const code_range& there) { return same_range_sig(there, range); });
+    return known != nullptr ? known : add_slow_sig(range);
+  }
+
+ private:
+  enum : std::uint32_t { state_free, state_filling, state_ready };
+  struct slot {
+    std::atomic<std::uint32_t> state;
+    code_range range;
+  };
+  // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
+  static constexpr std::size_t max_steps = 512;
+  static constexpr std::size_t path_room = std::size_t{512} << 10;
+  static constexpr std::size_t late_count = 16;
+
+  static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
+    return range.header != 0 ? range.header : range.start;
+  }
+  static std::size_t place_of(std::uintptr_t first, std::size_t step) PROF_DETAIL_SIG {
+    return static_cast<std::size_t>(mix_bits(first) + step) % max_range_number;
+  }
+
+  // Two that add the same at once make two entries, which does no harm.
+  PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
+    const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
+    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
+    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
+      const std::size_t place = place_of(first_of(range), step);
+      slot& there = slots_[place];
+      std::uint32_t free = state_free;
+      if (!there.state.compare_exchange_strong(free, state_filling)) continue;
+      there.range = range;
+      there.range.path = paths_ + text;
+      there.range.number = static_cast<range_number>(place + 1);
+      std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
+      there.state.store(state_ready, std::memory_order_release);
+      ready_.fetch_add(1, std::memory_order_release);
+      return &there.range;
+    }
+    full_.store(true, std::memory_order_relaxed);
+    return nullptr;
+  }
+
+  slot slots_[max_range_number];
+  std::atomic<const code_range*> late_[late_count];
+  std::atomic<std::size_t> next_late_;
+  std::atomic<std::size_t> ready_;
+  std::atomic<std::size_t> path_used_;
+  std::atomic<bool> full_;
+  char paths_[path_room];
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CODE_RANGE_HPP
+
+// ---- prof/stack/code_map.hpp ----
+// prof/stack/code_map.hpp - a snapshot of the executable segments that were mapped when it was read, and of those
+// that had been before.
+// Floor 3 (stack). Made by modules.hpp, published by capture.hpp; walks and the waist's builder look into it.
+// Safety: immutable once published; all of it is async-signal-safe.
+// Memory: pages of its own, see modules.hpp.
+// Source: none; binary search.
+#ifndef PROF_STACK_CODE_MAP_HPP
+#define PROF_STACK_CODE_MAP_HPP
+
+PROF_DETAIL_BEGIN
+
+inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
+  heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
+    return a.start != b.start ? a.start < b.start : a.limit < b.limit;
+  });
+}
+
+struct code_map {
+  std::size_t bytes = 0;
+  std::uint64_t fingerprint = 0;
+  std::size_t registered = 0;  // of the registry's ranges are listed
+  std::size_t count = 0;
+  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
+  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
+
+  // What is or was at an address.
+  const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
+    const code_range* const now = find_current(address);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, address, 0);
+  }
+  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return find_in(0, current, 1, address, 0);
+  }
+  // Whether code of the file whose first byte is at `header` is listed, and stays.
+  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    const std::size_t first = first_behind_sig(0, current, header - 1);
+    return first < current && ranges[first].header == header && ranges[first].lasting;
+  }
+  // The range that a frame was in when it was walked.
+  const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
+    const std::uintptr_t address = frame_address_sig(frame);
+    const range_number number = frame_range_sig(frame);
+    const code_range* const now = find_current(address);
+    // Without a number it is only known that code was there: not which, where that changes. Nor does what
+    // was there once tell.
+    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
+    if (now != nullptr && now->number == number) return now;
+    return find_in(current, count, max_overlaps, address, number);
+  }
+
+ private:
+  // Historic ranges may all overlap each other.
+  static constexpr std::size_t max_overlaps = max_range_number;
+
+  // The first range in [low, high) that starts behind an address.
+  std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (ranges[middle].start <= address) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+  // `number` 0: any will do.
+  const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
+                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
+    for (std::size_t i = first_behind_sig(first, high, address); i > first && overlaps != 0; --overlaps) {
+      const code_range& range = ranges[--i];
+      if (address < range.limit && (number == 0 || range.number == number)) return &range;
+    }
+    return nullptr;
+  }
+};
+
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct lasting_objects {
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return false;
+  }
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_CODE_MAP_HPP
+
 // ---- prof/stack/mapped_image.hpp ----
 // prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
 // where its call frame information is.
@@ -4863,8 +5112,12 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
   };
   for_each_segment_sig(header, take_header, &place, room);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
-  if (place.limit == 0) place.header = 0;
-  return place;
+  // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
+  cfi_byte bytes[cfi_header_size];
+  cfi_header parsed;
+  const bool is_usable = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+                         parse_header_sig(bytes, place.header, parsed);
+  return is_usable ? place : cfi_place{};
 }
 
 #endif
@@ -4873,261 +5126,11 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_MAPPED_IMAGE_HPP
 
-// ---- prof/stack/code_range.hpp ----
-// prof/stack/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
-// Floor 3 (stack). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
-//          call address and the number of its range, so that a library which is loaded later at the same
-//          address does not take the frame over.
-// Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
-// Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
-#ifndef PROF_STACK_CODE_RANGE_HPP
-#define PROF_STACK_CODE_RANGE_HPP
-
-PROF_DETAIL_BEGIN
-
-inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be 32
-
-inline constexpr range_number max_range_number = 4096;
-// A quarter stays free, so that looking for what is not there ends soon.
-inline constexpr std::size_t max_ranges = std::size_t{max_range_number} * 3 / 4;
-
-// One executable segment of one file (or of the vdso), loaded once.
-struct code_range {
-  std::uintptr_t start = 0;
-  std::uintptr_t limit = 0;
-  std::uint64_t offset = 0;      // of start in the file
-  std::uintptr_t header = 0;     // where the file's ELF header is mapped, 0 when unknown
-  cfi_place cfi;                 // its call frame information
-  module_cfi* module = nullptr;  // what is known of it beyond this range; null: nothing
-  const char* path = "";         // NUL-terminated, lives as long as the registry
-  std::uint32_t path_size = 0;
-  std::uint32_t build_id_length = 0;
-  unsigned char build_id[build_id_size] = {};
-  std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
-  std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
-  range_number number = 0;
-  bool lasting = false;  // cannot be unloaded
-  bool current = true;   // false: was unmapped since it was first seen
-
-  bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return address >= start && address < limit;
-  }
-};
-
-inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
-  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.stand_in == b.stand_in && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
-         std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
-         text_view(a.path, a.path_size).equals({b.path, b.path_size});
-}
-
-// ---- the registry ------------------------------------------------------------------------------------
-
-// Open addressing by where the file's first byte is mapped. All zero when empty.
-class range_registry {
- public:
-  std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
-  bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
-
-  const code_range* at(range_number number) const PROF_DETAIL_SIG {
-    if (number == 0 || number > max_range_number) return nullptr;
-    const slot& there = slots_[number - 1];
-    return there.state.load(std::memory_order_acquire) == state_ready ? &there.range : nullptr;
-  }
-
-  // The first range of the file mapped at `first` for which matches(range); null: none.
-  template <class Matches>
-  const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
-    for (std::size_t step = 0; step < max_steps; ++step) {
-      const slot& there = slots_[place_of(first, step)];
-      const std::uint32_t state = there.state.load(std::memory_order_acquire);
-      if (state == state_free) return nullptr;
-      if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
-        return &there.range;
-      }
-    }
-    return nullptr;
-  }
-
-  // Of the ranges that walks registered the last 16 are kept at hand, for walks that have no loader to ask
-  // which file is at an address.
-  void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
-    for (const std::atomic<const code_range*>& known : late_) {
-      if (known.load(std::memory_order_acquire) == range) return;
-    }
-    late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
-  }
-  // One of those for which matches(range); null: none.
-  template <class Matches>
-  const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
-    for (const std::atomic<const code_range*>& known : late_) {
-      const code_range* const range = known.load(std::memory_order_acquire);
-      if (range != nullptr && matches(*range)) return range;
-    }
-    return nullptr;
-  }
-
-  // That range with its number, added when it is new. Null when there is no room.
-  const code_range* find_or_add_sig(const code_range& range) PROF_DETAIL_SIG {
-    const code_range* const known = find_sig(
-        first_of(range), [&](const code_range& there) { return same_range_sig(there, range); });
-    return known != nullptr ? known : add_slow_sig(range);
-  }
-
- private:
-  enum : std::uint32_t { state_free, state_filling, state_ready };
-  struct slot {
-    std::atomic<std::uint32_t> state;
-    code_range range;
-  };
-  // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
-  static constexpr std::size_t max_steps = 512;
-  static constexpr std::size_t path_room = std::size_t{512} << 10;
-  static constexpr std::size_t late_count = 16;
-
-  static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
-    return range.header != 0 ? range.header : range.start;
-  }
-  static std::size_t place_of(std::uintptr_t first, std::size_t step) PROF_DETAIL_SIG {
-    return static_cast<std::size_t>(mix_bits(first) + step) % max_range_number;
-  }
-
-  // Two that add the same at once make two entries, which does no harm.
-  PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
-    const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
-    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
-    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
-      const std::size_t place = place_of(first_of(range), step);
-      slot& there = slots_[place];
-      std::uint32_t free = state_free;
-      if (!there.state.compare_exchange_strong(free, state_filling)) continue;
-      there.range = range;
-      there.range.path = paths_ + text;
-      there.range.number = static_cast<range_number>(place + 1);
-      std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
-      there.state.store(state_ready, std::memory_order_release);
-      ready_.fetch_add(1, std::memory_order_release);
-      return &there.range;
-    }
-    full_.store(true, std::memory_order_relaxed);
-    return nullptr;
-  }
-
-  slot slots_[max_range_number];
-  std::atomic<const code_range*> late_[late_count];
-  std::atomic<std::size_t> next_late_;
-  std::atomic<std::size_t> ready_;
-  std::atomic<std::size_t> path_used_;
-  std::atomic<bool> full_;
-  char paths_[path_room];
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_CODE_RANGE_HPP
-
-// ---- prof/stack/probed_memory.hpp ----
-// prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
-// Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
-// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
-//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
-//         is in cannot go, and other code is copied by the kernel (read_code).
-// Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
-// Source: the probe is os/linux.hpp's os_readable_sig.
-#ifndef PROF_STACK_PROBED_MEMORY_HPP
-#define PROF_STACK_PROBED_MEMORY_HPP
-
-PROF_DETAIL_BEGIN
-
-// Pages behind which nothing could be read, by any walk: a hint only. What is mapped there since is asked for when
-// it is needed.
-inline std::atomic<std::uintptr_t> last_pages[128] = {};
-
-class probed_memory {
- public:
-  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
-  probed_memory() PROF_DETAIL_SIG {
-    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
-    known_[here % pages] = here;
-  }
-
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address)) return false;
-    if ((address & page_mask) > page_mask + 1 - sizeof word && !page_ok_sig(address + sizeof word - 1)) {
-      return false;
-    }
-    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
-    return true;
-  }
-  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
-    const std::uintptr_t last = address + size - 1;
-    if (last < address) return false;
-    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (!page_ok_sig(page)) return false;
-    }
-    return true;
-  }
-
- private:
-  static constexpr unsigned page_bits = 12;
-  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
-  static constexpr std::size_t pages = 8;
-  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> page_bits;
-    if (page == 0) return false;  // what an empty entry of known_ would match
-    std::uintptr_t& known = known_[page % pages];
-    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
-  }
-  // A walk goes up: eight bytes across the page's end answer for the next one as well. On the last page of a stack
-  // that is a fault inside the kernel, 630 ns instead of 95 (Linux 6.18), so such pages are remembered.
-  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
-      PROF_DETAIL_SIG {
-    std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
-    const bool is_last = last.load(std::memory_order_relaxed) == page;
-    const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
-    if (!both && !os_readable_sig(page << page_bits)) return false;
-    if (both) known_[(page + 1) % pages] = page + 1;
-    else if (!is_last) last.store(page, std::memory_order_relaxed);
-    known = page;
-    return true;
-  }
-  std::uintptr_t known_[pages] = {};
-};
-
-// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
-// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
-// probed before they are read.
-class walk_memory : public probed_memory {
- public:
-  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
-      copied_ = address & ~std::uintptr_t{63};
-      if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
-        copied_ = 0;
-        return os_copy_sig(&word, address, sizeof word);
-      }
-    }
-    std::memcpy(&word, copy_ + (address - copied_), sizeof word);
-    return true;
-  }
-
- private:
-  std::uintptr_t copied_ = 0;  // 0: nothing is
-  unsigned char copy_[128];
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_STACK_PROBED_MEMORY_HPP
-
 // ---- prof/stack/still_loaded.hpp ----
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
 // Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
 //          they read a module.
-// Safety: async-signal-safe; memory is read through the walk's reader, or copied by a system call where
-//         it is not known whose it is.
+// Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
 //         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
@@ -5141,17 +5144,19 @@ inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
 inline constexpr std::size_t identity_bytes = 2048;
 
 // A hash of what the loader calls the object; 0: cannot be read.
-template <class Memory>
-PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, Memory& memory)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object) PROF_DETAIL_SIG {
   std::uintptr_t name = 0;
-  if (object.name_at == 0 || !memory.read_word(object.name_at, name)) return 0;
+  if (object.name_at == 0 || !os_copy_sig(&name, object.name_at, sizeof name)) return 0;
+  char copy[64];
   std::uint64_t hash = 1;
-  for (std::size_t i = 0; i < max_loader_name; ++i) {
-    if (!memory.readable(name + i, 1)) return 0;
-    const unsigned char c = *reinterpret_cast<const unsigned char*>(name + i);
-    if (c == 0) break;
-    hash = mix_bits(hash ^ c);
+  for (std::size_t done = 0; done < max_loader_name; done += sizeof copy - (name + done) % sizeof copy) {
+    const std::uintptr_t at = name + done;
+    const std::size_t size = sizeof copy - at % sizeof copy;  // to the end of its part of a page
+    if (name == 0 || !os_copy_sig(copy, at, size)) return 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      if (copy[i] == 0) return hash | 1;
+      hash = mix_bits(hash ^ static_cast<unsigned char>(copy[i]));
+    }
   }
   return hash | 1;
 }
@@ -5169,44 +5174,32 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
 }
 
 // What tells a file without build id from others; `object` is what the loader has at the range.
-template <class Memory>
-inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
-                                  Memory& memory) PROF_DETAIL_SIG {
-  return os_answers_for_objects() ? loader_name_sig(object, memory)
-                                  : first_bytes_sig(range.header);
+inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
+  return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
 
-template <class Memory>
-inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
-  const bool is_there = os_answers_for_objects()
-                            ? memory.read_word(range.build_id_at, loaded)
-                            : os_copy_sig(&loaded, range.build_id_at, sizeof loaded);
-  return is_there && std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
+  return os_copy_sig(&loaded, range.build_id_at, sizeof loaded) &&
+         std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
-template <class Memory>
-inline bool is_same_file_sig(const os_object& object, const code_range& range, Memory& memory)
-    PROF_DETAIL_SIG {
-  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
-  return range.stand_in != 0 && stand_in_sig(range, object, memory) == range.stand_in;
+inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
+  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
 }
 
 // `object` is what the loader has at an address of the range.
-template <class Memory>
-inline bool is_range_of_sig(const os_object& object, const code_range& range, Memory& memory)
-    PROF_DETAIL_SIG {
-  return object.start == range.header && object.cfi_header == range.cfi.header &&
-         is_same_file_sig(object, range, memory);
+inline bool is_range_of_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
+  return object.start == range.header && (object.cfi_header == range.cfi.header || range.cfi.header == 0) &&
+         is_same_file_sig(object, range);
 }
 
 // `object` is room for what the loader answers.
-template <class Memory>
-inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
-    PROF_DETAIL_SIG {
+inline bool still_loaded_sig(const code_range& range, os_object& object) PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  if (!os_answers_for_objects()) return is_same_file_sig(object, range, memory);
-  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range, memory);
+  if (!os_answers_for_objects()) return is_same_file_sig(object, range);
+  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range);
 }
 
 PROF_DETAIL_END
@@ -5228,77 +5221,6 @@ PROF_DETAIL_END
 #define PROF_STACK_MODULES_HPP
 
 PROF_DETAIL_BEGIN
-
-struct code_map {
-  std::size_t bytes = 0;
-  std::uint64_t fingerprint = 0;
-  std::size_t registered = 0;  // of the registry's ranges are listed
-  std::size_t count = 0;
-  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
-  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
-
-  // What is or was at an address.
-  const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const now = find_current(address);
-    return now != nullptr ? now : find_in(current, count, max_overlaps, address, 0);
-  }
-  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return find_in(0, current, 1, address, 0);
-  }
-  // Whether code of the file whose first byte is at `header` is listed, and stays.
-  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    const std::size_t first = first_behind_sig(0, current, header - 1);
-    return first < current && ranges[first].header == header && ranges[first].lasting;
-  }
-  // The range that a frame was in when it was walked.
-  const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
-    const std::uintptr_t address = frame_address_sig(frame);
-    const range_number number = frame_range_sig(frame);
-    const code_range* const now = find_current(address);
-    // Without a number it is only known that code was there: not which, where that changes. Nor does what
-    // was there once tell.
-    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
-    if (now != nullptr && now->number == number) return now;
-    return find_in(current, count, max_overlaps, address, number);
-  }
-
- private:
-  // Historic ranges may all overlap each other.
-  static constexpr std::size_t max_overlaps = max_range_number;
-
-  // The first range in [low, high) that starts behind an address.
-  std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (ranges[middle].start <= address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-  // `number` 0: any will do.
-  const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
-    for (std::size_t i = first_behind_sig(first, high, address); i > first && overlaps != 0; --overlaps) {
-      const code_range& range = ranges[--i];
-      if (address < range.limit && (number == 0 || range.number == number)) return &range;
-    }
-    return nullptr;
-  }
-};
-
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct lasting_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
-  }
-};
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -5352,9 +5274,20 @@ struct code_map_builder {
   lasting_objects lasting;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
+  std::size_t described = 0;  // how many there are to confirm; 0: they are being described
+  std::size_t next = 0;       // to confirm
   std::uint64_t fingerprint = 0;
   latest_image image;
 };
+
+inline std::uint64_t mapping_hash_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
+  std::uint64_t hash = mix_bits(mapping.start) ^ mapping.limit;
+  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode;
+  for (std::size_t i = 0; i < mapping.path.size; ++i) {
+    hash = mix_bits(hash ^ static_cast<unsigned char>(mapping.path.data[i]));
+  }
+  return hash;
+}
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
   code_range& range = *static_cast<code_range*>(context);
@@ -5397,8 +5330,7 @@ PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAI
   os_object object;
   if (range.build_id_length >= sizeof(std::uint64_t)) return;
   if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
-  probed_memory memory;
-  range.stand_in = stand_in_sig(range, object, memory);
+  range.stand_in = stand_in_sig(range, object);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -5409,6 +5341,7 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.limit = mapping.limit;
   range.offset = mapping.offset;
   range.header = header;
+  range.mapping = mapping_hash_sig(mapping);
   range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
 }
@@ -5440,16 +5373,33 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
   image.inode = mapping.inode;
 }
 
-inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+// What was there in between may have been another file, with the same line before and after it.
+inline bool still_has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
+  return range.lasting || range.build_id_length < sizeof(std::uintptr_t) || has_build_id_sig(range);
+}
+
+inline void describe_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-  if (build.map->count >= build.count) return;
-  code_range range;
+  if (build.next >= build.count) return;
+  code_range& range = build.map->ranges[build.next++];
   elf_room room;
+  range = code_range{};
   place_range_sig(range, mapping, build.image.header);
   describe_range_sig(*build.registry, range, room);
+}
+
+// A hook holds no lock of the loader: another file may have come before its memory was read, and must not get the
+// name of the one before. So what was described is registered only if its line is still there.
+inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+  code_map& map = *build.map;
+  while (build.next < build.described && map.ranges[build.next].start < mapping.start) ++build.next;
+  if (build.next == build.described || map.ranges[build.next].mapping != mapping_hash_sig(mapping)) return;
+  code_range& range = map.ranges[build.next++];
+  if (!still_has_build_id_sig(range)) return;
+  range.path = mapping.path.data;
   const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
-  code_range& listed = build.map->ranges[build.map->count++];
+  code_range& listed = map.ranges[map.count++];  // at most as many as were looked at
   listed = *known;
   listed.lasting = known->lasting || build.lasting.has_sig(known->header);
 }
@@ -5459,18 +5409,12 @@ inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   see_header_sig(build.image, mapping);
   if (!mapping.executable || mapping.path.size == 0) return true;
   if (build.map != nullptr) {
-    list_mapping_sig(build, mapping);
+    build.described == 0 ? describe_mapping_sig(build, mapping) : confirm_mapping_sig(build, mapping);
     return true;
   }
   build.count++;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
   return true;
-}
-
-inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
-  heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
-    return a.start != b.start ? a.start < b.start : a.limit < b.limit;
-  });
 }
 
 // Appends what is registered and not mapped now.
@@ -5511,6 +5455,9 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
   build.image = {};
   os_for_each_mapping_sig(&see_mapping_sig, &build);
+  build.described = build.next;
+  build.next = 0;
+  if (build.described != 0) os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
   sort_ranges_sig(build.map->ranges, build.map->current);
   build.map->registered = registry.ranges.size();  // before they are listed: others may be added
@@ -5548,9 +5495,7 @@ PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAI
       [](void* context, const os_mapping& mapping) {
         auto& to = *static_cast<late_code*>(context);
         if (to.address >= mapping.limit) return true;
-        to.again = mapping.executable && mapping.start == to.range.start && mapping.limit == to.range.limit &&
-                   mapping.offset == to.range.offset && mapping.inode == to.image.inode &&
-                   without_deleted_sig(mapping.path).equals({to.range.path, to.range.path_size});
+        to.again = mapping.executable && mapping_hash_sig(mapping) == to.range.mapping;
         return false;
       },
       &late);
@@ -5565,7 +5510,7 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
   const code_range* known = nullptr;
   if (find_mapping_sig(*late, address)) {
     describe_range_sig(registry, late->range, late->room);
-    if (is_still_mapped_sig(*late)) known = registry.ranges.find_or_add_sig(late->range);
+    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) known = registry.ranges.find_or_add_sig(late->range);
   }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
@@ -5694,8 +5639,8 @@ class stack_table {
 
   std::size_t used() const noexcept { return slots_.used(); }
   std::size_t bytes() const noexcept {
-    return used_.load(std::memory_order_relaxed) * sizeof words_[0] +
-           slots_.span() * sizeof(stack_slot);
+    const std::size_t used = used_.load(std::memory_order_relaxed);
+    return (used < capacity_ ? used : capacity_) * sizeof words_[0] + slots_.span() * sizeof(stack_slot);
   }
   std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
@@ -5706,10 +5651,9 @@ class stack_table {
   // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
   bool reserve_sig(std::size_t depth, std::size_t& begin) PROF_DETAIL_SIG {
     if (used_.load(std::memory_order_relaxed) + depth > capacity_) return false;
+    // What goes beyond the end is not given back: another may have got what is behind it meanwhile.
     begin = used_.fetch_add(depth, std::memory_order_relaxed);
-    if (begin + depth <= capacity_) return true;
-    used_.fetch_sub(depth, std::memory_order_relaxed);
-    return false;
+    return begin + depth <= capacity_;
   }
 
   stack_id full_sig() PROF_DETAIL_SIG {
@@ -5860,6 +5804,100 @@ PROF_DETAIL_END
 
 #endif  // PROF_PROFILE_BUILDER_HPP
 
+// ---- prof/stack/probed_memory.hpp ----
+// prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
+// Floor 3 (stack). The Memory of unwind.hpp's walks.
+// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
+//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
+//         is in cannot go, and other code is copied by the kernel (read_code).
+// Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
+// Source: the probe is os/linux.hpp's os_readable_sig.
+#ifndef PROF_STACK_PROBED_MEMORY_HPP
+#define PROF_STACK_PROBED_MEMORY_HPP
+
+PROF_DETAIL_BEGIN
+
+// Pages behind which nothing could be read, by any walk: a hint only. What is mapped there since is asked for when
+// it is needed.
+inline std::atomic<std::uintptr_t> last_pages[128] = {};
+
+class probed_memory {
+ public:
+  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
+  probed_memory() PROF_DETAIL_SIG {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
+    known_[here % pages] = here;
+  }
+
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (!page_ok_sig(address)) return false;
+    if ((address & page_mask) > page_mask + 1 - sizeof word && !page_ok_sig(address + sizeof word - 1)) {
+      return false;
+    }
+    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+    return true;
+  }
+  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
+    const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
+    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
+      if (!page_ok_sig(page)) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr unsigned page_bits = 12;
+  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
+  static constexpr std::size_t pages = 8;
+  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t page = address >> page_bits;
+    if (page == 0) return false;  // what an empty entry of known_ would match
+    std::uintptr_t& known = known_[page % pages];
+    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
+  }
+  // A walk goes up: eight bytes across the page's end answer for the next one as well. On the last page of a stack
+  // that is a fault inside the kernel, 630 ns instead of 95 (Linux 6.18), so such pages are remembered.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
+    const bool is_last = last.load(std::memory_order_relaxed) == page;
+    const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
+    if (!both && !os_readable_sig(page << page_bits)) return false;
+    if (both) known_[(page + 1) % pages] = page + 1;
+    else if (!is_last) last.store(page, std::memory_order_relaxed);
+    known = page;
+    return true;
+  }
+  std::uintptr_t known_[pages] = {};
+};
+
+// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
+// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
+// probed before they are read.
+class walk_memory : public probed_memory {
+ public:
+  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
+      copied_ = address & ~std::uintptr_t{63};
+      if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
+        copied_ = 0;
+        return os_copy_sig(&word, address, sizeof word);
+      }
+    }
+    std::memcpy(&word, copy_ + (address - copied_), sizeof word);
+    return true;
+  }
+
+ private:
+  std::uintptr_t copied_ = 0;  // 0: nothing is
+  unsigned char copy_[128];
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_PROBED_MEMORY_HPP
+
 // ---- prof/stack/call_site.hpp ----
 // prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
 // call lead into the function the walk came from?
@@ -5877,7 +5915,8 @@ PROF_DETAIL_BEGIN
 enum class call_kind { none, direct, indirect, by_slot };
 struct call_site {
   call_kind kind = call_kind::none;
-  // Of a direct call; of call *disp(%rip), as -fno-plt writes it, where the target is read from.
+  // Of a direct call; of an indirect one, where it may be a direct one as well, else 0; of call *disp(%rip), as
+  // -fno-plt writes it, where the target is read from.
   std::uintptr_t target = 0;
 };
 
@@ -5886,6 +5925,8 @@ inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
 // PLT, ours again).
 inline constexpr int max_hops = 8;
+// Bytes e9 of a function's begin that are taken for a jump out.
+inline constexpr int max_tail_jumps = 4;
 
 // The call before `ra`; `before` holds the 8 bytes below it.
 inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
@@ -5917,7 +5958,8 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
     if (size != length) continue;
     if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
-    return {call_kind::indirect, 0};
+    // The last bytes of a call rel32 may look like that.
+    return {call_kind::indirect, byte(5) == 0xe8 ? ra + displacement : 0};
   }
   if (byte(5) != 0xe8) return {};  // call rel32
   return {call_kind::direct, ra + displacement};
@@ -5990,10 +6032,12 @@ class call_tracer {
 #if !defined(__x86_64__)
     here = 0;  // only x86-64's jumps are read
 #endif
-    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+    int jumps = 0;
+    for (std::size_t i = 0; here != 0 && i < 96 && jumps < max_tail_jumps; ++i) {
       std::uintptr_t code = 0;
       if (!memory_.read_word(at + i, code)) return false;
       if ((code & 0xff) != 0xe9) continue;
+      ++jumps;
       std::uintptr_t target = at + i;
       for (int hop = 0; hop < max_hops && target != 0; ++hop) {
         if (target == here) return true;
@@ -6004,7 +6048,7 @@ class call_tracer {
   }
 
   // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
-  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to).
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to). aarch64: a PLT entry; b imm26.
   std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
 #if defined(__x86_64__)
     std::uintptr_t code = 0;
@@ -6024,6 +6068,21 @@ class call_tracer {
     if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
     std::uintptr_t target = 0;
     return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
+#elif defined(__aarch64__)
+    std::uint32_t code = 0;
+    std::uint32_t load = 0;
+    if (!instruction_sig(at, code)) return 0;
+    if (code == bti_c && !instruction_sig(at += 4, code)) return 0;
+    if ((code & 0xfc000000u) == 0x14000000u) {
+      return at + static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(code << 6) >> 4});
+    }
+    const bool is_stub = (code & 0x9f00001fu) == 0x90000010u && instruction_sig(at + 4, load) &&
+                         is_stub_load_sig(load);
+    const auto pages = static_cast<std::int32_t>((code & 0xffffe0u) << 8 | (code >> 29 & 3u) << 11) >> 11;
+    const std::uintptr_t slot = (at & ~std::uintptr_t{4095}) + static_cast<std::uintptr_t>(std::intptr_t{pages} * 4096) +
+                                (load >> 10 & 0xfffu) * 8;
+    std::uintptr_t target = 0;
+    return is_stub && read_slot_sig(memory_, at, slot, target) ? target : 0;
 #else
     (void)at;
     return 0;
@@ -6060,9 +6119,12 @@ class call_tracer {
     const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
     const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
     const bool is_jump = (code & 0xffff) == 0x25ff;
-    depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
-    return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
-           ((code & 0xff) == 0xe9 && behind_push);
+    // Other code pushes, too: of a PLT's only what a jump follows.
+    const std::uintptr_t behind = (code & 0xff) == 0x68 ? code >> 40 : code >> 48;
+    const bool is_push = (code & 0xff) == 0x68 && ((behind & 0xff) == 0xe9 || (behind & 0xffff) == 0xe9f2);
+    const bool is_load = (code & 0xffff) == 0x35ff && (behind == 0x25ff || behind == 0xfff2);
+    depth = is_jump && behind_load ? 16 : is_jump || is_push ? 0 : 8;
+    return is_jump || is_push || is_load || ((code & 0xff) == 0xe9 && behind_push);
 #endif
   }
 
@@ -6079,6 +6141,7 @@ class call_tracer {
 #if defined(__aarch64__)
   static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
   static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+  static constexpr std::uint32_t bti_c = 0xd503245fu;
 
   bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
     std::uintptr_t two = 0;
@@ -6092,8 +6155,7 @@ class call_tracer {
   static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
     return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
            (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
-           is_stub_load_sig(code) || code == stub_push || code == 0xd503245fu ||  // bti c
-           code == 0xd503219fu;                                                  // autia1716
+           is_stub_load_sig(code) || code == stub_push || code == bti_c || code == 0xd503219fu;  // autia1716
   }
 #endif
   Memory& memory_;
@@ -6603,7 +6665,7 @@ PROF_DETAIL_END
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long,
+//         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
@@ -6618,16 +6680,15 @@ class range_lookup {
       PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
 
   // The range that is loaded at an address now, registered if it is new; null: none is known.
-  template <class Memory>
-  const code_range* meet_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE const code_range* meet_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* range = met_sig(address);
     if (range != nullptr) return range;
-    range = find_slow_sig(address, memory);
+    range = find_slow_sig(address);
     if (range != nullptr || !may_register_sig(address)) return range;
     const std::uint64_t began = os_thread_cpu_ns_sig();
     const std::size_t known = registry_.ranges.size();
     register_code_at_sig(registry_, address);
-    range = find_slow_sig(address, memory);
+    range = find_slow_sig(address);
     failed_ = range == nullptr;
     charge_sig(os_thread_cpu_ns_sig() - began, registry_.ranges.size() != known);
     return range;
@@ -6641,18 +6702,15 @@ class range_lookup {
   }
 
   // 0: none is known.
-  template <class Memory>
-  range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = meet_sig(address, memory);
+  range_number number_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const code_range* const range = meet_sig(address);
     return range != nullptr ? range->number : 0;
   }
 
   // Whether that is the range at an address now. The answer holds for all of the range's code until another
   // range is asked about: is_latest_sig.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address,
-                                         Memory& memory) PROF_DETAIL_SIG {
-    const bool same = number_at_sig(address, memory) == number;
+  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address) PROF_DETAIL_SIG {
+    const bool same = number_at_sig(address) == number;
     if (same && number != 0) latest_ = number;
     return same;
   }
@@ -6706,20 +6764,18 @@ class range_lookup {
     return range;
   }
 
-  template <class Memory>
-  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
-      PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
+    if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
     if (!os_answers_for_objects()) {
       return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {
-        return known.holds(address) && still_loaded_sig(known, object_, memory);
+        return known.holds(address) && still_loaded_sig(known, object_);
       }));
     }
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
-      return known.holds(address) && is_range_of_sig(object_, known, memory);
+      return known.holds(address) && is_range_of_sig(object_, known);
     }));
   }
 
@@ -6732,7 +6788,7 @@ class range_lookup {
            os_monotonic_ns_sig() + credit_ns;
   }
   // What registers nothing new may do so for ever (an unreadable header; a 17th late range, see
-  // remember_late_sig), and /proc/self/maps may be long (30 ms with 60,000 mappings): going on like that
+  // remember_late_sig), and /proc/self/maps may be long (33 ms with 60,000 mappings): going on like that
   // costs one per cent of a CPU at most.
   void charge_sig(std::uint64_t took_ns, bool is_new) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;
@@ -6833,9 +6889,9 @@ class rule_lookup {
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
     if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
-      if (ranges_.is_range_sig(known.number, inside, memory)) return known;
+      if (ranges_.is_range_sig(known.number, inside)) return known;
     }
-    known.number = ranges_.number_at_sig(inside, memory);
+    known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
@@ -7494,7 +7550,8 @@ PROF_DETAIL_END
 // ---- prof/stack/stack_scan.hpp ----
 // prof/stack/stack_scan.hpp - looks through words of a stack for return addresses.
 // Floor 3 (stack). unwind.hpp's last resort, and how it finds callers that an exception's landing hides.
-// Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget.
+// Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget of
+//         words and of looks at code.
 // Memory: none.
 // Source: return_address.hpp says what a return address is.
 #ifndef PROF_STACK_STACK_SCAN_HPP
@@ -7502,7 +7559,10 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t scan_budget = 1024;  // words per stack
+inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
+inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
+// As far from a frame as a pointer to what it saved is believed to be.
+inline constexpr std::uintptr_t max_saved_distance = std::uintptr_t{256} * 1024;
 
 // Memory, Code: see unwind.hpp.
 template <class Memory, class Code>
@@ -7546,7 +7606,8 @@ class stack_scan {
     std::uintptr_t word = 0;
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
-      if (word >= limit && word < value && memory_.read_word(word, there) && there == value) return true;
+      const bool is_near = word >= limit && word - limit < max_saved_distance;
+      if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
     }
     return false;
   }
@@ -7558,7 +7619,9 @@ class stack_scan {
       --budget_;
       if (!memory_.read_word(at, word)) return false;
       word = strip_address_sig(word);
-      if (code_.contains(word)) return true;
+      if (!code_.contains(word)) continue;
+      budget_ -= budget_ < code_cost ? budget_ : code_cost;
+      return true;
     }
     return false;
   }
@@ -7659,7 +7722,6 @@ class stack_walk {
     const std::uintptr_t address = frame_address_sig(inside_sig());  // it may be garbage
     frames_.push(make_frame_sig(address, number));
     if (!now_.interrupted) return;
-    interrupted_at_ = now_.at.pc;
     interrupted_frame_ = frames_.walked();
   }
 
@@ -7675,14 +7737,8 @@ class stack_walk {
     if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
     const bool is_known = code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
                           returns_.is_context_start_sig(now_.at.pc);
-    if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
+    if (!is_known) result_.approximate = true;
     return true;
-  }
-  // The frame before was interrupted at ret (aarch64: anywhere): where that leads, no call need have been.
-  bool returned_by_hand_sig() PROF_DETAIL_SIG {
-    if (interrupted_frame_ != frames_.walked()) return false;
-    std::uintptr_t code = 0;
-    return return_address_in_third || (memory_.read_word(interrupted_at_, code) && (code & 0xff) == 0xc3);
   }
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
   step step_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -7723,16 +7779,15 @@ class stack_walk {
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
-    // Only where the thrower itself, or what it called last, was interrupted. Calls through aarch64's stubs are
-    // not followed.
-    const bool may_be_landing =
-        rule.is_eh_return && !return_address_in_third && frames_.walked() - interrupted_frame_ <= 1;
+    // Only where the thrower itself, or what it called last, was interrupted.
+    const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
       return step::caller;
     }
     const std::uintptr_t frame = now_.at.sp;
     const step found = rule_step_sig(memory_, now_, rule);
-    doubts_fp_ = may_be_landing && rule.fp.base == saved_at::cfa && scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
+    doubts_fp_ = may_be_landing && !return_address_in_third && rule.fp.base == saved_at::cfa &&
+                 scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
     return found;
   }
 
@@ -7743,7 +7798,8 @@ class stack_walk {
     std::uintptr_t pc = 0;
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
-    if (!memory_.read_word(cfa - 8, pc)) return false;
+    if (return_address_in_third) pc = strip_address_sig(restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa));
+    else if (!memory_.read_word(cfa - 8, pc)) return false;
     const entered_function here = function_sig();
     if (returns_.leads_sig(pc, here, false)) return false;
     bool others = false;
@@ -7889,10 +7945,18 @@ class stack_walk {
     const bool returns = (code & 0xff) == 0xc3;
     if (!returns && !returns_.stub_depth_sig(now_.at.pc, depth)) return false;
     if (!memory_.read_word(now_.at.sp + depth, to) || !code_.contains(to)) return false;
-    if (!returns && !returns_.is_return_sig(to)) return false;
+    if (!returns_.is_return_sig(to)) return returns && return_by_hand_sig(to);
     now_.at.pc = to;
     now_.at.sp += depth + 8;
     return true;
+  }
+
+  // Interrupted at a ret that no call belongs to: what was pushed is jumped to (retpolines, longjmp, landing pads).
+  bool return_by_hand_sig(std::uintptr_t to) PROF_DETAIL_SIG {
+    now_.at.sp += 8;
+    if (follow_jump_sig(to)) return true;
+    now_.at.sp -= 8;
+    return false;
   }
 
   // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
@@ -7964,7 +8028,6 @@ class stack_walk {
   bool linked_ = false;  // the last step followed a frame record
   bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
-  std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
@@ -8008,28 +8071,12 @@ inline void build_headerless_tables_sig(module_registry&, const code_map&,
                                         const lasting_objects&) PROF_DETAIL_SIG {}
 #endif
 
-// The first map, which a hook reads without any lock of the loader: a file's name is read before its memory, and
-// if another came there in between, that one has the wrong name. So it is read until two readings agree.
-inline const code_map* read_first_code_map_sig(code_registry& registry) PROF_DETAIL_SIG {
-  constexpr int most = 5;
-  const code_map* now = read_code_map_sig(nullptr, registry);
-  for (int i = 0; i < most; ++i) {
-    const code_map* const again = read_code_map_sig(now, registry);
-    if (again == now) break;
-    if (now != nullptr) os_unmap_sig(const_cast<code_map*>(now), now->bytes);
-    now = again;
-  }
-  return now;
-}
-
 // Caller holds refresh_lock, and no object can be unloaded, or there is no map yet.
 inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = before == nullptr && lasting.count == 0
-                                  ? read_first_code_map_sig(*process.registry)
-                                  : read_code_map_sig(before, *process.registry, lasting);
+  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -8079,9 +8126,8 @@ inline bool wants_table(const code_range& range) noexcept {
 inline void build_tables_of(process_state& process, const code_map& map) noexcept {
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
-    probed_memory memory;
     os_object object;
-    if (!wants_table(range) || !still_loaded_sig(range, object, memory)) continue;
+    if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
     build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached

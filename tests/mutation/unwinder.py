@@ -17,7 +17,7 @@ SCAN = "stack/stack_scan.hpp"
 EXITS = "stack/exit_path.hpp"
 LOOKUP = "stack/rule_lookup.hpp"
 MODULE = "stack/module_cfi.hpp"
-CAPTURE = "stack/capture.hpp"
+MODULES = "stack/modules.hpp"
 CALLS = "stack/call_site.hpp"
 TABLE = "stack/unwind_table.hpp"
 PROGRAM = "stack/cfi_program.hpp"
@@ -106,8 +106,15 @@ MUTANTS: List[Mutant] = [
     Mutant("pushes are forgotten", EXITS, "if (at_.sp > at_.pushed_to) at_.pushed_to = at_.sp;", "",
            "stack/exit_path_test.cpp"),
     # ---- which file's code it is
-    Mutant("a hook's first map is read once", CAPTURE, "constexpr int most = 5;", "constexpr int most = 0;",
-           "stack/capture_test.cpp"),
+    Mutant("what was described need not be there still", MODULES,
+           "map.ranges[build.next].mapping != mapping_hash_sig(mapping)", "false", "stack/capture_test.cpp"),
+    Mutant("what was described need not be the same file still", MODULES,
+           "if (!still_has_build_id_sig(range)) return;", "", "stack/capture_test.cpp"),
+    Mutant("other code's push is a PLT's", CALLS, "const bool is_push = (code & 0xff) == 0x68 && ", "const bool is_push = (code & 0xff) == 0x68 || ",
+           WALKS),
+    Mutant("other code's load is a PLT's", CALLS, "const bool is_load = (code & 0xffff) == 0x35ff && ", "const bool is_load = (code & 0xffff) == 0x35ff || ",
+           WALKS),
+    Mutant("ret leads to a root", UNWIND, "return returns && return_by_hand_sig(to);", "return false;", WALKS),
     # ---- call frame information and its tables
     Mutant("restore takes the row before", PROGRAM, "if (column == dwarf_fp) now_.fp = initial_.fp;", "",
            "stack/cfi_program_test.cpp"),

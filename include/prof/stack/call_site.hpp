@@ -18,7 +18,8 @@ PROF_DETAIL_BEGIN
 enum class call_kind { none, direct, indirect, by_slot };
 struct call_site {
   call_kind kind = call_kind::none;
-  // Of a direct call; of call *disp(%rip), as -fno-plt writes it, where the target is read from.
+  // Of a direct call; of an indirect one, where it may be a direct one as well, else 0; of call *disp(%rip), as
+  // -fno-plt writes it, where the target is read from.
   std::uintptr_t target = 0;
 };
 
@@ -27,6 +28,8 @@ inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
 // Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
 // PLT, ours again).
 inline constexpr int max_hops = 8;
+// Bytes e9 of a function's begin that are taken for a jump out.
+inline constexpr int max_tail_jumps = 4;
 
 // The call before `ra`; `before` holds the 8 bytes below it.
 inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
@@ -58,7 +61,8 @@ inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_D
     if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
     if (size != length) continue;
     if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
-    return {call_kind::indirect, 0};
+    // The last bytes of a call rel32 may look like that.
+    return {call_kind::indirect, byte(5) == 0xe8 ? ra + displacement : 0};
   }
   if (byte(5) != 0xe8) return {};  // call rel32
   return {call_kind::direct, ra + displacement};
@@ -131,10 +135,12 @@ class call_tracer {
 #if !defined(__x86_64__)
     here = 0;  // only x86-64's jumps are read
 #endif
-    for (std::size_t i = 0; here != 0 && i < 96; ++i) {
+    int jumps = 0;
+    for (std::size_t i = 0; here != 0 && i < 96 && jumps < max_tail_jumps; ++i) {
       std::uintptr_t code = 0;
       if (!memory_.read_word(at + i, code)) return false;
       if ((code & 0xff) != 0xe9) continue;
+      ++jumps;
       std::uintptr_t target = at + i;
       for (int hop = 0; hop < max_hops && target != 0; ++hop) {
         if (target == here) return true;
@@ -216,9 +222,12 @@ class call_tracer {
     const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
     const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
     const bool is_jump = (code & 0xffff) == 0x25ff;
-    depth = is_jump && behind_load ? 16 : is_jump || (code & 0xff) == 0x68 ? 0 : 8;
-    return is_jump || (code & 0xff) == 0x68 || (code & 0xffff) == 0x35ff ||
-           ((code & 0xff) == 0xe9 && behind_push);
+    // Other code pushes, too: of a PLT's only what a jump follows.
+    const std::uintptr_t behind = (code & 0xff) == 0x68 ? code >> 40 : code >> 48;
+    const bool is_push = (code & 0xff) == 0x68 && ((behind & 0xff) == 0xe9 || (behind & 0xffff) == 0xe9f2);
+    const bool is_load = (code & 0xffff) == 0x35ff && (behind == 0x25ff || behind == 0xfff2);
+    depth = is_jump && behind_load ? 16 : is_jump || is_push ? 0 : 8;
+    return is_jump || is_push || is_load || ((code & 0xff) == 0xe9 && behind_push);
 #endif
   }
 

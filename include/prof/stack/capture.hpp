@@ -10,6 +10,7 @@
 #define PROF_STACK_CAPTURE_HPP
 
 #include "prof/stack/anchor.hpp"
+#include "prof/stack/probed_memory.hpp"
 #include "prof/stack/process.hpp"
 #include "prof/stack/unwind.hpp"
 
@@ -33,28 +34,12 @@ inline void build_headerless_tables_sig(module_registry&, const code_map&,
                                         const lasting_objects&) PROF_DETAIL_SIG {}
 #endif
 
-// The first map, which a hook reads without any lock of the loader: a file's name is read before its memory, and
-// if another came there in between, that one has the wrong name. So it is read until two readings agree.
-inline const code_map* read_first_code_map_sig(code_registry& registry) PROF_DETAIL_SIG {
-  constexpr int most = 5;
-  const code_map* now = read_code_map_sig(nullptr, registry);
-  for (int i = 0; i < most; ++i) {
-    const code_map* const again = read_code_map_sig(now, registry);
-    if (again == now) break;
-    if (now != nullptr) os_unmap_sig(const_cast<code_map*>(now), now->bytes);
-    now = again;
-  }
-  return now;
-}
-
 // Caller holds refresh_lock, and no object can be unloaded, or there is no map yet.
 inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = before == nullptr && lasting.count == 0
-                                  ? read_first_code_map_sig(*process.registry)
-                                  : read_code_map_sig(before, *process.registry, lasting);
+  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -104,9 +89,8 @@ inline bool wants_table(const code_range& range) noexcept {
 inline void build_tables_of(process_state& process, const code_map& map) noexcept {
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
-    probed_memory memory;
     os_object object;
-    if (!wants_table(range) || !still_loaded_sig(range, object, memory)) continue;
+    if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
     build_table_once(process.registry->modules, *range.module, image_of(range));
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached

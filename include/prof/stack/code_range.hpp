@@ -38,6 +38,7 @@ struct code_range {
   std::uintptr_t build_id_at = 0;  // in memory
   std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
+  std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen

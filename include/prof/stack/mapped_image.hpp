@@ -145,8 +145,12 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
   };
   for_each_segment_sig(header, take_header, &place, room);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
-  if (place.limit == 0) place.header = 0;
-  return place;
+  // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
+  cfi_byte bytes[cfi_header_size];
+  cfi_header parsed;
+  const bool is_usable = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+                         parse_header_sig(bytes, place.header, parsed);
+  return is_usable ? place : cfi_place{};
 }
 
 #endif

@@ -15,81 +15,11 @@
 #include "prof/base/table.hpp"
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
+#include "prof/stack/code_map.hpp"
 #include "prof/stack/mapped_image.hpp"
 #include "prof/stack/still_loaded.hpp"
 
 PROF_DETAIL_BEGIN
-
-struct code_map {
-  std::size_t bytes = 0;
-  std::uint64_t fingerprint = 0;
-  std::size_t registered = 0;  // of the registry's ranges are listed
-  std::size_t count = 0;
-  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
-  code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
-
-  // What is or was at an address.
-  const code_range* find(std::uintptr_t address) const PROF_DETAIL_SIG {
-    const code_range* const now = find_current(address);
-    return now != nullptr ? now : find_in(current, count, max_overlaps, address, 0);
-  }
-  const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return find_in(0, current, 1, address, 0);
-  }
-  // Whether code of the file whose first byte is at `header` is listed, and stays.
-  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    const std::size_t first = first_behind_sig(0, current, header - 1);
-    return first < current && ranges[first].header == header && ranges[first].lasting;
-  }
-  // The range that a frame was in when it was walked.
-  const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
-    const std::uintptr_t address = frame_address_sig(frame);
-    const range_number number = frame_range_sig(frame);
-    const code_range* const now = find_current(address);
-    // Without a number it is only known that code was there: not which, where that changes. Nor does what
-    // was there once tell.
-    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
-    if (now != nullptr && now->number == number) return now;
-    return find_in(current, count, max_overlaps, address, number);
-  }
-
- private:
-  // Historic ranges may all overlap each other.
-  static constexpr std::size_t max_overlaps = max_range_number;
-
-  // The first range in [low, high) that starts behind an address.
-  std::size_t first_behind_sig(std::size_t low, std::size_t high, std::uintptr_t address) const PROF_DETAIL_SIG {
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (ranges[middle].start <= address) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-  // `number` 0: any will do.
-  const code_range* find_in(std::size_t first, std::size_t high, std::size_t overlaps,
-                            std::uintptr_t address, range_number number) const PROF_DETAIL_SIG {
-    for (std::size_t i = first_behind_sig(first, high, address); i > first && overlaps != 0; --overlaps) {
-      const code_range& range = ranges[--i];
-      if (address < range.limit && (number == 0 || range.number == number)) return &range;
-    }
-    return nullptr;
-  }
-};
-
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct lasting_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
-  }
-};
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -143,9 +73,20 @@ struct code_map_builder {
   lasting_objects lasting;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
+  std::size_t described = 0;  // how many there are to confirm; 0: they are being described
+  std::size_t next = 0;       // to confirm
   std::uint64_t fingerprint = 0;
   latest_image image;
 };
+
+inline std::uint64_t mapping_hash_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
+  std::uint64_t hash = mix_bits(mapping.start) ^ mapping.limit;
+  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode;
+  for (std::size_t i = 0; i < mapping.path.size; ++i) {
+    hash = mix_bits(hash ^ static_cast<unsigned char>(mapping.path.data[i]));
+  }
+  return hash;
+}
 
 inline void take_build_id_sig(void* context, const elf_note& note) PROF_DETAIL_SIG {
   code_range& range = *static_cast<code_range*>(context);
@@ -188,8 +129,7 @@ PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAI
   os_object object;
   if (range.build_id_length >= sizeof(std::uint64_t)) return;
   if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
-  probed_memory memory;
-  range.stand_in = stand_in_sig(range, object, memory);
+  range.stand_in = stand_in_sig(range, object);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -200,6 +140,7 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.limit = mapping.limit;
   range.offset = mapping.offset;
   range.header = header;
+  range.mapping = mapping_hash_sig(mapping);
   range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
 }
@@ -231,16 +172,33 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
   image.inode = mapping.inode;
 }
 
-inline void list_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+// What was there in between may have been another file, with the same line before and after it.
+inline bool still_has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
+  return range.lasting || range.build_id_length < sizeof(std::uintptr_t) || has_build_id_sig(range);
+}
+
+inline void describe_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
   // The maps may have changed since the first pass: what does not fit waits for the next refresh.
-  if (build.map->count >= build.count) return;
-  code_range range;
+  if (build.next >= build.count) return;
+  code_range& range = build.map->ranges[build.next++];
   elf_room room;
+  range = code_range{};
   place_range_sig(range, mapping, build.image.header);
   describe_range_sig(*build.registry, range, room);
+}
+
+// A hook holds no lock of the loader: another file may have come before its memory was read, and must not get the
+// name of the one before. So what was described is registered only if its line is still there.
+inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
+  code_map& map = *build.map;
+  while (build.next < build.described && map.ranges[build.next].start < mapping.start) ++build.next;
+  if (build.next == build.described || map.ranges[build.next].mapping != mapping_hash_sig(mapping)) return;
+  code_range& range = map.ranges[build.next++];
+  if (!still_has_build_id_sig(range)) return;
+  range.path = mapping.path.data;
   const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
-  code_range& listed = build.map->ranges[build.map->count++];
+  code_range& listed = map.ranges[map.count++];  // at most as many as were looked at
   listed = *known;
   listed.lasting = known->lasting || build.lasting.has_sig(known->header);
 }
@@ -250,18 +208,12 @@ inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   see_header_sig(build.image, mapping);
   if (!mapping.executable || mapping.path.size == 0) return true;
   if (build.map != nullptr) {
-    list_mapping_sig(build, mapping);
+    build.described == 0 ? describe_mapping_sig(build, mapping) : confirm_mapping_sig(build, mapping);
     return true;
   }
   build.count++;
   build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
   return true;
-}
-
-inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
-  heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
-    return a.start != b.start ? a.start < b.start : a.limit < b.limit;
-  });
 }
 
 // Appends what is registered and not mapped now.
@@ -302,6 +254,9 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.map->ranges = reinterpret_cast<code_range*>(pages + sizeof(code_map));
   build.image = {};
   os_for_each_mapping_sig(&see_mapping_sig, &build);
+  build.described = build.next;
+  build.next = 0;
+  if (build.described != 0) os_for_each_mapping_sig(&see_mapping_sig, &build);
   build.map->current = build.map->count;
   sort_ranges_sig(build.map->ranges, build.map->current);
   build.map->registered = registry.ranges.size();  // before they are listed: others may be added
@@ -339,9 +294,7 @@ PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAI
       [](void* context, const os_mapping& mapping) {
         auto& to = *static_cast<late_code*>(context);
         if (to.address >= mapping.limit) return true;
-        to.again = mapping.executable && mapping.start == to.range.start && mapping.limit == to.range.limit &&
-                   mapping.offset == to.range.offset && mapping.inode == to.image.inode &&
-                   without_deleted_sig(mapping.path).equals({to.range.path, to.range.path_size});
+        to.again = mapping.executable && mapping_hash_sig(mapping) == to.range.mapping;
         return false;
       },
       &late);
@@ -356,7 +309,7 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
   const code_range* known = nullptr;
   if (find_mapping_sig(*late, address)) {
     describe_range_sig(registry, late->range, late->room);
-    if (is_still_mapped_sig(*late)) known = registry.ranges.find_or_add_sig(late->range);
+    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) known = registry.ranges.find_or_add_sig(late->range);
   }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();

@@ -1,5 +1,5 @@
 // prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
-// Floor 3 (stack). The Memory of unwind.hpp's walks and of still_loaded.hpp's checks.
+// Floor 3 (stack). The Memory of unwind.hpp's walks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults; a walk's own stack and the code it
 //         is in cannot go, and other code is copied by the kernel (read_code).

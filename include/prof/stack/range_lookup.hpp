@@ -2,7 +2,7 @@
 // code map was read.
 // Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
-//         /proc/self/maps up to it: 100 us for 200 mappings, once per loaded file; what takes long,
+//         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
 // Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
@@ -19,16 +19,15 @@ class range_lookup {
       PROF_DETAIL_SIG : map_(map), registry_(registry), stale_(stale) {}
 
   // The range that is loaded at an address now, registered if it is new; null: none is known.
-  template <class Memory>
-  const code_range* meet_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE const code_range* meet_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* range = met_sig(address);
     if (range != nullptr) return range;
-    range = find_slow_sig(address, memory);
+    range = find_slow_sig(address);
     if (range != nullptr || !may_register_sig(address)) return range;
     const std::uint64_t began = os_thread_cpu_ns_sig();
     const std::size_t known = registry_.ranges.size();
     register_code_at_sig(registry_, address);
-    range = find_slow_sig(address, memory);
+    range = find_slow_sig(address);
     failed_ = range == nullptr;
     charge_sig(os_thread_cpu_ns_sig() - began, registry_.ranges.size() != known);
     return range;
@@ -42,18 +41,15 @@ class range_lookup {
   }
 
   // 0: none is known.
-  template <class Memory>
-  range_number number_at_sig(std::uintptr_t address, Memory& memory) PROF_DETAIL_SIG {
-    const code_range* const range = meet_sig(address, memory);
+  range_number number_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const code_range* const range = meet_sig(address);
     return range != nullptr ? range->number : 0;
   }
 
   // Whether that is the range at an address now. The answer holds for all of the range's code until another
   // range is asked about: is_latest_sig.
-  template <class Memory>
-  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address,
-                                         Memory& memory) PROF_DETAIL_SIG {
-    const bool same = number_at_sig(address, memory) == number;
+  PROF_DETAIL_NOINLINE bool is_range_sig(range_number number, std::uintptr_t address) PROF_DETAIL_SIG {
+    const bool same = number_at_sig(address) == number;
     if (same && number != 0) latest_ = number;
     return same;
   }
@@ -107,20 +103,18 @@ class range_lookup {
     return range;
   }
 
-  template <class Memory>
-  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address, Memory& memory)
-      PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && still_loaded_sig(*range, object_, memory)) return remember_sig(range);
+    if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
     if (!os_answers_for_objects()) {
       return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {
-        return known.holds(address) && still_loaded_sig(known, object_, memory);
+        return known.holds(address) && still_loaded_sig(known, object_);
       }));
     }
     return remember_sig(registry_.ranges.find_sig(object_.start, [&](const code_range& known) {
-      return known.holds(address) && is_range_of_sig(object_, known, memory);
+      return known.holds(address) && is_range_of_sig(object_, known);
     }));
   }
 
@@ -133,7 +127,7 @@ class range_lookup {
            os_monotonic_ns_sig() + credit_ns;
   }
   // What registers nothing new may do so for ever (an unreadable header; a 17th late range, see
-  // remember_late_sig), and /proc/self/maps may be long (30 ms with 60,000 mappings): going on like that
+  // remember_late_sig), and /proc/self/maps may be long (33 ms with 60,000 mappings): going on like that
   // costs one per cent of a CPU at most.
   void charge_sig(std::uint64_t took_ns, bool is_new) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;

@@ -78,9 +78,9 @@ class rule_lookup {
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
     if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
-      if (ranges_.is_range_sig(known.number, inside, memory)) return known;
+      if (ranges_.is_range_sig(known.number, inside)) return known;
     }
-    known.number = ranges_.number_at_sig(inside, memory);
+    known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);

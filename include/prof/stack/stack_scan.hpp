@@ -1,6 +1,7 @@
 // prof/stack/stack_scan.hpp - looks through words of a stack for return addresses.
 // Floor 3 (stack). unwind.hpp's last resort, and how it finds callers that an exception's landing hides.
-// Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget.
+// Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget of
+//         words and of looks at code.
 // Memory: none.
 // Source: return_address.hpp says what a return address is.
 #ifndef PROF_STACK_STACK_SCAN_HPP
@@ -10,7 +11,10 @@
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t scan_budget = 1024;  // words per stack
+inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
+inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
+// As far from a frame as a pointer to what it saved is believed to be.
+inline constexpr std::uintptr_t max_saved_distance = std::uintptr_t{256} * 1024;
 
 // Memory, Code: see unwind.hpp.
 template <class Memory, class Code>
@@ -54,7 +58,8 @@ class stack_scan {
     std::uintptr_t word = 0;
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
-      if (word >= limit && word < value && memory_.read_word(word, there) && there == value) return true;
+      const bool is_near = word >= limit && word - limit < max_saved_distance;
+      if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
     }
     return false;
   }
@@ -66,7 +71,9 @@ class stack_scan {
       --budget_;
       if (!memory_.read_word(at, word)) return false;
       word = strip_address_sig(word);
-      if (code_.contains(word)) return true;
+      if (!code_.contains(word)) continue;
+      budget_ -= budget_ < code_cost ? budget_ : code_cost;
+      return true;
     }
     return false;
   }

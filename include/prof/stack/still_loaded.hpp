@@ -1,8 +1,7 @@
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
 // Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
 //          they read a module.
-// Safety: async-signal-safe; memory is read through the walk's reader, or copied by a system call where
-//         it is not known whose it is.
+// Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
 //         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
@@ -11,7 +10,6 @@
 #define PROF_STACK_STILL_LOADED_HPP
 
 #include "prof/stack/code_range.hpp"
-#include "prof/stack/probed_memory.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -19,17 +17,19 @@ inline constexpr std::size_t max_loader_name = 4096;  // PATH_MAX
 inline constexpr std::size_t identity_bytes = 2048;
 
 // A hash of what the loader calls the object; 0: cannot be read.
-template <class Memory>
-PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object, Memory& memory)
-    PROF_DETAIL_SIG {
+PROF_DETAIL_COLD inline std::uint64_t loader_name_sig(const os_object& object) PROF_DETAIL_SIG {
   std::uintptr_t name = 0;
-  if (object.name_at == 0 || !memory.read_word(object.name_at, name)) return 0;
+  if (object.name_at == 0 || !os_copy_sig(&name, object.name_at, sizeof name)) return 0;
+  char copy[64];
   std::uint64_t hash = 1;
-  for (std::size_t i = 0; i < max_loader_name; ++i) {
-    if (!memory.readable(name + i, 1)) return 0;
-    const unsigned char c = *reinterpret_cast<const unsigned char*>(name + i);
-    if (c == 0) break;
-    hash = mix_bits(hash ^ c);
+  for (std::size_t done = 0; done < max_loader_name; done += sizeof copy - (name + done) % sizeof copy) {
+    const std::uintptr_t at = name + done;
+    const std::size_t size = sizeof copy - at % sizeof copy;  // to the end of its part of a page
+    if (name == 0 || !os_copy_sig(copy, at, size)) return 0;
+    for (std::size_t i = 0; i < size; ++i) {
+      if (copy[i] == 0) return hash | 1;
+      hash = mix_bits(hash ^ static_cast<unsigned char>(copy[i]));
+    }
   }
   return hash | 1;
 }
@@ -47,44 +47,32 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
 }
 
 // What tells a file without build id from others; `object` is what the loader has at the range.
-template <class Memory>
-inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object,
-                                  Memory& memory) PROF_DETAIL_SIG {
-  return os_answers_for_objects() ? loader_name_sig(object, memory)
-                                  : first_bytes_sig(range.header);
+inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
+  return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
 
-template <class Memory>
-inline bool has_build_id_sig(const code_range& range, Memory& memory) PROF_DETAIL_SIG {
+inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
   std::uintptr_t loaded = 0;
-  const bool is_there = os_answers_for_objects()
-                            ? memory.read_word(range.build_id_at, loaded)
-                            : os_copy_sig(&loaded, range.build_id_at, sizeof loaded);
-  return is_there && std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
+  return os_copy_sig(&loaded, range.build_id_at, sizeof loaded) &&
+         std::memcmp(&loaded, range.build_id, sizeof loaded) == 0;
 }
 
-template <class Memory>
-inline bool is_same_file_sig(const os_object& object, const code_range& range, Memory& memory)
-    PROF_DETAIL_SIG {
-  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range, memory);
-  return range.stand_in != 0 && stand_in_sig(range, object, memory) == range.stand_in;
+inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
+  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
 }
 
 // `object` is what the loader has at an address of the range.
-template <class Memory>
-inline bool is_range_of_sig(const os_object& object, const code_range& range, Memory& memory)
-    PROF_DETAIL_SIG {
-  return object.start == range.header && object.cfi_header == range.cfi.header &&
-         is_same_file_sig(object, range, memory);
+inline bool is_range_of_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
+  return object.start == range.header && (object.cfi_header == range.cfi.header || range.cfi.header == 0) &&
+         is_same_file_sig(object, range);
 }
 
 // `object` is room for what the loader answers.
-template <class Memory>
-inline bool still_loaded_sig(const code_range& range, os_object& object, Memory& memory)
-    PROF_DETAIL_SIG {
+inline bool still_loaded_sig(const code_range& range, os_object& object) PROF_DETAIL_SIG {
   if (range.lasting) return true;
-  if (!os_answers_for_objects()) return is_same_file_sig(object, range, memory);
-  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range, memory);
+  if (!os_answers_for_objects()) return is_same_file_sig(object, range);
+  return os_find_object_sig(range.start, object) && is_range_of_sig(object, range);
 }
 
 PROF_DETAIL_END

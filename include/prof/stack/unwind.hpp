@@ -82,7 +82,6 @@ class stack_walk {
     const std::uintptr_t address = frame_address_sig(inside_sig());  // it may be garbage
     frames_.push(make_frame_sig(address, number));
     if (!now_.interrupted) return;
-    interrupted_at_ = now_.at.pc;
     interrupted_frame_ = frames_.walked();
   }
 
@@ -98,14 +97,8 @@ class stack_walk {
     if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
     const bool is_known = code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
                           returns_.is_context_start_sig(now_.at.pc);
-    if (!is_known && !returned_by_hand_sig()) result_.approximate = true;
+    if (!is_known) result_.approximate = true;
     return true;
-  }
-  // The frame before was interrupted at ret (aarch64: anywhere): where that leads, no call need have been.
-  bool returned_by_hand_sig() PROF_DETAIL_SIG {
-    if (interrupted_frame_ != frames_.walked()) return false;
-    std::uintptr_t code = 0;
-    return return_address_in_third || (memory_.read_word(interrupted_at_, code) && (code & 0xff) == 0xc3);
   }
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
   step step_sig(packed_rule rule) PROF_DETAIL_SIG {
@@ -312,10 +305,18 @@ class stack_walk {
     const bool returns = (code & 0xff) == 0xc3;
     if (!returns && !returns_.stub_depth_sig(now_.at.pc, depth)) return false;
     if (!memory_.read_word(now_.at.sp + depth, to) || !code_.contains(to)) return false;
-    if (!returns && !returns_.is_return_sig(to)) return false;
+    if (!returns_.is_return_sig(to)) return returns && return_by_hand_sig(to);
     now_.at.pc = to;
     now_.at.sp += depth + 8;
     return true;
+  }
+
+  // Interrupted at a ret that no call belongs to: what was pushed is jumped to (retpolines, longjmp, landing pads).
+  bool return_by_hand_sig(std::uintptr_t to) PROF_DETAIL_SIG {
+    now_.at.sp += 8;
+    if (follow_jump_sig(to)) return true;
+    now_.at.sp -= 8;
+    return false;
   }
 
   // To a function's begin it is a tail call (musl's qsort to the comparison), which returns to where
@@ -387,7 +388,6 @@ class stack_walk {
   bool linked_ = false;  // the last step followed a frame record
   bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
-  std::uintptr_t interrupted_at_ = 0;  // pc of the last frame where a signal came
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -20,8 +21,10 @@ using namespace prof::detail;
 struct fake_image {
   ElfW(Ehdr) head{};
   ElfW(Phdr) segments[4] = {};
+  unsigned char rest[0x2800] = {};
 
   fake_image() {
+    put_header(0x2100, 0x03, 0x3b);
     std::memcpy(head.e_ident, ELFMAG, SELFMAG);
     head.e_phentsize = sizeof(ElfW(Phdr));
     head.e_phoff = sizeof head;
@@ -32,6 +35,11 @@ struct fake_image {
     segment.p_vaddr = address;
     segment.p_filesz = size;
     segment.p_offset = offset;
+  }
+  // .eh_frame_hdr: how its count and its table are encoded.
+  void put_header(std::size_t offset, unsigned char count, unsigned char table) {
+    const unsigned char bytes[12] = {1, 0x1b, count, table};
+    std::memcpy(rest + (offset - offsetof(fake_image, rest)), bytes, sizeof bytes);
   }
   std::uintptr_t address() const { return reinterpret_cast<std::uintptr_t>(this); }
 };
@@ -138,7 +146,12 @@ TEST_CASE("no image, no call frame information") {
   fake_image image;
   image.add(PT_LOAD, 0, 0x1000, 0);
   CHECK(cfi_of(image.address()).header == 0);
-  image.add(PT_GNU_EH_FRAME, 0x100, 0x40, 0x100);
+  image.add(PT_GNU_EH_FRAME, 0x200, 0x40, 0x200);
+  CHECK(cfi_of(image.address()).header == 0);  // that is none
+  image.put_header(0x200, 0xff, 0xff);         // without a table, as ld writes it where it cannot sort
+  CHECK(cfi_of(image.address()).header == 0);
+  CHECK(cfi_of(image.address()).limit == 0);
+  image.put_header(0x200, 0x03, 0x3b);
   CHECK(cfi_of(image.address()).header != 0);
   image.head.e_phentsize = 1;
   CHECK(cfi_of(image.address()).header == 0);

@@ -23,7 +23,6 @@ struct fixture {
   own_registry registry;
   const code_map* map = read_code_map_sig(nullptr, *registry.code);
   std::atomic<bool> stale{false};
-  probed_memory memory;
 
   ~fixture() { os_unmap_sig(const_cast<code_map*>(map), map->bytes); }
   range_lookup lookup() { return range_lookup(map, *registry.code, stale); }
@@ -66,16 +65,16 @@ TEST_CASE("what was there at the start is found in the map, lasting or not") {
   fixture f;
   const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
   range_lookup lookup = f.lookup();
-  const code_range* const range = lookup.meet_sig(here, f.memory);
+  const code_range* const range = lookup.meet_sig(here);
   REQUIRE(range != nullptr);
   CHECK(range->number != 0);
   CHECK(range->holds(here));
-  CHECK(lookup.number_at_sig(here, f.memory) == range->number);
+  CHECK(lookup.number_at_sig(here) == range->number);
   CHECK_FALSE(f.stale.load());
   int local = 0;
   const auto the_stack = reinterpret_cast<std::uintptr_t>(&local);
-  CHECK(lookup.meet_sig(the_stack, f.memory) == nullptr);
-  CHECK(lookup.number_at_sig(the_stack, f.memory) == 0);
+  CHECK(lookup.meet_sig(the_stack) == nullptr);
+  CHECK(lookup.number_at_sig(the_stack) == 0);
   CHECK(lookup.is_code_sig(here));
   CHECK_FALSE(lookup.is_code_sig(the_stack));
 }
@@ -84,14 +83,14 @@ TEST_CASE("the latest range is the one that was asked about last") {
   fixture f;
   const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
   range_lookup lookup = f.lookup();
-  const range_number mine = lookup.number_at_sig(here, f.memory);
+  const range_number mine = lookup.number_at_sig(here);
   CHECK_FALSE(lookup.is_latest_sig(mine));
   CHECK_FALSE(lookup.is_latest_sig(0));
-  CHECK_FALSE(lookup.is_range_sig(mine + 1, here, f.memory));
+  CHECK_FALSE(lookup.is_range_sig(mine + 1, here));
   CHECK_FALSE(lookup.is_latest_sig(mine));
-  CHECK(lookup.is_range_sig(mine, here, f.memory));
+  CHECK(lookup.is_range_sig(mine, here));
   CHECK(lookup.is_latest_sig(mine));
-  CHECK(lookup.is_range_sig(0, 16, f.memory));  // nothing is there
+  CHECK(lookup.is_range_sig(0, 16));  // nothing is there
   CHECK(lookup.is_latest_sig(mine));
   CHECK_FALSE(lookup.is_latest_sig(0));
 }
@@ -101,7 +100,7 @@ TEST_CASE("a library that comes later is registered by the walk that meets it, o
   visitor library;
   library.load();
   range_lookup first = f.lookup();
-  const code_range* const range = first.meet_sig(library.address(), f.memory);
+  const code_range* const range = first.meet_sig(library.address());
   REQUIRE(range != nullptr);
   CHECK(f.stale.load());
   CHECK_FALSE(range->lasting);
@@ -113,7 +112,7 @@ TEST_CASE("a library that comes later is registered by the walk that meets it, o
   const std::size_t known = f.registry.code->ranges.size();
   for (int i = 0; i < 3; ++i) {
     range_lookup next = f.lookup();
-    CHECK(next.meet_sig(library.address(), f.memory) == range);
+    CHECK(next.meet_sig(library.address()) == range);
   }
   CHECK(f.registry.code->ranges.size() == known);
   const code_map* const map = read_code_map_sig(f.map, *f.registry.code);
@@ -130,14 +129,13 @@ TEST_CASE("a library that has gone is nowhere, though the map still has it") {
   library.load();
   fixture f;
   range_lookup before = f.lookup();
-  const code_range* const range = before.meet_sig(library.address(), f.memory);
+  const code_range* const range = before.meet_sig(library.address());
   REQUIRE(range != nullptr);
   CHECK(path_of(range) == path_of(f.map->find_current(library.address())));
   library.unload();
-  probed_memory memory;
   range_lookup after = f.lookup();
-  CHECK(after.meet_sig(library.address(), memory) == nullptr);
-  CHECK_FALSE(after.is_range_sig(range->number, library.address(), memory));
+  CHECK(after.meet_sig(library.address()) == nullptr);
+  CHECK_FALSE(after.is_range_sig(range->number, library.address()));
   // Where the loader cannot be asked, what the map has is taken for code.
   CHECK(after.is_code_sig(library.address()) == !os_answers_for_objects());
   // Seen by a walk and by no refresh: listed as historic all the same.
@@ -157,13 +155,13 @@ TEST_CASE("while many walks register code, it is nameless; a walk that failed do
   for (late_code*& one : taken) one = f.registry.code->take_late_sig();
   CHECK(f.registry.code->take_late_sig() == nullptr);
   range_lookup lookup = f.lookup();
-  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
+  CHECK(lookup.meet_sig(library.address()) == nullptr);
   CHECK(lookup.is_code_sig(library.address()) == os_answers_for_objects());
   for (late_code* const one : taken) one->lock.unlock();
-  CHECK(lookup.meet_sig(library.address(), f.memory) == nullptr);
+  CHECK(lookup.meet_sig(library.address()) == nullptr);
   CHECK(f.registry.code->late_paid_at.load() > 0);  // the failure was charged
   range_lookup next = f.lookup();
-  CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
+  CHECK(next.meet_sig(library.address()) != nullptr);
   library.unload();
 }
 
@@ -174,11 +172,11 @@ TEST_CASE("registering costs one per cent of a CPU, after 20 ms at once") {
   std::atomic<std::uint64_t>& paid_at = f.registry.code->late_paid_at;
   paid_at.store(os_monotonic_ns_sig() + 60000000000);
   range_lookup put_off = f.lookup();
-  CHECK(put_off.meet_sig(library.address(), f.memory) == nullptr);
+  CHECK(put_off.meet_sig(library.address()) == nullptr);
   const std::uint64_t debt = os_monotonic_ns_sig() + 1000000000;
   paid_at.store(debt);
   range_lookup next = f.lookup();
-  CHECK(next.meet_sig(library.address(), f.memory) != nullptr);
+  CHECK(next.meet_sig(library.address()) != nullptr);
   CHECK((paid_at.load() == debt || paid_at.load() >= debt + 100000000));  // charged if it took a millisecond
   library.unload();
 }
@@ -199,7 +197,7 @@ TEST_CASE("registering code is charged where it takes long, as among very many m
   }
   const std::uint64_t began = os_monotonic_ns_sig();
   range_lookup lookup = f.lookup();
-  CHECK(lookup.meet_sig(library.address(), f.memory) != nullptr);
+  CHECK(lookup.meet_sig(library.address()) != nullptr);
   CHECK(f.registry.code->late_paid_at.load() >= began + 100000000);  // a hundred times a millisecond
   munmap(low, count * page);
   library.unload();
@@ -208,14 +206,13 @@ TEST_CASE("registering code is charged where it takes long, as among very many m
 TEST_CASE("without a map, a walk registers all the files that it meets") {
   own_registry registry;
   std::atomic<bool> stale{false};
-  probed_memory memory;
   visitor library;
   library.load();
   range_lookup lookup(nullptr, *registry.code, stale);
   const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
   const auto in_libc = reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort"));
   for (const std::uintptr_t address : {here, in_libc, library.address()}) {
-    const code_range* const range = lookup.meet_sig(address, memory);
+    const code_range* const range = lookup.meet_sig(address);
     REQUIRE(range != nullptr);
     CHECK(range->holds(address));
   }
@@ -231,7 +228,7 @@ TEST_CASE("a walk registers what the walk it interrupted is registering") {
   late_code* const interrupted = f.registry.code->take_late_sig();
   REQUIRE(interrupted != nullptr);
   range_lookup lookup = f.lookup();
-  const code_range* const range = lookup.meet_sig(library.address(), f.memory);
+  const code_range* const range = lookup.meet_sig(library.address());
   REQUIRE(range != nullptr);
   // The interrupted one then adds no second entry.
   const std::size_t known = f.registry.code->ranges.size();
@@ -246,13 +243,13 @@ TEST_CASE("reading the maps for a range that is known already is charged") {
   visitor library;
   library.load();
   range_lookup first = f.lookup();
-  const code_range* const range = first.meet_sig(library.address(), f.memory);
+  const code_range* const range = first.meet_sig(library.address());
   REQUIRE(range != nullptr);
   f.registry.code->late_paid_at.store(0);  // should a reading have taken a millisecond
   static const code_range others[16];
   for (const code_range& other : others) f.registry.code->ranges.remember_late_sig(&other);
   range_lookup next = f.lookup();
-  CHECK(next.meet_sig(library.address(), f.memory) == range);
+  CHECK(next.meet_sig(library.address()) == range);
   CHECK((f.registry.code->late_paid_at.load() > 0) == !os_answers_for_objects());
   library.unload();
 }
@@ -260,12 +257,11 @@ TEST_CASE("reading the maps for a range that is known already is charged") {
 TEST_CASE("what a walk registered is code to those that follow, where the loader cannot be asked") {
   own_registry registry;
   std::atomic<bool> stale{false};
-  probed_memory memory;
   visitor library;
   library.load();
   range_lookup before(nullptr, *registry.code, stale);
   CHECK(before.is_code_sig(library.address()) == os_answers_for_objects());
-  REQUIRE(before.meet_sig(library.address(), memory) != nullptr);
+  REQUIRE(before.meet_sig(library.address()) != nullptr);
   range_lookup after(nullptr, *registry.code, stale);
   CHECK(after.is_code_sig(library.address()));
   CHECK_FALSE(after.is_code_sig(16));

@@ -3,6 +3,8 @@
 
 #include "prof/stack/rule_lookup.hpp"
 
+#include "prof/stack/probed_memory.hpp"
+
 #include <doctest/doctest.h>
 #include <link.h>
 #include <sys/mman.h>

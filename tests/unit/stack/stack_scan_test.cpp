@@ -145,6 +145,16 @@ TEST_CASE("scan: all scans of a walk share a budget, and end where nothing can b
   const word right = f.call(0x1200, 0x1800);
   const word end = stack + 16 * scan_budget;
   f.memory.words[stack + 8 * (scan_budget - 1)] = right;
+  SUBCASE("of words whose calls lead elsewhere") {
+    const word other = f.call(0x1300, 0x1900);
+    const std::size_t looks = scan_budget / (1 + code_cost);
+    for (std::size_t i = 0; i <= looks; ++i) f.memory.words[stack + 8 * i] = other;
+    f.memory.words[stack + 8 * looks] = right;
+    CHECK(f.found(end, stack) == right);
+    f.memory.words[stack + 8 * looks] = other;
+    f.memory.words[stack + 8 * (looks + 1)] = right;
+    CHECK(f.found(end, stack) == 0);
+  }
   bool others = false;
   SUBCASE("of one") { CHECK(f.found(end, stack) == right); }
   SUBCASE("of two") {

@@ -21,24 +21,23 @@ TEST_CASE("what is loaded is still loaded; what is not is not") {
   const code_map* const map = read_code_map();
   const code_range* const here = map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));
   REQUIRE(here != nullptr);
-  probed_memory memory;
   os_object object;
-  CHECK(still_loaded_sig(*here, object, memory));
+  CHECK(still_loaded_sig(*here, object));
   code_range other = *here;
   other.cfi.header += 4;
-  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
+  CHECK(still_loaded_sig(other, object) == !os_answers_for_objects());
   other = *here;
   other.header += 4096;
-  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
+  CHECK(still_loaded_sig(other, object) == !os_answers_for_objects());
   other = *here;
   REQUIRE(other.build_id_length >= 8);
   other.build_id[7] ^= 1;
-  CHECK_FALSE(still_loaded_sig(other, object, memory));
+  CHECK_FALSE(still_loaded_sig(other, object));
   other.lasting = true;  // what is never unloaded need not be looked at
-  CHECK(still_loaded_sig(other, object, memory));
+  CHECK(still_loaded_sig(other, object));
   other = *here;
-  other.start = reinterpret_cast<std::uintptr_t>(&memory);
-  CHECK(still_loaded_sig(other, object, memory) == !os_answers_for_objects());
+  other.start = reinterpret_cast<std::uintptr_t>(&object);
+  CHECK(still_loaded_sig(other, object) == !os_answers_for_objects());
 }
 
 TEST_CASE("what the loader calls a file tells files without build id apart") {
@@ -47,19 +46,18 @@ TEST_CASE("what the loader calls a file tells files without build id apart") {
   os_object own;
   REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")), libc));
   REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(&some_function), own));
-  probed_memory memory;
-  CHECK(loader_name_sig(libc, memory) != 0);
-  CHECK(loader_name_sig(libc, memory) == loader_name_sig(libc, memory));
-  CHECK(loader_name_sig(libc, memory) != loader_name_sig(own, memory));
+  CHECK(loader_name_sig(libc) != 0);
+  CHECK(loader_name_sig(libc) == loader_name_sig(libc));
+  CHECK(loader_name_sig(libc) != loader_name_sig(own));
   code_range range;
   range.header = libc.start;
   range.cfi.header = libc.cfi_header;
-  range.stand_in = loader_name_sig(libc, memory);
-  CHECK(is_range_of_sig(libc, range, memory));
+  range.stand_in = loader_name_sig(libc);
+  CHECK(is_range_of_sig(libc, range));
   range.stand_in ^= 1;
-  CHECK_FALSE(is_range_of_sig(libc, range, memory));
+  CHECK_FALSE(is_range_of_sig(libc, range));
   libc.name_at = 8;
-  CHECK(loader_name_sig(libc, memory) == 0);
+  CHECK(loader_name_sig(libc) == 0);
 }
 
 TEST_CASE("of a file without build id whose name could not be read, nothing says that it is the same") {
@@ -67,13 +65,12 @@ TEST_CASE("of a file without build id whose name could not be read, nothing says
   os_object nameless;
   REQUIRE(os_find_object_sig(reinterpret_cast<std::uintptr_t>(&some_function), nameless));
   nameless.name_at = 8;
-  probed_memory memory;
-  REQUIRE(loader_name_sig(nameless, memory) == 0);
+  REQUIRE(loader_name_sig(nameless) == 0);
   code_range range;
   range.header = nameless.start;
   range.cfi.header = nameless.cfi_header;
   range.stand_in = 0;
-  CHECK_FALSE(is_range_of_sig(nameless, range, memory));
+  CHECK_FALSE(is_range_of_sig(nameless, range));
 }
 
 TEST_CASE("a file without build id is known again, and another one in its place is not taken for it") {
@@ -81,15 +78,14 @@ TEST_CASE("a file without build id is known again, and another one in its place 
   code_range bare = *map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));
   bare.build_id_length = 0;
   bare.lasting = false;
-  probed_memory memory;
   os_object object;
-  CHECK_FALSE(still_loaded_sig(bare, object, memory));  // nothing was noted of it
+  CHECK_FALSE(still_loaded_sig(bare, object));  // nothing was noted of it
   (void)os_find_object_sig(bare.start, object);
-  bare.stand_in = stand_in_sig(bare, object, memory);
+  bare.stand_in = stand_in_sig(bare, object);
   CHECK(bare.stand_in != 0);
-  CHECK(still_loaded_sig(bare, object, memory));
+  CHECK(still_loaded_sig(bare, object));
   bare.stand_in ^= 2;
-  CHECK_FALSE(still_loaded_sig(bare, object, memory));
+  CHECK_FALSE(still_loaded_sig(bare, object));
 }
 
 TEST_CASE("first bytes differ in any of them; where they cannot be read there is no answer") {
