@@ -5717,8 +5717,8 @@ class profile_builder {
     if (view.truncated) truncated_.count(values[0]);
   }
 
-  // "12 of 340 stacks (18 of 2000 samples) are truncated ..." where there is something to say; samples or
-  // whatever the profile's first values are.
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
+  // profile's first values are.
   void add_stack_comments() noexcept {
     add_share(approximate_,
               "have frames found by scanning or by reading code (no call frame information)");
@@ -5767,7 +5767,7 @@ class profile_builder {
   };
 
   void add_share(const tally& part, text_view what) noexcept {
-    if (part.stacks == 0) return;
+    if (all_.stacks == 0) return;
     struct line {
       char text[256];
       std::size_t size;

@@ -19,20 +19,36 @@ def chains_of(profile):
     return [[name for location in sample.location_id for name in names[location]] for sample in profile.sample]
 
 
+OF_LIBRARY = re.compile(r"(void )?(std|__gnu_cxx)::|operator new")
+BELOW_MAIN = re.compile(r"(libc\.so\.6\+\S+|__libc_start_call_main) < __libc_start_main < _start")
+# libstdc++ allocates before main, called by the loader.
+BEFORE_MAIN = re.compile(r"(libstdc\+\+\S+ < )+(ld-linux\S+ < ){1,6}ld-linux\S+")
+
+
 def is_complete(chain):
-    """Frame by frame, but for the standard library's templates. libstdc++ allocates before main."""
-    if chain[-1].startswith("ld-linux"):
-        return MARK not in chain and "main" not in chain
-    own = [name for name in chain if re.match(r"(fill_with_\w+|load|main|store)\b", name)]
-    own = [name.partition("(")[0].partition("::")[0] for name in own]
-    below = own[:-1]
-    loads = len(below) == 2 and below[0].startswith("fill_with_") and below[1] == "load"
-    # load's last call may be a jump; the store's vectors are made in main, by a constructor that may be inlined.
-    right = loads or below in (["fill_with_shared"], ["store"], [])
-    return chain[-1] == "_start" and own[-1:] == ["main"] and right and MARK not in chain
+    """Frame by frame, but for the standard library's templates."""
+    if "main" not in chain:
+        return BEFORE_MAIN.fullmatch(" < ".join(chain)) is not None
+    main = chain.index("main")
+    calls = [name.partition("(")[0] for name in chain[:main] if not OF_LIBRARY.match(name)]
+    loads = len(calls) == 2 and re.fullmatch(r"fill_with_\w+", calls[0]) and calls[1] == "load"
+    # load's last call may be a jump.
+    right = loads or calls in (["fill_with_shared"], ["store::store"])
+    return bool(right and BELOW_MAIN.fullmatch(" < ".join(chain[main + 1:])))
 
 
 class Complete(unittest.TestCase):
+    def test_what_is_not_complete(self):
+        root = ["main", "libc.so.6+0x27249", "__libc_start_main", "_start"]
+        self.assertTrue(is_complete(["fill_with_new(x)", "load(store&)", *root]))
+        self.assertTrue(is_complete(["std::vector<int>::x()", "store::store()", *root]))
+        for chain in (root, ["malloc", *root], ["load(store&)", *root], ["fill_with_new(x)", *root], root[1:],
+                      ["fill_with_new(x)", "wrong()", "load(store&)", *root], ["store::store()", "main", "_start"],
+                      ["fill_with_new(x)", "load(store&)", "wrong()", *root], ["x", "ld-linux-x86-64.so.2+0x1"],
+                      ["fill_with_new(x)", "load(store&)", "main", "wrong()", *root[1:]],
+                      ["fill_with_new(x)", "load(store&)", MARK, *root], ["ld-linux-x86-64.so.2+0x1"]):
+            self.assertFalse(is_complete(chain), chain)
+
     def check(self, profile, least):
         chains = chains_of(profile)
         complete = [chain for chain in chains if is_complete(chain)]

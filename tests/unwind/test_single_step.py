@@ -254,7 +254,9 @@ class SingleStep(unittest.TestCase):
         self.assertLess(report.total("approximate"), approximate_share * report.total("steps"))
         self.assertEqual(report.total("good") + hidden, report.total("steps"))
         if steps == ALL_STEPS:
-            self.assertLessEqual(hidden, EXCLUDED_SHARE * report.total("steps"), excluded)
+            # What lands is judged, but by other calls than were made: it counts against the share, too.
+            apart = hidden + report.total("landed")
+            self.assertLessEqual(apart, EXCLUDED_SHARE * report.total("steps"), excluded)
         print(f"\n{main.name} {' '.join(arguments)}: {report.total('good')} of {report.total('steps')} steps good, "
               f"{report.total('landed')} of them where they land, {report.total('approximate')} marked approximate, {report.total('confirmed')} as libunwind "
               f"has them; excluded {excluded}", end=" ", file=sys.stderr)

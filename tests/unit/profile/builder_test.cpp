@@ -183,9 +183,14 @@ TEST_CASE("a stack that was lost, and one that was cut, say so in a frame") {
 TEST_CASE("comments count the stacks that are not whole") {
   fixture f;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
+  build.add_stack_comments();
+  CHECK(f.p.comments.empty());  // of no stacks there is nothing to say
   build.add(f.stack({0x1500}), no_labels, nullptr, 0, one);
   build.add_stack_comments();
-  CHECK(f.p.comments.empty());
+  REQUIRE(f.p.comments.size() == 2);
+  CHECK(f.string(f.p.comments[1]) ==
+        "0 of 1 stacks (0 of 1 samples) are truncated (too deep, or no way to the root)");
+  f.p.comments.clear();
   build.add(f.stack({0x1501}, true, false), no_labels, nullptr, 0, one);
   build.add(f.stack({0x1502}, true, true), no_labels, nullptr, 0, three);
   build.add_stack_comments();

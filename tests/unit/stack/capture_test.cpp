@@ -83,6 +83,25 @@ TEST_CASE("a captured stack begins here and has callers") {
   CHECK(captured_here(*own.state) != overflow_stack);
 }
 
+TEST_CASE("a captured stack says whether it is approximate") {
+  const own_process own;
+  refresh_code_map(*own.state);
+  const stack_view exact = own.state->stacks.view(captured_here(*own.state));
+  REQUIRE(exact.depth >= 2);
+  CHECK_FALSE(exact.approximate);
+  // A JIT's code, which nothing describes, with the frame of this function.
+  void* const code = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(static_cast<bool>(code != MAP_FAILED));
+  registers start;
+  start.pc = reinterpret_cast<std::uintptr_t>(code) + 16;
+  start.fp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  start.sp = start.fp;
+  const stack_view guessed = own.state->stacks.view(capture_stack_sig(*own.state, start, false));
+  REQUIRE(guessed.depth >= 2);
+  CHECK(guessed.approximate);
+  munmap(code, 4096);
+}
+
 TEST_CASE("the depth limit holds for captures") {
   const own_process own;
   own.state->depth.store(1);

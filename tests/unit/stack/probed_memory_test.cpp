@@ -113,4 +113,51 @@ TEST_CASE("pages that share a place in the memory of pages do not stand for each
   CHECK(memory.read_word(pages.address(0), read));
 }
 
+TEST_CASE("behind the last page of a stack nothing is asked for twice, and what comes there later is found") {
+  const some_pages pages;
+  pages.remove(3);
+  const std::uintptr_t last = pages.address(2) >> 12;
+  std::uintptr_t read = 0;
+  const auto is_hinted = [last] { return last_pages[last % 128].load() == last; };
+  for (int round = 0; round < 3; ++round) {
+    probed_memory memory;
+    CHECK(memory.read_word(pages.address(2) + 8, read));
+    CHECK(is_hinted());
+    CHECK_FALSE(memory.read_word(pages.address(3), read));
+  }
+  void* const again = mmap(pages.at + 3 * some_pages::page, some_pages::page, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  REQUIRE(static_cast<bool>(again != MAP_FAILED));
+  probed_memory memory;
+  CHECK(memory.read_word(pages.address(2) + 8, read));
+  CHECK(memory.read_word(pages.address(3), read));
+  // A page that cannot be read itself is no stack's last one.
+  pages.remove(5);
+  CHECK_FALSE(memory.read_word(pages.address(5), read));
+  CHECK(last_pages[(pages.address(5) >> 12) % 128].load() != pages.address(5) >> 12);
+}
+
+TEST_CASE("code is copied word by word as it is, up to the end of what can be read") {
+  const some_pages pages;
+  pages.forbid(2);
+  for (std::size_t i = 0; i < 2 * some_pages::page; ++i) pages.at[i] = static_cast<char>(i * 7 + i / 251);
+  for (const bool down : {false, true}) {
+    walk_memory memory;
+    bool right = true;
+    const std::size_t count = 2 * some_pages::page - 8;
+    for (std::size_t step = 0; step <= count; ++step) {
+      const std::size_t at = down ? count - step : step;
+      std::uintptr_t wanted = 0;
+      std::uintptr_t read = 0;
+      std::memcpy(&wanted, pages.at + at, sizeof wanted);
+      right = memory.read_code(pages.address(0) + at, read) && read == wanted && right;
+    }
+    CHECK(right);
+    std::uintptr_t read = 0;
+    for (std::uintptr_t beyond = 1; beyond <= 8; ++beyond) {
+      CHECK_FALSE(memory.read_code(pages.address(2) - 8 + beyond, read));
+    }
+  }
+}
+
 #endif

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -133,9 +134,44 @@ TEST_CASE("threads that intern the same stacks agree about the frames") {
   CHECK(t.table.overflow() == 0);
 }
 
+TEST_CASE("near the end of the words no two stacks get the same ones") {
+  bound_table t(2000);
+  constexpr int threads = 4;
+  std::vector<std::vector<std::pair<stack_id, std::uintptr_t>>> made(threads);
+  std::vector<std::thread> running;
+  for (int n = 0; n < threads; ++n) {
+    running.emplace_back([&, n] {
+      for (std::uintptr_t i = 1; i < 400; ++i) {
+        std::vector<std::uintptr_t> frames(n % 2 == 0 ? 3 : 100, i * threads + static_cast<std::uintptr_t>(n));
+        made[static_cast<std::size_t>(n)].push_back(
+            {t.table.intern_sig({frames.data(), frames.size(), false, false}), frames[0]});
+      }
+    });
+  }
+  for (auto& thread : running) thread.join();
+  bool right = true;
+  std::size_t kept = 0;
+  for (const auto& of_thread : made) {
+    for (const auto& [id, frame] : of_thread) {
+      if (id == overflow_stack) continue;
+      ++kept;
+      for (const std::uintptr_t word : t.frames_of(id)) right = right && word == frame;
+    }
+  }
+  CHECK(right);
+  CHECK(kept > 10);
+  CHECK(t.table.overflow() > 0);
+  CHECK(t.table.bytes() >= 1900 * sizeof(std::uintptr_t));
+}
+
 TEST_CASE("a hash is never one of the reserved keys and depends on everything") {
   const std::uintptr_t words[2] = {1, 2};
   CHECK(hash_words_sig(words, 2, 0) != hash_words_sig(words, 2, 1));
   CHECK(hash_words_sig(words, 2, 0) != hash_words_sig(words, 1, 0));
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::uintptr_t others[2] = {1, 2};
+    others[i] = 3;
+    CHECK(hash_words_sig(words, 2, 0) != hash_words_sig(others, 2, 0));
+  }
   CHECK(hash_words_sig(words, 0, 0) > 2);
 }
