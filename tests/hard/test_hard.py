@@ -578,7 +578,9 @@ class Hard(unittest.TestCase):
     if LONG:
         def test_26_musl_static(self):
             for one in self.expect_elsewhere("musl", [], self.musl("x86_64")):
-                self.assertTrue(one.complete and one.exact, one)
+                self.assertTrue(one.complete, one)
+                # The code that calls main, or a thread's function, has no rules: what was read from it is marked.
+                self.assertFalse(one.exact, one)
             self.sixty_on_musl("sixty_musl_static", "-static",
                                chains.PROGRAMS / "sixty_library.cpp")
 
