@@ -5409,7 +5409,8 @@ inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
   see_header_sig(build.image, mapping);
   if (!mapping.executable || mapping.path.size == 0) return true;
   if (build.map != nullptr) {
-    build.described == 0 ? describe_mapping_sig(build, mapping) : confirm_mapping_sig(build, mapping);
+    if (build.described == 0) describe_mapping_sig(build, mapping);
+    else confirm_mapping_sig(build, mapping);
     return true;
   }
   build.count++;
