@@ -97,7 +97,13 @@ void start_timer() {
   spec.it_value.tv_nsec = spec.it_interval.tv_nsec = g_period_ns;
   timer_settime(timer, 0, &spec, nullptr);
   while (!g_stop.load()) {
-    for (int i = 0; i < workload_count; ++i) workloads[i].run();
+    for (int i = 0; i < workload_count; ++i) {
+#if defined(__aarch64__)
+      // qemu-user forks itself for vfork(2), threads and all: a child may wait for ever for one of its locks.
+      if (std::strcmp(workloads[i].name, "forks") == 0) continue;
+#endif
+      workloads[i].run();
+    }
     if (g_walks.load() >= g_wanted) g_stop.store(true);
   }
   timer_delete(timer);
