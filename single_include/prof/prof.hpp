@@ -4887,6 +4887,7 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+// Into the order of a map's ranges.
 inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
   heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
     return a.start != b.start ? a.start < b.start : a.limit < b.limit;
@@ -4947,20 +4948,6 @@ struct code_map {
       if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
     return nullptr;
-  }
-};
-
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct lasting_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
   }
 };
 
@@ -5222,6 +5209,20 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct lasting_objects {
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return false;
+  }
+};
+
 #if PROF_DETAIL_OS_LINUX
 
 // The image whose header was mapped last: later segments of the same file belong to it.
@@ -5275,7 +5276,7 @@ struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::size_t described = 0;  // how many there are to confirm; 0: they are being described
-  std::size_t next = 0;       // to confirm
+  std::size_t next = 0;       // of the map's ranges: to describe, then to confirm
   std::uint64_t fingerprint = 0;
   latest_image image;
 };
@@ -7562,8 +7563,9 @@ PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
 inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
-// As far from a frame as a pointer to what it saved is believed to be.
-inline constexpr std::uintptr_t max_saved_distance = std::uintptr_t{256} * 1024;
+// A frame record, or what a frame points to, further away than this is not believed (Abseil bounds a frame at
+// 100,000 bytes). Frames that a rule describes may be of any size.
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 
 // Memory, Code: see unwind.hpp.
 template <class Memory, class Code>
@@ -7607,7 +7609,7 @@ class stack_scan {
     std::uintptr_t word = 0;
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
-      const bool is_near = word >= limit && word - limit < max_saved_distance;
+      const bool is_near = word >= limit && word - limit < max_frame_size;
       if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
     }
     return false;
@@ -7656,9 +7658,6 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-// Frames that a rule describes may be of any size.
-inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 // Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
 // and more have lost their own frame pointer.

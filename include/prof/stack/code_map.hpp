@@ -12,6 +12,7 @@
 
 PROF_DETAIL_BEGIN
 
+// Into the order of a map's ranges.
 inline void sort_ranges_sig(code_range* ranges, std::size_t count) PROF_DETAIL_SIG {
   heap_sort(ranges, count, [](const code_range& a, const code_range& b) {
     return a.start != b.start ? a.start < b.start : a.limit < b.limit;
@@ -72,20 +73,6 @@ struct code_map {
       if (address < range.limit && (number == 0 || range.number == number)) return &range;
     }
     return nullptr;
-  }
-};
-
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct lasting_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
   }
 };
 

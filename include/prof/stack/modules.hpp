@@ -21,6 +21,20 @@
 
 PROF_DETAIL_BEGIN
 
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct lasting_objects {
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return false;
+  }
+};
+
 #if PROF_DETAIL_OS_LINUX
 
 // The image whose header was mapped last: later segments of the same file belong to it.
@@ -74,7 +88,7 @@ struct code_map_builder {
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::size_t described = 0;  // how many there are to confirm; 0: they are being described
-  std::size_t next = 0;       // to confirm
+  std::size_t next = 0;       // of the map's ranges: to describe, then to confirm
   std::uint64_t fingerprint = 0;
   latest_image image;
 };

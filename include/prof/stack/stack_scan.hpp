@@ -13,8 +13,9 @@ PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
 inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
-// As far from a frame as a pointer to what it saved is believed to be.
-inline constexpr std::uintptr_t max_saved_distance = std::uintptr_t{256} * 1024;
+// A frame record, or what a frame points to, further away than this is not believed (Abseil bounds a frame at
+// 100,000 bytes). Frames that a rule describes may be of any size.
+inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 
 // Memory, Code: see unwind.hpp.
 template <class Memory, class Code>
@@ -58,7 +59,7 @@ class stack_scan {
     std::uintptr_t word = 0;
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
-      const bool is_near = word >= limit && word - limit < max_saved_distance;
+      const bool is_near = word >= limit && word - limit < max_frame_size;
       if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
     }
     return false;

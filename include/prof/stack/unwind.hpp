@@ -15,9 +15,6 @@
 
 PROF_DETAIL_BEGIN
 
-// A frame record further away than this is not believed (Abseil bounds a frame at 100,000 bytes).
-// Frames that a rule describes may be of any size.
-inline constexpr std::uintptr_t max_frame_size = std::uintptr_t{256} * 1024;
 inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
 // Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
 // and more have lost their own frame pointer.
