@@ -51,12 +51,24 @@ void check_exit(std::uintptr_t begin, code_memory& memory) {
 #endif
 }
 
+// An indirect call has a target only where its last five bytes are a direct call to it: x86-64's e8.
+void check_either_call(std::uintptr_t return_address, std::uintptr_t target, const code_memory& memory) {
+  const std::uintptr_t end = return_address - window;
+  FUZZ_REQUIRE(end >= 5 && end <= memory.bytes.size);
+  const char* const last = memory.bytes.data + end - 5;
+  std::int32_t offset = 0;
+  std::memcpy(&offset, last + 1, sizeof offset);
+  FUZZ_REQUIRE(last[0] == '\xe8');
+  FUZZ_REQUIRE(target == return_address + static_cast<std::uintptr_t>(std::intptr_t{offset}));
+}
+
 void check_calls(std::uintptr_t at, std::uintptr_t here, code_memory& memory) {
   constexpr std::size_t of_a_jump = 4;  // endbr64, bnd and push before it
   memory.reads = 0;
   call_tracer<code_memory> tracer(memory);
   const call_site call = tracer.call_at_sig(at);
-  FUZZ_REQUIRE(call.kind == call_kind::direct || call.kind == call_kind::by_slot || call.target == 0);
+  FUZZ_REQUIRE(call.kind != call_kind::none || call.target == 0);
+  if (call.kind == call_kind::indirect && call.target != 0) check_either_call(at, call.target, memory);
   const std::uintptr_t target = tracer.target_of_sig(call, at);
   FUZZ_REQUIRE(target == call.target || call.kind == call_kind::by_slot);
   FUZZ_REQUIRE(tracer.is_return_address_sig(at) == (call.kind != call_kind::none));
