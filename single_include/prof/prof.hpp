@@ -7063,7 +7063,7 @@ inline constexpr std::size_t max_depth = 1024;
 
 // Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
 // by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 3;
+inline constexpr std::uint32_t layout_revision = 4;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the
@@ -8509,6 +8509,7 @@ inline void forget_parent_cpu(cpu_state& cpu) noexcept {
 
 // ---- reading ---------------------------------------------------------------------------------------------
 
+// The counts at one moment: see heap_reading.
 struct cpu_reading {
   explicit cpu_reading(arena& memory) noexcept : values(memory) {}
   struct row {
@@ -8529,20 +8530,18 @@ inline void read_cpu(const cpu_state& cpu, cpu_reading& reading) noexcept {
   }
 }
 
-// Go's CPU profile shape: what was counted since `base`.
+// Go's CPU profile shape: what was counted from one reading to another.
 inline void fill_cpu_profile(profile& p, const process_state& process, const cpu_state& cpu,
-                             const cpu_reading& base, std::uint32_t hz) noexcept {
+                             const cpu_reading& base, const cpu_reading& reading, std::uint32_t hz) noexcept {
   p.add_value_type("samples", "count");
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
   profile_builder build(p, process.code.load(), process.stacks, process.labels);
-  const std::size_t span = cpu.counts.span();
-  for (std::size_t i = 0; i < span; ++i) {
+  for (std::size_t i = 0; i < reading.values.size(); ++i) {
     const cpu_slot& slot = cpu.counts.at(i);
-    if (slot.ready.load(std::memory_order_acquire) == 0) continue;
-    std::uint64_t ticks = slot.ticks.load(std::memory_order_relaxed);
-    std::uint64_t nanoseconds = slot.nanoseconds.load(std::memory_order_relaxed);
+    std::uint64_t ticks = reading.values[i].ticks;
+    std::uint64_t nanoseconds = reading.values[i].nanoseconds;
     if (i < base.values.size()) {
       ticks -= base.values[i].ticks;
       nanoseconds -= base.values[i].nanoseconds;
@@ -8933,7 +8932,8 @@ inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
 // ---- reading ----------------------------------------------------------------------------------------
 
-// The counts at one moment: a copy of the slots that were used, for deltas.
+// The counts at one moment: a copy of the slots that were used. Read before the code map is refreshed, so that
+// the map knows all code that their stacks went through; and for deltas.
 struct heap_reading {
   explicit heap_reading(arena& memory) noexcept : values(memory) {}
   struct row {
@@ -8973,7 +8973,7 @@ inline std::int64_t whole_objects(std::uint64_t weight) noexcept {
 // Fills in Go's heap profile shape (four columns; label "bytes" = object size). `base` non-null:
 // the difference to that reading.
 inline void fill_heap_profile(profile& p, const process_state& process, const heap_state& heap,
-                              const heap_reading* base) noexcept {
+                              const heap_reading& reading, const heap_reading* base) noexcept {
   p.add_value_type("alloc_objects", "count");
   p.add_value_type("alloc_space", "bytes");
   p.add_value_type("inuse_objects", "count");
@@ -8982,18 +8982,16 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
   profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const string_index bytes_key = p.string("bytes");
-  const std::size_t span = heap.counts.span();
-  for (std::size_t i = 0; i < span; ++i) {
+  for (std::size_t i = 0; i < reading.values.size(); ++i) {
     const heap_slot& slot = heap.counts.at(i);
-    if (slot.ready.load(std::memory_order_acquire) == 0) continue;
-    heap_reading::row now = read_slot(slot);
+    heap_reading::row now = reading.values[i];
     if (base != nullptr && i < base->values.size()) {
       now.allocated_objects -= base->values[i].allocated_objects;
       now.allocated_bytes -= base->values[i].allocated_bytes;
       now.freed_objects -= base->values[i].freed_objects;
       now.freed_bytes -= base->values[i].freed_bytes;
     }
-    if ((now.allocated_objects | now.allocated_bytes | now.freed_objects) == 0) continue;
+    if ((now.allocated_objects | now.allocated_bytes | now.freed_objects) == 0) continue;  // or not used
     const std::int64_t values[4] = {
         whole_objects(now.allocated_objects), static_cast<std::int64_t>(now.allocated_bytes),
         whole_objects(now.allocated_objects - now.freed_objects),
@@ -9030,8 +9028,9 @@ PROF_DETAIL_BEGIN
 
 // What a running CPU profile needs to remember; lives in the run's own arena.
 struct cpu_run {
-  explicit cpu_run(arena& memory) noexcept : base(memory) {}
+  explicit cpu_run(arena& memory) noexcept : base(memory), last(memory) {}
   cpu_reading base;
+  cpu_reading last;  // when it ended; other runs may go on
   int slot = -1;  // in cpu_state::session_hz
   std::uint32_t hz = 0;
   std::uint64_t started_at = 0;  // CLOCK_REALTIME
@@ -9048,7 +9047,7 @@ struct cpu_part {
 struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
-  void (*fill)(profile& p, process_state& process, const heap_reading* base);
+  void (*fill)(profile& p, process_state& process, const heap_reading& reading, const heap_reading* base);
   // A call of record_alloc whose gap is used up; a call of record_free.
   void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
                            std::size_t size, const registers& caller) PROF_DETAIL_SIG;
@@ -11152,7 +11151,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
 class collection {
  public:
   explicit collection(process_state& process) noexcept
-      : process_(process), memory_(os_pages), cpu_(memory_), base_(memory_) {}
+      : process_(process), memory_(os_pages), cpu_(memory_), base_(memory_), heap_(memory_) {}
   ~collection() { cancel(); }
   collection(const collection&) = delete;
   collection& operator=(const collection&) = delete;
@@ -11172,8 +11171,9 @@ class collection {
   // Ends the collection and writes it. False from `out` shows as the caller's own error.
   result finish(output out) noexcept {
     const own_code_scope own(process_);
-    if (is_cpu()) end_cpu_run();
-    else refresh_code_map(process_);
+    if (result read = read_counts(); !read) return read;
+    // Behind the reading: the program goes on, and what walks meet from now on the map does not know.
+    refresh_code_map(process_);
     // Behind the refresh, which could not give old maps back otherwise.
     const presence_guard reading(process_.code_readers);
     arena store(os_pages);
@@ -11205,14 +11205,22 @@ class collection {
   result begin_heap_run() noexcept {
     if (seconds_ == 0) return {};
     started_ = os_monotonic_ns_sig();
+    return read_heap_into(base_);
+  }
+  result read_heap_into(heap_reading& reading) noexcept {
     const heap_part* const heap = find_part_sig<heap_part>(process_, part::heap);
-    if (heap->read(process_, base_) && !memory_.exhausted()) return {};
+    if (heap->read(process_, reading) && !memory_.exhausted()) return {};
     return result(error::out_of_memory, "the heap reading");
+  }
+  result read_counts() noexcept {
+    if (!is_cpu()) return read_heap_into(heap_);
+    end_cpu_run();
+    return memory_.exhausted() ? result(error::out_of_memory, "the CPU reading") : result();
   }
 
   void fill(profile& p) noexcept {
     if (is_cpu()) return find_part_sig<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
+    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, heap_, seconds_ != 0 ? &base_ : nullptr);
     if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
     if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");
   }
@@ -11253,6 +11261,7 @@ class collection {
   arena memory_;
   cpu_run cpu_;
   heap_reading base_;
+  heap_reading heap_;
   profile_request request_;
   const known_profile* kind_ = nullptr;
   unsigned seconds_ = 0;
@@ -12051,13 +12060,13 @@ inline void end_cpu(process_state& process, cpu_run& run) {
   run.slot = -1;
   run.ended = os_monotonic_ns_sig();
   (void)apply_rate(process, *cpu);
-  refresh_code_map(process);
+  read_cpu(*cpu, run.last);
 }
 
 inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {
   const auto* const cpu = static_cast<const cpu_state*>(
       process.part_states[static_cast<unsigned>(part::cpu)].load(std::memory_order_acquire));
-  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.hz);
+  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.last, run.hz);
   p.time_ns = run.started_at;
   p.duration_ns = run.ended - run.started;
 }
@@ -12102,9 +12111,10 @@ inline bool read_heap_now(process_state& process, heap_reading& reading) {
   return heap != nullptr;
 }
 
-inline void fill_heap(profile& p, process_state& process, const heap_reading* base) {
+inline void fill_heap(profile& p, process_state& process, const heap_reading& reading,
+                      const heap_reading* base) {
   heap_state* const heap = heap_sig(process);
-  if (heap != nullptr) fill_heap_profile(p, process, *heap, base);
+  if (heap != nullptr) fill_heap_profile(p, process, *heap, reading, base);
   p.time_ns = os_realtime_ns_sig();
 }
 

@@ -261,6 +261,7 @@ inline void forget_parent_cpu(cpu_state& cpu) noexcept {
 
 // ---- reading ---------------------------------------------------------------------------------------------
 
+// The counts at one moment: see heap_reading.
 struct cpu_reading {
   explicit cpu_reading(arena& memory) noexcept : values(memory) {}
   struct row {
@@ -281,20 +282,18 @@ inline void read_cpu(const cpu_state& cpu, cpu_reading& reading) noexcept {
   }
 }
 
-// Go's CPU profile shape: what was counted since `base`.
+// Go's CPU profile shape: what was counted from one reading to another.
 inline void fill_cpu_profile(profile& p, const process_state& process, const cpu_state& cpu,
-                             const cpu_reading& base, std::uint32_t hz) noexcept {
+                             const cpu_reading& base, const cpu_reading& reading, std::uint32_t hz) noexcept {
   p.add_value_type("samples", "count");
   p.add_value_type("cpu", "nanoseconds");
   p.period_type = {p.string("cpu"), p.string("nanoseconds")};
   p.period = static_cast<std::int64_t>(1000000000u / hz);
   profile_builder build(p, process.code.load(), process.stacks, process.labels);
-  const std::size_t span = cpu.counts.span();
-  for (std::size_t i = 0; i < span; ++i) {
+  for (std::size_t i = 0; i < reading.values.size(); ++i) {
     const cpu_slot& slot = cpu.counts.at(i);
-    if (slot.ready.load(std::memory_order_acquire) == 0) continue;
-    std::uint64_t ticks = slot.ticks.load(std::memory_order_relaxed);
-    std::uint64_t nanoseconds = slot.nanoseconds.load(std::memory_order_relaxed);
+    std::uint64_t ticks = reading.values[i].ticks;
+    std::uint64_t nanoseconds = reading.values[i].nanoseconds;
     if (i < base.values.size()) {
       ticks -= base.values[i].ticks;
       nanoseconds -= base.values[i].nanoseconds;

@@ -169,7 +169,8 @@ inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
 
 // ---- reading ----------------------------------------------------------------------------------------
 
-// The counts at one moment: a copy of the slots that were used, for deltas.
+// The counts at one moment: a copy of the slots that were used. Read before the code map is refreshed, so that
+// the map knows all code that their stacks went through; and for deltas.
 struct heap_reading {
   explicit heap_reading(arena& memory) noexcept : values(memory) {}
   struct row {
@@ -209,7 +210,7 @@ inline std::int64_t whole_objects(std::uint64_t weight) noexcept {
 // Fills in Go's heap profile shape (four columns; label "bytes" = object size). `base` non-null:
 // the difference to that reading.
 inline void fill_heap_profile(profile& p, const process_state& process, const heap_state& heap,
-                              const heap_reading* base) noexcept {
+                              const heap_reading& reading, const heap_reading* base) noexcept {
   p.add_value_type("alloc_objects", "count");
   p.add_value_type("alloc_space", "bytes");
   p.add_value_type("inuse_objects", "count");
@@ -218,18 +219,16 @@ inline void fill_heap_profile(profile& p, const process_state& process, const he
   p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
   profile_builder build(p, process.code.load(), process.stacks, process.labels);
   const string_index bytes_key = p.string("bytes");
-  const std::size_t span = heap.counts.span();
-  for (std::size_t i = 0; i < span; ++i) {
+  for (std::size_t i = 0; i < reading.values.size(); ++i) {
     const heap_slot& slot = heap.counts.at(i);
-    if (slot.ready.load(std::memory_order_acquire) == 0) continue;
-    heap_reading::row now = read_slot(slot);
+    heap_reading::row now = reading.values[i];
     if (base != nullptr && i < base->values.size()) {
       now.allocated_objects -= base->values[i].allocated_objects;
       now.allocated_bytes -= base->values[i].allocated_bytes;
       now.freed_objects -= base->values[i].freed_objects;
       now.freed_bytes -= base->values[i].freed_bytes;
     }
-    if ((now.allocated_objects | now.allocated_bytes | now.freed_objects) == 0) continue;
+    if ((now.allocated_objects | now.allocated_bytes | now.freed_objects) == 0) continue;  // or not used
     const std::int64_t values[4] = {
         whole_objects(now.allocated_objects), static_cast<std::int64_t>(now.allocated_bytes),
         whole_objects(now.allocated_objects - now.freed_objects),

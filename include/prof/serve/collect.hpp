@@ -108,7 +108,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
 class collection {
  public:
   explicit collection(process_state& process) noexcept
-      : process_(process), memory_(os_pages), cpu_(memory_), base_(memory_) {}
+      : process_(process), memory_(os_pages), cpu_(memory_), base_(memory_), heap_(memory_) {}
   ~collection() { cancel(); }
   collection(const collection&) = delete;
   collection& operator=(const collection&) = delete;
@@ -128,8 +128,9 @@ class collection {
   // Ends the collection and writes it. False from `out` shows as the caller's own error.
   result finish(output out) noexcept {
     const own_code_scope own(process_);
-    if (is_cpu()) end_cpu_run();
-    else refresh_code_map(process_);
+    if (result read = read_counts(); !read) return read;
+    // Behind the reading: the program goes on, and what walks meet from now on the map does not know.
+    refresh_code_map(process_);
     // Behind the refresh, which could not give old maps back otherwise.
     const presence_guard reading(process_.code_readers);
     arena store(os_pages);
@@ -161,14 +162,22 @@ class collection {
   result begin_heap_run() noexcept {
     if (seconds_ == 0) return {};
     started_ = os_monotonic_ns_sig();
+    return read_heap_into(base_);
+  }
+  result read_heap_into(heap_reading& reading) noexcept {
     const heap_part* const heap = find_part_sig<heap_part>(process_, part::heap);
-    if (heap->read(process_, base_) && !memory_.exhausted()) return {};
+    if (heap->read(process_, reading) && !memory_.exhausted()) return {};
     return result(error::out_of_memory, "the heap reading");
+  }
+  result read_counts() noexcept {
+    if (!is_cpu()) return read_heap_into(heap_);
+    end_cpu_run();
+    return memory_.exhausted() ? result(error::out_of_memory, "the CPU reading") : result();
   }
 
   void fill(profile& p) noexcept {
     if (is_cpu()) return find_part_sig<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, seconds_ != 0 ? &base_ : nullptr);
+    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, heap_, seconds_ != 0 ? &base_ : nullptr);
     if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
     if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");
   }
@@ -209,6 +218,7 @@ class collection {
   arena memory_;
   cpu_run cpu_;
   heap_reading base_;
+  heap_reading heap_;
   profile_request request_;
   const known_profile* kind_ = nullptr;
   unsigned seconds_ = 0;

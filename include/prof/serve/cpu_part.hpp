@@ -106,13 +106,13 @@ inline void end_cpu(process_state& process, cpu_run& run) {
   run.slot = -1;
   run.ended = os_monotonic_ns_sig();
   (void)apply_rate(process, *cpu);
-  refresh_code_map(process);
+  read_cpu(*cpu, run.last);
 }
 
 inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {
   const auto* const cpu = static_cast<const cpu_state*>(
       process.part_states[static_cast<unsigned>(part::cpu)].load(std::memory_order_acquire));
-  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.hz);
+  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.last, run.hz);
   p.time_ns = run.started_at;
   p.duration_ns = run.ended - run.started;
 }

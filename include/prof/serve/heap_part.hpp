@@ -27,9 +27,10 @@ inline bool read_heap_now(process_state& process, heap_reading& reading) {
   return heap != nullptr;
 }
 
-inline void fill_heap(profile& p, process_state& process, const heap_reading* base) {
+inline void fill_heap(profile& p, process_state& process, const heap_reading& reading,
+                      const heap_reading* base) {
   heap_state* const heap = heap_sig(process);
-  if (heap != nullptr) fill_heap_profile(p, process, *heap, base);
+  if (heap != nullptr) fill_heap_profile(p, process, *heap, reading, base);
   p.time_ns = os_realtime_ns_sig();
 }
 

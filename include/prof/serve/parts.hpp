@@ -15,8 +15,9 @@ PROF_DETAIL_BEGIN
 
 // What a running CPU profile needs to remember; lives in the run's own arena.
 struct cpu_run {
-  explicit cpu_run(arena& memory) noexcept : base(memory) {}
+  explicit cpu_run(arena& memory) noexcept : base(memory), last(memory) {}
   cpu_reading base;
+  cpu_reading last;  // when it ended; other runs may go on
   int slot = -1;  // in cpu_state::session_hz
   std::uint32_t hz = 0;
   std::uint64_t started_at = 0;  // CLOCK_REALTIME
@@ -33,7 +34,7 @@ struct cpu_part {
 struct heap_part {
   void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
   bool (*read)(process_state& process, heap_reading& reading);
-  void (*fill)(profile& p, process_state& process, const heap_reading* base);
+  void (*fill)(profile& p, process_state& process, const heap_reading& reading, const heap_reading* base);
   // A call of record_alloc whose gap is used up; a call of record_free.
   void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
                            std::size_t size, const registers& caller) PROF_DETAIL_SIG;

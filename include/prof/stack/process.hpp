@@ -34,7 +34,7 @@ inline constexpr std::size_t max_depth = 1024;
 
 // Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
 // by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 3;
+inline constexpr std::uint32_t layout_revision = 4;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 
 // The optional parts. A part's descriptor is a weak symbol that is null where no file of the

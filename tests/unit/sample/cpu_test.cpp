@@ -50,10 +50,10 @@ struct totals {
   std::size_t samples = 0;
 };
 
-totals totals_of(const own_tables& own, const cpu_reading& base, std::uint32_t hz = 100) {
+totals totals_at(const own_tables& own, const cpu_reading& base, const cpu_reading& reading) {
   arena memory(os_pages);
   profile p(memory);
-  fill_cpu_profile(p, *own.process, *own.cpu, base, hz);
+  fill_cpu_profile(p, *own.process, *own.cpu, base, reading, 100);
   totals sum;
   for (const profile_sample& sample : p.samples) {
     sum.ticks += p.values_of(sample)[0];
@@ -61,6 +61,13 @@ totals totals_of(const own_tables& own, const cpu_reading& base, std::uint32_t h
     ++sum.samples;
   }
   return sum;
+}
+
+totals totals_of(const own_tables& own, const cpu_reading& base) {
+  arena memory(os_pages);
+  cpu_reading now(memory);
+  read_cpu(*own.cpu, now);
+  return totals_at(own, base, now);
 }
 
 }  // namespace
@@ -107,11 +114,24 @@ TEST_CASE("a profile is what was counted since its reading") {
   CHECK(sum.nanoseconds == 30);
 }
 
+TEST_CASE("a profile ends with its last reading, though another one goes on") {
+  own_tables own;
+  count_tick_sig(*own.process, *own.cpu, tick_at(0x1000, 5), 10);
+  arena memory(os_pages);
+  cpu_reading last(memory);
+  read_cpu(*own.cpu, last);
+  count_tick_sig(*own.process, *own.cpu, tick_at(0x1000, 2), 10);
+  count_tick_sig(*own.process, *own.cpu, tick_at(0x3000, 1), 10);
+  const totals sum = totals_at(own, cpu_reading(memory), last);
+  CHECK(sum.samples == 1);
+  CHECK(sum.ticks == 5);
+}
+
 TEST_CASE("the profile has Go's columns and period") {
   own_tables own;
   arena memory(os_pages);
   profile p(memory);
-  fill_cpu_profile(p, *own.process, *own.cpu, cpu_reading(memory), 250);
+  fill_cpu_profile(p, *own.process, *own.cpu, cpu_reading(memory), cpu_reading(memory), 250);
   const auto text = [&](string_index i) {
     return std::string(p.strings[i].data, p.strings[i].size);
   };

@@ -225,10 +225,10 @@ struct shown_row {
   std::int64_t values[4] = {};
 };
 
-std::vector<shown_row> shown(const own_tables& own, const heap_reading* base) {
+std::vector<shown_row> shown_at(const own_tables& own, const heap_reading& reading, const heap_reading* base) {
   arena memory(os_pages);
   profile p(memory);
-  fill_heap_profile(p, *own.process, *own.heap, base);
+  fill_heap_profile(p, *own.process, *own.heap, reading, base);
   std::vector<shown_row> rows;
   for (const profile_sample& sample : p.samples) {
     shown_row row;
@@ -239,6 +239,13 @@ std::vector<shown_row> shown(const own_tables& own, const heap_reading* base) {
   return rows;
 }
 
+std::vector<shown_row> shown(const own_tables& own, const heap_reading* base) {
+  arena memory(os_pages);
+  heap_reading now(memory);
+  read_heap(*own.heap, now);
+  return shown_at(own, now, base);
+}
+
 }  // namespace
 
 TEST_CASE("the profile has Go's four columns and the object size as a label") {
@@ -246,7 +253,7 @@ TEST_CASE("the profile has Go's four columns and the object size as a label") {
   arena memory(os_pages);
   profile p(memory);
   own.heap->rate.store(4096);
-  fill_heap_profile(p, *own.process, *own.heap, nullptr);
+  fill_heap_profile(p, *own.process, *own.heap, heap_reading(memory), nullptr);
   const char* const names[4] = {"alloc_objects", "alloc_space", "inuse_objects", "inuse_space"};
   REQUIRE(p.value_types.size() == 4);
   for (std::size_t i = 0; i < 4; ++i) {
@@ -268,6 +275,21 @@ TEST_CASE("the profile has Go's four columns and the object size as a label") {
   CHECK(rows[0].values[1] == 2000);
   CHECK(rows[0].values[2] == 1);
   CHECK(rows[0].values[3] == 1000);
+}
+
+TEST_CASE("a profile is what was counted when it was read: the map knows no code of what came since") {
+  const own_tables own;
+  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 1000, 1, nowhere());
+  arena memory(os_pages);
+  heap_reading now(memory);
+  read_heap(*own.heap, now);
+  record_sampled_alloc_sig(*own.process, *own.heap, 0x5000, 1000, 1, nowhere());
+  record_sampled_alloc_sig(*own.process, *own.heap, 0x6000, 500, 1, nowhere());
+  const std::vector<shown_row> rows = shown_at(own, now, nullptr);
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0].size == 1000);
+  CHECK(rows[0].values[0] == 1);
+  CHECK(shown(own, nullptr).size() == 2);
 }
 
 TEST_CASE("a delta is what changed; frees of older objects make it negative") {

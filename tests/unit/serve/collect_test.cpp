@@ -42,7 +42,56 @@ result collected(const char* name, const prof::profile_request& request, std::st
 
 cpu_state& cpu() { return *cpu_of(*enter_process()); }
 
+// Parts whose counts are read while new code is mapped, and which look for that code when the profile is filled.
+struct mapped_while_read {
+  static void* code;
+  static bool listed;
+
+  static void map_code() {
+    const int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    code = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, self, 0);
+    close(self);
+  }
+  static void look(const process_state& process) {
+    listed = process.code.load()->find_current(reinterpret_cast<std::uintptr_t>(code)) != nullptr;
+  }
+  static bool read(process_state&, heap_reading&) { return map_code(), true; }
+  static void fill(profile&, process_state& process, const heap_reading&, const heap_reading*) { look(process); }
+  static result begin(process_state&, cpu_run& run) { return run.slot = 0, result(); }
+  static void end(process_state&, cpu_run& run) { run.slot = -1, map_code(); }
+  static void fill_cpu(profile&, const process_state& process, const cpu_run&) { look(process); }
+
+  // Whether the map that a profile was filled with knew it.
+  static bool seen_by(const char* name, part which, const void* own) {
+    process_state& process = *enter_process();
+    std::string text;
+    listed = false;
+    prof::profile_request request;
+    collection work(process);
+    const void* const before = process.parts[static_cast<unsigned>(which)].exchange(own);
+    CHECK(work.begin(name, request));
+    CHECK(work.finish(into(text)));
+    process.parts[static_cast<unsigned>(which)].store(before);
+    munmap(code, 4096);
+    return listed;
+  }
+};
+void* mapped_while_read::code;
+bool mapped_while_read::listed;
+
 }  // namespace
+
+TEST_CASE("the map that names a profile's code is read behind the counts") {
+  heap_part heap{};
+  heap.read = &mapped_while_read::read;
+  heap.fill = &mapped_while_read::fill;
+  CHECK(mapped_while_read::seen_by("heap", part::heap, &heap));
+  cpu_part cpu{};
+  cpu.begin = &mapped_while_read::begin;
+  cpu.end = &mapped_while_read::end;
+  cpu.fill = &mapped_while_read::fill_cpu;
+  CHECK(mapped_while_read::seen_by("profile", part::cpu, &cpu));
+}
 
 TEST_CASE("known profiles are sorted, and every text has its right length") {
   for (const known_profile& known : known_profiles) {

@@ -127,8 +127,10 @@ TEST_CASE("a reading is the base of a delta") {
   heap_reading base(memory);
   REQUIRE(read_heap_now(process, base));
   prof::record_alloc(g_pool[0], 34579);
+  heap_reading now(memory);
+  REQUIRE(read_heap_now(process, now));
   profile p(memory);
-  fill_heap(p, process, &base);
+  fill_heap(p, process, now, &base);
   std::int64_t objects = 0;
   for (const profile_sample& sample : p.samples) {
     if (sample.label_count == 0 || p.labels[sample.first_label].number != 34579) continue;
