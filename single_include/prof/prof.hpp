@@ -3542,11 +3542,22 @@ PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& secti
   return !body.bad();
 }
 
+// Whether the id of an entry at `entry` has eight bytes: DWARF's 64-bit format. .eh_frame always has four.
+inline bool has_wide_id_sig(const cfi_byte* entry, const cfi_section& section) PROF_DETAIL_SIG {
+  return section.is_debug_frame && cfi_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
+}
+// All ones, of four bytes too, become 64 bits of them.
+inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG {
+  if (is_wide) return body.fixed<std::uint64_t>();
+  const std::uint32_t id = body.fixed<std::uint32_t>();
+  return id == 0xffffffffu ? ~std::uint64_t{0} : id;
+}
+
 // Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
 // when the entry is itself a CIE.
-inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) PROF_DETAIL_SIG {
+inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
   const cfi_byte* const here = body.at();
-  const std::uint32_t id = body.fixed<std::uint32_t>();
+  const std::uint64_t id = read_id_sig(body, is_wide);
   if (section.is_debug_frame) {
     return id < section.size() ? section.begin + id : nullptr;  // a CIE's id is all ones
   }
@@ -3561,14 +3572,14 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
   if (entry < section.begin || entry >= section.end) return false;
   cfi_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
-  const cfi_byte* const cie = cie_of_sig(body, section);
+  const cfi_byte* const cie = cie_of_sig(body, section, has_wide_id_sig(entry, section));
   if (cie == nullptr) return false;
   if (cie == fde.cie_at) return true;
   fde.cie_at = nullptr;
   body = cfi_reader(cie, section.end);
   if (!next_entry_sig(body, body)) return false;
-  const std::uint32_t wanted = section.is_debug_frame ? 0xffffffffu : 0u;
-  if (body.fixed<std::uint32_t>() != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
+  const std::uint64_t wanted = section.is_debug_frame ? ~std::uint64_t{0} : 0;
+  if (read_id_sig(body, has_wide_id_sig(cie, section)) != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
   fde.cie_at = cie;
   return true;
 }
@@ -3578,7 +3589,7 @@ PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
   cfi_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
-  body.skip(sizeof(std::uint32_t));
+  body.skip(has_wide_id_sig(entry, section) ? sizeof(std::uint64_t) : sizeof(std::uint32_t));
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;
@@ -4018,6 +4029,7 @@ class cfi_program {
       case 0x04: return advance_sig(code.fixed<std::uint32_t>());
       case 0x0a: return remember_sig();
       case 0x0b: return recall_sig();
+      case 0x2c:          // AARCH64_negate_ra_state_with_pc, and
       case 0x2d: return;  // AARCH64_negate_ra_state: the code of a signed address is always stripped
       case 0x2e: code.uleb(); return;  // GNU_args_size
       default: break;
@@ -4555,8 +4567,11 @@ struct module_registry {
 // Where one module's call frame information is in memory.
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
-  std::uintptr_t limit = 0;   // end of the loaded segment that holds it
-  std::size_t most_entries() const PROF_DETAIL_SIG { return (limit - header) / 8; }
+  std::uintptr_t limit = 0;   // end of the loaded segment that holds it and .eh_frame
+  std::uintptr_t begin = 0;   // of the first of the two: gold puts .eh_frame before its header
+  std::size_t most_entries() const PROF_DETAIL_SIG {
+    return limit < header + cfi_header_size ? 0 : (limit - header - cfi_header_size) / 8;
+  }
 };
 
 // ---- interpreting ---------------------------------------------------------------------------------
@@ -4700,17 +4715,20 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
   return table;
 }
 
-// Builds a module's table once, within the budget of all tables.
-inline void build_table_once(module_registry& registry, module_cfi& module,
+// Builds a module's table once; false: there is no room within the budget of all tables.
+inline bool build_table_once(module_registry& registry, module_cfi& module,
                              const module_image& image) noexcept {
-  if (module.tried.exchange(true) || registry.table_bytes.load() >= max_table_bytes) return;
+  if (module.tried.exchange(true)) return true;
+  if (registry.table_bytes.load() >= max_table_bytes) return false;
   const unwind_table* const table = build_module_table(image);
-  if (table == nullptr) return;
+  if (table == nullptr) return true;
   if (registry.table_bytes.fetch_add(table->bytes) + table->bytes > max_table_bytes) {
     registry.table_bytes.fetch_sub(table->bytes);
-    return os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+    os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+    return false;
   }
   module.table.store(table, std::memory_order_release);
+  return true;
 }
 
 #endif
@@ -5045,23 +5063,38 @@ struct note_places {
   std::size_t count = 0;
 };
 
-// A hash of a module's call frame information; 0: cannot be read. What was built again without a build id has
-// another one, but for changes that move no code and no stack.
-PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, elf_room& room) PROF_DETAIL_SIG {
-  constexpr std::size_t most = std::size_t{16} << 20;  // 13 ms
-  std::uint64_t hash = 1;
-  const std::size_t all = place.header == 0 ? 0 : place.limit - place.header;
-  for (std::size_t done = 0; done < all && done < most; done += sizeof room.note) {
-    const std::size_t size = all - done < sizeof room.note ? all - done : sizeof room.note;
-    std::memset(room.note, 0, sizeof room.note);
-    if (!os_copy_sig(room.note, place.header + done, size)) return 0;
-    for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, room.note + i, sizeof word);
-      hash = mix_bits(hash ^ word);
-    }
+// Adds `size` bytes, at most the room's, to a hash; false: they cannot be read.
+PROF_DETAIL_NOINLINE inline bool add_to_hash_sig(std::uint64_t& hash, std::uintptr_t at, std::size_t size,
+                                                 elf_room& room) PROF_DETAIL_SIG {
+  std::memset(room.note, 0, sizeof room.note);
+  if (!os_copy_sig(room.note, at, size)) return false;
+  for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, room.note + i, sizeof word);
+    hash = mix_bits(hash ^ word);
   }
-  return all == 0 ? 0 : hash | 1;
+  return true;
+}
+
+// A hash of a module's call frame information, and of what begins its file at `header`; 0: cannot be read. What
+// was built again without a build id has another one, but for changes that move no code and no stack. A handler
+// waits for it, so of more than 256 KiB only so many blocks are read, evenly spread; sizes of segments are in the
+// file's begin.
+PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, std::uintptr_t header,
+                                                       elf_room& room) PROF_DETAIL_SIG {
+  constexpr std::size_t block = sizeof room.note;
+  constexpr std::size_t most = 256;  // blocks, a microsecond each
+  const std::size_t all = place.header == 0 ? 0 : place.limit - place.begin;
+  const std::size_t blocks = (all + block - 1) / block;
+  const std::size_t count = blocks < most ? blocks : most;
+  std::uint64_t hash = 1;
+  if (count == 0 || !add_to_hash_sig(hash, header, sizeof(ElfW(Ehdr)) + 8 * sizeof(ElfW(Phdr)), room)) return 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t done = block * (blocks <= most ? i : i * (blocks - 1) / (most - 1));
+    const std::size_t size = all - done < block ? all - done : block;
+    if (!add_to_hash_sig(hash, place.begin + done, size, room)) return 0;
+  }
+  return hash | 1;
 }
 
 // Visits the notes of that image; false: no ELF image.
@@ -5082,7 +5115,7 @@ PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visi
   return is_image;
 }
 
-// Its search header and the end of the segment that holds it.
+// Its search header, and the end of the segment that holds it and .eh_frame.
 PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
                                                    elf_room& room) PROF_DETAIL_SIG {
   cfi_place place;
@@ -5095,16 +5128,21 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
     auto& of = *static_cast<cfi_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
-    if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
+    if (segment.p_type != PT_LOAD || of.header < begin || of.header >= end) return;
+    of.begin = begin;
+    of.limit = end;
   };
   for_each_segment_sig(header, take_header, &place, room);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
   // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
   cfi_byte bytes[cfi_header_size];
   cfi_header parsed;
-  const bool is_usable = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+  const bool has_table = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
                          parse_header_sig(bytes, place.header, parsed);
-  return is_usable ? place : cfi_place{};
+  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
+  if (!has_table || frames < place.begin || frames >= place.limit) return {};
+  place.begin = frames < place.header ? frames : place.header;
+  return place;
 }
 
 #endif
@@ -5353,7 +5391,9 @@ inline void describe_range_sig(code_registry& registry, code_range& range, elf_r
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
     range.cfi = find_cfi_sig(range.header, room);
-    if (!range.lasting && range.build_id_length == 0) range.cfi_hash = hash_cfi_sig(range.cfi, room);
+    if (!range.lasting && range.build_id_length == 0) {
+      range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
+    }
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);
@@ -5810,8 +5850,8 @@ PROF_DETAIL_END
 // prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
 // Floor 3 (stack). The Memory of unwind.hpp's walks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
-//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
-//         is in cannot go, and other code is copied by the kernel (read_code).
+//         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
+//         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
 // Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
@@ -5874,12 +5914,12 @@ class probed_memory {
   std::uintptr_t known_[pages] = {};
 };
 
-// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
-// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
+// Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
+// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
 // probed before they are read.
 class walk_memory : public probed_memory {
  public:
-  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+  bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
       copied_ = address & ~std::uintptr_t{63};
       if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
@@ -5977,12 +6017,12 @@ inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG 
 #endif
 }
 
-// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_code.
+// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_copy.
 template <class Memory>
 struct any_code {
   Memory& memory;
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return memory.read_code(address, word);
+    return memory.read_copy(address, word);
   }
 };
 
@@ -7084,6 +7124,8 @@ enum class drop : unsigned {
   foreign_signal,
   late_signal,
   code_map_stale,
+  ranges_full,
+  tables_full,
   count_
 };
 
@@ -7293,11 +7335,15 @@ inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_par
 
 // ---- ordinary context ------------------------------------------------------------------------------------
 
-// Waits its turn; for ordinary context.
+// Waits its turn; for ordinary context. Whoever holds the lock may need this CPU, and a thread with a real-time
+// policy leaves it to others only when it sleeps (sched(7)).
 class spin_guard {
  public:
   explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
-    while (!lock_.try_lock()) os_yield();
+    for (unsigned tries = 0; !lock_.try_lock(); ++tries) {
+      if (tries < 100) os_yield();
+      else os_sleep_ns(1000000);
+    }
   }
   ~spin_guard() { lock_.unlock(); }
   spin_guard(const spin_guard&) = delete;
@@ -7359,6 +7405,15 @@ inline constexpr std::uintptr_t unknown_register = 1;
 // Where a step leads. doubted_root: it has the mark of a root, which may be a value like any other; lost: go on
 // by other means, perhaps; cut: by none.
 enum class step { caller, interrupted, root, doubted_root, lost, cut };
+
+// A word near sp that no rule leads to. What is on another page than sp may be another thread's, to unmap between
+// a probe and a load: the kernel copies it.
+template <class Memory>
+bool read_doubtful_sig(Memory& memory, std::uintptr_t sp, std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+  constexpr std::uintptr_t page = 4096;
+  const bool is_own = sp / page == address / page && address % page <= page - sizeof word;
+  return is_own ? memory.read_word(address, word) : memory.read_copy(address, word);
+}
 
 // A frame that a walk is in: its registers, and whether a signal interrupted it, so that all of them are its
 // own.
@@ -7489,21 +7544,21 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// Memory: read_word and read_copy; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
 // call of the program's may lead through a stub into a library that goes.
 template <class Memory, class Code>
 struct chosen_code {
   Memory& memory;
   Code& code;
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
+    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word);
   }
 };
 // A stub's slot lies in the stub's file, and stays if that does.
 template <class Memory, class Code>
 bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
     PROF_DETAIL_SIG {
-  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
+  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_copy(slot, word);
 }
 
 // An address in a function, and its first one, 0 when that is unknown.
@@ -7583,7 +7638,7 @@ class stack_scan {
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
     const std::uintptr_t first = at;  // what is below it is no frame's
-    for (; next_code_sig(at, limit, found); at += 8) {
+    for (; next_code_sig(first, at, limit, found); at += 8) {
       if (at != first && is_behind_landing_fp_sig(at)) return true;
       if (returns_.leads_sig(found, function, at < near_limit)) return true;
     }
@@ -7594,9 +7649,10 @@ class stack_scan {
   // that is another one follows.
   PROF_DETAIL_NOINLINE std::uintptr_t find_direct_sig(std::uintptr_t at, std::uintptr_t limit,
                                                       entered_function function, bool& others) PROF_DETAIL_SIG {
+    const std::uintptr_t begin = at;
     std::uintptr_t first = 0;
     std::uintptr_t word = 0;
-    for (; next_code_sig(at, limit, word); at += 8) {
+    for (; next_code_sig(begin, at, limit, word); at += 8) {
       if (word == first || !returns_.leads_sig(word, function, false)) continue;
       if (first != 0) others = true;
       else first = word;
@@ -7610,17 +7666,17 @@ class stack_scan {
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
       const bool is_near = word >= limit && word - limit < max_frame_size;
-      if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
+      if (is_near && word < value && read_doubtful_sig(memory_, limit - 8, word, there) && there == value) return true;
     }
     return false;
   }
 
  private:
-  // The next word from `at` on that is an address of code.
-  bool next_code_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
+  // The next word from `at` on that is an address of code; the scan began at `begin`.
+  bool next_code_sig(std::uintptr_t begin, std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
     for (; at < limit && budget_ != 0; at += 8) {
       --budget_;
-      if (!memory_.read_word(at, word)) return false;
+      if (!read_doubtful_sig(memory_, begin, at, word)) return false;
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       budget_ -= budget_ < code_cost ? budget_ : code_cost;
@@ -7664,15 +7720,16 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 inline constexpr std::size_t scan_words = 192;
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// Beyond the frames that are kept, the walk goes on to find the root, this far.
-inline constexpr std::size_t max_walk = 2048;
+// Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
+inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
+inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
-// time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
-// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
-// of it; unwind_rule unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc,
-// memory), afresh; std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
+// Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
+// is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
+// unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
+// std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
  public:
@@ -7686,7 +7743,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    while (found == step::caller && frames_.walked() < max_walk) {
+    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps; ++slow) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -7710,7 +7767,7 @@ class stack_walk {
   }
 
  private:
-  // An address in the function that the walk is in: a return address may be behind its last instruction.
+  // An address in the walk's function: a return address may be behind its last instruction.
   std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
   entered_function function_sig() PROF_DETAIL_SIG {
     return {inside_sig(), code_.function_start_sig(inside_sig(), memory_)};
@@ -7726,18 +7783,20 @@ class stack_walk {
   }
 
   // False: this return address is none, but what a frame had there for another purpose. With code but no call
-  // before it, somebody pushed it: the kernel, makecontext(3) and, with the middle of a function, libgcc do. A
-  // function's begin may be any pointer to it, and the stack is marked approximate.
+  // before it, somebody pushed it: the kernel, makecontext(3) and, with the middle of a function, libgcc do. It
+  // may be any other pointer to code (a label's, in an interpreter), and then the stack is marked approximate.
   PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
     const rule_kind kind = kind_of_sig(rule);
     // A call may be the last instruction of its range.
     if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(now_.at.pc - 1)) {
       return returns_.is_return_sig(now_.at.pc);
     }
-    if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
-    const bool is_known = code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
-                          returns_.is_context_start_sig(now_.at.pc);
+    if ((rule & packed_is_exact) == 0 || kind == rule_kind::signal_frame) return true;
+    const bool is_known = kind == rule_kind::end ? code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
+                                                       returns_.is_context_start_sig(now_.at.pc)
+                                                 : may_land_;
     if (!is_known) result_.approximate = true;
+    may_land_ = false;
     return true;
   }
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
@@ -7781,9 +7840,8 @@ class stack_walk {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
     // Only where the thrower itself, or what it called last, was interrupted.
     const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
-    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
-      return step::caller;
-    }
+    if (may_be_landing) may_land_ = true;
+    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) return step::caller;
     const std::uintptr_t frame = now_.at.sp;
     const step found = rule_step_sig(memory_, now_, rule);
     doubts_fp_ = may_be_landing && !return_address_in_third && rule.fp.base == saved_at::cfa &&
@@ -7807,8 +7865,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    // The landing function's are where they were saved.
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));  // where the landing function had saved its own
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -7922,7 +7979,7 @@ class stack_walk {
     std::uintptr_t stored = 0;
     std::uintptr_t depth = 0;
     const bool in_stub = returns_.stub_depth_sig(now_.at.pc, depth);
-    const bool has_record = !in_stub && memory_.read_word(now_.at.fp + 8, stored);
+    const bool has_record = !in_stub && read_doubtful_sig(memory_, now_.at.sp, now_.at.fp + 8, stored);
     if (has_record && strip_address_sig(stored) == link) return false;
     if (!code_.contains(link) || !returns_.is_return_sig(link)) return false;
     // After a call of its own, lr leads back into the function itself.
@@ -7980,7 +8037,8 @@ class stack_walk {
                                              std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = now_.at.fp;
     if (fp < now_.at.sp || fp - now_.at.sp > max_frame_size || (fp & 7) != 0) return false;
-    if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
+    if (!read_doubtful_sig(memory_, now_.at.sp, fp, next_fp)) return false;
+    if (!read_doubtful_sig(memory_, now_.at.sp, fp + 8, return_address)) return false;
     return_address = strip_address_sig(return_address);
     if (!returns_.is_return_sig(return_address)) return false;
     // The caller may use the register for something else (libstdc++, libc's start code): then its
@@ -8029,6 +8087,7 @@ class stack_walk {
   bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
+  bool may_land_ = false;  // a frame's return address may be a landing pad
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;
@@ -8083,7 +8142,7 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
     process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
+  if (process.registry->ranges.full()) count_drop_sig(process, drop::ranges_full);
   build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
@@ -8128,7 +8187,9 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
     const code_range& range = map.ranges[i];
     os_object object;
     if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
-    build_table_once(process.registry->modules, *range.module, image_of(range));
+    if (!build_table_once(process.registry->modules, *range.module, image_of(range))) {
+      count_drop_sig(process, drop::tables_full);
+    }
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
 }
@@ -11146,6 +11207,8 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "signals that were not from our timers",
     "ticks that arrived after the end",
     "refreshes of the code map put off: old maps are still in use",
+    "profiles with nameless code: more than 3072 code segments were loaded",
+    "modules walked without a table, which is slower: 12 MiB of tables are built",
 };
 
 class collection {

@@ -37,7 +37,7 @@ constexpr std::size_t filler_bytes = std::size_t{64} << 20;
 
 // Believes every address: what the walk costs without the page probes.
 struct trusting_memory {
-  bool read_code(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
+  bool read_copy(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
   bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
     std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
     return true;

@@ -19,6 +19,19 @@ def chains_of(profile):
     return [[name for location in sample.location_id for name in names[location]] for sample in profile.sample]
 
 
+def truncated_share(profile):
+    """What a profile's comment says: of how many of its first values the stacks are truncated, and of all."""
+    line = re.compile(r"\d+ of \d+ stacks \((\d+) of (\d+) \w+\) are truncated .*")
+    (found,) = [match for match in map(line.fullmatch, profile.comment) if match]
+    return int(found.group(1)), int(found.group(2))
+
+
+def counted_share(profile):
+    """The same, counted."""
+    values = [sample.value[0] for sample in profile.sample]
+    return sum(value for value, chain in zip(values, chains_of(profile)) if MARK in chain), sum(values)
+
+
 OF_LIBRARY = re.compile(r"(void )?(std|__gnu_cxx)::|operator new")
 BELOW_MAIN = re.compile(r"(libc\.so\.6\+\S+|__libc_start_call_main) < __libc_start_main < _start")
 # libstdc++ allocates before main, called by the loader.
@@ -52,6 +65,7 @@ class Complete(unittest.TestCase):
     def check(self, profile, least):
         chains = chains_of(profile)
         complete = [chain for chain in chains if is_complete(chain)]
+        self.assertEqual(truncated_share(profile), counted_share(profile))
         self.assertGreaterEqual(len(chains), least)
         loading = {name for chain in complete for name in chain if name.startswith("fill_with_")}
         self.assertGreaterEqual(len(loading), least - 1, loading)
@@ -85,7 +99,8 @@ class Deep(unittest.TestCase):
             leaf = next(i for i, name in enumerate(chain) if name.startswith("at_the_leaf"))
             self.assertLess(leaf, 12)  # a tick may come in our hook
             self.assertEqual(set(chain[leaf + 1:-32]), {"descend(int)"}, chain)
-        self.assertTrue(any("truncated" in comment for comment in profile.comment), profile.comment)
+        self.assertEqual(truncated_share(profile), counted_share(profile))
+        self.assertGreater(truncated_share(profile)[0], 0)
 
     def test_both_ends_of_a_deep_stack_are_kept(self):
         for compiler in harness.COMPILERS:

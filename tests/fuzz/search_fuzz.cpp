@@ -2,8 +2,10 @@
 // search for an address's FDE, which walks do in memory that nobody vouches for, reads only what it
 // has asked about, and what it finds holds the address.
 //
-// Part of the bytes cannot be read, as if a page of them were gone: a sanitizer sees who reads it.
+// Part of the bytes cannot be read, as if a page of them were gone: a sanitizer sees who reads it. Where all
+// can be, the search that copies them first finds the same, and a table is built of them.
 
+#include "prof/stack/copied_cfi.hpp"
 #include "prof/stack/module_cfi.hpp"
 
 #include "fuzz.hpp"
@@ -58,10 +60,13 @@ partly_readable draw_memory(fuzz::source& from) {
   return memory;
 }
 
+cfi_place place_of(const partly_readable& memory) {
+  return {memory.begin(), memory.begin() + memory.size(), memory.begin()};
+}
+
 void check(const partly_readable& memory, std::uintptr_t pc) {
   static cfi_scratch scratch;
-  cfi_search<const partly_readable> search({memory.begin(), memory.begin() + memory.size()},
-                                           memory);
+  cfi_search<const partly_readable> search(place_of(memory), memory);
   scratch.fde = cfi_fde{};
   if (!search.find_fde_sig(pc, scratch.fde)) return;
   FUZZ_REQUIRE(pc >= scratch.fde.begin && pc < scratch.fde.limit);
@@ -70,15 +75,54 @@ void check(const partly_readable& memory, std::uintptr_t pc) {
   FUZZ_REQUIRE(kind_of_sig(packed) == rule_kind::unpackable || unpack_rule_sig(packed) == rule);
 }
 
+// All that a copy holds is found by it, too.
+void check_copied(const partly_readable& memory, std::uintptr_t pc) {
+  static cfi_copy copy;
+  cfi_fde copied;
+  if (!copied_cfi_search(place_of(memory), copy).find_fde_sig(pc, copied)) return;
+  FUZZ_REQUIRE(pc >= copied.begin && pc < copied.limit);
+  cfi_fde fde;
+  FUZZ_REQUIRE(cfi_search<const partly_readable>(place_of(memory), memory).find_fde_sig(pc, fde));
+  FUZZ_REQUIRE(fde.begin == copied.begin && fde.limit == copied.limit);
+  FUZZ_REQUIRE(fde.instructions.left() == copied.instructions.left());
+}
+
+// find_cfi_sig has seen to it that the header's pointer leads into the segment.
+void check_table(const partly_readable& memory) {
+  const cfi_place place = place_of(memory);
+  cfi_header header;
+  if (memory.size() < cfi_header_size || !parse_header_sig(place.header, header)) return;
+  const auto frames = reinterpret_cast<std::uintptr_t>(header.eh_frame);
+  if (frames < place.begin || frames >= place.limit) return;
+  cfi_source source;
+  source.origin = place.begin;
+  source.header = place.header;
+  source.most_entries = place.most_entries();
+  source.eh_frame.begin = header.eh_frame;
+  source.eh_frame.end = reinterpret_cast<const cfi_byte*>(place.limit);
+  fuzz::pages pages;
+  arena scratch(fuzz::pages::from(), fuzz::pages::first_chunk);
+  const unwind_table* const table = unwind_table_builder(source, scratch).build();
+  if (table == nullptr) return;
+  for (std::uintptr_t at = 0; at < 4096; at += 16) (void)table->find_sig(at);
+  os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size > 8192) return 0;
   fuzz::source from(data, size);
   const auto distance = static_cast<std::int32_t>(from.number<std::uint32_t>());
-  const partly_readable memory = draw_memory(from);
-  const std::size_t hole = memory.hole_end - memory.hole_begin;
+  partly_readable memory = draw_memory(from);
+  const std::size_t hole_begin = memory.hole_begin;
+  const std::size_t hole = memory.hole_end - hole_begin;
   const std::uintptr_t pc = memory.begin() + static_cast<std::uintptr_t>(std::intptr_t{distance});
+  memory.hole_begin = memory.hole_end = memory.size();
+  check_copied(memory, pc);
+  check_table(memory);
+  memory.hole_begin = hole_begin;
+  memory.hole_end = hole_begin + hole;
   ASAN_POISON_MEMORY_REGION(memory.hole(), hole);
   check(memory, pc);
   ASAN_UNPOISON_MEMORY_REGION(memory.hole(), hole);

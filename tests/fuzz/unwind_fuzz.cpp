@@ -18,7 +18,7 @@ struct window_memory {
   std::vector<std::uintptr_t> words;
   std::size_t reads = 0;
 
-  bool read_code(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
+  bool read_copy(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
   bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
     ++reads;
     const std::uintptr_t at = address - window;

@@ -87,7 +87,7 @@ MUTANTS: List[Mutant] = [
            "while (found == step::caller) {", WALKS),
     Mutant("walks by rules without an end", UNWIND, "while (frames_.walked() < max_walk) {", "while (true) {", WALKS),
     Mutant("code that goes is read like any other", "stack/return_address.hpp",
-           "code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word)",
+           "code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word)",
            "memory.read_word(address, word)", WALKS),
     # ---- calls and stubs
     Mutant("endbr64 hides a stub", CALLS,

@@ -103,6 +103,8 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "signals that were not from our timers",
     "ticks that arrived after the end",
     "refreshes of the code map put off: old maps are still in use",
+    "profiles with nameless code: more than 3072 code segments were loaded",
+    "modules walked without a table, which is slower: 12 MiB of tables are built",
 };
 
 class collection {

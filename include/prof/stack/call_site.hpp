@@ -78,12 +78,12 @@ inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG 
 #endif
 }
 
-// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_code.
+// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_copy.
 template <class Memory>
 struct any_code {
   Memory& memory;
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return memory.read_code(address, word);
+    return memory.read_copy(address, word);
   }
 };
 

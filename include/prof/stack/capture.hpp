@@ -46,7 +46,7 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
     process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  if (process.registry->ranges.full()) count_drop_sig(process, drop::code_map_stale);
+  if (process.registry->ranges.full()) count_drop_sig(process, drop::ranges_full);
   build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
@@ -91,7 +91,9 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
     const code_range& range = map.ranges[i];
     os_object object;
     if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
-    build_table_once(process.registry->modules, *range.module, image_of(range));
+    if (!build_table_once(process.registry->modules, *range.module, image_of(range))) {
+      count_drop_sig(process, drop::tables_full);
+    }
   }
   process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
 }

@@ -200,11 +200,22 @@ PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& secti
   return !body.bad();
 }
 
+// Whether the id of an entry at `entry` has eight bytes: DWARF's 64-bit format. .eh_frame always has four.
+inline bool has_wide_id_sig(const cfi_byte* entry, const cfi_section& section) PROF_DETAIL_SIG {
+  return section.is_debug_frame && cfi_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
+}
+// All ones, of four bytes too, become 64 bits of them.
+inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG {
+  if (is_wide) return body.fixed<std::uint64_t>();
+  const std::uint32_t id = body.fixed<std::uint32_t>();
+  return id == 0xffffffffu ? ~std::uint64_t{0} : id;
+}
+
 // Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
 // when the entry is itself a CIE.
-inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section) PROF_DETAIL_SIG {
+inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
   const cfi_byte* const here = body.at();
-  const std::uint32_t id = body.fixed<std::uint32_t>();
+  const std::uint64_t id = read_id_sig(body, is_wide);
   if (section.is_debug_frame) {
     return id < section.size() ? section.begin + id : nullptr;  // a CIE's id is all ones
   }
@@ -219,14 +230,14 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
   if (entry < section.begin || entry >= section.end) return false;
   cfi_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
-  const cfi_byte* const cie = cie_of_sig(body, section);
+  const cfi_byte* const cie = cie_of_sig(body, section, has_wide_id_sig(entry, section));
   if (cie == nullptr) return false;
   if (cie == fde.cie_at) return true;
   fde.cie_at = nullptr;
   body = cfi_reader(cie, section.end);
   if (!next_entry_sig(body, body)) return false;
-  const std::uint32_t wanted = section.is_debug_frame ? 0xffffffffu : 0u;
-  if (body.fixed<std::uint32_t>() != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
+  const std::uint64_t wanted = section.is_debug_frame ? ~std::uint64_t{0} : 0;
+  if (read_id_sig(body, has_wide_id_sig(cie, section)) != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
   fde.cie_at = cie;
   return true;
 }
@@ -236,7 +247,7 @@ PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
   cfi_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
-  body.skip(sizeof(std::uint32_t));
+  body.skip(has_wide_id_sig(entry, section) ? sizeof(std::uint64_t) : sizeof(std::uint32_t));
   std::uintptr_t size = 0;
   const std::uint8_t encoding = fde.cie.address_encoding;
   if (!read_encoded_sig(body, encoding, section.bias, 0, fde.begin)) return false;

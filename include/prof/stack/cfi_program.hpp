@@ -147,6 +147,7 @@ class cfi_program {
       case 0x04: return advance_sig(code.fixed<std::uint32_t>());
       case 0x0a: return remember_sig();
       case 0x0b: return recall_sig();
+      case 0x2c:          // AARCH64_negate_ra_state_with_pc, and
       case 0x2d: return;  // AARCH64_negate_ra_state: the code of a signed address is always stripped
       case 0x2e: code.uleb(); return;  // GNU_args_size
       default: break;

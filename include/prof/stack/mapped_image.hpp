@@ -91,23 +91,38 @@ struct note_places {
   std::size_t count = 0;
 };
 
-// A hash of a module's call frame information; 0: cannot be read. What was built again without a build id has
-// another one, but for changes that move no code and no stack.
-PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, elf_room& room) PROF_DETAIL_SIG {
-  constexpr std::size_t most = std::size_t{16} << 20;  // 13 ms
-  std::uint64_t hash = 1;
-  const std::size_t all = place.header == 0 ? 0 : place.limit - place.header;
-  for (std::size_t done = 0; done < all && done < most; done += sizeof room.note) {
-    const std::size_t size = all - done < sizeof room.note ? all - done : sizeof room.note;
-    std::memset(room.note, 0, sizeof room.note);
-    if (!os_copy_sig(room.note, place.header + done, size)) return 0;
-    for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, room.note + i, sizeof word);
-      hash = mix_bits(hash ^ word);
-    }
+// Adds `size` bytes, at most the room's, to a hash; false: they cannot be read.
+PROF_DETAIL_NOINLINE inline bool add_to_hash_sig(std::uint64_t& hash, std::uintptr_t at, std::size_t size,
+                                                 elf_room& room) PROF_DETAIL_SIG {
+  std::memset(room.note, 0, sizeof room.note);
+  if (!os_copy_sig(room.note, at, size)) return false;
+  for (std::size_t i = 0; i < size; i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, room.note + i, sizeof word);
+    hash = mix_bits(hash ^ word);
   }
-  return all == 0 ? 0 : hash | 1;
+  return true;
+}
+
+// A hash of a module's call frame information, and of what begins its file at `header`; 0: cannot be read. What
+// was built again without a build id has another one, but for changes that move no code and no stack. A handler
+// waits for it, so of more than 256 KiB only so many blocks are read, evenly spread; sizes of segments are in the
+// file's begin.
+PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, std::uintptr_t header,
+                                                       elf_room& room) PROF_DETAIL_SIG {
+  constexpr std::size_t block = sizeof room.note;
+  constexpr std::size_t most = 256;  // blocks, a microsecond each
+  const std::size_t all = place.header == 0 ? 0 : place.limit - place.begin;
+  const std::size_t blocks = (all + block - 1) / block;
+  const std::size_t count = blocks < most ? blocks : most;
+  std::uint64_t hash = 1;
+  if (count == 0 || !add_to_hash_sig(hash, header, sizeof(ElfW(Ehdr)) + 8 * sizeof(ElfW(Phdr)), room)) return 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t done = block * (blocks <= most ? i : i * (blocks - 1) / (most - 1));
+    const std::size_t size = all - done < block ? all - done : block;
+    if (!add_to_hash_sig(hash, place.begin + done, size, room)) return 0;
+  }
+  return hash | 1;
 }
 
 // Visits the notes of that image; false: no ELF image.
@@ -128,7 +143,7 @@ PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visi
   return is_image;
 }
 
-// Its search header and the end of the segment that holds it.
+// Its search header, and the end of the segment that holds it and .eh_frame.
 PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
                                                    elf_room& room) PROF_DETAIL_SIG {
   cfi_place place;
@@ -141,16 +156,21 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
     auto& of = *static_cast<cfi_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
-    if (segment.p_type == PT_LOAD && begin <= of.header && of.header < end) of.limit = end;
+    if (segment.p_type != PT_LOAD || of.header < begin || of.header >= end) return;
+    of.begin = begin;
+    of.limit = end;
   };
   for_each_segment_sig(header, take_header, &place, room);
   if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
   // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
   cfi_byte bytes[cfi_header_size];
   cfi_header parsed;
-  const bool is_usable = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+  const bool has_table = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
                          parse_header_sig(bytes, place.header, parsed);
-  return is_usable ? place : cfi_place{};
+  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
+  if (!has_table || frames < place.begin || frames >= place.limit) return {};
+  place.begin = frames < place.header ? frames : place.header;
+  return place;
 }
 
 #endif

@@ -44,8 +44,11 @@ struct module_registry {
 // Where one module's call frame information is in memory.
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
-  std::uintptr_t limit = 0;   // end of the loaded segment that holds it
-  std::size_t most_entries() const PROF_DETAIL_SIG { return (limit - header) / 8; }
+  std::uintptr_t limit = 0;   // end of the loaded segment that holds it and .eh_frame
+  std::uintptr_t begin = 0;   // of the first of the two: gold puts .eh_frame before its header
+  std::size_t most_entries() const PROF_DETAIL_SIG {
+    return limit < header + cfi_header_size ? 0 : (limit - header - cfi_header_size) / 8;
+  }
 };
 
 // ---- interpreting ---------------------------------------------------------------------------------
@@ -189,17 +192,20 @@ inline const unwind_table* build_module_table(const module_image& image) noexcep
   return table;
 }
 
-// Builds a module's table once, within the budget of all tables.
-inline void build_table_once(module_registry& registry, module_cfi& module,
+// Builds a module's table once; false: there is no room within the budget of all tables.
+inline bool build_table_once(module_registry& registry, module_cfi& module,
                              const module_image& image) noexcept {
-  if (module.tried.exchange(true) || registry.table_bytes.load() >= max_table_bytes) return;
+  if (module.tried.exchange(true)) return true;
+  if (registry.table_bytes.load() >= max_table_bytes) return false;
   const unwind_table* const table = build_module_table(image);
-  if (table == nullptr) return;
+  if (table == nullptr) return true;
   if (registry.table_bytes.fetch_add(table->bytes) + table->bytes > max_table_bytes) {
     registry.table_bytes.fetch_sub(table->bytes);
-    return os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+    os_unmap_sig(const_cast<unwind_table*>(table), table->bytes);
+    return false;
   }
   module.table.store(table, std::memory_order_release);
+  return true;
 }
 
 #endif

@@ -165,7 +165,9 @@ inline void describe_range_sig(code_registry& registry, code_range& range, elf_r
   if (range.header != 0) {
     walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
     range.cfi = find_cfi_sig(range.header, room);
-    if (!range.lasting && range.build_id_length == 0) range.cfi_hash = hash_cfi_sig(range.cfi, room);
+    if (!range.lasting && range.build_id_length == 0) {
+      range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
+    }
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);

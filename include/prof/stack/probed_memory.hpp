@@ -1,8 +1,8 @@
 // prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
 // Floor 3 (stack). The Memory of unwind.hpp's walks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
-//         another thread unmaps between probe and load still faults; a walk's own stack and the code it
-//         is in cannot go, and other code is copied by the kernel (read_code).
+//         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
+//         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
 // Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
@@ -70,12 +70,12 @@ class probed_memory {
   std::uintptr_t known_[pages] = {};
 };
 
-// Reads also code that another thread may unload at this moment: a scan looks before every stale word of the
-// stack. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
+// Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
+// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
 // probed before they are read.
 class walk_memory : public probed_memory {
  public:
-  bool read_code(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+  bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
       copied_ = address & ~std::uintptr_t{63};
       if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page

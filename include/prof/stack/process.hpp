@@ -55,6 +55,8 @@ enum class drop : unsigned {
   foreign_signal,
   late_signal,
   code_map_stale,
+  ranges_full,
+  tables_full,
   count_
 };
 
@@ -264,11 +266,15 @@ inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_par
 
 // ---- ordinary context ------------------------------------------------------------------------------------
 
-// Waits its turn; for ordinary context.
+// Waits its turn; for ordinary context. Whoever holds the lock may need this CPU, and a thread with a real-time
+// policy leaves it to others only when it sleeps (sched(7)).
 class spin_guard {
  public:
   explicit spin_guard(spin_lock& lock) noexcept : lock_(lock) {
-    while (!lock_.try_lock()) os_yield();
+    for (unsigned tries = 0; !lock_.try_lock(); ++tries) {
+      if (tries < 100) os_yield();
+      else os_sleep_ns(1000000);
+    }
   }
   ~spin_guard() { lock_.unlock(); }
   spin_guard(const spin_guard&) = delete;

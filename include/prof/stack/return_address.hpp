@@ -13,21 +13,21 @@
 
 PROF_DETAIL_BEGIN
 
-// Memory: read_word and read_code; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// Memory: read_word and read_copy; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
 // call of the program's may lead through a stub into a library that goes.
 template <class Memory, class Code>
 struct chosen_code {
   Memory& memory;
   Code& code;
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_code(address, word);
+    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word);
   }
 };
 // A stub's slot lies in the stub's file, and stays if that does.
 template <class Memory, class Code>
 bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
     PROF_DETAIL_SIG {
-  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_code(slot, word);
+  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_copy(slot, word);
 }
 
 // An address in a function, and its first one, 0 when that is unknown.

@@ -8,6 +8,7 @@
 #define PROF_STACK_STACK_SCAN_HPP
 
 #include "prof/stack/return_address.hpp"
+#include "prof/stack/rule_step.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -33,7 +34,7 @@ class stack_scan {
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
     const std::uintptr_t first = at;  // what is below it is no frame's
-    for (; next_code_sig(at, limit, found); at += 8) {
+    for (; next_code_sig(first, at, limit, found); at += 8) {
       if (at != first && is_behind_landing_fp_sig(at)) return true;
       if (returns_.leads_sig(found, function, at < near_limit)) return true;
     }
@@ -44,9 +45,10 @@ class stack_scan {
   // that is another one follows.
   PROF_DETAIL_NOINLINE std::uintptr_t find_direct_sig(std::uintptr_t at, std::uintptr_t limit,
                                                       entered_function function, bool& others) PROF_DETAIL_SIG {
+    const std::uintptr_t begin = at;
     std::uintptr_t first = 0;
     std::uintptr_t word = 0;
-    for (; next_code_sig(at, limit, word); at += 8) {
+    for (; next_code_sig(begin, at, limit, word); at += 8) {
       if (word == first || !returns_.leads_sig(word, function, false)) continue;
       if (first != 0) others = true;
       else first = word;
@@ -60,17 +62,17 @@ class stack_scan {
     std::uintptr_t there = 0;
     for (; at < limit && budget_ != 0 && memory_.read_word(at, word); at += 8, --budget_) {
       const bool is_near = word >= limit && word - limit < max_frame_size;
-      if (is_near && word < value && memory_.read_word(word, there) && there == value) return true;
+      if (is_near && word < value && read_doubtful_sig(memory_, limit - 8, word, there) && there == value) return true;
     }
     return false;
   }
 
  private:
-  // The next word from `at` on that is an address of code.
-  bool next_code_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
+  // The next word from `at` on that is an address of code; the scan began at `begin`.
+  bool next_code_sig(std::uintptr_t begin, std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
     for (; at < limit && budget_ != 0; at += 8) {
       --budget_;
-      if (!memory_.read_word(at, word)) return false;
+      if (!read_doubtful_sig(memory_, begin, at, word)) return false;
       word = strip_address_sig(word);
       if (!code_.contains(word)) continue;
       budget_ -= budget_ < code_cost ? budget_ : code_cost;

@@ -21,15 +21,16 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 inline constexpr std::size_t scan_words = 192;
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// Beyond the frames that are kept, the walk goes on to find the root, this far.
-inline constexpr std::size_t max_walk = 2048;
+// Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
+inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
+inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&), and bool read_code of the same for code that may be unloaded at any
-// time. Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule
-// rule_at_sig(pc, is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half
-// of it; unwind_rule unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc,
-// memory), afresh; std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
+// Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
+// is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
+// unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
+// std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
 template <class Memory, class Code>
 class stack_walk {
  public:
@@ -43,7 +44,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    while (found == step::caller && frames_.walked() < max_walk) {
+    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps; ++slow) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -67,7 +68,7 @@ class stack_walk {
   }
 
  private:
-  // An address in the function that the walk is in: a return address may be behind its last instruction.
+  // An address in the walk's function: a return address may be behind its last instruction.
   std::uintptr_t inside_sig() const PROF_DETAIL_SIG { return exact_ ? now_.at.pc : now_.at.pc - 1; }
   entered_function function_sig() PROF_DETAIL_SIG {
     return {inside_sig(), code_.function_start_sig(inside_sig(), memory_)};
@@ -83,18 +84,20 @@ class stack_walk {
   }
 
   // False: this return address is none, but what a frame had there for another purpose. With code but no call
-  // before it, somebody pushed it: the kernel, makecontext(3) and, with the middle of a function, libgcc do. A
-  // function's begin may be any pointer to it, and the stack is marked approximate.
+  // before it, somebody pushed it: the kernel, makecontext(3) and, with the middle of a function, libgcc do. It
+  // may be any other pointer to code (a label's, in an interpreter), and then the stack is marked approximate.
   PROF_DETAIL_COLD bool believes_sig(packed_rule rule) PROF_DETAIL_SIG {
     const rule_kind kind = kind_of_sig(rule);
     // A call may be the last instruction of its range.
     if (kind == rule_kind::none && frames_.walked() != 0 && !code_.contains(now_.at.pc - 1)) {
       return returns_.is_return_sig(now_.at.pc);
     }
-    if ((rule & packed_is_exact) == 0 || kind != rule_kind::end) return true;
-    const bool is_known = code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
-                          returns_.is_context_start_sig(now_.at.pc);
+    if ((rule & packed_is_exact) == 0 || kind == rule_kind::signal_frame) return true;
+    const bool is_known = kind == rule_kind::end ? code_.interpret_sig(now_.at.pc, memory_).kind == kind ||
+                                                       returns_.is_context_start_sig(now_.at.pc)
+                                                 : may_land_;
     if (!is_known) result_.approximate = true;
+    may_land_ = false;
     return true;
   }
   // Where it is lost, fallback_sig goes on; called from here it would stand on this function's stack.
@@ -138,9 +141,8 @@ class stack_walk {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
     // Only where the thrower itself, or what it called last, was interrupted.
     const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
-    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) {
-      return step::caller;
-    }
+    if (may_be_landing) may_land_ = true;
+    if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) return step::caller;
     const std::uintptr_t frame = now_.at.sp;
     const step found = rule_step_sig(memory_, now_, rule);
     doubts_fp_ = may_be_landing && !return_address_in_third && rule.fp.base == saved_at::cfa &&
@@ -164,8 +166,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    // The landing function's are where they were saved.
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));  // where the landing function had saved its own
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -279,7 +280,7 @@ class stack_walk {
     std::uintptr_t stored = 0;
     std::uintptr_t depth = 0;
     const bool in_stub = returns_.stub_depth_sig(now_.at.pc, depth);
-    const bool has_record = !in_stub && memory_.read_word(now_.at.fp + 8, stored);
+    const bool has_record = !in_stub && read_doubtful_sig(memory_, now_.at.sp, now_.at.fp + 8, stored);
     if (has_record && strip_address_sig(stored) == link) return false;
     if (!code_.contains(link) || !returns_.is_return_sig(link)) return false;
     // After a call of its own, lr leads back into the function itself.
@@ -337,7 +338,8 @@ class stack_walk {
                                              std::uintptr_t& return_address) PROF_DETAIL_SIG {
     const std::uintptr_t fp = now_.at.fp;
     if (fp < now_.at.sp || fp - now_.at.sp > max_frame_size || (fp & 7) != 0) return false;
-    if (!memory_.read_word(fp, next_fp) || !memory_.read_word(fp + 8, return_address)) return false;
+    if (!read_doubtful_sig(memory_, now_.at.sp, fp, next_fp)) return false;
+    if (!read_doubtful_sig(memory_, now_.at.sp, fp + 8, return_address)) return false;
     return_address = strip_address_sig(return_address);
     if (!returns_.is_return_sig(return_address)) return false;
     // The caller may use the register for something else (libstdc++, libc's start code): then its
@@ -386,6 +388,7 @@ class stack_walk {
   bool doubts_fp_ = false;  // it may be the function's where an exception is about to land
   bool jumped_ = false;  // since a signal, a step followed a jmp *%reg: one is enough
   std::size_t interrupted_frame_ = 0;  // how many had been walked with it
+  bool may_land_ = false;  // a frame's return address may be a landing pad
   std::uintptr_t scanned_from_ = 0;    // sp before last_scan_sig
   unsigned bridges_ = 0;
   unsigned signal_frames_ = 0;

@@ -473,6 +473,24 @@ FN void loops_over_callback(void (*callback)()) {
 }
 FN void run_push_pointer() { loops_over_callback(is_called_back); }
 
+// The same with a pointer into the middle of a function, as an interpreter has them.
+extern "C" __attribute__((visibility("hidden"))) const char middle_of_has_label[];
+FN long has_label(long x) {
+  const long kept = quiet(x);
+  __asm__ volatile("middle_of_has_label:" : : : "memory");
+  return quiet(kept) + x;
+}
+FN void loops_over_label(const void* label) {
+  for (int i = 0; i < 2; ++i) {
+    g_sink = pushes_flags(3);
+    __asm__ volatile("" : : "r"(label));
+  }
+}
+FN void run_push_label() {
+  g_sink = has_label(3);
+  loops_over_label(middle_of_has_label);
+}
+
 // -------------------------------------------------------------------------------------------------------
 
 struct named_case {
@@ -485,7 +503,7 @@ static const named_case cases[] = {
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(overflow), CASE(deep_overflow),
     CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
-    CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer),
+    CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer), CASE(push_label),
 };
 
 int main(int argc, char** argv) {

@@ -46,7 +46,7 @@ struct fake_memory {
   void put_code(word address, std::initializer_list<std::uint32_t> instructions) {
     for (const std::uint32_t one : instructions) put(address, one, 4), address += 4;
   }
-  bool read_code(word at, word& to) const { return read_word(at, to); }
+  bool read_copy(word at, word& to) const { return read_word(at, to); }
   bool read_word(word address, word& value) const {
     value = 0;
     for (unsigned i = 0; i < 8; ++i) {

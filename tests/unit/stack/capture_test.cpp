@@ -359,6 +359,21 @@ TEST_CASE("a replaced code map is kept while it may be read, and given back late
   CHECK(own.state->own_bytes.load() == second->bytes);
 }
 
+TEST_CASE("that no more code can have a name is counted") {
+  const own_process own;
+  const auto& full = own.state->drops[static_cast<unsigned>(drop::ranges_full)];
+  refresh_code_map(*own.state);
+  CHECK(full.load() == 0);
+  code_range other;
+  for (std::size_t i = 0; i <= max_ranges; ++i) {
+    other.start = 0x10000 * (i + 1);
+    other.limit = other.start + 4096;
+    (void)own.state->registry->ranges.find_or_add_sig(other);
+  }
+  refresh_code_map(*own.state);
+  CHECK(full.load() == 1);
+}
+
 TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that is counted") {
   const own_process own;
   refresh_code_map(*own.state);

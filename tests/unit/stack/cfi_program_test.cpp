@@ -290,6 +290,7 @@ TEST_CASE("expression: a place behind rbp is known, others are lost") {
 TEST_CASE("instructions without a meaning for walks are stepped over") {
   CHECK(rule_of(cfi_text{0x2e}.uleb(300).add({0x86, 2})) == cfa(rsp, 8, at_cfa(-16)));  // args_size
   CHECK(rule_of({0x2d, 0x86, 2}) == cfa(rsp, 8, at_cfa(-16)));  // negate_ra_state
+  CHECK(rule_of({0x2c, 0x86, 2}) == cfa(rsp, 8, at_cfa(-16)));  // negate_ra_state_with_pc
 }
 
 // ---- the return address

@@ -395,7 +395,7 @@ TEST_CASE("64-bit lengths: four bytes of CIE pointer in .eh_frame") {
   CHECK(fde.instructions.left() == 1);
 }
 
-TEST_CASE("64-bit .debug_frame has other ids: it is refused, not misread") {
+TEST_CASE("64-bit .debug_frame has ids of eight bytes, and may stand beside a 32-bit one") {
   cfi_section_text text;
   text.is_debug_frame = true;
   text.long_lengths = true;
@@ -403,9 +403,20 @@ TEST_CASE("64-bit .debug_frame has other ids: it is refused, not misread") {
   text.entry(cie.fixed(~std::uint64_t{0}).add(cie_text{}.body()));
   cfi_text body;
   const std::size_t entry =
-      text.entry(body.fixed(std::uint64_t{0}).fixed(code).fixed(std::uint64_t{16}).u8(0));
+      text.entry(body.fixed(std::uint64_t{0}).fixed(code).fixed(std::uint64_t{16}).u8(0).add({0x41}));
+  text.long_lengths = false;
+  const std::size_t narrow_cie = text.cie();
+  const std::size_t narrow = text.fde(code + 0x100, 0x20, {0x42});
   cfi_fde fde;
-  CHECK_FALSE(parse_fde_sig(text.at(entry), text.section(), fde));
+  REQUIRE(parse_fde_sig(text.at(entry), text.section(), fde));
+  CHECK(fde.begin == code);
+  CHECK(fde.limit == code + 16);
+  CHECK(fde.instructions.left() == 1);
+  CHECK(*fde.instructions.at() == 0x41);
+  REQUIRE(parse_fde_sig(text.at(narrow), text.section(), fde));
+  CHECK(fde.begin == code + 0x100);
+  CHECK_FALSE(parse_fde_sig(text.at(0), text.section(), fde));  // a CIE
+  CHECK_FALSE(parse_fde_sig(text.at(narrow_cie), text.section(), fde));
 }
 
 TEST_CASE("a section cut anywhere in its last entry has no such FDE") {

@@ -161,6 +161,24 @@ TEST_CASE("no image, no call frame information") {
   CHECK(cfi_of(0).header == 0);
 }
 
+TEST_CASE("call frame information that is not in its header's segment is none") {
+  fake_image image;
+  image.add(PT_LOAD, 0, 0x1000, 0);
+  image.add(PT_LOAD, 0x2000, 0x400, 0x2000);
+  image.add(PT_GNU_EH_FRAME, 0x2100, 0x40, 0x2100);
+  const auto point_to = [&image](std::int32_t offset) {  // relative to the pointer itself
+    std::memcpy(image.rest + (0x2104 - offsetof(fake_image, rest)), &offset, sizeof offset);
+    return cfi_of(image.address());
+  };
+  const std::uintptr_t header = image.address() + 0x2100;
+  CHECK(point_to(0x40).begin == header);
+  CHECK(point_to(0x2fb).header == header);
+  CHECK(point_to(0x2fc).header == 0);  // the segment's end
+  CHECK(point_to(-0x104).begin == image.address() + 0x2000);
+  CHECK(point_to(-0x105).header == 0);
+  CHECK(point_to(-0x100000).limit == 0);
+}
+
 TEST_CASE("program headers that cannot be read are none") {
   fake_image image;
   image.add(PT_LOAD, 0, 0x1000, 0);
@@ -196,7 +214,7 @@ TEST_CASE("call frame information has the hash of its bytes, wherever it is") {
   elf_room room;
   const auto hash_of = [&room](const std::vector<unsigned char>& of) {
     const auto at = reinterpret_cast<std::uintptr_t>(of.data());
-    return hash_cfi_sig({at, at + of.size()}, room);
+    return hash_cfi_sig({at, at + of.size(), at}, at, room);
   };
   const std::uint64_t hash = hash_of(bytes);
   CHECK(hash != 0);
@@ -208,8 +226,53 @@ TEST_CASE("call frame information has the hash of its bytes, wherever it is") {
     CHECK(hash_of(bytes) != hash);
     --bytes[place];
   }
-  CHECK(hash_cfi_sig({}, room) == 0);
-  CHECK(hash_cfi_sig({4096, 8192}, room) == 0);  // nothing is mapped there
+  const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+  CHECK(hash_cfi_sig({}, at, room) == 0);
+  CHECK(hash_cfi_sig({4096, 8192, 4096}, at, room) == 0);  // nothing is mapped there
+  CHECK(hash_cfi_sig({at, at + bytes.size(), at}, 4096, room) == 0);
+}
+
+TEST_CASE("what lies before the search header counts, and the begin of the file") {
+  std::vector<unsigned char> bytes(9000);
+  elf_room room;
+  const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const auto hash = [&] { return hash_cfi_sig({at + 7000, at + 8000, at + 5000}, at, room); };
+  const std::uint64_t before = hash();
+  CHECK(before != 0);
+  for (const std::size_t place : {56u, 500u, 5000u, 6999u, 7000u, 7999u}) {
+    CAPTURE(place);
+    ++bytes[place];
+    CHECK(hash() != before);
+    --bytes[place];
+  }
+  for (const std::size_t place : {600u, 4999u, 8000u}) {
+    CAPTURE(place);
+    ++bytes[place];
+    CHECK(hash() == before);
+    --bytes[place];
+  }
+}
+
+TEST_CASE("of very much call frame information parts are read, the last one too") {
+  const std::size_t size = std::size_t{13} << 20;
+  std::vector<unsigned char> bytes(size + 100);
+  elf_room room;
+  const auto at = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const auto hash = [&] { return hash_cfi_sig({at, at + bytes.size(), at}, at, room); };
+  const std::uint64_t before = hash();
+  CHECK(before != 0);
+  ++bytes[size + 99];
+  CHECK(hash() != before);
+  --bytes[size + 99];
+  std::size_t seen = 0;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    unsigned char& byte = bytes[i * (size / 1000)];
+    ++byte;
+    seen += hash() != before ? 1u : 0u;
+    --byte;
+  }
+  CHECK(seen >= 10);   // 256 of 13,312 blocks
+  CHECK(seen <= 100);
 }
 
 #endif

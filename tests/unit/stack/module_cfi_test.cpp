@@ -63,6 +63,17 @@ struct fixture {
 // ---- the registry
 // --------------------------------------------------------------------------------
 
+TEST_CASE("a search table has room behind its header's twelve bytes") {
+  const auto most = [](std::uintptr_t limit) { return cfi_place{0x1000, limit, 0x1000}.most_entries(); };
+  CHECK(most(0x1000) == 0);
+  CHECK(most(0x100c) == 0);
+  CHECK(most(0x1013) == 0);
+  CHECK(most(0x1014) == 1);
+  CHECK(most(0x101b) == 1);
+  CHECK(most(0x2000) == (0x1000 - 12) / 8);
+  CHECK(most(0) == 0);  // no segment
+}
+
 TEST_CASE("an identity has one entry; what hashes alike has others") {
   const auto registry = std::make_unique<module_registry>();
   module_cfi* const first = registry->find_or_add_sig(5);
@@ -237,9 +248,10 @@ TEST_CASE("no tables beyond the limit of all of them") {
     const auto registry = std::make_unique<module_registry>();
     registry->table_bytes.store(others);
     module_cfi module{};
-    build_table_once(*registry, module, image);
+    const bool has_room = build_table_once(*registry, module, image);
     const unwind_table* const table = module.table.load();
     const std::size_t size = table == nullptr ? 0 : table->bytes;
+    CHECK(has_room == (table != nullptr));
     CHECK(registry->table_bytes.load() == others + size);
     if (table != nullptr) os_unmap_sig(const_cast<unwind_table*>(table), size);
     return size;

@@ -150,12 +150,12 @@ TEST_CASE("code is copied word by word as it is, up to the end of what can be re
       std::uintptr_t wanted = 0;
       std::uintptr_t read = 0;
       std::memcpy(&wanted, pages.at + at, sizeof wanted);
-      right = memory.read_code(pages.address(0) + at, read) && read == wanted && right;
+      right = memory.read_copy(pages.address(0) + at, read) && read == wanted && right;
     }
     CHECK(right);
     std::uintptr_t read = 0;
     for (std::uintptr_t beyond = 1; beyond <= 8; ++beyond) {
-      CHECK_FALSE(memory.read_code(pages.address(2) - 8 + beyond, read));
+      CHECK_FALSE(memory.read_copy(pages.address(2) - 8 + beyond, read));
     }
   }
 }

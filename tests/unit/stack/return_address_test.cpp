@@ -30,7 +30,7 @@ struct fake_memory {
     return true;
   }
   bool read_word(word address, word& value) { return ++loads, fetch(address, value); }
-  bool read_code(word address, word& value) { return ++copies, fetch(address, value); }
+  bool read_copy(word address, word& value) { return ++copies, fetch(address, value); }
   // Writes `call target`; returns its return address.
   word call(word at, word target) {
     const auto offset = static_cast<std::uint32_t>(target - (at + 5));

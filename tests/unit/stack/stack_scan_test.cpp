@@ -30,7 +30,7 @@ struct fake_memory {
     else std::memcpy(&value, code + (address - 0x1000), 8);
     return true;
   }
-  bool read_code(word address, word& value) { return read_word(address, value); }
+  bool read_copy(word address, word& value) { return read_word(address, value); }
 };
 
 struct fake_code {

@@ -40,7 +40,7 @@ struct fake_memory {
   }
   word may_go = ~word{0};    // this page of text may be unloaded at any time
   std::uint64_t daring = 0;  // reads of it that would fault then
-  bool read_code(word at, word& to) {
+  bool read_copy(word at, word& to) {
     const std::uint64_t before = daring;
     const bool done = read_word(at, to);
     daring = before;
@@ -105,6 +105,15 @@ constexpr word mark = truncation_mark;
 // A program: text at 0x400000, functions every 0x1000, stack at 0x7000000.
 constexpr word text = 0x400000;
 constexpr word stack = 0x7000000;
+
+unwind_rule rule_of(rule_kind kind, unsigned reg, std::int32_t offset, std::int32_t added = 0) {
+  unwind_rule rule;
+  rule.kind = kind;
+  rule.reg = reg;
+  rule.offset = offset;
+  rule.added = added;
+  return rule;
+}
 
 struct fixture {
   fake_memory memory;
@@ -405,26 +414,69 @@ TEST_CASE("the depth limit keeps both ends, marks what is missing and says so") 
   CHECK(f.walked.truncated);
 }
 
+// A register that is no frame pointer may point to what another thread unmaps.
+TEST_CASE("what no rule leads to is read by a copy, unless sp's page holds it") {
+  for (const word page : {word{0}, word{0x1000}}) {
+    CAPTURE(page);
+    fixture f;
+    const word first = f.call(2, f.function(1));
+    f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+    f.code.rules[f.function(1)] = 0;
+    f.memory.may_go = stack + page;
+    f.record(stack + page + 0x100, stack + page + 0x200, first);
+    f.memory.daring = 0;
+    f.walk_once(at(f.function(1) + 0x20, stack + 0x40, stack + page + 0x100), 16, false);
+    REQUIRE(f.frames.size() >= 2);
+    CHECK(f.frames[1] == first - 1);
+    CHECK((f.memory.daring != 0) == (page == 0));
+  }
+}
+
+TEST_CASE("a scan leaves sp's page by copies") {
+  fixture f;
+  const word ra = f.call(2, f.function(1));
+  f.know_functions();
+  f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  for (word i = 0xfc0; i < 0x1100; i += 8) f.memory.put(stack + i, 1);
+  f.memory.put(stack + 0x1040, ra);
+  f.memory.may_go = stack + 0x1000;
+  f.memory.daring = 0;
+  f.walk_once(at(f.function(1) + 0x20, stack + 0xfc0, 1), 16, false);
+  REQUIRE(f.frames.size() >= 2);
+  CHECK(f.frames[1] == ra - 1);
+  CHECK(f.memory.daring == 0);
+}
+
 TEST_CASE("the walk ends somewhere, root or not") {
   fixture f;
   const word ra = f.call(1, f.function(1));
-  const word most = 20 * max_walk;
+  const word most = max_walk + 100;
   for (word i = 0; i < most; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
   SUBCASE("by records") {}
-  SUBCASE("by rules") {
-    unwind_rule rule;
-    rule.kind = rule_kind::offset;
-    rule.reg = dwarf_sp;
-    rule.offset = 16;
-    f.code.rules[f.function(1)] = pack_rule_sig(rule);
-  }
+  SUBCASE("by rules") { f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16)); }
   f.walk(at(f.function(1), stack + 0x100, stack + 0x100), 16);
   CHECK(f.frames.back() == mark);
   CHECK(f.walked.truncated);
-  CHECK(f.memory.reads < 10 * max_walk);
-  f.code.cached = true;
-  f.walk_once(at(f.function(1), stack + 0x100, stack + 0x100), 16, false);
-  CHECK(f.memory.reads < 10 * max_walk);
+  CHECK(f.memory.reads >= max_slow_steps);
+  CHECK(f.memory.reads < 10 * max_slow_steps);
+}
+
+TEST_CASE("the root of a deep stack is found, up to so many frames") {
+  for (const word beyond : {word{0}, word{1}}) {
+    CAPTURE(beyond);
+    fixture f;
+    const word ra = f.call(1, f.function(1));
+    const word most = max_walk - 1 + beyond;
+    for (word i = 0; i < most; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+    f.record(stack + 0x100 + 16 * (most - 1), stack + 0x100 + 16 * most, f.function(2) + 0x10);
+    f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16));
+    f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+    f.code.cached = true;
+    CHECK(f.walk_once(at(f.function(1), stack + 0x100, stack + 0x100), 16, false).truncated);
+    CHECK((f.frames.back() == mark) == (beyond == 1));
+    if (beyond == 0) CHECK(f.frames.back() == f.function(2) + 0xf);
+    CHECK(f.memory.reads < 10 * max_walk);
+  }
 }
 
 // ---- functions without a frame pointer ----------------------------------------------------------
@@ -535,15 +587,6 @@ TEST_CASE("a word outside of code is no return address, whatever stands before i
 // ---- by rules -----------------------------------------------------------------------------------
 
 namespace {
-
-unwind_rule rule_of(rule_kind kind, unsigned reg, std::int32_t offset, std::int32_t added = 0) {
-  unwind_rule rule;
-  rule.kind = kind;
-  rule.reg = reg;
-  rule.offset = offset;
-  rule.added = added;
-  return rule;
-}
 
 // Functions 0, 1 and 2 have rules; 1 calls 0, 2 calls 1, and 2 is the outermost.
 struct rule_fixture : fixture {
@@ -1144,6 +1187,23 @@ TEST_CASE("signal frame: the walk goes on where the signal struck, on another st
   CHECK_FALSE(f.walked.truncated);
 }
 
+// Who pushed that is not known: a label's address, for an interpreter to jump to.
+TEST_CASE("the middle of a function that no call precedes is believed, and marked") {
+  for (const bool called : {false, true}) {
+    CAPTURE(called);
+    rule_fixture f;
+    f.rule(0, rule_of(rule_kind::offset, dwarf_sp, 16));
+    f.rule(1, rule_of(rule_kind::offset, dwarf_sp, 0x20));
+    const word label = f.function(1) + 0x80;
+    if (!called) f.mark_exact(1);
+    f.memory.put(stack + 8, called ? f.into_0 : label);
+    f.memory.put(stack + 0x28, f.into_1);
+    f.walk(at(f.function(0) + 4, stack, 0));
+    CHECK(f.frames == std::vector<word>{f.function(0) + 4, called ? f.into_0 - 1 : label, f.into_1 - 1});
+    CHECK(f.walked.approximate == !called);
+  }
+}
+
 // One jump is followed between two signals: in the handler, and again in what it interrupted.
 TEST_CASE("signal frame: where it struck, a jmp *%reg is followed although one was before") {
   rule_fixture f;
@@ -1513,7 +1573,7 @@ struct noise {
       std::memcpy(bytes + i, &value, 8);
     }
   }
-  bool read_code(word at, word& to) { return read_word(at, to); }
+  bool read_copy(word at, word& to) { return read_word(at, to); }
   bool read_word(word address, word& value) {
     ++reads;
     if (address < base || address > base + size - 8) return false;
