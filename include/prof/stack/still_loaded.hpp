@@ -1,6 +1,6 @@
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
-// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
-//          they read a module.
+// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the four it met last), by modules.hpp
+//          and capture.hpp before they read a module.
 // Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
