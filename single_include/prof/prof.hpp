@@ -3140,6 +3140,9 @@ class frame_list {
 
   std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
   std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  // How many of the first frames are in their places until finish().
+  std::size_t first_kept() const PROF_DETAIL_SIG { return walked_ < head_ ? walked_ : head_; }
+  std::uintptr_t operator[](std::size_t i) const PROF_DETAIL_SIG { return out_[i]; }
   void push(std::uintptr_t frame) PROF_DETAIL_SIG {
     if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
     ++walked_;
@@ -4568,7 +4571,6 @@ struct module_registry {
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
   std::uintptr_t limit = 0;   // end of the loaded segment that holds it and .eh_frame
-  std::uintptr_t begin = 0;   // of the first of the two: gold puts .eh_frame before its header
   std::size_t most_entries() const PROF_DETAIL_SIG {
     return limit < header + cfi_header_size ? 0 : (limit - header - cfi_header_size) / 8;
   }
@@ -5076,6 +5078,15 @@ PROF_DETAIL_NOINLINE inline bool add_to_hash_sig(std::uint64_t& hash, std::uintp
   return true;
 }
 
+// The first byte of .eh_frame_hdr and .eh_frame: gold puts the latter before its header.
+PROF_DETAIL_NOINLINE inline std::uintptr_t cfi_begin_sig(const cfi_place& place) PROF_DETAIL_SIG {
+  cfi_byte bytes[cfi_header_size];
+  cfi_header parsed;
+  if (!os_copy_sig(bytes, place.header, sizeof bytes) || !parse_header_sig(bytes, place.header, parsed)) return place.header;
+  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
+  return frames < place.header ? frames : place.header;
+}
+
 // A hash of a module's call frame information, and of what begins its file at `header`; 0: cannot be read. What
 // was built again without a build id has another one, but for changes that move no code and no stack. A handler
 // waits for it, so of more than 256 KiB only so many blocks are read, evenly spread; sizes of segments are in the
@@ -5084,7 +5095,8 @@ PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, s
                                                        elf_room& room) PROF_DETAIL_SIG {
   constexpr std::size_t block = sizeof room.note;
   constexpr std::size_t most = 256;  // blocks, a microsecond each
-  const std::size_t all = place.header == 0 ? 0 : place.limit - place.begin;
+  const std::uintptr_t begin = cfi_begin_sig(place);
+  const std::size_t all = place.header == 0 ? 0 : place.limit - begin;
   const std::size_t blocks = (all + block - 1) / block;
   const std::size_t count = blocks < most ? blocks : most;
   std::uint64_t hash = 1;
@@ -5092,7 +5104,7 @@ PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, s
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t done = block * (blocks <= most ? i : i * (blocks - 1) / (most - 1));
     const std::size_t size = all - done < block ? all - done : block;
-    if (!add_to_hash_sig(hash, place.begin + done, size, room)) return 0;
+    if (!add_to_hash_sig(hash, begin + done, size, room)) return 0;
   }
   return hash | 1;
 }
@@ -5124,25 +5136,28 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
       static_cast<cfi_place*>(found)->header = bias + segment.p_vaddr;
     }
   };
+  struct segment_place {
+    cfi_place cfi;
+    std::uintptr_t begin;
+  } in{place, 0};
   const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
-    auto& of = *static_cast<cfi_place*>(found);
+    auto& to = *static_cast<segment_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
-    if (segment.p_type != PT_LOAD || of.header < begin || of.header >= end) return;
-    of.begin = begin;
-    of.limit = end;
+    if (segment.p_type != PT_LOAD || to.cfi.header < begin || to.cfi.header >= end) return;
+    to.begin = begin;
+    to.cfi.limit = end;
   };
   for_each_segment_sig(header, take_header, &place, room);
-  if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
+  in.cfi = place;
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &in, room);
   // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
   cfi_byte bytes[cfi_header_size];
   cfi_header parsed;
-  const bool has_table = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+  const bool has_table = in.cfi.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
                          parse_header_sig(bytes, place.header, parsed);
   const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
-  if (!has_table || frames < place.begin || frames >= place.limit) return {};
-  place.begin = frames < place.header ? frames : place.header;
-  return place;
+  return has_table && frames >= in.begin && frames < in.cfi.limit ? in.cfi : cfi_place{};
 }
 
 #endif
@@ -5153,8 +5168,8 @@ PROF_DETAIL_END
 
 // ---- prof/stack/still_loaded.hpp ----
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
-// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module, by modules.hpp and capture.hpp before
-//          they read a module.
+// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the four it met last), by modules.hpp
+//          and capture.hpp before they read a module.
 // Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
@@ -7409,7 +7424,8 @@ enum class step { caller, interrupted, root, doubted_root, lost, cut };
 // A word near sp that no rule leads to. What is on another page than sp may be another thread's, to unmap between
 // a probe and a load: the kernel copies it.
 template <class Memory>
-bool read_doubtful_sig(Memory& memory, std::uintptr_t sp, std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+PROF_DETAIL_INLINE bool read_doubtful_sig(Memory& memory, std::uintptr_t sp, std::uintptr_t address,
+                                          std::uintptr_t& word) PROF_DETAIL_SIG {
   constexpr std::uintptr_t page = 4096;
   const bool is_own = sp / page == address / page && address % page <= page - sizeof word;
   return is_own ? memory.read_word(address, word) : memory.read_copy(address, word);
@@ -7629,33 +7645,50 @@ class stack_scan {
   stack_scan(Memory& memory, Code& code, return_addresses<Memory, Code>& returns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(returns) {}
 
-  // Of the function where an exception is about to land, its frame pointer.
-  void land_sig(std::uintptr_t fp) PROF_DETAIL_SIG { landing_fp_ = fp; }
+  // Of the function where an exception is about to land, its frame pointer and its begin; 0: that is not known.
+  void land_sig(std::uintptr_t fp, std::uintptr_t function) PROF_DETAIL_SIG {
+    landing_fp_ = fp;
+    landing_function_ = function;
+  }
+
+  // By a rule that needs a frame pointer, where a thrower's is lost: no frame has saved one since. So it is the
+  // landing function's, once that was passed, if the step leads behind a call of the function at `inside`.
+  PROF_DETAIL_NOINLINE bool landed_step_sig(const frame_list& frames, walked_frame& frame, packed_rule rule,
+                                            std::uintptr_t inside) PROF_DETAIL_SIG {
+    const bool needs_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
+    if (landing_function_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
+    walked_frame next = frame;
+    next.at.fp = landing_fp_;
+    if (offset_step_sig(memory_, next, rule) != step::caller) return false;
+    if (!returns_.leads_sig(next.at.pc, {inside, code_.function_start_sig(inside, memory_)}, true)) return false;
+    frame.at = next.at;
+    return true;
+  }
 
   // The first believable return address in [at, limit): its call leads into `function`; below `near` also an
   // indirect call will do. Where an exception is about to land, so is what stands behind the landing function's
   // frame pointer: maybe the landing pad. `at` becomes its place.
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
-    const std::uintptr_t first = at;  // what is below it is no frame's
-    for (; next_code_sig(first, at, limit, found); at += 8) {
-      if (at != first && is_behind_landing_fp_sig(at)) return true;
-      if (returns_.leads_sig(found, function, at < near_limit)) return true;
+    bool is_found = false;
+    for (begin_sig(at, limit, function); !is_found && next_code_sig(); at_ += 8) {
+      at = at_;
+      found = word_;
+      is_found = (at != begin_ && is_behind_landing_fp_sig(at)) ||  // what is below the begin is no frame's
+                 returns_.leads_sig(found, to_, at < near_limit);
     }
-    return false;
+    return is_found;
   }
 
   // The first word in [at, limit) whose direct call leads into `function`, 0: there is none; `others`: a word
   // that is another one follows.
   PROF_DETAIL_NOINLINE std::uintptr_t find_direct_sig(std::uintptr_t at, std::uintptr_t limit,
                                                       entered_function function, bool& others) PROF_DETAIL_SIG {
-    const std::uintptr_t begin = at;
     std::uintptr_t first = 0;
-    std::uintptr_t word = 0;
-    for (; next_code_sig(begin, at, limit, word); at += 8) {
-      if (word == first || !returns_.leads_sig(word, function, false)) continue;
+    for (begin_sig(at, limit, function); next_code_sig(); at_ += 8) {
+      if (word_ == first || !returns_.leads_sig(word_, to_, false)) continue;
       if (first != 0) others = true;
-      else first = word;
+      else first = word_;
     }
     return first;
   }
@@ -7672,13 +7705,24 @@ class stack_scan {
   }
 
  private:
-  // The next word from `at` on that is an address of code; the scan began at `begin`.
-  bool next_code_sig(std::uintptr_t begin, std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
-    for (; at < limit && budget_ != 0; at += 8) {
+  bool has_passed_sig(const frame_list& frames) PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i + 1 < frames.first_kept(); ++i) {
+      if (code_.function_start_sig(frame_address_sig(frames[i]), memory_) == landing_function_) return true;
+    }
+    return false;
+  }
+  void begin_sig(std::uintptr_t at, std::uintptr_t limit, entered_function to) PROF_DETAIL_SIG {
+    at_ = begin_ = at;
+    limit_ = limit;
+    to_ = to;
+  }
+  // The next word from at_ on that is an address of code.
+  bool next_code_sig() PROF_DETAIL_SIG {
+    for (; at_ < limit_ && budget_ != 0; at_ += 8) {
       --budget_;
-      if (!read_doubtful_sig(memory_, begin, at, word)) return false;
-      word = strip_address_sig(word);
-      if (!code_.contains(word)) continue;
+      if (!read_doubtful_sig(memory_, begin_, at_, word_)) return false;
+      word_ = strip_address_sig(word_);
+      if (!code_.contains(word_)) continue;
       budget_ -= budget_ < code_cost ? budget_ : code_cost;
       return true;
     }
@@ -7686,13 +7730,20 @@ class stack_scan {
   }
   bool is_behind_landing_fp_sig(std::uintptr_t at) PROF_DETAIL_SIG {
     std::uintptr_t before = 0;
-    return landing_fp_ > at - 8 && memory_.read_word(at - 8, before) && before == landing_fp_;
+    return landing_fp_ > at - 8 && read_doubtful_sig(memory_, begin_, at - 8, before) && before == landing_fp_;
   }
 
   Memory& memory_;
   Code& code_;
   return_addresses<Memory, Code>& returns_;
   std::uintptr_t landing_fp_ = 0;  // 0: no exception is about to land
+  std::uintptr_t landing_function_ = 0;
+  // The scan that goes on; here, for a handler's stack.
+  std::uintptr_t begin_ = 0;
+  std::uintptr_t limit_ = 0;
+  entered_function to_;
+  std::uintptr_t at_ = 0;
+  std::uintptr_t word_ = 0;
   std::size_t budget_ = scan_budget;
 };
 
@@ -7865,7 +7916,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));  // where the landing function had saved its own
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), code_.function_start_sig(pc, memory_));
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -7881,7 +7932,7 @@ class stack_walk {
     const step found = step_sig(rule);
     doubts_fp_ = !by_fp && found == step::caller && now_.at.fp == before.fp;
     if (!by_fp || found != step::caller || is_called_from_sig(now_.at, before)) return found;
-    scan_.land_sig(before.fp);
+    scan_.land_sig(before.fp, 0);
     now_.at = before;
     now_.at.fp = unknown_register;
     return step::lost;
@@ -7913,7 +7964,7 @@ class stack_walk {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
-    if (link_register_sig()) return step::caller;
+    if (scan_.landed_step_sig(frames_, now_, rule, inside_sig()) || link_register_sig()) return step::caller;
     if (leaving_sig()) return jumped_ ? step::interrupted : step::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;

@@ -61,7 +61,7 @@ partly_readable draw_memory(fuzz::source& from) {
 }
 
 cfi_place place_of(const partly_readable& memory) {
-  return {memory.begin(), memory.begin() + memory.size(), memory.begin()};
+  return {memory.begin(), memory.begin() + memory.size()};
 }
 
 void check(const partly_readable& memory, std::uintptr_t pc) {
@@ -93,9 +93,9 @@ void check_table(const partly_readable& memory) {
   cfi_header header;
   if (memory.size() < cfi_header_size || !parse_header_sig(place.header, header)) return;
   const auto frames = reinterpret_cast<std::uintptr_t>(header.eh_frame);
-  if (frames < place.begin || frames >= place.limit) return;
+  if (frames < memory.begin() || frames >= place.limit) return;
   cfi_source source;
-  source.origin = place.begin;
+  source.origin = memory.begin();
   source.header = place.header;
   source.most_entries = place.most_entries();
   source.eh_frame.begin = header.eh_frame;

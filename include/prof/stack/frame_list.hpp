@@ -54,6 +54,9 @@ class frame_list {
 
   std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
   std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  // How many of the first frames are in their places until finish().
+  std::size_t first_kept() const PROF_DETAIL_SIG { return walked_ < head_ ? walked_ : head_; }
+  std::uintptr_t operator[](std::size_t i) const PROF_DETAIL_SIG { return out_[i]; }
   void push(std::uintptr_t frame) PROF_DETAIL_SIG {
     if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
     ++walked_;

@@ -104,6 +104,15 @@ PROF_DETAIL_NOINLINE inline bool add_to_hash_sig(std::uint64_t& hash, std::uintp
   return true;
 }
 
+// The first byte of .eh_frame_hdr and .eh_frame: gold puts the latter before its header.
+PROF_DETAIL_NOINLINE inline std::uintptr_t cfi_begin_sig(const cfi_place& place) PROF_DETAIL_SIG {
+  cfi_byte bytes[cfi_header_size];
+  cfi_header parsed;
+  if (!os_copy_sig(bytes, place.header, sizeof bytes) || !parse_header_sig(bytes, place.header, parsed)) return place.header;
+  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
+  return frames < place.header ? frames : place.header;
+}
+
 // A hash of a module's call frame information, and of what begins its file at `header`; 0: cannot be read. What
 // was built again without a build id has another one, but for changes that move no code and no stack. A handler
 // waits for it, so of more than 256 KiB only so many blocks are read, evenly spread; sizes of segments are in the
@@ -112,7 +121,8 @@ PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, s
                                                        elf_room& room) PROF_DETAIL_SIG {
   constexpr std::size_t block = sizeof room.note;
   constexpr std::size_t most = 256;  // blocks, a microsecond each
-  const std::size_t all = place.header == 0 ? 0 : place.limit - place.begin;
+  const std::uintptr_t begin = cfi_begin_sig(place);
+  const std::size_t all = place.header == 0 ? 0 : place.limit - begin;
   const std::size_t blocks = (all + block - 1) / block;
   const std::size_t count = blocks < most ? blocks : most;
   std::uint64_t hash = 1;
@@ -120,7 +130,7 @@ PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, s
   for (std::size_t i = 0; i < count; ++i) {
     const std::size_t done = block * (blocks <= most ? i : i * (blocks - 1) / (most - 1));
     const std::size_t size = all - done < block ? all - done : block;
-    if (!add_to_hash_sig(hash, place.begin + done, size, room)) return 0;
+    if (!add_to_hash_sig(hash, begin + done, size, room)) return 0;
   }
   return hash | 1;
 }
@@ -152,25 +162,28 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
       static_cast<cfi_place*>(found)->header = bias + segment.p_vaddr;
     }
   };
+  struct segment_place {
+    cfi_place cfi;
+    std::uintptr_t begin;
+  } in{place, 0};
   const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
-    auto& of = *static_cast<cfi_place*>(found);
+    auto& to = *static_cast<segment_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
-    if (segment.p_type != PT_LOAD || of.header < begin || of.header >= end) return;
-    of.begin = begin;
-    of.limit = end;
+    if (segment.p_type != PT_LOAD || to.cfi.header < begin || to.cfi.header >= end) return;
+    to.begin = begin;
+    to.cfi.limit = end;
   };
   for_each_segment_sig(header, take_header, &place, room);
-  if (place.header != 0) for_each_segment_sig(header, take_limit, &place, room);
+  in.cfi = place;
+  if (place.header != 0) for_each_segment_sig(header, take_limit, &in, room);
   // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
   cfi_byte bytes[cfi_header_size];
   cfi_header parsed;
-  const bool has_table = place.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
+  const bool has_table = in.cfi.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
                          parse_header_sig(bytes, place.header, parsed);
   const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
-  if (!has_table || frames < place.begin || frames >= place.limit) return {};
-  place.begin = frames < place.header ? frames : place.header;
-  return place;
+  return has_table && frames >= in.begin && frames < in.cfi.limit ? in.cfi : cfi_place{};
 }
 
 #endif

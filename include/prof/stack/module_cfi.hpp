@@ -45,7 +45,6 @@ struct module_registry {
 struct cfi_place {
   std::uintptr_t header = 0;  // .eh_frame_hdr; 0: none
   std::uintptr_t limit = 0;   // end of the loaded segment that holds it and .eh_frame
-  std::uintptr_t begin = 0;   // of the first of the two: gold puts .eh_frame before its header
   std::size_t most_entries() const PROF_DETAIL_SIG {
     return limit < header + cfi_header_size ? 0 : (limit - header - cfi_header_size) / 8;
   }

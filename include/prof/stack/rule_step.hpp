@@ -25,7 +25,8 @@ enum class step { caller, interrupted, root, doubted_root, lost, cut };
 // A word near sp that no rule leads to. What is on another page than sp may be another thread's, to unmap between
 // a probe and a load: the kernel copies it.
 template <class Memory>
-bool read_doubtful_sig(Memory& memory, std::uintptr_t sp, std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+PROF_DETAIL_INLINE bool read_doubtful_sig(Memory& memory, std::uintptr_t sp, std::uintptr_t address,
+                                          std::uintptr_t& word) PROF_DETAIL_SIG {
   constexpr std::uintptr_t page = 4096;
   const bool is_own = sp / page == address / page && address % page <= page - sizeof word;
   return is_own ? memory.read_word(address, word) : memory.read_copy(address, word);

@@ -7,6 +7,7 @@
 #ifndef PROF_STACK_STACK_SCAN_HPP
 #define PROF_STACK_STACK_SCAN_HPP
 
+#include "prof/stack/frame_list.hpp"
 #include "prof/stack/return_address.hpp"
 #include "prof/stack/rule_step.hpp"
 
@@ -25,33 +26,50 @@ class stack_scan {
   stack_scan(Memory& memory, Code& code, return_addresses<Memory, Code>& returns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(returns) {}
 
-  // Of the function where an exception is about to land, its frame pointer.
-  void land_sig(std::uintptr_t fp) PROF_DETAIL_SIG { landing_fp_ = fp; }
+  // Of the function where an exception is about to land, its frame pointer and its begin; 0: that is not known.
+  void land_sig(std::uintptr_t fp, std::uintptr_t function) PROF_DETAIL_SIG {
+    landing_fp_ = fp;
+    landing_function_ = function;
+  }
+
+  // By a rule that needs a frame pointer, where a thrower's is lost: no frame has saved one since. So it is the
+  // landing function's, once that was passed, if the step leads behind a call of the function at `inside`.
+  PROF_DETAIL_NOINLINE bool landed_step_sig(const frame_list& frames, walked_frame& frame, packed_rule rule,
+                                            std::uintptr_t inside) PROF_DETAIL_SIG {
+    const bool needs_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
+    if (landing_function_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
+    walked_frame next = frame;
+    next.at.fp = landing_fp_;
+    if (offset_step_sig(memory_, next, rule) != step::caller) return false;
+    if (!returns_.leads_sig(next.at.pc, {inside, code_.function_start_sig(inside, memory_)}, true)) return false;
+    frame.at = next.at;
+    return true;
+  }
 
   // The first believable return address in [at, limit): its call leads into `function`; below `near` also an
   // indirect call will do. Where an exception is about to land, so is what stands behind the landing function's
   // frame pointer: maybe the landing pad. `at` becomes its place.
   PROF_DETAIL_NOINLINE bool find_sig(std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t near_limit,
                                      entered_function function, std::uintptr_t& found) PROF_DETAIL_SIG {
-    const std::uintptr_t first = at;  // what is below it is no frame's
-    for (; next_code_sig(first, at, limit, found); at += 8) {
-      if (at != first && is_behind_landing_fp_sig(at)) return true;
-      if (returns_.leads_sig(found, function, at < near_limit)) return true;
+    bool is_found = false;
+    for (begin_sig(at, limit, function); !is_found && next_code_sig(); at_ += 8) {
+      at = at_;
+      found = word_;
+      is_found = (at != begin_ && is_behind_landing_fp_sig(at)) ||  // what is below the begin is no frame's
+                 returns_.leads_sig(found, to_, at < near_limit);
     }
-    return false;
+    return is_found;
   }
 
   // The first word in [at, limit) whose direct call leads into `function`, 0: there is none; `others`: a word
   // that is another one follows.
   PROF_DETAIL_NOINLINE std::uintptr_t find_direct_sig(std::uintptr_t at, std::uintptr_t limit,
                                                       entered_function function, bool& others) PROF_DETAIL_SIG {
-    const std::uintptr_t begin = at;
     std::uintptr_t first = 0;
-    std::uintptr_t word = 0;
-    for (; next_code_sig(begin, at, limit, word); at += 8) {
-      if (word == first || !returns_.leads_sig(word, function, false)) continue;
+    for (begin_sig(at, limit, function); next_code_sig(); at_ += 8) {
+      if (word_ == first || !returns_.leads_sig(word_, to_, false)) continue;
       if (first != 0) others = true;
-      else first = word;
+      else first = word_;
     }
     return first;
   }
@@ -68,13 +86,24 @@ class stack_scan {
   }
 
  private:
-  // The next word from `at` on that is an address of code; the scan began at `begin`.
-  bool next_code_sig(std::uintptr_t begin, std::uintptr_t& at, std::uintptr_t limit, std::uintptr_t& word) PROF_DETAIL_SIG {
-    for (; at < limit && budget_ != 0; at += 8) {
+  bool has_passed_sig(const frame_list& frames) PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i + 1 < frames.first_kept(); ++i) {
+      if (code_.function_start_sig(frame_address_sig(frames[i]), memory_) == landing_function_) return true;
+    }
+    return false;
+  }
+  void begin_sig(std::uintptr_t at, std::uintptr_t limit, entered_function to) PROF_DETAIL_SIG {
+    at_ = begin_ = at;
+    limit_ = limit;
+    to_ = to;
+  }
+  // The next word from at_ on that is an address of code.
+  bool next_code_sig() PROF_DETAIL_SIG {
+    for (; at_ < limit_ && budget_ != 0; at_ += 8) {
       --budget_;
-      if (!read_doubtful_sig(memory_, begin, at, word)) return false;
-      word = strip_address_sig(word);
-      if (!code_.contains(word)) continue;
+      if (!read_doubtful_sig(memory_, begin_, at_, word_)) return false;
+      word_ = strip_address_sig(word_);
+      if (!code_.contains(word_)) continue;
       budget_ -= budget_ < code_cost ? budget_ : code_cost;
       return true;
     }
@@ -82,13 +111,20 @@ class stack_scan {
   }
   bool is_behind_landing_fp_sig(std::uintptr_t at) PROF_DETAIL_SIG {
     std::uintptr_t before = 0;
-    return landing_fp_ > at - 8 && memory_.read_word(at - 8, before) && before == landing_fp_;
+    return landing_fp_ > at - 8 && read_doubtful_sig(memory_, begin_, at - 8, before) && before == landing_fp_;
   }
 
   Memory& memory_;
   Code& code_;
   return_addresses<Memory, Code>& returns_;
   std::uintptr_t landing_fp_ = 0;  // 0: no exception is about to land
+  std::uintptr_t landing_function_ = 0;
+  // The scan that goes on; here, for a handler's stack.
+  std::uintptr_t begin_ = 0;
+  std::uintptr_t limit_ = 0;
+  entered_function to_;
+  std::uintptr_t at_ = 0;
+  std::uintptr_t word_ = 0;
   std::size_t budget_ = scan_budget;
 };
 

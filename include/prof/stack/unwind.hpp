@@ -166,7 +166,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa));  // where the landing function had saved its own
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), code_.function_start_sig(pc, memory_));
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -182,7 +182,7 @@ class stack_walk {
     const step found = step_sig(rule);
     doubts_fp_ = !by_fp && found == step::caller && now_.at.fp == before.fp;
     if (!by_fp || found != step::caller || is_called_from_sig(now_.at, before)) return found;
-    scan_.land_sig(before.fp);
+    scan_.land_sig(before.fp, 0);
     now_.at = before;
     now_.at.fp = unknown_register;
     return step::lost;
@@ -214,7 +214,7 @@ class stack_walk {
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
-    if (link_register_sig()) return step::caller;
+    if (scan_.landed_step_sig(frames_, now_, rule, inside_sig()) || link_register_sig()) return step::caller;
     if (leaving_sig()) return jumped_ ? step::interrupted : step::caller;
     const bool is_read = is_read_from_code_sig(rule);
     const bool stays = is_read && packed_reg_sig(rule) == never_returns;

@@ -64,7 +64,7 @@ struct fixture {
 // --------------------------------------------------------------------------------
 
 TEST_CASE("a search table has room behind its header's twelve bytes") {
-  const auto most = [](std::uintptr_t limit) { return cfi_place{0x1000, limit, 0x1000}.most_entries(); };
+  const auto most = [](std::uintptr_t limit) { return cfi_place{0x1000, limit}.most_entries(); };
   CHECK(most(0x1000) == 0);
   CHECK(most(0x100c) == 0);
   CHECK(most(0x1013) == 0);
