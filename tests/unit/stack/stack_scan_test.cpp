@@ -99,7 +99,7 @@ TEST_CASE("scan: what stands behind the landing function's frame pointer will do
   f.memory.words[stack + 8] = stack + 0x80;
   f.memory.words[stack + 16] = 0x1300;
   CHECK(f.found(stack + 0x100, stack) == 0);
-  f.scan.land_sig(stack + 0x80);
+  f.scan.land_sig(stack + 0x80, 0);
   CHECK(f.found(stack + 0x100, stack) == 0x1300);
   f.memory.words[stack - 8] = stack + 0x80;  // below the stack that is looked through
   f.memory.words[stack] = 0x1400;
