@@ -5078,13 +5078,13 @@ PROF_DETAIL_NOINLINE inline bool add_to_hash_sig(std::uint64_t& hash, std::uintp
   return true;
 }
 
-// The first byte of .eh_frame_hdr and .eh_frame: gold puts the latter before its header.
-PROF_DETAIL_NOINLINE inline std::uintptr_t cfi_begin_sig(const cfi_place& place) PROF_DETAIL_SIG {
+// Where .eh_frame is, by a copy of its search header; 0: that cannot be read, or has no table (both encodings
+// DW_EH_PE_omit, which is legal), and is as good as none.
+PROF_DETAIL_NOINLINE inline std::uintptr_t eh_frame_of_sig(std::uintptr_t header) PROF_DETAIL_SIG {
   cfi_byte bytes[cfi_header_size];
   cfi_header parsed;
-  if (!os_copy_sig(bytes, place.header, sizeof bytes) || !parse_header_sig(bytes, place.header, parsed)) return place.header;
-  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
-  return frames < place.header ? frames : place.header;
+  const bool is_header = os_copy_sig(bytes, header, sizeof bytes) && parse_header_sig(bytes, header, parsed);
+  return is_header ? reinterpret_cast<std::uintptr_t>(parsed.eh_frame) : 0;
 }
 
 // A hash of a module's call frame information, and of what begins its file at `header`; 0: cannot be read. What
@@ -5095,7 +5095,8 @@ PROF_DETAIL_NOINLINE inline std::uint64_t hash_cfi_sig(const cfi_place& place, s
                                                        elf_room& room) PROF_DETAIL_SIG {
   constexpr std::size_t block = sizeof room.note;
   constexpr std::size_t most = 256;  // blocks, a microsecond each
-  const std::uintptr_t begin = cfi_begin_sig(place);
+  const std::uintptr_t frames = eh_frame_of_sig(place.header);
+  const std::uintptr_t begin = frames != 0 && frames < place.header ? frames : place.header;  // gold's order
   const std::size_t all = place.header == 0 ? 0 : place.limit - begin;
   const std::size_t blocks = (all + block - 1) / block;
   const std::size_t count = blocks < most ? blocks : most;
@@ -5130,17 +5131,16 @@ PROF_DETAIL_NOINLINE inline bool walk_image_sig(std::uintptr_t header, note_visi
 // Its search header, and the end of the segment that holds it and .eh_frame.
 PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
                                                    elf_room& room) PROF_DETAIL_SIG {
-  cfi_place place;
-  const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
-    if (segment.p_type == PT_GNU_EH_FRAME) {
-      static_cast<cfi_place*>(found)->header = bias + segment.p_vaddr;
-    }
-  };
   struct segment_place {
     cfi_place cfi;
-    std::uintptr_t begin;
-  } in{place, 0};
-  const auto take_limit = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    std::uintptr_t begin = 0;
+  } in;
+  const auto take_header = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+    if (segment.p_type == PT_GNU_EH_FRAME) {
+      static_cast<segment_place*>(found)->cfi.header = bias + segment.p_vaddr;
+    }
+  };
+  const auto take_segment = [](void* found, const ElfW(Phdr)& segment, std::uintptr_t bias) {
     auto& to = *static_cast<segment_place*>(found);
     const std::uintptr_t begin = bias + segment.p_vaddr;
     const std::uintptr_t end = begin + segment.p_filesz;  // of a broken image it may wrap
@@ -5148,16 +5148,10 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
     to.begin = begin;
     to.cfi.limit = end;
   };
-  for_each_segment_sig(header, take_header, &place, room);
-  in.cfi = place;
-  if (place.header != 0) for_each_segment_sig(header, take_limit, &in, room);
-  // Without a table in it (both encodings DW_EH_PE_omit, which is legal) it is as good as none.
-  cfi_byte bytes[cfi_header_size];
-  cfi_header parsed;
-  const bool has_table = in.cfi.limit != 0 && os_copy_sig(bytes, place.header, sizeof bytes) &&
-                         parse_header_sig(bytes, place.header, parsed);
-  const auto frames = reinterpret_cast<std::uintptr_t>(parsed.eh_frame);
-  return has_table && frames >= in.begin && frames < in.cfi.limit ? in.cfi : cfi_place{};
+  for_each_segment_sig(header, take_header, &in, room);
+  if (in.cfi.header != 0) for_each_segment_sig(header, take_segment, &in, room);
+  const std::uintptr_t frames = in.cfi.limit != 0 ? eh_frame_of_sig(in.cfi.header) : 0;
+  return frames != 0 && frames >= in.begin && frames < in.cfi.limit ? in.cfi : cfi_place{};
 }
 
 #endif
@@ -5867,7 +5861,7 @@ PROF_DETAIL_END
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
 //         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
-// Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
+// Memory: eight pages are remembered, for one walk; and 128 copied bytes. For all walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
 #define PROF_STACK_PROBED_MEMORY_HPP
@@ -5930,8 +5924,8 @@ class probed_memory {
 };
 
 // Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
-// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
-// probed before they are read.
+// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter
+// denies process_vm_readv(2), pages are probed before they are read.
 class walk_memory : public probed_memory {
  public:
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
@@ -11261,6 +11255,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "profiles with nameless code: more than 3072 code segments were loaded",
     "modules walked without a table, which is slower: 12 MiB of tables are built",
 };
+static_assert(max_ranges == 3072 && max_table_bytes >> 20 == 12, "drop_texts says how many");
 
 class collection {
  public:

@@ -63,7 +63,7 @@ class File:
         self.ranges = sorted((int(begin, 16), int(end, 16)) for begin, end in frames)
         self.read_symbols()
         self.read_data()
-        self.read_copy()
+        self.read_code()
 
     def read_symbols(self):
         for line in lines_of("nm", "-D", "--defined-only", self.path):
@@ -86,7 +86,7 @@ class File:
             self.taken |= {struct.unpack_from("<Q", content, at - begin + offset)[0]
                            for at in packed if begin <= at < begin + size}
 
-    def read_copy(self):
+    def read_code(self):
         call = added = None
         for line in lines_of("objdump", "-d", "--no-show-raw-insn", "-w", self.path):
             begins = re.match(r"([0-9a-f]+) <(.*)>:$", line)

@@ -106,6 +106,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "profiles with nameless code: more than 3072 code segments were loaded",
     "modules walked without a table, which is slower: 12 MiB of tables are built",
 };
+static_assert(max_ranges == 3072 && max_table_bytes >> 20 == 12, "drop_texts says how many");
 
 class collection {
  public:

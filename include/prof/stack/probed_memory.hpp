@@ -3,7 +3,7 @@
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
 //         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
-// Memory: eight pages are remembered, for one walk; and 128 bytes of code. For all walks, 128 ends of stacks.
+// Memory: eight pages are remembered, for one walk; and 128 copied bytes. For all walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
 #define PROF_STACK_PROBED_MEMORY_HPP
@@ -71,8 +71,8 @@ class probed_memory {
 };
 
 // Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
-// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter denies process_vm_readv(2), pages are
-// probed before they are read.
+// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter
+// denies process_vm_readv(2), pages are probed before they are read.
 class walk_memory : public probed_memory {
  public:
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {

@@ -403,7 +403,7 @@ int print_module(dl_phdr_info* info, std::size_t, void*) {
   return 0;
 }
 
-void read_copy(bool tables) {
+void read_code(bool tables) {
   g_process = enter_process();
   refresh_code_map(*g_process);
   const code_map* const map = g_process->code.load();
@@ -444,7 +444,7 @@ int main(int argc, char** argv) {
   g_corrupt = has_word(argc, argv, "corrupt");
   g_shift = has_word(argc, argv, "shift");
   g_drop = has_word(argc, argv, "drop");
-  read_copy(has_word(argc, argv, "table"));
+  read_code(has_word(argc, argv, "table"));
   catch_traps();
   for (int i = 0; i < workload_count; ++i) {
     if (workloads[i].warm) workloads[i].run();
