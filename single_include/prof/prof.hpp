@@ -2027,7 +2027,9 @@ struct os_mapping {
   std::uint64_t offset = 0;
   std::uint64_t inode = 0;
   bool readable = false;
+  bool writable = false;
   bool executable = false;
+  bool shared = false;  // what is written there goes to the file
   text_view path;
 };
 
@@ -2234,7 +2236,9 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   m.limit = take_hex(line);
   if (line.size < 6) return m;
   m.readable = line.data[1] == 'r';
+  m.writable = line.data[2] == 'w';
   m.executable = line.data[3] == 'x';
+  m.shared = line.data[4] == 's';
   line = line.from(6);
   m.offset = take_hex(line);
   for (int field = 0; field < 2; ++field) {  // skip device, stop before inode
@@ -4745,7 +4749,8 @@ PROF_DETAIL_END
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
+// Memory: given; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of paths, then new ones
+//         have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_STACK_CODE_RANGE_HPP
 #define PROF_STACK_CODE_RANGE_HPP
@@ -4757,6 +4762,9 @@ inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be
 inline constexpr range_number max_range_number = 4096;
 // A quarter stays free, so that looking for what is not there ends soon.
 inline constexpr std::size_t max_ranges = std::size_t{max_range_number} * 3 / 4;
+// A third of them for code that is no image: some JITs map thousands of pieces of a file (CoreCLR's doublemapper),
+// and libraries, which are higher up, would have no names.
+inline constexpr std::size_t max_other_ranges = max_ranges / 3;
 
 // One executable segment of one file (or of the vdso), loaded once.
 struct code_range {
@@ -4797,6 +4805,7 @@ class range_registry {
  public:
   std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
   bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
+  bool others_full() const PROF_DETAIL_SIG { return others_full_.load(std::memory_order_relaxed); }
 
   const code_range* at(range_number number) const PROF_DETAIL_SIG {
     if (number == 0 || number > max_range_number) return nullptr;
@@ -4863,6 +4872,11 @@ class range_registry {
 
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
+    const bool is_other = range.module == nullptr;
+    if (is_other && others_.load(std::memory_order_relaxed) >= max_other_ranges) {
+      others_full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
     const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
     const bool has_room = text + range.path_size < path_room && size() < max_ranges;
     for (std::size_t step = 0; has_room && step < max_steps; ++step) {
@@ -4875,6 +4889,7 @@ class range_registry {
       there.range.number = static_cast<range_number>(place + 1);
       std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
       there.state.store(state_ready, std::memory_order_release);
+      if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
       ready_.fetch_add(1, std::memory_order_release);
       return &there.range;
     }
@@ -4886,8 +4901,10 @@ class range_registry {
   std::atomic<const code_range*> late_[late_count];
   std::atomic<std::size_t> next_late_;
   std::atomic<std::size_t> ready_;
+  std::atomic<std::size_t> others_;  // of those, the ones that are no images
   std::atomic<std::size_t> path_used_;
   std::atomic<bool> full_;
+  std::atomic<bool> others_full_;
   char paths_[path_room];
 };
 
@@ -5160,6 +5177,108 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_MAPPED_IMAGE_HPP
 
+// ---- prof/stack/loaded_image.hpp ----
+// prof/stack/loaded_image.hpp - which of the mapped files are images that a loader has mapped, to run them.
+// Floor 3 (stack). Used by modules.hpp (whose header belongs to this code?) and process.hpp (prof's own notes).
+// Safety: async-signal-safe: /proc/self/maps and mapped headers by raw system calls, no loader lock.
+// Memory: none but pages while it reads.
+// Source: proc(5), /proc/pid/maps; <dlfcn.h> _dl_find_object (glibc 2.35). A program that maps a whole ELF file to
+//         read or patch it (symbolizers do, so does symbol/) has its header and its notes in memory as well, but at
+//         the places that they point to there are other bytes, or none, or the file's own, to be written to disk.
+#ifndef PROF_STACK_LOADED_IMAGE_HPP
+#define PROF_STACK_LOADED_IMAGE_HPP
+
+PROF_DETAIL_BEGIN
+
+#if PROF_DETAIL_OS_LINUX
+
+// The image whose header was mapped last: later segments of the same file belong to it.
+struct latest_image {
+  std::uintptr_t header = 0;
+  std::uint64_t inode = 0;
+  std::uintptr_t limit = 0;  // of the mapping seen last
+};
+
+inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
+  // A hole between segments: some loaders fill it (qemu-user, Android's).
+  if (mapping.inode == 0 && mapping.path.size == 0) return;
+  // lld maps a small file's first page twice: with the header, and behind it as code.
+  const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
+                     mapping.start == image.limit;
+  image.limit = mapping.limit;
+  if (again) return;
+  const bool is_file = mapping.inode != 0 || mapping.path.equals({"[vdso]", 6});
+  const bool is_header = mapping.readable && mapping.offset == 0 && is_file;
+  if (is_header) image.header = mapping.start;
+  else if (mapping.inode != image.inode) image.header = 0;
+  image.inode = mapping.inode;
+}
+
+// An image as /proc/self/maps shows it, line by line.
+struct image_layout {
+  latest_image image;
+  std::uintptr_t header = 0;  // of the image whose lines are being seen; 0: none
+  std::uintptr_t limit = 0;   // of the last of them
+  bool has_parts = false;  // more than the header's
+  bool has_code = false;
+  bool has_data = false;
+  note_visitor visitor;
+  elf_room room;
+};
+
+// A loader maps a file in parts, one to run and one to write; .bss may be all there is of the latter.
+inline void see_segment_sig(image_layout& layout, const os_mapping& mapping) PROF_DETAIL_SIG {
+  const bool is_header = mapping.start == layout.header;
+  const bool is_bss = layout.has_parts && mapping.inode == 0 && mapping.path.size == 0 && mapping.start == layout.limit;
+  if (mapping.inode != layout.image.inode && !is_bss) return;
+  layout.has_code = layout.has_code || mapping.executable;
+  layout.has_data = layout.has_data || (mapping.writable && !is_header);
+  layout.has_parts = layout.has_parts || !is_header;
+  layout.limit = mapping.limit;
+}
+
+// Where there is a loader to ask, its word counts; elsewhere what a loaded image looks like.
+PROF_DETAIL_NOINLINE inline bool is_loaded_sig(const image_layout& layout) PROF_DETAIL_SIG {
+  os_object object;
+  if (layout.header == 0) return false;
+  if (layout.header == os_program_header_sig()) return true;
+  if (!os_answers_for_objects()) return layout.has_code && layout.has_data;
+  return os_find_object_sig(layout.header, object) && object.start == layout.header;
+}
+
+inline void end_image_sig(image_layout& layout) PROF_DETAIL_SIG {
+  if (is_loaded_sig(layout)) walk_image_sig(layout.header, layout.visitor, layout.room);
+  layout.header = 0;
+}
+
+// Calls visitor for every note of every image that is loaded now, in address order.
+PROF_DETAIL_COLD inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
+  image_layout layout;
+  layout.visitor = visitor;
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        image_layout& to = *static_cast<image_layout*>(context);
+        see_header_sig(to.image, mapping);
+        if (to.image.header == mapping.start) {
+          end_image_sig(to);
+          to.has_parts = to.has_code = to.has_data = false;
+          // Another process, or the disk, would see what is written to a shared mapping.
+          to.header = mapping.shared || mapping.inode == 0 ? 0 : mapping.start;
+          to.limit = mapping.start;
+        }
+        if (to.header != 0) see_segment_sig(to, mapping);
+        return true;
+      },
+      &layout);
+  end_image_sig(layout);
+}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_LOADED_IMAGE_HPP
+
 // ---- prof/stack/still_loaded.hpp ----
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
 // Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the four it met last), by modules.hpp
@@ -5272,13 +5391,6 @@ struct lasting_objects {
 
 #if PROF_DETAIL_OS_LINUX
 
-// The image whose header was mapped last: later segments of the same file belong to it.
-struct latest_image {
-  std::uintptr_t header = 0;
-  std::uint64_t inode = 0;
-  std::uintptr_t limit = 0;  // of the mapping seen last
-};
-
 // What a walk that registers new code works with: too much for a handler's stack.
 struct late_code {
   spin_lock lock;
@@ -5367,7 +5479,7 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// The program stays, and so does the vdso.
+// The program stays, and so does the vdso. Of an image only: what a JIT has mapped from a file may go anywhere.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   if (range.header != 0 && range.header == os_program_header_sig()) return false;
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
@@ -5396,9 +5508,9 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader.
 inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
-  range.lasting = !may_be_unloaded_sig(range);
-  if (range.header != 0) {
-    walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  const bool is_image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  range.lasting = is_image && !may_be_unloaded_sig(range);
+  if (is_image) {
     range.cfi = find_cfi_sig(range.header, room);
     if (!range.lasting && range.build_id_length == 0) {
       range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
@@ -5406,21 +5518,6 @@ inline void describe_range_sig(code_registry& registry, code_range& range, elf_r
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);
-}
-
-inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  // A hole between segments: some loaders fill it (qemu-user, Android's).
-  if (mapping.inode == 0 && mapping.path.size == 0) return;
-  // lld maps a small file's first page twice: with the header, and behind it as code.
-  const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
-                     mapping.start == image.limit;
-  image.limit = mapping.limit;
-  if (again) return;
-  const bool is_file = mapping.inode != 0 || mapping.path.equals({"[vdso]", 6});
-  const bool is_header = mapping.readable && mapping.offset == 0 && is_file;
-  if (is_header) image.header = mapping.start;
-  else if (mapping.inode != image.inode) image.header = 0;
-  image.inode = mapping.inode;
 }
 
 // What was there in between may have been another file, with the same line before and after it.
@@ -5576,18 +5673,6 @@ inline module_image image_of(const code_range& range) noexcept {
   image.code_offset = range.offset;
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
-}
-
-// Calls visitor for every note of every image that is mapped now, in address order.
-inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
-  os_for_each_mapping_sig(
-      [](void* context, const os_mapping& mapping) {
-        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return true;
-        elf_room room;
-        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
-        return true;
-      },
-      &visitor);
 }
 
 #else
@@ -7135,6 +7220,7 @@ enum class drop : unsigned {
   code_map_stale,
   ranges_full,
   tables_full,
+  code_map_unread,
   count_
 };
 
@@ -7294,11 +7380,19 @@ struct anchor_search {
 inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
+  process_head* there = nullptr;
+  // Copied: the object may be unloaded meanwhile.
+  if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
-  process_head* const there = record.anchor->process.load(std::memory_order_acquire);
-  if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
-    search.found = static_cast<process_state*>(there);
-  }
+  struct {
+    std::uint64_t magic;
+    std::uint32_t layout;
+  } head{};
+  static_assert(offsetof(process_head, layout) == sizeof head.magic, "the same beginning");
+  if (there == nullptr || !os_copy_sig(&head, reinterpret_cast<std::uintptr_t>(there), sizeof head)) return;
+  if (head.magic != process_magic || head.layout != layout_version) return;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  search.found = static_cast<process_state*>(there);
 }
 
 PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
@@ -8181,13 +8275,15 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
   const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
+  if (now == nullptr) return count_drop_sig(process, drop::code_map_unread);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  if (process.registry->ranges.full()) count_drop_sig(process, drop::ranges_full);
+  const range_registry& ranges = process.registry->ranges;
+  if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
   build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
@@ -11252,10 +11348,12 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "signals that were not from our timers",
     "ticks that arrived after the end",
     "refreshes of the code map put off: old maps are still in use",
-    "profiles with nameless code: more than 3072 code segments were loaded",
+    "profiles with nameless code: more than 3072 code segments, or 1024 of no ELF file, were loaded",
     "modules walked without a table, which is slower: 12 MiB of tables are built",
+    "profiles without names, slowly walked: /proc/self/maps cannot be read; mount /proc",
 };
-static_assert(max_ranges == 3072 && max_table_bytes >> 20 == 12, "drop_texts says how many");
+static_assert(max_ranges == 3072 && max_other_ranges == 1024 && max_table_bytes >> 20 == 12,
+              "drop_texts says how many");
 
 class collection {
  public:

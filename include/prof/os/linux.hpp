@@ -191,7 +191,9 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   m.limit = take_hex(line);
   if (line.size < 6) return m;
   m.readable = line.data[1] == 'r';
+  m.writable = line.data[2] == 'w';
   m.executable = line.data[3] == 'x';
+  m.shared = line.data[4] == 's';
   line = line.from(6);
   m.offset = take_hex(line);
   for (int field = 0; field < 2; ++field) {  // skip device, stop before inode

@@ -41,7 +41,9 @@ struct os_mapping {
   std::uint64_t offset = 0;
   std::uint64_t inode = 0;
   bool readable = false;
+  bool writable = false;
   bool executable = false;
+  bool shared = false;  // what is written there goes to the file
   text_view path;
 };
 

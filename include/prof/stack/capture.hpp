@@ -40,13 +40,15 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
   const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
+  if (now == nullptr) return count_drop_sig(process, drop::code_map_unread);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     process.code_stale.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_stale);
   }
-  if (process.registry->ranges.full()) count_drop_sig(process, drop::ranges_full);
+  const range_registry& ranges = process.registry->ranges;
+  if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
   build_headerless_tables_sig(process.registry->modules, *now, lasting);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps

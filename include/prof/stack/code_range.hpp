@@ -3,7 +3,8 @@
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 3072 ranges and 512 KiB of paths, then new ones have no number.
+// Memory: given; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of paths, then new ones
+//         have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_STACK_CODE_RANGE_HPP
 #define PROF_STACK_CODE_RANGE_HPP
@@ -22,6 +23,9 @@ inline constexpr std::size_t build_id_size = 32;  // sha1 is 20, sha256 would be
 inline constexpr range_number max_range_number = 4096;
 // A quarter stays free, so that looking for what is not there ends soon.
 inline constexpr std::size_t max_ranges = std::size_t{max_range_number} * 3 / 4;
+// A third of them for code that is no image: some JITs map thousands of pieces of a file (CoreCLR's doublemapper),
+// and libraries, which are higher up, would have no names.
+inline constexpr std::size_t max_other_ranges = max_ranges / 3;
 
 // One executable segment of one file (or of the vdso), loaded once.
 struct code_range {
@@ -62,6 +66,7 @@ class range_registry {
  public:
   std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
   bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
+  bool others_full() const PROF_DETAIL_SIG { return others_full_.load(std::memory_order_relaxed); }
 
   const code_range* at(range_number number) const PROF_DETAIL_SIG {
     if (number == 0 || number > max_range_number) return nullptr;
@@ -128,6 +133,11 @@ class range_registry {
 
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
+    const bool is_other = range.module == nullptr;
+    if (is_other && others_.load(std::memory_order_relaxed) >= max_other_ranges) {
+      others_full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
     const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
     const bool has_room = text + range.path_size < path_room && size() < max_ranges;
     for (std::size_t step = 0; has_room && step < max_steps; ++step) {
@@ -140,6 +150,7 @@ class range_registry {
       there.range.number = static_cast<range_number>(place + 1);
       std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
       there.state.store(state_ready, std::memory_order_release);
+      if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
       ready_.fetch_add(1, std::memory_order_release);
       return &there.range;
     }
@@ -151,8 +162,10 @@ class range_registry {
   std::atomic<const code_range*> late_[late_count];
   std::atomic<std::size_t> next_late_;
   std::atomic<std::size_t> ready_;
+  std::atomic<std::size_t> others_;  // of those, the ones that are no images
   std::atomic<std::size_t> path_used_;
   std::atomic<bool> full_;
+  std::atomic<bool> others_full_;
   char paths_[path_room];
 };
 

@@ -16,7 +16,7 @@
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
 #include "prof/stack/code_map.hpp"
-#include "prof/stack/mapped_image.hpp"
+#include "prof/stack/loaded_image.hpp"
 #include "prof/stack/still_loaded.hpp"
 
 PROF_DETAIL_BEGIN
@@ -36,13 +36,6 @@ struct lasting_objects {
 };
 
 #if PROF_DETAIL_OS_LINUX
-
-// The image whose header was mapped last: later segments of the same file belong to it.
-struct latest_image {
-  std::uintptr_t header = 0;
-  std::uint64_t inode = 0;
-  std::uintptr_t limit = 0;  // of the mapping seen last
-};
 
 // What a walk that registers new code works with: too much for a handler's stack.
 struct late_code {
@@ -132,7 +125,7 @@ inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
   return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
 }
 
-// The program stays, and so does the vdso.
+// The program stays, and so does the vdso. Of an image only: what a JIT has mapped from a file may go anywhere.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   if (range.header != 0 && range.header == os_program_header_sig()) return false;
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
@@ -161,9 +154,9 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader.
 inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
-  range.lasting = !may_be_unloaded_sig(range);
-  if (range.header != 0) {
-    walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  const bool is_image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  range.lasting = is_image && !may_be_unloaded_sig(range);
+  if (is_image) {
     range.cfi = find_cfi_sig(range.header, room);
     if (!range.lasting && range.build_id_length == 0) {
       range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
@@ -171,21 +164,6 @@ inline void describe_range_sig(code_registry& registry, code_range& range, elf_r
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
   if (!range.lasting) find_stand_in_sig(range);
-}
-
-inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  // A hole between segments: some loaders fill it (qemu-user, Android's).
-  if (mapping.inode == 0 && mapping.path.size == 0) return;
-  // lld maps a small file's first page twice: with the header, and behind it as code.
-  const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
-                     mapping.start == image.limit;
-  image.limit = mapping.limit;
-  if (again) return;
-  const bool is_file = mapping.inode != 0 || mapping.path.equals({"[vdso]", 6});
-  const bool is_header = mapping.readable && mapping.offset == 0 && is_file;
-  if (is_header) image.header = mapping.start;
-  else if (mapping.inode != image.inode) image.header = 0;
-  image.inode = mapping.inode;
 }
 
 // What was there in between may have been another file, with the same line before and after it.
@@ -341,18 +319,6 @@ inline module_image image_of(const code_range& range) noexcept {
   image.code_offset = range.offset;
   image.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
   return image;
-}
-
-// Calls visitor for every note of every image that is mapped now, in address order.
-inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
-  os_for_each_mapping_sig(
-      [](void* context, const os_mapping& mapping) {
-        if (!mapping.readable || mapping.offset != 0 || mapping.inode == 0) return true;
-        elf_room room;
-        walk_image_sig(mapping.start, *static_cast<note_visitor*>(context), room);
-        return true;
-      },
-      &visitor);
 }
 
 #else

@@ -57,6 +57,7 @@ enum class drop : unsigned {
   code_map_stale,
   ranges_full,
   tables_full,
+  code_map_unread,
   count_
 };
 
@@ -216,11 +217,19 @@ struct anchor_search {
 inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
+  process_head* there = nullptr;
+  // Copied: the object may be unloaded meanwhile.
+  if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
-  process_head* const there = record.anchor->process.load(std::memory_order_acquire);
-  if (there != nullptr && there->magic == process_magic && there->layout == layout_version) {
-    search.found = static_cast<process_state*>(there);
-  }
+  struct {
+    std::uint64_t magic;
+    std::uint32_t layout;
+  } head{};
+  static_assert(offsetof(process_head, layout) == sizeof head.magic, "the same beginning");
+  if (there == nullptr || !os_copy_sig(&head, reinterpret_cast<std::uintptr_t>(there), sizeof head)) return;
+  if (head.magic != process_magic || head.layout != layout_version) return;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  search.found = static_cast<process_state*>(there);
 }
 
 PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {

@@ -46,13 +46,17 @@ TEST_CASE("a line of the maps file is taken apart") {
   CHECK(code.offset == 0x26000);
   CHECK(code.inode == 1234567);
   CHECK(code.readable);
+  CHECK_FALSE(code.writable);
   CHECK(code.executable);
+  CHECK_FALSE(code.shared);
   CHECK(path_of(code) == "/usr/lib/a b.so");
 
   const os_mapping plain = os_parse_mapping_sig("1000-2000 rw-p 00000000 00:00 0 ");
   CHECK(plain.start == 0x1000);
   CHECK(plain.readable);
+  CHECK(plain.writable);
   CHECK_FALSE(plain.executable);
+  CHECK(os_parse_mapping_sig("1000-2000 rw-s 00000000 00:01 5 ").shared);
   CHECK(plain.inode == 0);
   CHECK(path_of(plain).empty());
 

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <memory>
@@ -365,13 +366,35 @@ TEST_CASE("that no more code can have a name is counted") {
   refresh_code_map(*own.state);
   CHECK(full.load() == 0);
   code_range other;
-  for (std::size_t i = 0; i <= max_ranges; ++i) {
+  for (std::size_t i = 0; i <= max_other_ranges; ++i) {
     other.start = 0x10000 * (i + 1);
     other.limit = other.start + 4096;
     (void)own.state->registry->ranges.find_or_add_sig(other);
   }
+  const more_code changed;
   refresh_code_map(*own.state);
   CHECK(full.load() == 1);
+  CHECK(own.state->registry->ranges.others_full());
+  CHECK_FALSE(own.state->registry->ranges.full());
+}
+
+TEST_CASE("a first map that cannot be read is counted") {
+  const own_process own;
+  const auto& unread = own.state->drops[static_cast<unsigned>(drop::code_map_unread)];
+  refresh_code_map(*own.state);
+  CHECK(unread.load() == 0);
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &none) == 0);  // as without /proc: nothing can be opened
+  {
+    const own_process other;
+    refresh_code_map(*other.state);
+    CHECK(other.state->drops[static_cast<unsigned>(drop::code_map_unread)].load() == 1);
+    CHECK(other.state->code.load() == nullptr);
+    CHECK(captured_here(*other.state) != overflow_stack);
+  }
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);
 }
 
 TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that is counted") {

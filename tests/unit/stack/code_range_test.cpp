@@ -23,8 +23,11 @@ struct fixture {
   const code_range* add(const code_range& range) const { return registry->find_or_add_sig(range); }
 };
 
+module_cfi some_module{};
+
 code_range range_at(std::uintptr_t header, const std::string& path) {
   code_range range;
+  range.module = &some_module;
   range.header = header;
   range.start = header + 0x1000;
   range.limit = header + 0x2000;
@@ -125,6 +128,26 @@ TEST_CASE("a full registry refuses, says so and keeps what it has") {
   const code_range* const known = f.add(range_at(0x7000, "/x"));
   REQUIRE(known != nullptr);
   CHECK(known->header == 0x7000);
+  CHECK(f.registry->size() == max_ranges);
+}
+
+TEST_CASE("code that is no image leaves room for images") {
+  const fixture f;
+  const auto other_at = [](std::uintptr_t header) {
+    code_range range = range_at(header, "/memfd:doublemapper");
+    range.module = nullptr;
+    return range;
+  };
+  for (std::uintptr_t i = 1; i <= max_other_ranges; ++i) REQUIRE(f.add(other_at(i << 12)) != nullptr);
+  CHECK_FALSE(f.registry->others_full());
+  for (std::uintptr_t i = 1; i <= 50000; ++i) CHECK(f.add(other_at((max_other_ranges + i) << 12)) == nullptr);
+  CHECK(f.registry->others_full());
+  CHECK_FALSE(f.registry->full());
+  CHECK(f.registry->size() == max_other_ranges);
+  CHECK(f.add(other_at(0x1000)) != nullptr);
+  for (std::uintptr_t i = 1; i <= max_ranges - max_other_ranges; ++i) {
+    REQUIRE(f.add(range_at(std::uintptr_t{0x7f0000000000} + (i << 12), "/lib/x")) != nullptr);
+  }
   CHECK(f.registry->size() == max_ranges);
 }
 

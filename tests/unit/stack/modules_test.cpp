@@ -159,23 +159,20 @@ TEST_CASE("this code is found where it is, with the header of its file") {
   CHECK(map->find(reinterpret_cast<std::uintptr_t>(&local)) == nullptr);
 }
 
-TEST_CASE("a filled hole between a file's segments does not part them") {
-  const struct {
-    const char* between;
-    std::uint64_t inode;
-    std::uintptr_t header;
-  } cases[] = {{"", 0, 0x10000}, {"[heap]", 0, 0}, {"", 8, 0}, {"/other", 8, 0}};
-  for (const auto& one : cases) {
-    CAPTURE(one.between);
-    latest_image image;
-    const text_view path{"/file", 5};
-    const text_view between{one.between, std::strlen(one.between)};
-    see_header_sig(image, {0x10000, 0x11000, 0, 7, true, false, path});
-    CHECK(image.header == 0x10000);
-    see_header_sig(image, {0x11000, 0x12000, 0, one.inode, false, false, between});
-    see_header_sig(image, {0x12000, 0x13000, 0x1000, 7, true, true, path});
-    CHECK(image.header == one.header);
-  }
+TEST_CASE("code of a file that is no image has a name and a number, no module, and may go") {
+  const int file = memfd_create("jit", MFD_CLOEXEC);
+  REQUIRE(ftruncate(file, 8192) == 0);
+  void* const at = mmap(nullptr, 8192, PROT_READ | PROT_EXEC, MAP_SHARED, file, 0);
+  REQUIRE(at != MAP_FAILED);
+  const code_map* const map = read_code_map();
+  const code_range* const range = map->find_current(reinterpret_cast<std::uintptr_t>(at) + 100);
+  REQUIRE(range != nullptr);
+  CHECK(std::string(range->path) == "/memfd:jit");
+  CHECK(range->number != 0);
+  CHECK(range->module == nullptr);
+  CHECK_FALSE(range->lasting);
+  munmap(at, 8192);
+  close(file);
 }
 
 TEST_CASE("nothing new: the same map; what lasts is news") {
