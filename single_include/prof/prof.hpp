@@ -5946,7 +5946,8 @@ PROF_DETAIL_END
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
 //         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
-// Memory: eight pages are remembered, for one walk; and 128 copied bytes. For all walks, 128 ends of stacks.
+// Memory: eight pages are remembered, for one walk, and those that are read now; and 128 copied bytes. For all
+//         walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
 #ifndef PROF_STACK_PROBED_MEMORY_HPP
 #define PROF_STACK_PROBED_MEMORY_HPP
@@ -5957,20 +5958,32 @@ PROF_DETAIL_BEGIN
 // it is needed.
 inline std::atomic<std::uintptr_t> last_pages[128] = {};
 
+// A walk reads stacks as words, a scan also what is between the host's variables: a sanitizer would stop the host.
+PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  std::uintptr_t word;
+#if PROF_DETAIL_SANITIZED && defined(__x86_64__)
+  __asm__ volatile("movq (%1), %0" : "=r"(word) : "r"(address) : "memory");
+#elif PROF_DETAIL_SANITIZED && defined(__aarch64__)
+  __asm__ volatile("ldr %0, [%1]" : "=r"(word) : "r"(address) : "memory");
+#else
+  std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+#endif
+  return word;
+}
+
 class probed_memory {
  public:
   // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
   probed_memory() PROF_DETAIL_SIG {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
     known_[here % pages] = here;
+    begin_ = here << page_bits;
   }
 
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!page_ok_sig(address)) return false;
-    if ((address & page_mask) > page_mask + 1 - sizeof word && !page_ok_sig(address + sizeof word - 1)) {
-      return false;
-    }
-    std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+  // Inlined: called, a frame takes half as long again.
+  PROF_DETAIL_INLINE bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (PROF_DETAIL_UNLIKELY(address - begin_ >= words_) && !move_slow_sig(address)) return false;
+    word = load_word_sig(address);
     return true;
   }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
@@ -5986,6 +5999,18 @@ class probed_memory {
   static constexpr unsigned page_bits = 12;
   static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
   static constexpr std::size_t pages = 8;
+  static constexpr std::uintptr_t rest = sizeof(std::uintptr_t) - 1;
+  // The pages that are read now follow the word at `address`, or grow by its page: a walk goes up.
+  PROF_DETAIL_NOINLINE bool move_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t first = address & ~page_mask;
+    const std::uintptr_t last = (address + rest) & ~page_mask;
+    if (!page_ok_sig(first) || (last != first && !page_ok_sig(last))) return false;
+    if (first - begin_ > words_ + rest) {  // not the page behind them, nor the last of them
+      begin_ = first;
+    }
+    words_ = last + page_mask + 1 - begin_ - rest;
+    return true;
+  }
   bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const std::uintptr_t page = address >> page_bits;
     if (page == 0) return false;  // what an empty entry of known_ would match
@@ -6006,6 +6031,8 @@ class probed_memory {
     return true;
   }
   std::uintptr_t known_[pages] = {};
+  std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
+  std::uintptr_t words_ = page_mask + 1 - rest;
 };
 
 // Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
@@ -6014,20 +6041,33 @@ class probed_memory {
 class walk_memory : public probed_memory {
  public:
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (address - copied_ > sizeof copy_ - sizeof word || copied_ == 0) {
-      copied_ = address & ~std::uintptr_t{63};
-      if (!os_copy_sig(copy_, copied_, sizeof copy_)) {  // it reaches into the next page
-        copied_ = 0;
-        return os_copy_sig(&word, address, sizeof word);
-      }
+    if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
+        !copy_slow_sig(copies_[latest_], address)) {
+      return os_copy_sig(&word, address, sizeof word);
     }
-    std::memcpy(&word, copy_ + (address - copied_), sizeof word);
+    const copy& there = copies_[latest_];
+    std::memcpy(&word, there.bytes + (address - there.at), sizeof word);
     return true;
   }
 
  private:
-  std::uintptr_t copied_ = 0;  // 0: nothing is
-  unsigned char copy_[128];
+  // Two, for a walk by frame records reads stack and code in turn.
+  struct copy {
+    std::uintptr_t at = 0;  // 0: of nothing
+    unsigned char bytes[64];
+  };
+  static bool has_copy_sig(const copy& there, std::uintptr_t address) PROF_DETAIL_SIG {
+    return address - there.at <= sizeof there.bytes - sizeof(std::uintptr_t) && there.at != 0;
+  }
+  // False: that reaches into a page that cannot be read, or the word's cannot.
+  PROF_DETAIL_NOINLINE static bool copy_slow_sig(copy& to, std::uintptr_t address) PROF_DETAIL_SIG {
+    to.at = address & ~std::uintptr_t{31};
+    if (os_copy_sig(to.bytes, to.at, sizeof to.bytes)) return true;
+    to.at = 0;
+    return false;
+  }
+  unsigned latest_ = 0;
+  copy copies_[2];
 };
 
 PROF_DETAIL_END
@@ -7861,7 +7901,7 @@ inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
 inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig
+inline constexpr unsigned max_slow_steps = 1024;  // not by ordinary_frames_sig: 1 us each
 inline constexpr unsigned max_signal_frames = 8;
 
 // Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.

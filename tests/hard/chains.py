@@ -123,13 +123,15 @@ def parse(output, templates=False):
 
 
 def build(name, sources, compiler="g++", flags=(), std="c++17", link=(), optimize="-O2"):
-    """Compiles PROGRAMS' sources under the house's warnings and links them with the sampler."""
+    """Compiles PROGRAMS' sources under the house's warnings and links them with the sampler, unless that is
+    among them."""
     BUILD.mkdir(parents=True, exist_ok=True)
     include = ("-I", harness.TREE, "-I", PROGRAMS)
     sampler = BUILD / "sampler.o"
-    if name != "sampler.o" and not sampler.exists():
+    has_own = bool({"-c", "-shared"} & set(flags)) or "sampler.cpp" in sources
+    if not has_own and not sampler.exists():
         build("sampler.o", ["sampler.cpp"], flags=["-c"])
-    objects = [sampler] if not {"-c", "-shared"} & set(flags) else []
+    objects = [] if has_own else [sampler]
     paths = [source if isinstance(source, pathlib.Path) else PROGRAMS / source for source in sources]
     command(harness.tool(compiler), f"-std={std}", optimize, *WARNINGS, *include, *flags, *paths,
             *objects, "-o", BUILD / name, *link, *(() if "-c" in flags else ("-pthread",)))

@@ -224,6 +224,16 @@ class Hard(unittest.TestCase):
             for one in found:
                 self.assertFalse(one.complete and one.exact, one)
 
+    def test_18_jit_in_a_program_with_sanitizers(self):
+        """A scan reads words between variables, which is an error in the program's own code only."""
+        program = build("sanitized", ["cases.cpp", "sampler.cpp"], flags=["-fsanitize=address"], link=LAZY)
+        for case in ("jit_without_fp", "jit_with_room"):
+            for mode in BOTH:
+                found = chains.samples(program, case, *mode)
+                self.assertEqual(len(found), 2)
+                for one in found:
+                    self.assertFalse(one.complete and one.exact, one)
+
     def plugins(self):
         """Two libraries with frames of different sizes, which are loaded at the same address."""
         return [build(f"plugin_{room}.so", ["plugin.cpp"], flags=[
@@ -483,7 +493,7 @@ class Hard(unittest.TestCase):
             self.assertEqual(rounds, 40000)
             self.assertLessEqual(deepest, 128)
             self.assertGreater(deepest, 1)
-            self.assertLess(unmarked, rounds * 0.0002)  # 0 or 1 are seen
+            self.assertLessEqual(unmarked, 2)  # 0 or 1 are seen
 
     def test_37_garbage_stack_pointer(self):
         for mode in BOTH:

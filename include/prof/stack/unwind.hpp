@@ -23,7 +23,7 @@ inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
 inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig
+inline constexpr unsigned max_slow_steps = 1024;  // not by ordinary_frames_sig: 1 us each
 inline constexpr unsigned max_signal_frames = 8;
 
 // Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.

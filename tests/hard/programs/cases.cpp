@@ -254,6 +254,19 @@ FN void run_jit_without_fp() {
                                            0xd7, 0x48, 0x83, 0xc4, 0x18, 0xc3};
   calls_jit(compile(code, sizeof code));
 }
+// Built with the address sanitizer, a scan from there meets the zones around this variable.
+FN void calls_jit_from_a_room(void (*code)(void (*)())) {
+  volatile char room[200];
+  std::memset(const_cast<char*>(room), 1, sizeof room);
+  calls_jit(code);
+  g_sink = g_sink + room[3];
+}
+FN void run_jit_with_room() {
+  // push %rbp; xor %ebp,%ebp; sub $208,%rsp; int3; call *%rdi; add $208,%rsp; pop %rbp; ret
+  static constexpr unsigned char code[] = {0x55, 0x31, 0xed, 0x48, 0x81, 0xec, 0xd0, 0, 0, 0, 0xcc, 0xff,
+                                           0xd7, 0x48, 0x81, 0xc4, 0xd0, 0,    0, 0, 0x5d, 0xc3};
+  calls_jit_from_a_room(compile(code, sizeof code));
+}
 
 // ---- 22: stack overflow -------------------------------------------------------------------------------
 
@@ -501,7 +514,7 @@ struct named_case {
 static const named_case cases[] = {
     CASE(leaf), CASE(frame), CASE(red_zone), CASE(plt), CASE(signal), CASE(nested_signal), CASE(alloca),
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
-    CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(overflow), CASE(deep_overflow),
+    CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow), CASE(deep_overflow),
     CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
     CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer), CASE(push_label),
 };

@@ -74,6 +74,48 @@ TEST_CASE("pages that are not mapped or not readable, and their borders") {
   }
 }
 
+TEST_CASE("the pages that are read grow upwards and span no gap") {
+  const some_pages pages;
+  pages.forbid(2);
+  pages.forbid(5);
+  probed_memory memory;
+  std::uintptr_t read = 0;
+  CHECK(memory.read_word(pages.address(0) + 8, read));
+  CHECK(memory.read_word(pages.address(1) + 8, read));
+  CHECK(memory.read_word(pages.address(3) + 8, read));
+  CHECK_FALSE(memory.read_word(pages.address(2) + 8, read));
+  CHECK(memory.read_word(pages.address(4) + 8, read));
+  CHECK_FALSE(memory.read_word(pages.address(2) + 8, read));
+  CHECK(memory.read_word(pages.address(0) + 8, read));  // back
+  CHECK_FALSE(memory.read_word(pages.address(2) + 8, read));
+  CHECK_FALSE(memory.read_word(pages.address(2) - 4, read));
+  CHECK_FALSE(memory.read_word(pages.address(5) - 4, read));
+  CHECK(memory.read_word(pages.address(5) - 8, read));
+  CHECK_FALSE(memory.read_word(pages.address(5), read));
+}
+
+TEST_CASE("words are copied in turn from two places, and from the last bytes before a gap") {
+  const some_pages pages;
+  for (std::size_t i = 0; i < 4 * some_pages::page; i += 8) {
+    const std::uintptr_t value = pages.address(0) + i;
+    std::memcpy(pages.at + i, &value, sizeof value);
+  }
+  pages.remove(4);
+  walk_memory memory;
+  for (std::uintptr_t i = 0; i < 4096; i += 8) {
+    for (const std::uintptr_t at : {pages.address(0) + i, pages.address(3) + i, pages.address(1) + i}) {
+      std::uintptr_t read = 0;
+      CHECK(memory.read_copy(at, read));
+      CHECK(read == at);
+    }
+  }
+  std::uintptr_t read = 0;
+  CHECK_FALSE(memory.read_copy(pages.address(4) - 7, read));
+  CHECK_FALSE(memory.read_copy(pages.address(4), read));
+  CHECK_FALSE(memory.read_copy(0, read));
+  CHECK_FALSE(memory.read_copy(~std::uintptr_t{0}, read));
+}
+
 TEST_CASE("a word across two pages that are there") {
   const some_pages pages;
   const std::uintptr_t value = 0x1122334455667788;
