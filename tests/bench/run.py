@@ -230,6 +230,8 @@ def unwind(verdicts):
     libraries = min(run["table", "libc.so.6"][0] + next(
         value[0] for key, value in run.items() if key[0] == "table" and key[1].startswith("libstdc++")) for run in runs)
     llvm = [run["table", os.path.basename(LLVM)] for run in runs]
+    print(f"  tables of libc and libstdc++: {libraries:.2f} ms, of libLLVM-14: {min(ms for ms, _ in llvm):.1f} ms; "
+          f"sample of 30 frames: {best('sample'):.2f} us; backtrace(): {backtrace:.0f} ns per frame")
     verdicts.add("tables of libc and libstdc++ / backtrace() (3 ms / 110 ns)", libraries * 1e6 / backtrace,
                  3e6 / LAB_BACKTRACE)
     verdicts.add("table of libLLVM-14 / backtrace() (60 ms / 110 ns)", min(ms for ms, _ in llvm) * 1e6 / backtrace,

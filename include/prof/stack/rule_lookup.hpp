@@ -15,20 +15,20 @@
 PROF_DETAIL_BEGIN
 
 // Direct-mapped. An entry's two words are written apart, so each is checked against the other; `salt`
-// changes with the code map, which empties the cache. A key has 49 bits: an address and whether it is a
-// return address; above it there is the number of its range.
+// changes with the code map, which empties the cache. What is checked has 49 bits: an address and whether it is a
+// return address; above them there is the number of its range.
 class rule_cache {
  public:
-  bool find_sig(std::uint64_t key, std::uint64_t salt, code_rule& found) const PROF_DETAIL_SIG {
-    const entry& place = entries_[index_of(key)];
+  bool find_sig(std::uintptr_t pc, bool is_return, std::uint64_t salt, code_rule& found) const PROF_DETAIL_SIG {
+    const entry& place = entries_[index_of(pc, is_return)];
     found.rule = place.rule.load(std::memory_order_relaxed);
     const std::uint64_t there = place.check.load(std::memory_order_relaxed) ^ found.rule ^ salt;
     found.number = static_cast<range_number>(there >> key_bits);
-    return (there & key_mask) == key;
+    return (there & key_mask) == key_of(pc, is_return);
   }
-  void keep_sig(std::uint64_t key, std::uint64_t salt, code_rule known) PROF_DETAIL_SIG {
-    entry& place = entries_[index_of(key)];
-    const std::uint64_t there = key | std::uint64_t{known.number} << key_bits;
+  void keep_sig(std::uintptr_t pc, bool is_return, std::uint64_t salt, code_rule known) PROF_DETAIL_SIG {
+    entry& place = entries_[index_of(pc, is_return)];
+    const std::uint64_t there = key_of(pc, is_return) | std::uint64_t{known.number} << key_bits;
     place.rule.store(known.rule, std::memory_order_relaxed);
     place.check.store(there ^ known.rule ^ salt, std::memory_order_relaxed);
   }
@@ -41,9 +41,15 @@ class rule_cache {
   static constexpr unsigned key_bits = frame_address_bits + 1;
   static constexpr std::uint64_t key_mask = (std::uint64_t{1} << key_bits) - 1;
   static constexpr unsigned index_bits = 14;
-  // Multiplicative hashing: Knuth, 2^64 divided by the golden ratio.
-  static std::size_t index_of(std::uint64_t key) PROF_DETAIL_SIG {
-    return static_cast<std::size_t>((key * 0x9e3779b97f4a7c15u) >> (64 - index_bits));
+  static std::uint64_t key_of(std::uintptr_t pc, bool is_return) PROF_DETAIL_SIG {
+    return std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
+  }
+  // Addresses in 2 KiB of code share a page of 256 entries: when caches are cold, a page's translation takes as
+  // long as what is there. In 256 bytes of code none takes another's place. Each frame waits for this, so it is a
+  // few shifts, less than a multiplication.
+  static std::size_t index_of(std::uintptr_t pc, bool is_return) PROF_DETAIL_SIG {
+    const std::uintptr_t slot = (pc ^ pc >> 5) & 0xff;
+    return static_cast<std::size_t>((pc >> 3 & 0x3f00) | slot) ^ (is_return ? 0 : 0x80);
   }
   entry entries_[std::size_t{1} << index_bits];
 };
@@ -65,7 +71,7 @@ class rule_lookup {
 
   // Only what is in the cache, and of the range that the walk asked about last.
   bool known_rule_sig(std::uintptr_t return_address, code_rule& known) const PROF_DETAIL_SIG {
-    return cache_.find_sig(std::uint64_t{return_address} << 1 | 1, salt_, known) &&
+    return cache_.find_sig(return_address, true, salt_, known) &&
            ranges_.is_latest_sig(known.number);
   }
 
@@ -73,17 +79,16 @@ class rule_lookup {
   code_rule rule_at_sig(std::uintptr_t pc, bool is_return, Memory& memory) PROF_DETAIL_SIG {
     code_rule known;
     if (!fits_frame_sig(pc)) return known;
-    const std::uint64_t key = std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
     // A call may be the last instruction of its range.
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
-    if (PROF_DETAIL_LIKELY(cache_.find_sig(key, salt_, known))) {
+    if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
       if (ranges_.is_range_sig(known.number, inside)) return known;
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
     // Code without a number has none to tell it from what is loaded there next.
-    if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(key, salt_, known);
+    if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
     return known;
   }
 

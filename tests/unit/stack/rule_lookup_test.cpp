@@ -128,19 +128,20 @@ TEST_CASE("the cache has what was kept under this key and salt, and nothing else
   const auto cache = std::make_unique<rule_cache>();
   code_rule known;
   const packed_rule all_bits = ~packed_rule{0};
-  CHECK_FALSE(cache->find_sig(0x400000, 7, known));
-  cache->keep_sig(0x400000, 7, {0x1234, max_range_number});
-  CHECK(cache->find_sig(0x400000, 7, known));
+  CHECK_FALSE(cache->find_sig(0x400000, false, 7, known));
+  cache->keep_sig(0x400000, false, 7, {0x1234, max_range_number});
+  CHECK(cache->find_sig(0x400000, false, 7, known));
   CHECK(known.rule == 0x1234);
   CHECK(known.number == max_range_number);
-  CHECK_FALSE(cache->find_sig(0x400000, 8, known));
-  CHECK_FALSE(cache->find_sig(0x400001, 7, known));
-  cache->keep_sig(0x400000, 7, {all_bits, 1});
-  CHECK(cache->find_sig(0x400000, 7, known));
+  CHECK_FALSE(cache->find_sig(0x400000, false, 8, known));
+  CHECK_FALSE(cache->find_sig(0x400001, false, 7, known));
+  CHECK_FALSE(cache->find_sig(0x400000, true, 7, known));
+  cache->keep_sig(0x400000, false, 7, {all_bits, 1});
+  CHECK(cache->find_sig(0x400000, false, 7, known));
   CHECK(known.rule == all_bits);
   CHECK(known.number == 1);
-  cache->keep_sig(0x400000, 7, {0, 0});  // that nothing is known is worth keeping
-  CHECK(cache->find_sig(0x400000, 7, known));
+  cache->keep_sig(0x400000, false, 7, {0, 0});  // that nothing is known is worth keeping
+  CHECK(cache->find_sig(0x400000, false, 7, known));
   CHECK(known.rule == 0);
   CHECK(known.number == 0);
 }
@@ -149,15 +150,33 @@ TEST_CASE("ten times as many keys as places: what is found is right") {
   const auto cache = std::make_unique<rule_cache>();
   constexpr std::uint64_t keys = 160000;
   std::size_t found = 0;
-  for (std::uint64_t key = 1; key <= keys; ++key) cache->keep_sig(key * 2, 99, {key, 5});
+  for (std::uint64_t key = 1; key <= keys; ++key) cache->keep_sig(key * 2, key % 3 == 0, 99, {key, 5});
   for (std::uint64_t key = 1; key <= keys; ++key) {
     code_rule known;
-    if (!cache->find_sig(key * 2, 99, known)) continue;
+    if (!cache->find_sig(key * 2, key % 3 == 0, 99, known)) continue;
     ++found;
     REQUIRE(known.rule == key);
   }
   CHECK(found > 10000);
   CHECK(found <= 16384);
+}
+
+TEST_CASE("in 256 bytes of code no address takes another's place, nor a return address that of an instruction") {
+  const auto cache = std::make_unique<rule_cache>();
+  for (const std::uintptr_t begin : {std::uintptr_t{0x400000}, std::uintptr_t{0x7f1234567700}}) {
+    code_rule known;
+    for (std::uintptr_t i = 0; i < 256; ++i) cache->keep_sig(begin + i, true, 1, {i, 3});
+    for (std::uintptr_t i = 0; i < 256; ++i) {
+      REQUIRE(cache->find_sig(begin + i, true, 1, known));
+      REQUIRE(known.rule == i);
+    }
+    cache->keep_sig(begin, true, 1, {7, 3});
+    cache->keep_sig(begin, false, 1, {8, 3});
+    CHECK(cache->find_sig(begin, true, 1, known));
+    CHECK(known.rule == 7);
+    CHECK(cache->find_sig(begin, false, 1, known));
+    CHECK(known.rule == 8);
+  }
 }
 
 TEST_CASE("no address is found in an empty cache, whatever the epoch") {
