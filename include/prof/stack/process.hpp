@@ -217,7 +217,7 @@ struct anchor_search {
 inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
-  process_head* there = nullptr;
+  std::uintptr_t there = 0;
   // Copied: the object may be unloaded meanwhile.
   if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
@@ -226,10 +226,10 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
     std::uint32_t layout;
   } head{};
   static_assert(offsetof(process_head, layout) == sizeof head.magic, "the same beginning");
-  if (there == nullptr || !os_copy_sig(&head, reinterpret_cast<std::uintptr_t>(there), sizeof head)) return;
+  if (there == 0 || !os_copy_sig(&head, there, sizeof head)) return;
   if (head.magic != process_magic || head.layout != layout_version) return;
   std::atomic_thread_fence(std::memory_order_acquire);
-  search.found = static_cast<process_state*>(there);
+  search.found = static_cast<process_state*>(reinterpret_cast<process_head*>(there));
 }
 
 PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
