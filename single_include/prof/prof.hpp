@@ -2159,6 +2159,7 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   if (answer >= 0) return static_cast<std::size_t>(answer) == size;
   if (answer == -EFAULT) return false;
   // Denied by a seccomp filter: probe every page, then copy.
+  if (from + size < from) return false;
   for (std::uintptr_t page = from & ~std::uintptr_t{4095}; page < from + size; page += 4096) {
     if (!os_readable_sig(page)) return false;
   }
@@ -4783,6 +4784,7 @@ struct code_range {
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
+  bool image = false;    // of an ELF file
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
 
@@ -4872,7 +4874,7 @@ class range_registry {
 
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
-    const bool is_other = range.module == nullptr;
+    const bool is_other = !range.image;
     if (is_other && others_.load(std::memory_order_relaxed) >= max_other_ranges) {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
@@ -5218,6 +5220,7 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
 struct image_layout {
   latest_image image;
   std::uintptr_t header = 0;  // of the image whose lines are being seen; 0: none
+  std::uint64_t inode = 0;    // of its file
   std::uintptr_t limit = 0;   // of the last of them
   bool has_parts = false;  // more than the header's
   bool has_code = false;
@@ -5230,7 +5233,7 @@ struct image_layout {
 inline void see_segment_sig(image_layout& layout, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool is_header = mapping.start == layout.header;
   const bool is_bss = layout.has_parts && mapping.inode == 0 && mapping.path.size == 0 && mapping.start == layout.limit;
-  if (mapping.inode != layout.image.inode && !is_bss) return;
+  if (mapping.inode != layout.inode && !is_bss) return;
   layout.has_code = layout.has_code || mapping.executable;
   layout.has_data = layout.has_data || (mapping.writable && !is_header);
   layout.has_parts = layout.has_parts || !is_header;
@@ -5251,22 +5254,26 @@ inline void end_image_sig(image_layout& layout) PROF_DETAIL_SIG {
   layout.header = 0;
 }
 
+inline void see_line_sig(image_layout& layout, const os_mapping& mapping) PROF_DETAIL_SIG {
+  see_header_sig(layout.image, mapping);
+  if (layout.image.header == mapping.start) {
+    end_image_sig(layout);
+    layout.has_parts = layout.has_code = layout.has_data = false;
+    // Another process, or the disk, would see what is written to a shared mapping.
+    layout.header = mapping.shared || mapping.inode == 0 ? 0 : mapping.start;
+    layout.inode = mapping.inode;
+    layout.limit = mapping.start;
+  }
+  if (layout.header != 0) see_segment_sig(layout, mapping);
+}
+
 // Calls visitor for every note of every image that is loaded now, in address order.
 PROF_DETAIL_COLD inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   image_layout layout;
   layout.visitor = visitor;
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        image_layout& to = *static_cast<image_layout*>(context);
-        see_header_sig(to.image, mapping);
-        if (to.image.header == mapping.start) {
-          end_image_sig(to);
-          to.has_parts = to.has_code = to.has_data = false;
-          // Another process, or the disk, would see what is written to a shared mapping.
-          to.header = mapping.shared || mapping.inode == 0 ? 0 : mapping.start;
-          to.limit = mapping.start;
-        }
-        if (to.header != 0) see_segment_sig(to, mapping);
+        see_line_sig(*static_cast<image_layout*>(context), mapping);
         return true;
       },
       &layout);
@@ -5415,6 +5422,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
+  std::atomic<bool> unread;  // the last map could not be read
   std::atomic<std::uint64_t> late_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
 
   late_code* take_late_sig() PROF_DETAIL_SIG {
@@ -5508,9 +5516,9 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader.
 inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
-  const bool is_image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
-  range.lasting = is_image && !may_be_unloaded_sig(range);
-  if (is_image) {
+  range.image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  range.lasting = range.image && !may_be_unloaded_sig(range);
+  if (range.image) {
     range.cfi = find_cfi_sig(range.header, room);
     if (!range.lasting && range.build_id_length == 0) {
       range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
@@ -5588,7 +5596,9 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.registry = &registry;
   build.lasting = lasting;
   build.fingerprint = mix_bits(lasting.loaded) + lasting.count;  // a hook's first map does not know them yet
-  if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
+  const bool could_read = os_for_each_mapping_sig(&see_mapping_sig, &build);
+  registry.unread.store(!could_read, std::memory_order_relaxed);
+  if (!could_read) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {
     return before;
@@ -5962,7 +5972,7 @@ inline std::atomic<std::uintptr_t> last_pages[128] = {};
 PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   std::uintptr_t word;
 #if PROF_DETAIL_SANITIZED && defined(__x86_64__)
-  __asm__ volatile("movq (%1), %0" : "=r"(word) : "r"(address) : "memory");
+  __asm__ volatile("{movq (%1), %0|mov %0, [%1]}" : "=r"(word) : "r"(address) : "memory");
 #elif PROF_DETAIL_SANITIZED && defined(__aarch64__)
   __asm__ volatile("ldr %0, [%1]" : "=r"(word) : "r"(address) : "memory");
 #else
@@ -7032,11 +7042,11 @@ class rule_cache {
     return std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
   }
   // Addresses in 2 KiB of code share a page of 256 entries: when caches are cold, a page's translation takes as
-  // long as what is there. In 256 bytes of code none takes another's place. Each frame waits for this, so it is a
+  // long as what is there. In 256 aligned bytes of code none takes another's place. Each frame waits for this, so it is a
   // few shifts, less than a multiplication.
   static std::size_t index_of(std::uintptr_t pc, bool is_return) PROF_DETAIL_SIG {
     const std::uintptr_t slot = (pc ^ pc >> 5) & 0xff;
-    return static_cast<std::size_t>((pc >> 3 & 0x3f00) | slot) ^ (is_return ? 0 : 0x80);
+    return static_cast<std::size_t>(((pc >> 3 ^ pc >> 9) & 0x3f00) | slot) ^ (is_return ? 0 : 0x80);
   }
   entry entries_[std::size_t{1} << index_bits];
 };
@@ -7426,7 +7436,8 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
   std::uintptr_t there = 0;
-  // Copied: the object may be unloaded meanwhile.
+  // Copied: the object may be unloaded meanwhile. (attach_slow_sig writes to the first one's anchor: the loader
+  // knew it a moment before, and a hook must not ask it to wait.)
   if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
   struct {
@@ -7887,8 +7898,7 @@ PROF_DETAIL_END
 // ---- prof/stack/unwind.hpp ----
 // prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
 // Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
-// Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
-//         load goes through the reader, every loop is bounded.
+// Safety: async-signal-safe: a pure function of registers, rules and a word reader, which does all loads; bounded.
 // Memory: writes into the caller's frame buffer only.
 // Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6.
 //         Where no rule is known: frame records (approximate unless their call leads to where the walk
@@ -7906,7 +7916,7 @@ inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
 inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 1024;  // not by ordinary_frames_sig: 1 us each
+inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig; without a rule, 1 us each, half of it
 inline constexpr unsigned max_signal_frames = 8;
 
 // Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
@@ -7927,7 +7937,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps; ++slow) {
+    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps;) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -7935,6 +7945,7 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
+      slow += found == step::lost ? 2 : 1;
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
@@ -8320,7 +8331,6 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
   const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
-  if (now == nullptr) return count_drop_sig(process, drop::code_map_unread);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -8419,6 +8429,7 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.lasting);
+        if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);
@@ -11395,7 +11406,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "refreshes of the code map put off: old maps are still in use",
     "profiles with nameless code: more than 3072 code segments, or 1024 of no ELF file, were loaded",
     "modules walked without a table, which is slower: 12 MiB of tables are built",
-    "profiles without names, slowly walked: /proc/self/maps cannot be read; mount /proc",
+    "refreshes of the code map failed, new code has no names: /proc/self/maps cannot be read (is /proc mounted?)",
 };
 static_assert(max_ranges == 3072 && max_other_ranges == 1024 && max_table_bytes >> 20 == 12,
               "drop_texts says how many");

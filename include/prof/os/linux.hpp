@@ -114,6 +114,7 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   if (answer >= 0) return static_cast<std::size_t>(answer) == size;
   if (answer == -EFAULT) return false;
   // Denied by a seccomp filter: probe every page, then copy.
+  if (from + size < from) return false;
   for (std::uintptr_t page = from & ~std::uintptr_t{4095}; page < from + size; page += 4096) {
     if (!os_readable_sig(page)) return false;
   }

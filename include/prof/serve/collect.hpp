@@ -105,7 +105,7 @@ inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
     "refreshes of the code map put off: old maps are still in use",
     "profiles with nameless code: more than 3072 code segments, or 1024 of no ELF file, were loaded",
     "modules walked without a table, which is slower: 12 MiB of tables are built",
-    "profiles without names, slowly walked: /proc/self/maps cannot be read; mount /proc",
+    "refreshes of the code map failed, new code has no names: /proc/self/maps cannot be read (is /proc mounted?)",
 };
 static_assert(max_ranges == 3072 && max_other_ranges == 1024 && max_table_bytes >> 20 == 12,
               "drop_texts says how many");

@@ -40,7 +40,6 @@ inline void replace_code_map_sig(process_state& process, const lasting_objects& 
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
   const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
-  if (now == nullptr) return count_drop_sig(process, drop::code_map_unread);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
@@ -139,6 +138,7 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.lasting);
+        if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);

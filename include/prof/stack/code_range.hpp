@@ -44,6 +44,7 @@ struct code_range {
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
+  bool image = false;    // of an ELF file
   bool lasting = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
 
@@ -133,7 +134,7 @@ class range_registry {
 
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
-    const bool is_other = range.module == nullptr;
+    const bool is_other = !range.image;
     if (is_other && others_.load(std::memory_order_relaxed) >= max_other_ranges) {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;

@@ -41,6 +41,7 @@ inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_
 struct image_layout {
   latest_image image;
   std::uintptr_t header = 0;  // of the image whose lines are being seen; 0: none
+  std::uint64_t inode = 0;    // of its file
   std::uintptr_t limit = 0;   // of the last of them
   bool has_parts = false;  // more than the header's
   bool has_code = false;
@@ -53,7 +54,7 @@ struct image_layout {
 inline void see_segment_sig(image_layout& layout, const os_mapping& mapping) PROF_DETAIL_SIG {
   const bool is_header = mapping.start == layout.header;
   const bool is_bss = layout.has_parts && mapping.inode == 0 && mapping.path.size == 0 && mapping.start == layout.limit;
-  if (mapping.inode != layout.image.inode && !is_bss) return;
+  if (mapping.inode != layout.inode && !is_bss) return;
   layout.has_code = layout.has_code || mapping.executable;
   layout.has_data = layout.has_data || (mapping.writable && !is_header);
   layout.has_parts = layout.has_parts || !is_header;
@@ -74,22 +75,26 @@ inline void end_image_sig(image_layout& layout) PROF_DETAIL_SIG {
   layout.header = 0;
 }
 
+inline void see_line_sig(image_layout& layout, const os_mapping& mapping) PROF_DETAIL_SIG {
+  see_header_sig(layout.image, mapping);
+  if (layout.image.header == mapping.start) {
+    end_image_sig(layout);
+    layout.has_parts = layout.has_code = layout.has_data = false;
+    // Another process, or the disk, would see what is written to a shared mapping.
+    layout.header = mapping.shared || mapping.inode == 0 ? 0 : mapping.start;
+    layout.inode = mapping.inode;
+    layout.limit = mapping.start;
+  }
+  if (layout.header != 0) see_segment_sig(layout, mapping);
+}
+
 // Calls visitor for every note of every image that is loaded now, in address order.
 PROF_DETAIL_COLD inline void for_each_image_note_sig(note_visitor visitor) PROF_DETAIL_SIG {
   image_layout layout;
   layout.visitor = visitor;
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        image_layout& to = *static_cast<image_layout*>(context);
-        see_header_sig(to.image, mapping);
-        if (to.image.header == mapping.start) {
-          end_image_sig(to);
-          to.has_parts = to.has_code = to.has_data = false;
-          // Another process, or the disk, would see what is written to a shared mapping.
-          to.header = mapping.shared || mapping.inode == 0 ? 0 : mapping.start;
-          to.limit = mapping.start;
-        }
-        if (to.header != 0) see_segment_sig(to, mapping);
+        see_line_sig(*static_cast<image_layout*>(context), mapping);
         return true;
       },
       &layout);

@@ -61,6 +61,7 @@ struct code_registry {
   module_registry modules;
   range_registry ranges;
   late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
+  std::atomic<bool> unread;  // the last map could not be read
   std::atomic<std::uint64_t> late_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
 
   late_code* take_late_sig() PROF_DETAIL_SIG {
@@ -154,9 +155,9 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 
 // The rest, from memory and from the loader.
 inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
-  const bool is_image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
-  range.lasting = is_image && !may_be_unloaded_sig(range);
-  if (is_image) {
+  range.image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
+  range.lasting = range.image && !may_be_unloaded_sig(range);
+  if (range.image) {
     range.cfi = find_cfi_sig(range.header, room);
     if (!range.lasting && range.build_id_length == 0) {
       range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
@@ -234,7 +235,9 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
   build.registry = &registry;
   build.lasting = lasting;
   build.fingerprint = mix_bits(lasting.loaded) + lasting.count;  // a hook's first map does not know them yet
-  if (!os_for_each_mapping_sig(&see_mapping_sig, &build)) return before;
+  const bool could_read = os_for_each_mapping_sig(&see_mapping_sig, &build);
+  registry.unread.store(!could_read, std::memory_order_relaxed);
+  if (!could_read) return before;
   if (before != nullptr && before->fingerprint == build.fingerprint &&
       before->registered == registry.ranges.size()) {
     return before;

@@ -24,7 +24,7 @@ inline std::atomic<std::uintptr_t> last_pages[128] = {};
 PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DETAIL_SIG {
   std::uintptr_t word;
 #if PROF_DETAIL_SANITIZED && defined(__x86_64__)
-  __asm__ volatile("movq (%1), %0" : "=r"(word) : "r"(address) : "memory");
+  __asm__ volatile("{movq (%1), %0|mov %0, [%1]}" : "=r"(word) : "r"(address) : "memory");
 #elif PROF_DETAIL_SANITIZED && defined(__aarch64__)
   __asm__ volatile("ldr %0, [%1]" : "=r"(word) : "r"(address) : "memory");
 #else

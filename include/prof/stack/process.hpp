@@ -218,7 +218,8 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
   std::uintptr_t there = 0;
-  // Copied: the object may be unloaded meanwhile.
+  // Copied: the object may be unloaded meanwhile. (attach_slow_sig writes to the first one's anchor: the loader
+  // knew it a moment before, and a hook must not ask it to wait.)
   if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
   struct {

@@ -1,7 +1,6 @@
 // prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
 // Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
-// Safety: async-signal-safe: a pure function of registers, a word reader and a source of rules; every
-//         load goes through the reader, every loop is bounded.
+// Safety: async-signal-safe: a pure function of registers, rules and a word reader, which does all loads; bounded.
 // Memory: writes into the caller's frame buffer only.
 // Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6.
 //         Where no rule is known: frame records (approximate unless their call leads to where the walk
@@ -23,7 +22,7 @@ inline constexpr std::size_t scan_words = 192;
 inline constexpr std::size_t indirect_words = 6;
 // Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
 inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 1024;  // not by ordinary_frames_sig: 1 us each
+inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig; without a rule, 1 us each, half of it
 inline constexpr unsigned max_signal_frames = 8;
 
 // Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
@@ -44,7 +43,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps; ++slow) {
+    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps;) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -52,6 +51,7 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
+      slow += found == step::lost ? 2 : 1;
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;

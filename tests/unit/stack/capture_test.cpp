@@ -392,6 +392,10 @@ TEST_CASE("a first map that cannot be read is counted") {
     refresh_code_map(*other.state);
     CHECK(other.state->drops[static_cast<unsigned>(drop::code_map_unread)].load() == 1);
     CHECK(other.state->code.load() == nullptr);
+    first_code_map_sig(*other.state);  // a hook tries it with each sample
+    CHECK(other.state->drops[static_cast<unsigned>(drop::code_map_unread)].load() == 1);
+    refresh_code_map(*own.state);  // there is a map, which does not know what is new
+    CHECK(unread.load() == 1);
     CHECK(captured_here(*other.state) != overflow_stack);
   }
   REQUIRE(setrlimit(RLIMIT_NOFILE, &before) == 0);

@@ -23,11 +23,9 @@ struct fixture {
   const code_range* add(const code_range& range) const { return registry->find_or_add_sig(range); }
 };
 
-module_cfi some_module{};
-
 code_range range_at(std::uintptr_t header, const std::string& path) {
   code_range range;
-  range.module = &some_module;
+  range.image = true;
   range.header = header;
   range.start = header + 0x1000;
   range.limit = header + 0x2000;
@@ -135,7 +133,7 @@ TEST_CASE("code that is no image leaves room for images") {
   const fixture f;
   const auto other_at = [](std::uintptr_t header) {
     code_range range = range_at(header, "/memfd:doublemapper");
-    range.module = nullptr;
+    range.image = false;
     return range;
   };
   for (std::uintptr_t i = 1; i <= max_other_ranges; ++i) REQUIRE(f.add(other_at(i << 12)) != nullptr);

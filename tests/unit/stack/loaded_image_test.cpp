@@ -105,14 +105,10 @@ TEST_CASE("a file of prof's that is only mapped has no notes of this process, an
 TEST_CASE("what a loaded image looks like where there is no loader to ask") {
   const auto looks_loaded = [](const std::vector<const char*>& lines) {
     image_layout layout;
-    for (const char* const line : lines) {
-      const os_mapping mapping = line_of(line);
-      if (mapping.start == 0x1000) {
-        see_header_sig(layout.image, mapping);
-        layout.header = layout.limit = mapping.start;
-      }
-      see_segment_sig(layout, mapping);
+    for (const char* const line : lines) {  // none is another image's header
+      see_line_sig(layout, line_of(line));
     }
+    REQUIRE(layout.header == 0x1000);  // no later line begins another
     return layout.has_code && layout.has_data;
   };
   // bfd: the header apart; gold: with the code; .bss only.
@@ -122,7 +118,10 @@ TEST_CASE("what a loaded image looks like where there is no loader to ask") {
   CHECK_FALSE(looks_loaded({"1000-9000 r--p 0 0:1 7 /a"}));
   CHECK_FALSE(looks_loaded({"1000-9000 rwxp 0 0:1 7 /a"}));
   CHECK_FALSE(looks_loaded({"1000-9000 r-xp 0 0:1 7 /a", "9000-a000 rw-p 0 0:0 0 "}));
-  CHECK_FALSE(looks_loaded({"1000-9000 r-xp 0 0:1 7 /a", "b000-c000 rw-p 0 0:1 8 /b"}));
+  CHECK_FALSE(looks_loaded({"1000-9000 r-xp 0 0:1 7 /a", "b000-c000 rw-p 1000 0:1 8 /b"}));
+  CHECK_FALSE(looks_loaded({"1000-9000 r-xp 0 0:1 7 /a", "9000-a000 rw-p 0 0:0 0 [heap]"}));
+  CHECK_FALSE(looks_loaded({"1000-9000 r--p 0 0:1 7 /a", "b000-c000 r-xp 1000 0:1 8 /memfd:jit",
+                            "c000-d000 rw-p 2000 0:1 8 /memfd:jit"}));
 }
 
 TEST_CASE("a filled hole between a file's segments does not part them") {

@@ -169,6 +169,7 @@ TEST_CASE("code of a file that is no image has a name and a number, no module, a
   REQUIRE(range != nullptr);
   CHECK(std::string(range->path) == "/memfd:jit");
   CHECK(range->number != 0);
+  CHECK_FALSE(range->image);
   CHECK(range->module == nullptr);
   CHECK_FALSE(range->lasting);
   munmap(at, 8192);

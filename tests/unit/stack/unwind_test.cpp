@@ -461,6 +461,23 @@ TEST_CASE("the walk ends somewhere, root or not") {
   CHECK(f.memory.reads < 10 * max_slow_steps);
 }
 
+TEST_CASE("half as many steps without a rule as by rules that are not at hand") {
+  for (const bool by_rules : {false, true}) {
+    for (const word frames : {word{900}, word{1900}, word{2100}}) {
+      CAPTURE(by_rules);
+      CAPTURE(frames);
+      fixture f;
+      const word ra = f.call(1, f.function(1));
+      for (word i = 0; i < frames; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+      f.record(stack + 0xf0 + 16 * frames, stack + 0x100 + 16 * frames, f.call(2, f.function(1)));
+      f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+      if (by_rules) f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16));
+      CHECK(f.walk_once(at(f.function(1), stack + 0x100, stack + 0x100), 16, false).truncated);  // 16 are kept
+      CHECK((f.frames.back() == mark) == (frames > (by_rules ? word{2000} : word{1000})));
+    }
+  }
+}
+
 TEST_CASE("the root of a deep stack is found, up to so many frames") {
   std::uint64_t most_reads = 0;
   for (const word beyond : {word{0}, word{1}, word{1000}}) {
