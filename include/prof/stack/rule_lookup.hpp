@@ -45,8 +45,8 @@ class rule_cache {
     return std::uint64_t{pc} << 1 | (is_return ? 1 : 0);
   }
   // Addresses in 2 KiB of code share a page of 256 entries: when caches are cold, a page's translation takes as
-  // long as what is there. In 256 aligned bytes of code none takes another's place. Each frame waits for this, so it is a
-  // few shifts, less than a multiplication.
+  // long as what is there. In 256 aligned bytes of code none takes another's place. Each frame waits for this, so
+  // it is a few shifts, less than a multiplication.
   static std::size_t index_of(std::uintptr_t pc, bool is_return) PROF_DETAIL_SIG {
     const std::uintptr_t slot = (pc ^ pc >> 5) & 0xff;
     return static_cast<std::size_t>(((pc >> 3 ^ pc >> 9) & 0x3f00) | slot) ^ (is_return ? 0 : 0x80);
