@@ -4997,7 +4997,7 @@ PROF_DETAIL_END
 // ---- prof/stack/mapped_image.hpp ----
 // prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
 // where its call frame information is.
-// Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
+// Floor 3 (stack). Used by modules.hpp (build ids) for every mapped file, by loaded_image.hpp (prof's own notes).
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
 // Memory: the caller's elf_room.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
@@ -5368,9 +5368,8 @@ PROF_DETAIL_END
 
 // ---- prof/stack/modules.hpp ----
 // prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
-// build ids, and the notes that prof leaves in every object.
-// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
-//          process.hpp (anchors).
+// build ids.
+// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings).
 // Safety: everything ending in _sig runs in a hook's slow path, register_code_at_sig in a handler:
 //         /proc/self/maps and mapped ELF headers by raw system calls, no loader lock, no allocation
 //         but pages.
@@ -5668,7 +5667,9 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
   const code_range* known = nullptr;
   if (find_mapping_sig(*late, address)) {
     describe_range_sig(registry, late->range, late->room);
-    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) known = registry.ranges.find_or_add_sig(late->range);
+    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) {
+      known = registry.ranges.find_or_add_sig(late->range);
+    }
   }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();
@@ -7436,8 +7437,7 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
   std::uintptr_t there = 0;
-  // Copied: the object may be unloaded meanwhile. (attach_slow_sig writes to the first one's anchor: the loader
-  // knew it a moment before, and a hook must not ask it to wait.)
+  // Copied: the object may be unloaded meanwhile.
   if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
   struct {
@@ -7455,6 +7455,7 @@ PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
   anchor_search search;
   for_each_file_record_sig({&see_anchor_sig, &search});
   if (search.found == nullptr) {
+    // A hook cannot keep that object loaded: the loader knew it a moment ago.
     object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
     process_state* const made = make_process_sig();
     if (made == nullptr) return nullptr;

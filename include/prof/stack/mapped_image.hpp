@@ -1,6 +1,6 @@
 // prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
 // where its call frame information is.
-// Floor 3 (stack). Used by modules.hpp (build ids, prof's own notes) for every mapped file.
+// Floor 3 (stack). Used by modules.hpp (build ids) for every mapped file, by loaded_image.hpp (prof's own notes).
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
 // Memory: the caller's elf_room.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).

@@ -1,7 +1,6 @@
 // prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
-// build ids, and the notes that prof leaves in every object.
-// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings), by
-//          process.hpp (anchors).
+// build ids.
+// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings).
 // Safety: everything ending in _sig runs in a hook's slow path, register_code_at_sig in a handler:
 //         /proc/self/maps and mapped ELF headers by raw system calls, no loader lock, no allocation
 //         but pages.
@@ -307,7 +306,9 @@ PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::
   const code_range* known = nullptr;
   if (find_mapping_sig(*late, address)) {
     describe_range_sig(registry, late->range, late->room);
-    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) known = registry.ranges.find_or_add_sig(late->range);
+    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) {
+      known = registry.ranges.find_or_add_sig(late->range);
+    }
   }
   if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
   late->lock.unlock();

@@ -218,8 +218,7 @@ inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL
   anchor_search& search = *static_cast<anchor_search*>(context);
   if (record.version / 1000 != PROF_VERSION / 1000) return;
   std::uintptr_t there = 0;
-  // Copied: the object may be unloaded meanwhile. (attach_slow_sig writes to the first one's anchor: the loader
-  // knew it a moment before, and a hook must not ask it to wait.)
+  // Copied: the object may be unloaded meanwhile.
   if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
   if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
   struct {
@@ -237,6 +236,7 @@ PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
   anchor_search search;
   for_each_file_record_sig({&see_anchor_sig, &search});
   if (search.found == nullptr) {
+    // A hook cannot keep that object loaded: the loader knew it a moment ago.
     object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
     process_state* const made = make_process_sig();
     if (made == nullptr) return nullptr;

@@ -514,8 +514,8 @@ struct named_case {
 static const named_case cases[] = {
     CASE(leaf), CASE(frame), CASE(red_zone), CASE(plt), CASE(signal), CASE(nested_signal), CASE(alloca),
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
-    CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow), CASE(deep_overflow),
-    CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
+    CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow),
+    CASE(deep_overflow), CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
     CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer), CASE(push_label),
 };
 
