@@ -78,7 +78,7 @@ class Annotations(unittest.TestCase):
         self.assertEqual(size_sums(profile, 3000), mallocs if hooked else {})
 
     def test_pprof_selects_by_label(self):
-        program, plugin = self.build_everywhere("g++", ["-fno-omit-frame-pointer"], "-O2")
+        program, plugin = self.build_everywhere("g++", [], "-O2")
         heap = harness.BUILD / "annotate_heap.pb.gz"
         harness.run(program, "/dev/null", heap, plugin)
         shown = harness.pprof("-sample_index=alloc_space", "-tagfocus", "place=in_plugin", "-raw", heap)

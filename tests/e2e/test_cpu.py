@@ -13,9 +13,8 @@ import unittest
 import harness
 import pprof_check
 
-FRAMES = ("-fno-omit-frame-pointer",)
 # The functions of cpu_addresses touch each other, as far as the compiler lets them.
-ADDRESS_FLAGS = {"g++": FRAMES + ("-falign-functions=1", "-fno-toplevel-reorder"), "clang++": FRAMES}
+ADDRESS_FLAGS = {"g++": ("-falign-functions=1", "-fno-toplevel-reorder"), "clang++": ()}
 LIBC_START = re.compile(r"^(_start|__libc_start.*|libc\.so.*|ld-musl.*)$")
 
 
@@ -23,7 +22,7 @@ def is_profs(name):
     return name.startswith("prof::")
 
 
-def built(name, compiler="g++", flags=FRAMES):
+def built(name, compiler="g++", flags=()):
     """One build per program and compiler, whichever test comes first."""
     key = (name, compiler, flags)
     if key not in built.known:

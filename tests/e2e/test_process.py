@@ -62,8 +62,7 @@ class Versions(unittest.TestCase):
 
 class Fork(unittest.TestCase):
     def test_child_starts_anew(self):
-        program = harness.build(["fork_child.cpp"], "fork_child",
-                                flags=["-fno-omit-frame-pointer"])
+        program = harness.build(["fork_child.cpp"], "fork_child")
         parent, child = harness.BUILD / "fork_parent.pb.gz", harness.BUILD / "fork_child.pb.gz"
         harness.run(program, parent, child)
         for path, own, foreign in ((parent, "parent_work", "child_work"),

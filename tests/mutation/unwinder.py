@@ -51,6 +51,7 @@ MUTANTS: List[Mutant] = [
            "frames_.walked() - interrupted_frame_ <= 900", WALKS),
     Mutant("a landing function's fp is everybody's", SCAN, "|| !needs_fp || !has_passed_sig(frames)) return false;",
            "|| !needs_fp) return false;", WALKS),
+    Mutant("without begins any function is the landing one", SCAN, "address == landing_pc_ - 1", "true", WALKS),
     Mutant("where a landing function's fp leads is believed", SCAN,
            "    if (!returns_.leads_sig(next.at.pc, {inside, code_.function_start_sig(inside, memory_)}, true)) return false;\n",
            "", WALKS),

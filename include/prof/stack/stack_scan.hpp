@@ -26,10 +26,12 @@ class stack_scan {
   stack_scan(Memory& memory, Code& code, return_addresses<Memory, Code>& returns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(returns) {}
 
-  // Of the function where an exception is about to land, its frame pointer and its begin; 0: that is not known.
-  void land_sig(std::uintptr_t fp, std::uintptr_t function) PROF_DETAIL_SIG {
+  // Of the function where an exception is about to land, its frame pointer and an address in it: where its call
+  // returns to (libgcc's copy of that frame's registers) or, soon, its landing pad. 0: that is not known.
+  void land_sig(std::uintptr_t fp, std::uintptr_t pc) PROF_DETAIL_SIG {
     landing_fp_ = fp;
-    landing_function_ = function;
+    landing_pc_ = pc;
+    landing_function_ = pc == 0 ? 0 : code_.function_start_sig(pc, memory_);
   }
 
   // By a rule that needs a frame pointer, where a thrower's is lost: no frame has saved one since. So it is the
@@ -37,7 +39,7 @@ class stack_scan {
   PROF_DETAIL_NOINLINE bool landed_step_sig(const frame_list& frames, walked_frame& frame, packed_rule rule,
                                             std::uintptr_t inside) PROF_DETAIL_SIG {
     const bool needs_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
-    if (landing_function_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
+    if (landing_pc_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
     walked_frame next = frame;
     next.at.fp = landing_fp_;
     if (offset_step_sig(memory_, next, rule) != step::caller) return false;
@@ -86,9 +88,14 @@ class stack_scan {
   }
 
  private:
+  // Without a search header no function's begin is known, and only its return address tells the landing one.
   bool has_passed_sig(const frame_list& frames) PROF_DETAIL_SIG {
     for (std::size_t i = 0; i + 1 < frames.first_kept(); ++i) {
-      if (code_.function_start_sig(frame_address_sig(frames[i]), memory_) == landing_function_) return true;
+      const std::uintptr_t address = frame_address_sig(frames[i]);
+      if (landing_function_ == 0 ? address == landing_pc_ - 1
+                                 : code_.function_start_sig(address, memory_) == landing_function_) {
+        return true;
+      }
     }
     return false;
   }
@@ -118,7 +125,8 @@ class stack_scan {
   Code& code_;
   return_addresses<Memory, Code>& returns_;
   std::uintptr_t landing_fp_ = 0;  // 0: no exception is about to land
-  std::uintptr_t landing_function_ = 0;
+  std::uintptr_t landing_pc_ = 0;
+  std::uintptr_t landing_function_ = 0;  // its begin, if that is known
   // The scan that goes on; here, for a handler's stack.
   std::uintptr_t begin_ = 0;
   std::uintptr_t limit_ = 0;

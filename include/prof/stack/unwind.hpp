@@ -166,7 +166,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), code_.function_start_sig(pc, memory_));
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), pc);
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;

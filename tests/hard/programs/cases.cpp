@@ -53,6 +53,26 @@ FN void run_red_zone() {
   stop_stepping();
 }
 
+// As hand-written code keeps its caller's register: where a leaf may write without having moved sp (System V
+// ABI of x86-64, 3.2.2). The caller's frame is found by that register.
+__asm__(
+    ".text\n.globl keeps_below_sp\n.type keeps_below_sp, @function\nkeeps_below_sp:\n"
+    ".cfi_startproc\n"
+    "movq %rbp, -24(%rsp)\n .cfi_offset %rbp, -32\n"
+    "movl $0x41414141, %ebp\n"
+    "nop\n"
+    "movq -24(%rsp), %rbp\n .cfi_restore %rbp\n"
+    "ret\n"
+    ".cfi_endproc\n.size keeps_below_sp, .-keeps_below_sp\n");
+extern "C" void keeps_below_sp();
+FN void run_red_zone_register() {
+  auto* const room = static_cast<volatile char*>(alloca(static_cast<std::size_t>(g_sink & 7) + 8));
+  start_stepping();
+  keeps_below_sp();
+  stop_stepping();
+  g_sink = room[0];
+}
+
 static const char* volatile g_digits = "77";
 FN void run_plt() {
   start_stepping();
@@ -512,7 +532,7 @@ struct named_case {
 };
 #define CASE(name) {#name, run_##name}
 static const named_case cases[] = {
-    CASE(leaf), CASE(frame), CASE(red_zone), CASE(plt), CASE(signal), CASE(nested_signal), CASE(alloca),
+    CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(nested_signal), CASE(alloca),
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow),
     CASE(deep_overflow), CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),

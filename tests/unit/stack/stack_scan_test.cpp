@@ -36,6 +36,7 @@ struct fake_memory {
 struct fake_code {
   bool contains(word address) const noexcept { return address >= 0x1000 && address < 0x2000; }
   bool is_lasting_sig(word) const noexcept { return true; }
+  word function_start_sig(word, fake_memory&) const noexcept { return 0; }
 };
 
 constexpr word stack = 0x700000;

@@ -809,36 +809,61 @@ TEST_CASE("rule: a thrower's return address is another's already; its own is sti
   CHECK(f.frames != f.whole());
 }
 
-// Nobody from the landing function up to 3 has saved the register.
+// 0 throws and lands in 2; nobody from there up to 3, whose rule needs it, has saved the frame pointer.
+struct landing_fixture : rule_fixture {
+  word into_2 = call(3, function(2));
+  word into_3 = call(4, function(3));
+
+  landing_fixture() {
+    unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
+    thrower.fp = {saved_at::cfa, -16};
+    thrower.is_eh_return = true;
+    rule(0, thrower);
+    code.interpreted[function(0)] = thrower;
+    rule(1, rule_of(rule_kind::offset, dwarf_sp, 0x20));
+    rule(2, rule_of(rule_kind::offset, dwarf_sp, 0x20));
+    rule(3, rule_of(rule_kind::offset, dwarf_fp, 16));
+    rule(4, rule_of(rule_kind::end, 0, 0));
+    for (word at = stack; at < stack + 0x100; at += 8) memory.put(at, 0);
+    memory.put(stack + 0x20, into_0);  // what libgcc keeps
+    memory.put(stack + 0x50, stack + 0xc0);
+    memory.put(stack + 0x78, into_1);
+    memory.put(stack + 0x98, into_2);
+    memory.put(stack + 0xc8, into_3);
+  }
+  void walk_landing_at(word pc) {
+    memory.put(stack + 0x58, pc);
+    walk_from(stack);
+  }
+  void expect_whole() const {
+    CHECK(frames == std::vector<word>{function(0) + 4, into_0 - 1, into_1 - 1, into_2 - 1, into_3 - 1});
+    CHECK_FALSE(walked.approximate);
+    CHECK_FALSE(walked.truncated);
+  }
+};
+
 TEST_CASE("rule: behind the landing function its frame pointer is known again") {
-  rule_fixture f;
+  landing_fixture f;
   f.know_functions();
-  unwind_rule thrower = rule_of(rule_kind::offset, dwarf_sp, 0x60);
-  thrower.fp = {saved_at::cfa, -16};
-  thrower.is_eh_return = true;
-  f.rule(0, thrower);
-  f.code.interpreted[f.function(0)] = thrower;
-  f.rule(1, rule_of(rule_kind::offset, dwarf_sp, 0x20));
-  f.rule(2, rule_of(rule_kind::offset, dwarf_sp, 0x20));
-  f.rule(3, rule_of(rule_kind::offset, dwarf_fp, 16));
-  f.rule(4, rule_of(rule_kind::end, 0, 0));
-  const word into_2 = f.call(3, f.function(2));
-  const word into_3 = f.call(4, f.function(3));
-  for (word at = stack; at < stack + 0x100; at += 8) f.memory.put(at, 0);
-  f.memory.put(stack + 0x20, f.into_0);  // what libgcc keeps
-  f.memory.put(stack + 0x50, stack + 0xc0);
-  f.memory.put(stack + 0x58, f.function(2) + 0x31);
-  f.memory.put(stack + 0x78, f.into_1);
-  f.memory.put(stack + 0x98, into_2);
-  f.memory.put(stack + 0xc8, into_3);
-  f.walk_from(stack);
-  CHECK(f.frames == std::vector<word>{f.function(0) + 4, f.into_0 - 1, f.into_1 - 1, into_2 - 1, into_3 - 1});
-  CHECK_FALSE(f.walked.approximate);
-  CHECK_FALSE(f.walked.truncated);
-  SUBCASE("it was not passed") { f.memory.put(stack + 0x58, f.function(5) + 0x31); }
+  word landing = f.function(2) + 0x31;
+  f.walk_landing_at(landing);
+  f.expect_whole();
+  SUBCASE("it was not passed") { landing = f.function(5) + 0x31; }
   SUBCASE("the frame is another's") { f.memory.put(stack + 0xc8, f.call(4, f.function(1), 0x60)); }
-  SUBCASE("it is this very function") { f.memory.put(stack + 0x58, f.function(3) + 0x31); }
-  f.walk_from(stack);
+  SUBCASE("it is this very function") { landing = f.function(3) + 0x31; }
+  f.walk_landing_at(landing);
+  CHECK((f.walked.approximate || f.walked.truncated));
+}
+
+TEST_CASE("rule: where no function's begin is known, its return address tells the landing function") {
+  landing_fixture f;
+  f.walk_landing_at(f.into_1);
+  f.expect_whole();
+  word landing = 0;
+  SUBCASE("another call of the same function") { landing = f.call(2, f.function(1), 0x60); }
+  SUBCASE("its landing pad") { landing = f.function(2) + 0x31; }
+  SUBCASE("the function itself") { landing = f.into_2; }
+  f.walk_landing_at(landing);
   CHECK((f.walked.approximate || f.walked.truncated));
 }
 
