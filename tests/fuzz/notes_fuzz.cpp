@@ -10,6 +10,8 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 namespace {
 
 using namespace prof::detail;
@@ -58,7 +60,7 @@ struct notes {
   }
 };
 
-// System V gABI ch. 5, with the two limits that walk_notes_sig states.
+// System V gABI ch. 5, with the limits that walk_notes_sig states.
 std::vector<note> plain_notes(text_view bytes) {
   std::vector<note> found;
   for (std::size_t at = 0; bytes.size - at >= 12;) {
@@ -66,9 +68,11 @@ std::vector<note> plain_notes(text_view bytes) {
     std::memcpy(head, bytes.data + at, sizeof head);
     const std::size_t data = at + 12 + (std::size_t{head[0]} + 3) / 4 * 4;
     const std::size_t next = data + (std::size_t{head[1]} + 3) / 4 * 4;
-    if (head[0] == 0 || next > bytes.size || next - at > 1024) break;
-    found.push_back({data, head[2], std::string(bytes.data + at + 12, head[0] - 1),
-                     std::string(bytes.data + data, head[1])});
+    if (head[0] == 0 || next > bytes.size) break;
+    if (data - at <= 1023) {
+      found.push_back({data, head[2], std::string(bytes.data + at + 12, head[0] - 1),
+                       std::string(bytes.data + data, std::min<std::size_t>(head[1], at + 1023 - data))});
+    }
     at = next;
   }
   return found;

@@ -138,6 +138,8 @@ class Hard(unittest.TestCase):
     def test_08_signal_frame(self):
         self.expect_chains(self.cases, ["signal"],
                            rooted("in_handler", "libc.so.6", "interrupted", "run_signal"))
+        self.expect_chains(self.cases, ["signal_by_r11"],
+                           rooted("in_handler", "libc.so.6", "faults_by_r11", "run_signal_by_r11"))
 
     def test_09_nested_signal_on_sigaltstack(self):
         self.expect_chains(self.cases, ["nested_signal"], rooted(

@@ -42,7 +42,7 @@ inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { re
 inline constexpr bool os_unloads_objects = false;
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
-inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
+inline std::uintptr_t os_register_place_sig(const void*, unsigned) PROF_DETAIL_SIG { return 0; }
 template <class Memory>
 inline bool os_is_signal_return_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
   return false;

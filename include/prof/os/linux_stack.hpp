@@ -46,7 +46,8 @@ inline bool os_is_context_start_sig(std::uintptr_t pc, Memory& memory) PROF_DETA
 #endif
 }
 
-// The registers that the kernel saved in the signal frame at sp, to where the handler returns.
+// The registers that the kernel saved in the signal frame at sp, to where the handler returns; all of them, for
+// hand-written assembly and probes of big frames (-fstack-clash-protection) keep their CFA in one of the others.
 template <class Memory>
 inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& out)
     PROF_DETAIL_SIG {
@@ -54,6 +55,7 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
   const auto read = [&](std::size_t offset, std::uintptr_t& value) {
     return memory.read_word(context + offset, value);
   };
+  out.context = reinterpret_cast<const void*>(context);
 #if defined(__x86_64__)
   constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext.gregs);
   return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
@@ -69,21 +71,19 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
 #endif
 }
 
-// A register by its DWARF number, of the function that a signal interrupted.
-inline bool os_register_sig(const void* signal_context, unsigned number, std::uintptr_t& value)
-    PROF_DETAIL_SIG {
-  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
+// Where the kernel saved a register, by its DWARF number, of the function that a signal interrupted.
+inline std::uintptr_t os_register_place_sig(const void* signal_context, unsigned number) PROF_DETAIL_SIG {
+  const auto context = reinterpret_cast<std::uintptr_t>(signal_context);
 #if defined(__x86_64__)
-  constexpr signed char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+  constexpr unsigned char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
                                        REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
                                        REG_R12, REG_R13, REG_R14, REG_R15};
-  if (number >= 16) return false;
-  value = static_cast<std::uintptr_t>(machine.gregs[greg_of[number]]);
+  if (number >= 16) return 0;
+  return context + offsetof(ucontext_t, uc_mcontext.gregs) + greg_of[number] * sizeof(greg_t);
 #else
-  if (number >= 31) return false;
-  value = static_cast<std::uintptr_t>(machine.regs[number]);
+  if (number >= 31) return 0;
+  return context + offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, regs) + number * sizeof(std::uintptr_t);
 #endif
-  return true;
 }
 
 PROF_DETAIL_END

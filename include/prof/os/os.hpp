@@ -22,7 +22,7 @@ struct registers {
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
   std::uintptr_t third = 0;
-  const void* context = nullptr;  // all of them, see os_register_sig; null: there is no more
+  const void* context = nullptr;  // all of them, see os_register_place_sig; null: there is no more
 };
 
 // The loaded object that holds an address.
@@ -94,8 +94,9 @@ bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SI
 // The object that the loader has at an address; false also where the loader cannot be asked so.
 bool os_answers_for_objects() PROF_DETAIL_SIG;
 bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
-// A register of the interrupted function by its DWARF number; `context` is registers::context.
-bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
+// Where a register of the interrupted function is saved, by its DWARF number; `context` is registers::context.
+// 0: nowhere.
+std::uintptr_t os_register_place_sig(const void* context, unsigned number) PROF_DETAIL_SIG;
 // Templates of each backend, over Memory with bool read_word(address, word&):
 //   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
 //   bool os_is_context_start_sig(pc, memory)     so do functions of contexts that makecontext(3) made

@@ -126,7 +126,7 @@ inline void refresh_code_map(process_state& process) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  std::uintptr_t headers[64];
+  std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
     lasting_objects lasting;

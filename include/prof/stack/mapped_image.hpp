@@ -34,27 +34,33 @@ struct elf_room {
   alignas(8) unsigned char note[1024];
 };
 
-// Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
+// Walks one PT_NOTE segment. Of a note that is longer than the room as much as fits is seen, and a zero behind it;
+// one whose owner does not fit is skipped. Packagers' notes are JSON of any length, and prof's own holds a path.
 PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
                                                 note_visitor visitor, elf_room& room)
     PROF_DETAIL_SIG {
   unsigned char* const copy = room.note;
+  constexpr std::size_t most = sizeof room.note - 1;
   while (size >= 12) {
-    const std::size_t want = size < sizeof room.note ? size : sizeof room.note;
+    const std::size_t want = size < most ? size : most;
     if (!os_copy_sig(copy, address, want)) return;
+    copy[want] = 0;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
     const std::size_t owner_size = (std::size_t{head[0]} + 3) & ~std::size_t{3};
     const std::size_t data_size = (std::size_t{head[1]} + 3) & ~std::size_t{3};
     const std::size_t whole = 12 + owner_size + data_size;
-    if (whole > want || head[0] == 0) return;
-    elf_note note;
-    note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
-    note.type = head[2];
-    note.address = address + 12 + owner_size;
-    note.data = copy + 12 + owner_size;
-    note.size = head[1];
-    visitor.visit(visitor.context, note);
+    if (whole > size || head[0] == 0) return;
+    if (12 + owner_size <= want) {
+      const std::size_t room_left = want - 12 - owner_size;
+      elf_note note;
+      note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
+      note.type = head[2];
+      note.address = address + 12 + owner_size;
+      note.data = copy + 12 + owner_size;
+      note.size = head[1] < room_left ? head[1] : room_left;
+      visitor.visit(visitor.context, note);
+    }
     address += whole;
     size -= whole;
   }

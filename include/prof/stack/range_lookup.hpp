@@ -4,8 +4,9 @@
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
-// Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
-// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
+// Memory: the eight ranges met last, and what the loader answers: members, for a handler's stack is small.
+// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk, unless it
+//         goes through more than eight.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
 
@@ -142,7 +143,7 @@ class range_lookup {
   code_registry& registry_;
   std::atomic<bool>& stale_;
   os_object object_;
-  const code_range* met_[4] = {};
+  const code_range* met_[8] = {};
   unsigned next_ = 0;
   range_number latest_ = ~range_number{0};
   bool failed_ = false;  // to register code: once is enough for a walk

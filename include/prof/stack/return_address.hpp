@@ -40,7 +40,7 @@ template <class Memory, class Code>
 class return_addresses {
  public:
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
-      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
+      : chosen_{memory, code}, tracer_(chosen_) {}
 
   PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
     return tracer_.is_return_address_sig(word);
@@ -63,8 +63,6 @@ class return_addresses {
   }
 
  private:
-  Memory& memory_;
-  Code& code_;
   chosen_code<Memory, Code> chosen_;
   call_tracer<chosen_code<Memory, Code>> tracer_;
 };

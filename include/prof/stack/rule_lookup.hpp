@@ -136,7 +136,9 @@ class rule_lookup {
   template <class Code, class Memory>
   packed_rule find_in_code_sig(std::uintptr_t pc, bool is_return, Code& code, Memory& memory)
       PROF_DETAIL_SIG {
-    const bool called = is_return && call_tracer<Code>(code).is_return_address_sig(pc);
+    // What a handler returns to may stand right behind another function's last call.
+    const bool called = is_return && !os_is_signal_return_sig(pc, code) &&
+                        call_tracer<Code>(code).is_return_address_sig(pc);
     if (called || !is_return) {
       const packed_rule rule = describe_sig(called ? pc - 1 : pc, code, memory);
       return rule != 0 ? rule : read_code_sig(pc, code);

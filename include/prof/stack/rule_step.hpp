@@ -39,13 +39,22 @@ struct walked_frame {
   bool interrupted = true;
 };
 
-PROF_DETAIL_INLINE bool register_sig(const walked_frame& frame, unsigned number, std::uintptr_t& value)
-    PROF_DETAIL_SIG {
+// Any but those three is known of an interrupted function only: hand-written assembly uses them.
+template <class Memory>
+PROF_DETAIL_COLD bool other_register_sig(Memory& memory, const walked_frame& frame, unsigned number,
+                                         std::uintptr_t& value) PROF_DETAIL_SIG {
+  if (!frame.interrupted || frame.at.context == nullptr) return false;
+  const std::uintptr_t place = os_register_place_sig(frame.at.context, number);
+  return place != 0 && memory.read_word(place, value);
+}
+
+template <class Memory>
+PROF_DETAIL_INLINE bool register_sig(Memory& memory, const walked_frame& frame, unsigned number,
+                                     std::uintptr_t& value) PROF_DETAIL_SIG {
   if (number == dwarf_sp) value = frame.at.sp;
   else if (number == dwarf_fp) value = frame.at.fp;
   else if (number == dwarf_third) value = frame.at.third;
-  // All others are known of an interrupted function only: hand-written assembly uses them.
-  else return frame.interrupted && frame.at.context != nullptr && os_register_sig(frame.at.context, number, value);
+  else return other_register_sig(memory, frame, number, value);
   return true;
 }
 
@@ -55,11 +64,11 @@ bool cfa_sig(Memory& memory, const walked_frame& frame, const unwind_rule& rule,
   const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
   switch (rule.kind) {
     case rule_kind::offset:
-      if (!register_sig(frame, rule.reg, cfa)) return false;
+      if (!register_sig(memory, frame, rule.reg, cfa)) return false;
       cfa += offset;
       return true;
     case rule_kind::deref:
-      if (!register_sig(frame, rule.reg, cfa) || !memory.read_word(cfa + offset, cfa)) return false;
+      if (!register_sig(memory, frame, rule.reg, cfa) || !memory.read_word(cfa + offset, cfa)) return false;
       cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
       return true;
     case rule_kind::plt: cfa = frame.at.sp + ((frame.at.pc & 15) >= offset ? 16 : 8); return true;
@@ -113,7 +122,7 @@ PROF_DETAIL_INLINE step caller_at_sig(Memory& memory, walked_frame& frame, std::
 template <class Memory>
 PROF_DETAIL_INLINE step offset_step_sig(Memory& memory, walked_frame& frame, packed_rule rule) PROF_DETAIL_SIG {
   std::uintptr_t cfa = 0;
-  if (!register_sig(frame, packed_reg_sig(rule), cfa)) return step::lost;
+  if (!register_sig(memory, frame, packed_reg_sig(rule), cfa)) return step::lost;
   cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
   return caller_at_sig(memory, frame, cfa, unpack_saved_sig(rule, packed_fp_shift),
                        unpack_saved_sig(rule, packed_third_shift));
@@ -126,7 +135,7 @@ PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const u
   if (!cfa_sig(memory, frame, rule, cfa)) return step::lost;
   if (rule.return_register == on_stack) return caller_at_sig(memory, frame, cfa, rule.fp, rule.third);
   std::uintptr_t pc = 0;
-  if (!frame.interrupted || cfa < frame.at.sp || !register_sig(frame, rule.return_register, pc)) {
+  if (!frame.interrupted || cfa < frame.at.sp || !register_sig(memory, frame, rule.return_register, pc)) {
     return step::lost;
   }
   frame.at.pc = pc;
@@ -135,13 +144,15 @@ PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const u
 }
 
 // Where [rex.b] jmp *%reg goes, ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi. False: it is no such jump.
-inline bool register_jump_sig(const walked_frame& frame, std::uintptr_t code, std::uintptr_t& to) PROF_DETAIL_SIG {
+template <class Memory>
+bool register_jump_sig(Memory& memory, const walked_frame& frame, std::uintptr_t code, std::uintptr_t& to)
+    PROF_DETAIL_SIG {
   constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
   const bool high = (code & 0xff) == 0x41;
   if (high) code >>= 8;
   if ((code & 0xf8ff) != 0xe0ff) return false;
   const unsigned n = static_cast<unsigned>(code >> 8) & 7;
-  return register_sig(frame, high ? 8 + n : dwarf_of[n], to);
+  return register_sig(memory, frame, high ? 8 + n : dwarf_of[n], to);
 }
 
 PROF_DETAIL_END

@@ -297,7 +297,7 @@ class stack_walk {
     std::uintptr_t code = 0;
     if (return_address_in_third || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
     std::uintptr_t target = 0;
-    if (register_jump_sig(now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
+    if (register_jump_sig(memory_, now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
     const bool returns = (code & 0xff) == 0xc3;

@@ -1,6 +1,7 @@
 // prof/stack/unwind_table.hpp - a module's call frame information compiled into a table: which unwind
 // rule holds from which address on, 6 bytes a row.
-// Floor 3 (stack). Built by modules.hpp in ordinary context, searched by walks.
+// Floor 3 (stack). Built for module_cfi.hpp, by capture.hpp before and after a profile (of a file without search
+//          header by the first walk, a few milliseconds); searched by walks.
 // Safety: find_sig is async-signal-safe and reads only the table, which is never freed: it stays true
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.

@@ -105,6 +105,22 @@ FN void run_signal() {
   handle(SIGILL, in_handler, 0);
   g_sink = interrupted(1) + 1;
 }
+// Its frame is found by a register that only the kernel has kept, as in a loop that probes a big frame.
+__asm__(
+    ".text\n.globl faults_by_r11\n.type faults_by_r11, @function\nfaults_by_r11:\n"
+    ".cfi_startproc\n"
+    "movq %rsp, %r11\n .cfi_def_cfa_register %r11\n"
+    "subq $8192, %rsp\n"
+    "ud2\n"
+    "movq %r11, %rsp\n .cfi_def_cfa_register %rsp\n"
+    "ret\n"
+    ".cfi_endproc\n.size faults_by_r11, .-faults_by_r11\n");
+extern "C" void faults_by_r11();
+FN void run_signal_by_r11() {
+  handle(SIGILL, in_handler, 0);
+  faults_by_r11();
+  g_sink = g_sink + 1;
+}
 FN void in_outer_handler(int, siginfo_t*, void* context) {
   g_sink = interrupted(2) + 1;  // SIGILL again
   skip_ud2(context);
@@ -532,7 +548,7 @@ struct named_case {
 };
 #define CASE(name) {#name, run_##name}
 static const named_case cases[] = {
-    CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(nested_signal), CASE(alloca),
+    CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(signal_by_r11), CASE(nested_signal), CASE(alloca),
     CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow),
     CASE(deep_overflow), CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),

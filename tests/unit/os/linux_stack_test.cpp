@@ -33,12 +33,18 @@ struct handler_view {
   bool frame_found = false;
   bool cut_frame_found = true;
   bool returns_to_trampoline = false;
+  bool all_registers = false;
   registers frame;
   ucontext_t context;
   std::uintptr_t numbered[64];
   bool has_number[64];
 };
 handler_view g_view;
+
+bool register_of(const void* context, unsigned number, std::uintptr_t& value) {
+  const std::uintptr_t place = os_register_place_sig(context, number);
+  return place != 0 && plain_memory{}.read_word(place, value);
+}
 
 void look(int, siginfo_t*, void* context) {
   const plain_memory memory;
@@ -49,8 +55,9 @@ void look(int, siginfo_t*, void* context) {
   const plain_memory cut{sp + signal_context_offset + 64};
   g_view.cut_frame_found = os_signal_frame_sig(sp, cut, unused);
   std::memcpy(&g_view.context, context, sizeof g_view.context);
+  g_view.all_registers = g_view.frame.context == context;
   for (unsigned i = 0; i < 64; ++i) {
-    g_view.has_number[i] = os_register_sig(context, i, g_view.numbered[i]);
+    g_view.has_number[i] = register_of(context, i, g_view.numbered[i]);
   }
 #if defined(__x86_64__)
   std::uintptr_t return_address = 0;
@@ -84,6 +91,7 @@ TEST_CASE("the registers of a signal frame are those of the handler's context") 
   REQUIRE(g_view.called);
   REQUIRE(g_view.frame_found);
   CHECK_FALSE(g_view.cut_frame_found);
+  CHECK(g_view.all_registers);
   const auto& machine = g_view.context.uc_mcontext;
 #if defined(__x86_64__)
   CHECK(g_view.returns_to_trampoline);

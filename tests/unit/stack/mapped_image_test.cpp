@@ -109,6 +109,38 @@ TEST_CASE("notes are walked one by one; a broken one ends the walk") {
   CHECK(seen.count == 3);
 }
 
+TEST_CASE("a note longer than the room is seen as far as it fits, and those behind it are") {
+  struct seen_notes {
+    std::string owners;
+    std::vector<std::size_t> sizes;
+    std::string text;
+  } seen;
+  elf_room room;
+  const note_visitor collect{[](void* context, const elf_note& note) {
+                               auto& all = *static_cast<seen_notes*>(context);
+                               all.owners.append(note.owner.data, note.owner.size).append(";");
+                               all.sizes.push_back(note.size);
+                               all.text = reinterpret_cast<const char*>(note.data);  // ends with a zero
+                             },
+                             &seen};
+  std::string notes;
+  const auto add = [&notes](const std::string& owner, const std::string& data) {
+    const std::uint32_t head[3] = {static_cast<std::uint32_t>(owner.size() + 1), static_cast<std::uint32_t>(data.size()), 1};
+    notes.append(reinterpret_cast<const char*>(head), 12).append(owner).append(4 - owner.size() % 4, '\0');
+    notes.append(data).append((4 - data.size() % 4) % 4, '\0');
+  };
+  add("abc", std::string(3000, 'j'));
+  add(std::string(2000, 'o'), "x");  // skipped
+  add("def", "behind");
+  walk_notes_sig(reinterpret_cast<std::uintptr_t>(notes.data()), notes.size(), collect, room);
+  CHECK(seen.owners == "abc;def;");
+  CHECK(seen.sizes == std::vector<std::size_t>{sizeof room.note - 1 - 16, 6});
+  notes.clear();
+  add("abc", std::string(3000, 'j'));
+  walk_notes_sig(reinterpret_cast<std::uintptr_t>(notes.data()), notes.size(), collect, room);
+  CHECK(seen.text == std::string(sizeof room.note - 1 - 16, 'j'));
+}
+
 TEST_CASE("the call frame information of an image, wherever it is mapped") {
   fake_image image;
   image.add(PT_LOAD, 0x400000, 0x1000, 0);

@@ -257,6 +257,9 @@ TEST_CASE("what handlers return to is a signal frame, also without a rule") {
   CHECK(f.rule(0x2000, true) ==
         (static_cast<packed_rule>(rule_kind::signal_frame) | packed_is_exact));
   CHECK(f.rule(0x2000 + one_instruction, false) == 0);
+  f.put(0x300, trampoline, sizeof trampoline);
+  f.put_call_before(0x300);
+  CHECK((f.rule(0x300, true) & packed_is_exact) != 0);
 }
 
 TEST_CASE("a context begins at a function's first instruction, not where the frame is as it was there") {

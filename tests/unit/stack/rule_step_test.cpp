@@ -122,17 +122,18 @@ TEST_CASE("zeros are the outermost frame's, or what an interrupted function has 
 }
 
 TEST_CASE("other registers are known of an interrupted function only") {
+  fake_memory memory;
   walked_frame frame;
   word value = 0;
-  CHECK_FALSE(register_sig(frame, 12, value));  // without its context
+  CHECK_FALSE(register_sig(memory, frame, 12, value));  // without its context
   frame.at.sp = 5;
   frame.at.fp = 6;
   frame.at.third = 7;
   frame.interrupted = false;
-  CHECK((register_sig(frame, dwarf_sp, value) && value == 5));
-  CHECK((register_sig(frame, dwarf_fp, value) && value == 6));
-  CHECK((register_sig(frame, dwarf_third, value) && value == 7));
-  CHECK_FALSE(register_sig(frame, 12, value));
+  CHECK((register_sig(memory, frame, dwarf_sp, value) && value == 5));
+  CHECK((register_sig(memory, frame, dwarf_fp, value) && value == 6));
+  CHECK((register_sig(memory, frame, dwarf_third, value) && value == 7));
+  CHECK_FALSE(register_sig(memory, frame, 12, value));
 }
 
 TEST_CASE("kinds that say nothing of a caller are lost") {

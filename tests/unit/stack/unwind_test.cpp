@@ -621,7 +621,11 @@ struct rule_fixture : fixture {
   void rule(unsigned n, const unwind_rule& rule) { code.rules[function(n)] = pack_rule_sig(rule); }
   void mark_exact(unsigned n) { code.rules[function(n)] |= packed_is_exact; }
   std::vector<word> whole() const { return {function(0) + 4, into_0 - 1, into_1 - 1}; }
-  void walk_from(word sp, word fp = 0, word third = 0, const void* context = nullptr) {
+  void walk_from(word sp, word fp = 0, word third = 0, const ucontext_t* context = nullptr) {
+    for (unsigned n = 0; context != nullptr && n < 16; ++n) {
+      const word place = os_register_place_sig(context, n);
+      memory.put(place, *reinterpret_cast<const word*>(place));
+    }
     registers start = at(function(0) + 4, sp, fp);
     start.third = third;
     start.context = context;
@@ -1283,6 +1287,27 @@ TEST_CASE("the middle of a function that no call precedes is believed, and marke
 }
 
 // One jump is followed between two signals: in the handler, and again in what it interrupted.
+TEST_CASE("signal frame: all registers of what it interrupted are known") {
+  rule_fixture f;
+  const word trampoline = f.function(5);
+  f.rule(5, rule_of(rule_kind::signal_frame, 0, 0));
+  f.mark_exact(5);
+  f.code.rules[trampoline - 1] = f.code.rules[trampoline];
+  f.rule(4, rule_of(rule_kind::offset, dwarf_sp, 8));  // the handler
+  f.rule(0, rule_of(rule_kind::offset, 10, 16));
+  f.memory.put(stack, trampoline);
+  f.memory.put(stack + 0x1008, f.into_0);
+  f.memory.put(stack + 0x1028, f.into_1);
+  put_signal_frame(f, stack + 8, at(f.function(0) + 4, stack + 0x800, 0));
+  f.memory.put(stack + 8 + offsetof(ucontext_t, uc_mcontext.gregs) + 8 * REG_R10, stack + 0x1000);
+  f.walk(at(f.function(4) + 2, stack, 0));
+  CHECK(f.frames == std::vector<word>{f.function(4) + 2, trampoline, f.function(0) + 4, f.into_0 - 1, f.into_1 - 1});
+  CHECK_FALSE(f.walked.truncated);
+  f.rule(1, rule_of(rule_kind::offset, 10, 0x20));  // the caller's r10 is not
+  f.walk(at(f.function(4) + 2, stack, 0));
+  CHECK(f.walked.approximate);
+}
+
 TEST_CASE("signal frame: where it struck, a jmp *%reg is followed although one was before") {
   rule_fixture f;
   f.know_functions();
