@@ -161,6 +161,16 @@ class Hard(unittest.TestCase):
         self.expect_chains(self.cases, ["big"], (
             "leaf", "half_megabyte", "twenty_megabytes", "big_thread", "libc.so.6"))
 
+    def test_12_a_page_for_each_frame(self):
+        """A probe for each, so the walk gives up finding the root before a thread has no time left to run."""
+        for mode in BOTH:
+            (found,) = chains.samples(self.cases, "many_pages", *mode)
+            self.assertEqual(found.chain[:3], ("leaf", "takes_a_page", "takes_a_page"))
+            self.assertRegex(found.text(), r"takes_a_page < \S*takes_pages\S* < libc.so.6$")
+            (found,) = chains.samples(self.cases, "too_many_pages", *mode)
+            self.assertEqual(found.chain[:3], ("leaf", "takes_a_page", "takes_a_page"))
+            self.assertEqual((found.chain[-1], found.complete), ("...", False))
+
     def test_13_noreturn(self):
         # With no padding behind it, the return address is the next function's.
         program = build("noreturn", ["cases.cpp"], flags=["-falign-functions=1"], link=LAZY)

@@ -54,6 +54,8 @@ class range_lookup {
     if (same && number != 0) latest_ = number;
     return same;
   }
+  // How often it was found out what is at an address: by system calls, if it may have gone.
+  std::uint32_t asked() const PROF_DETAIL_SIG { return asked_; }
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
   // Cheaper, and enough to refuse a word that is no address of code.
@@ -105,6 +107,7 @@ class range_lookup {
   }
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    ++asked_;
     const code_range* const range = listed_sig(address);
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
@@ -145,6 +148,7 @@ class range_lookup {
   os_object object_;
   const code_range* met_[8] = {};
   unsigned next_ = 0;
+  std::uint32_t asked_ = 0;
   range_number latest_ = ~range_number{0};
   bool failed_ = false;  // to register code: once is enough for a walk
 };

@@ -81,12 +81,16 @@ class rule_lookup {
     if (!fits_frame_sig(pc)) return known;
     // A call may be the last instruction of its range.
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    const std::uint32_t asked = ranges_.asked();
     if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
-      if (ranges_.is_range_sig(known.number, inside)) return known;
+      const bool is_there = ranges_.is_range_sig(known.number, inside);
+      known.cost = ranges_.asked() - asked;
+      if (is_there) return known;
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
+    known.cost = 1 + ranges_.asked() - asked;
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
     return known;

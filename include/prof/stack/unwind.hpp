@@ -20,12 +20,10 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 inline constexpr std::size_t scan_words = 192;
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
-inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig; without a rule, 1 us each, half of it
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time; bool
+// used_up(), that as much was read as may be.
 // Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
 // is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
 // unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
@@ -33,9 +31,9 @@ inline constexpr unsigned max_signal_frames = 8;
 template <class Memory, class Code>
 class stack_walk {
  public:
-  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG
-      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity) {}
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
+      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
+        most_(most) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -43,7 +41,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps;) {
+    for (std::size_t slow = 0; found == step::caller && frames_.walked() < most_.frames && slow < most_.slow_steps;) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -51,7 +49,7 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
-      slow += found == step::lost ? 2 : 1;
+      slow += found == step::lost ? 2 : known.cost;
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
@@ -123,7 +121,7 @@ class stack_walk {
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     walked_frame now{now_.at, false};
-    while (frames_.walked() < max_walk) {
+    while (frames_.walked() < most_.frames) {
       code_rule known;
       if (!code_.known_rule_sig(now.at.pc, known)) break;
       if (!is_ordinary_sig(known.rule)) break;
@@ -243,7 +241,7 @@ class stack_walk {
     }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
     // so, 0 may be a value like any other.
-    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
+    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc) || memory_.used_up()) return step::lost;
     if (!linked_) result_.approximate = true;
     return step::root;
   }
@@ -382,6 +380,7 @@ class stack_walk {
   return_addresses<Memory, Code> returns_;
   stack_scan<Memory, Code> scan_;
   frame_list frames_;
+  const walk_limits most_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record

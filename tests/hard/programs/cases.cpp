@@ -178,14 +178,29 @@ FN void* big_thread(void*) {
   g_sink = twenty_megabytes(4) + 1;
   return nullptr;
 }
-FN void run_big() {
+static void run_on_big_stack(void* (*what)(void*), std::size_t megabytes) {
   pthread_attr_t attributes;
   pthread_t thread;
   pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, std::size_t{64} << 20);
-  pthread_create(&thread, &attributes, big_thread, nullptr);
+  pthread_attr_setstacksize(&attributes, megabytes << 20);
+  pthread_create(&thread, &attributes, what, nullptr);
   pthread_join(thread, nullptr);
 }
+FN void run_big() { run_on_big_stack(big_thread, 64); }
+
+// Each frame has a page of its own.
+FN long takes_a_page(long n) {
+  volatile char room[4096];
+  room[0] = static_cast<char>(n);
+  return n == 0 ? leaf(room[0]) + room[0] : takes_a_page(n - 1) + room[0];
+}
+template <long Depth>
+void* takes_pages(void*) {
+  g_sink = takes_a_page(Depth) + 1;
+  return nullptr;
+}
+FN void run_many_pages() { run_on_big_stack(takes_pages<1000>, 64); }
+FN void run_too_many_pages() { run_on_big_stack(takes_pages<10000>, 64); }
 
 static std::jmp_buf g_place;
 FN __attribute__((noreturn)) void never_returns(long) {
@@ -549,7 +564,7 @@ struct named_case {
 #define CASE(name) {#name, run_##name}
 static const named_case cases[] = {
     CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(signal_by_r11), CASE(nested_signal), CASE(alloca),
-    CASE(realigned), CASE(big), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
+    CASE(realigned), CASE(big), CASE(many_pages), CASE(too_many_pages), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow),
     CASE(deep_overflow), CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
     CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer), CASE(push_label),

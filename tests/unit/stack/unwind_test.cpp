@@ -25,6 +25,7 @@ using word = std::uintptr_t;
 // Memory as a few bytes here and there; everything else is unreadable.
 struct fake_memory {
   std::map<word, unsigned char> bytes;
+  bool all_read = false;
   std::uint64_t reads = 0;
 
   void put_bytes(word address, std::initializer_list<unsigned> values) {
@@ -46,6 +47,7 @@ struct fake_memory {
     daring = before;
     return done;
   }
+  bool used_up() const noexcept { return all_read; }
   bool read_word(word address, word& value) {
     ++reads;
     if (address >= may_go && address < may_go + 0x1000) ++daring;
@@ -78,7 +80,7 @@ struct fake_code {
   }
   code_rule rule_at_sig(word pc, bool is_return, fake_memory&) const {
     const auto next = rules.upper_bound(is_return ? pc - 1 : pc);
-    return {next == rules.begin() ? 0 : std::prev(next)->second, number};
+    return {next == rules.begin() ? 0 : std::prev(next)->second, number, cached ? 0u : 1u};
   }
   unwind_rule unpack_sig(packed_rule, word pc, fake_memory& memory) { return interpret_sig(pc, memory); }
   unwind_rule interpret_sig(word pc, fake_memory&) {
@@ -450,15 +452,15 @@ TEST_CASE("a scan leaves sp's page by copies") {
 TEST_CASE("the walk ends somewhere, root or not") {
   fixture f;
   const word ra = f.call(1, f.function(1));
-  const word most = max_walk + 100;
+  const word most = walk_limits{}.frames + 100;
   for (word i = 0; i < most; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
   SUBCASE("by records") {}
   SUBCASE("by rules") { f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16)); }
   f.walk(at(f.function(1), stack + 0x100, stack + 0x100), 16);
   CHECK(f.frames.back() == mark);
   CHECK(f.walked.truncated);
-  CHECK(f.memory.reads >= max_slow_steps);
-  CHECK(f.memory.reads < 10 * max_slow_steps);
+  CHECK(f.memory.reads >= walk_limits{}.slow_steps);
+  CHECK(f.memory.reads < 10 * walk_limits{}.slow_steps);
 }
 
 TEST_CASE("half as many steps without a rule as by rules that are not at hand") {
@@ -478,13 +480,40 @@ TEST_CASE("half as many steps without a rule as by rules that are not at hand") 
   }
 }
 
+TEST_CASE("rules that are at hand cost no slow step, whatever they say") {
+  fixture f;
+  const word ra = f.call(1, f.function(1));
+  const word frames = 2 * walk_limits{}.slow_steps;
+  for (word i = 0; i < frames; ++i) {
+    f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
+  }
+  f.record(stack + 0xf0 + 16 * frames, stack + 0x100 + 16 * frames, f.call(2, f.function(1)));
+  f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::deref, dwarf_sp, 0, 0));  // 0(%sp) has the next's
+  f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  f.code.cached = true;
+  f.walk_once(at(f.function(1), stack + 0x100, 0), 16, false);
+  CHECK(f.frames.back() != mark);
+}
+
+TEST_CASE("where a walk has read all that it may, no frame is the root") {
+  fixture f;
+  f.record(stack + 0x100, 0, f.call(1, f.function(0)));
+  f.code.rules[f.function(0)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.memory.all_read = true;
+  f.walk(at(f.function(0) + 4, stack + 0x100, 0));
+  CHECK(f.walked.truncated);
+  f.memory.all_read = false;
+  f.walk(at(f.function(0) + 4, stack + 0x100, 0));
+  CHECK_FALSE(f.walked.truncated);
+}
+
 TEST_CASE("the root of a deep stack is found, up to so many frames") {
   std::uint64_t most_reads = 0;
   for (const word beyond : {word{0}, word{1}, word{1000}}) {
     CAPTURE(beyond);
     fixture f;
     const word ra = f.call(1, f.function(1));
-    const word most = max_walk - 1 + beyond;
+    const word most = walk_limits{}.frames - 1 + beyond;
     for (word i = 0; i < most; ++i) f.record(stack + 0x100 + 16 * i, stack + 0x110 + 16 * i, ra);
     f.record(stack + 0x100 + 16 * (most - 1), stack + 0x100 + 16 * most, f.function(2) + 0x10);
     f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16));
@@ -495,7 +524,7 @@ TEST_CASE("the root of a deep stack is found, up to so many frames") {
     if (beyond == 0) CHECK(f.frames.back() == f.function(2) + 0xf);
     if (beyond == 1) most_reads = f.memory.reads;
     if (beyond == 1000) CHECK(f.memory.reads == most_reads);  // no further
-    CHECK(f.memory.reads < 10 * max_walk);
+    CHECK(f.memory.reads < 10 * walk_limits{}.frames);
   }
 }
 
@@ -1677,6 +1706,7 @@ struct noise {
     }
   }
   bool read_copy(word at, word& to) { return read_word(at, to); }
+  bool used_up() const noexcept { return false; }
   bool read_word(word address, word& value) {
     ++reads;
     if (address < base || address > base + size - 8) return false;
