@@ -2008,7 +2008,7 @@ struct registers {
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
   std::uintptr_t third = 0;
-  const void* context = nullptr;  // all of them, see os_register_sig; null: there is no more
+  const void* context = nullptr;  // all of them, see os_register_place_sig; null: there is no more
 };
 
 // The loaded object that holds an address.
@@ -2167,28 +2167,13 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   return true;
 }
 
-// ---- identity and time ---------------------------------------------------------------------------
+// ---- identity ----------------------------------------------------------------------------------
 
 inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_getpid));
 }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_gettid));
-}
-inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
-  timespec now{};
-  clock_gettime(clock, &now);  // async-signal-safe by POSIX; answered by the vDSO
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
-inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_MONOTONIC);
-}
-inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_THREAD_CPUTIME_ID);
-}
-inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_REALTIME);
 }
 inline timespec os_timespec(std::uint64_t ns) PROF_DETAIL_SIG {
   timespec t{};
@@ -2419,6 +2404,98 @@ inline int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noex
 PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_HPP
+
+// ---- prof/os/linux_clock.hpp ----
+// prof/os/linux_clock.hpp - the OS contract on Linux: clocks, asked of the kernel's own shared object.
+// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Safety: async-signal-safe. Not by libc's clock_gettime, which programs replace: libfaketime (0.9.10) takes a lock
+//         and allocates in it, so a handler, or a hook inside malloc, would wait for itself.
+// Memory: an address for each object that includes prof, found once: 30 us.
+// Source: vdso(7); getauxval(3), AT_SYSINFO_EHDR; System V gABI ch. 5 (dynamic section, symbol table);
+//         tools/testing/selftests/vDSO/parse_vdso.c of the kernel (6.18) reads it in the same way.
+#ifndef PROF_OS_LINUX_CLOCK_HPP
+#define PROF_OS_LINUX_CLOCK_HPP
+
+#include <sys/auxv.h>
+
+PROF_DETAIL_BEGIN
+
+#if defined(__x86_64__)
+inline constexpr char vdso_clock_name[] = "__vdso_clock_gettime";
+#else
+inline constexpr char vdso_clock_name[] = "__kernel_clock_gettime";
+#endif
+
+// Where the vDSO whose ELF header is at `header` has its symbols; all 0: nowhere.
+struct vdso_symbols {
+  std::uintptr_t bias = 0;
+  std::uintptr_t symbols = 0;
+  std::uintptr_t names = 0;
+};
+
+// What can be read of the vDSO is copied: a sandbox may have unmapped it.
+inline vdso_symbols find_vdso_symbols_sig(std::uintptr_t header) PROF_DETAIL_SIG {
+  vdso_symbols found;
+  ElfW(Ehdr) elf;
+  std::uintptr_t dynamic = 0;
+  if (header == 0 || !os_copy_sig(&elf, header, sizeof elf) || std::memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0) {
+    return {};
+  }
+  for (std::size_t i = 0; i < elf.e_phnum; ++i) {
+    ElfW(Phdr) segment;
+    if (!os_copy_sig(&segment, header + elf.e_phoff + i * sizeof segment, sizeof segment)) return {};
+    if (segment.p_type == PT_LOAD) found.bias = header + segment.p_offset - segment.p_vaddr;
+    if (segment.p_type == PT_DYNAMIC) dynamic = header + segment.p_offset;
+  }
+  for (ElfW(Dyn) entry; dynamic != 0 && os_copy_sig(&entry, dynamic, sizeof entry); dynamic += sizeof entry) {
+    if (entry.d_tag == DT_NULL) break;
+    if (entry.d_tag == DT_SYMTAB) found.symbols = found.bias + entry.d_un.d_ptr;
+    if (entry.d_tag == DT_STRTAB) found.names = found.bias + entry.d_un.d_ptr;
+  }
+  return found.symbols < found.names ? found : vdso_symbols{};  // the table ends where the names begin, or before
+}
+
+// The address of its function of that name; 0: it has none.
+PROF_DETAIL_COLD inline std::uintptr_t find_vdso_function_sig(std::uintptr_t header, text_view name) PROF_DETAIL_SIG {
+  constexpr std::size_t most = 64;  // symbols; there are a dozen
+  const vdso_symbols in = find_vdso_symbols_sig(header);
+  for (std::size_t i = 0; i < most; ++i) {
+    const std::uintptr_t at = in.symbols + i * sizeof(ElfW(Sym));
+    ElfW(Sym) symbol;
+    char copy[32];
+    if (at >= in.names || name.size >= sizeof copy || !os_copy_sig(&symbol, at, sizeof symbol)) return 0;
+    if (symbol.st_shndx == SHN_UNDEF || (symbol.st_info & 15) != STT_FUNC) continue;
+    if (!os_copy_sig(copy, in.names + symbol.st_name, name.size + 1)) continue;
+    if (copy[name.size] == 0 && name.equals({copy, name.size})) return in.bias + symbol.st_value;
+  }
+  return 0;
+}
+
+// Of this object; 0: not looked for yet, 1: there is none (vdso=0, some emulators).
+inline std::atomic<std::uintptr_t> vdso_clock{0};
+
+PROF_DETAIL_COLD inline std::uintptr_t vdso_clock_slow_sig() PROF_DETAIL_SIG {
+  const text_view name{vdso_clock_name, sizeof vdso_clock_name - 1};
+  const std::uintptr_t found = find_vdso_function_sig(getauxval(AT_SYSINFO_EHDR), name);
+  vdso_clock.store(found != 0 ? found : 1, std::memory_order_relaxed);
+  return found != 0 ? found : 1;
+}
+
+inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
+  timespec now{};
+  std::uintptr_t function = vdso_clock.load(std::memory_order_relaxed);
+  if (PROF_DETAIL_UNLIKELY(function == 0)) function = vdso_clock_slow_sig();
+  if (function == 1) os_call_sig(SYS_clock_gettime, clock, os_word(&now));
+  else reinterpret_cast<int (*)(clockid_t, timespec*)>(function)(clock, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG { return os_clock_ns_sig(CLOCK_MONOTONIC); }
+inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG { return os_clock_ns_sig(CLOCK_THREAD_CPUTIME_ID); }
+inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG { return os_clock_ns_sig(CLOCK_REALTIME); }
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_CLOCK_HPP
 
 // ---- prof/os/linux_loader.hpp ----
 // prof/os/linux_loader.hpp - the OS contract on Linux: what the dynamic loader knows and does.
@@ -2836,7 +2913,8 @@ inline bool os_is_context_start_sig(std::uintptr_t pc, Memory& memory) PROF_DETA
 #endif
 }
 
-// The registers that the kernel saved in the signal frame at sp, to where the handler returns.
+// The registers that the kernel saved in the signal frame at sp, to where the handler returns; all of them, for
+// hand-written assembly and probes of big frames (-fstack-clash-protection) keep their CFA in one of the others.
 template <class Memory>
 inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& out)
     PROF_DETAIL_SIG {
@@ -2844,6 +2922,7 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
   const auto read = [&](std::size_t offset, std::uintptr_t& value) {
     return memory.read_word(context + offset, value);
   };
+  out.context = reinterpret_cast<const void*>(context);
 #if defined(__x86_64__)
   constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext.gregs);
   return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
@@ -2859,21 +2938,19 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
 #endif
 }
 
-// A register by its DWARF number, of the function that a signal interrupted.
-inline bool os_register_sig(const void* signal_context, unsigned number, std::uintptr_t& value)
-    PROF_DETAIL_SIG {
-  const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
+// Where the kernel saved a register, by its DWARF number, of the function that a signal interrupted.
+inline std::uintptr_t os_register_place_sig(const void* signal_context, unsigned number) PROF_DETAIL_SIG {
+  const auto context = reinterpret_cast<std::uintptr_t>(signal_context);
 #if defined(__x86_64__)
-  constexpr signed char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
+  constexpr unsigned char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
                                        REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
                                        REG_R12, REG_R13, REG_R14, REG_R15};
-  if (number >= 16) return false;
-  value = static_cast<std::uintptr_t>(machine.gregs[greg_of[number]]);
+  if (number >= 16) return 0;
+  return context + offsetof(ucontext_t, uc_mcontext.gregs) + greg_of[number] * sizeof(greg_t);
 #else
-  if (number >= 31) return false;
-  value = static_cast<std::uintptr_t>(machine.regs[number]);
+  if (number >= 31) return 0;
+  return context + offsetof(ucontext_t, uc_mcontext) + offsetof(mcontext_t, regs) + number * sizeof(std::uintptr_t);
 #endif
-  return true;
 }
 
 PROF_DETAIL_END
@@ -2925,7 +3002,7 @@ inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { re
 inline constexpr bool os_unloads_objects = false;
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
-inline bool os_register_sig(const void*, unsigned, std::uintptr_t&) PROF_DETAIL_SIG { return false; }
+inline std::uintptr_t os_register_place_sig(const void*, unsigned) PROF_DETAIL_SIG { return 0; }
 template <class Memory>
 inline bool os_is_signal_return_sig(std::uintptr_t, Memory&) PROF_DETAIL_SIG {
   return false;
@@ -3019,8 +3096,9 @@ bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SI
 // The object that the loader has at an address; false also where the loader cannot be asked so.
 bool os_answers_for_objects() PROF_DETAIL_SIG;
 bool os_find_object_sig(std::uintptr_t address, os_object& object) PROF_DETAIL_SIG;
-// A register of the interrupted function by its DWARF number; `context` is registers::context.
-bool os_register_sig(const void* context, unsigned number, std::uintptr_t& value) PROF_DETAIL_SIG;
+// Where a register of the interrupted function is saved, by its DWARF number; `context` is registers::context.
+// 0: nowhere.
+std::uintptr_t os_register_place_sig(const void* context, unsigned number) PROF_DETAIL_SIG;
 // Templates of each backend, over Memory with bool read_word(address, word&):
 //   bool os_is_signal_return_sig(pc, memory)     handlers return to the code at pc
 //   bool os_is_context_start_sig(pc, memory)     so do functions of contexts that makecontext(3) made
@@ -3126,6 +3204,25 @@ inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
 inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
+
+// How far a walk goes on beyond the frames that are kept, to find the root.
+struct walk_limits {
+  std::size_t frames = std::size_t{32} * 1024;  // 9 ns each by cached rules
+  std::size_t slow_steps = 2048;  // half a microsecond each: see code_rule; one without a rule counts two
+  std::size_t pages = 2304;       // of stack, half a microsecond each: a whole stack of 8 MiB
+};
+// For a thread that is interrupted that often: a walk takes a tenth of its time, or two, at most.
+inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
+  constexpr std::uint64_t whole_ns = 10000000;
+  std::size_t share = 16;  // of all, a sixteenth at least two times
+  if (period_ns < whole_ns) share = static_cast<std::size_t>(period_ns * share / whole_ns);
+  if (share < 2) share = 2;
+  walk_limits limits;
+  limits.frames = limits.frames / 16 * share;
+  limits.slow_steps = limits.slow_steps / 16 * share;
+  limits.pages = limits.pages / 16 * share;
+  return limits;
+}
 
 // What is said of them.
 struct walked_stack {
@@ -3886,6 +3983,7 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
 struct code_rule {
   packed_rule rule = 0;
   range_number number = 0;
+  std::uint32_t cost = 0;  // half microseconds that finding it took, about: a slow step's
 };
 
 PROF_DETAIL_END
@@ -4253,7 +4351,8 @@ PROF_DETAIL_END
 // ---- prof/stack/unwind_table.hpp ----
 // prof/stack/unwind_table.hpp - a module's call frame information compiled into a table: which unwind
 // rule holds from which address on, 6 bytes a row.
-// Floor 3 (stack). Built by modules.hpp in ordinary context, searched by walks.
+// Floor 3 (stack). Built for module_cfi.hpp, by capture.hpp before and after a profile (of a file without search
+//          header by the first walk, a few milliseconds); searched by walks.
 // Safety: find_sig is async-signal-safe and reads only the table, which is never freed: it stays true
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
 //         mapped meanwhile.
@@ -4780,7 +4879,7 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
+  std::uint64_t stand_in = 0;      // for the build id or beside it: see stand_in_sig; 0: only that is known
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
@@ -5027,27 +5126,33 @@ struct elf_room {
   alignas(8) unsigned char note[1024];
 };
 
-// Walks one PT_NOTE segment. Notes longer than the room end the walk: none of ours is.
+// Walks one PT_NOTE segment. Of a note that is longer than the room as much as fits is seen, and a zero behind it;
+// one whose owner does not fit is skipped. Packagers' notes are JSON of any length, and prof's own holds a path.
 PROF_DETAIL_NOINLINE inline void walk_notes_sig(std::uintptr_t address, std::size_t size,
                                                 note_visitor visitor, elf_room& room)
     PROF_DETAIL_SIG {
   unsigned char* const copy = room.note;
+  constexpr std::size_t most = sizeof room.note - 1;
   while (size >= 12) {
-    const std::size_t want = size < sizeof room.note ? size : sizeof room.note;
+    const std::size_t want = size < most ? size : most;
     if (!os_copy_sig(copy, address, want)) return;
+    copy[want] = 0;
     std::uint32_t head[3];
     std::memcpy(head, copy, sizeof head);
     const std::size_t owner_size = (std::size_t{head[0]} + 3) & ~std::size_t{3};
     const std::size_t data_size = (std::size_t{head[1]} + 3) & ~std::size_t{3};
     const std::size_t whole = 12 + owner_size + data_size;
-    if (whole > want || head[0] == 0) return;
-    elf_note note;
-    note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
-    note.type = head[2];
-    note.address = address + 12 + owner_size;
-    note.data = copy + 12 + owner_size;
-    note.size = head[1];
-    visitor.visit(visitor.context, note);
+    if (whole > size || head[0] == 0) return;
+    if (12 + owner_size <= want) {
+      const std::size_t room_left = want - 12 - owner_size;
+      elf_note note;
+      note.owner = {reinterpret_cast<const char*>(copy) + 12, head[0] - 1};
+      note.type = head[2];
+      note.address = address + 12 + owner_size;
+      note.data = copy + 12 + owner_size;
+      note.size = head[1] < room_left ? head[1] : room_left;
+      visitor.visit(visitor.context, note);
+    }
     address += whole;
     size -= whole;
   }
@@ -5333,7 +5438,8 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
   return hash | 1;
 }
 
-// What tells a file without build id from others; `object` is what the loader has at the range.
+// What tells a file from others beside its build id, which its copies have, too; `object` is what the loader has at
+// the range.
 inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
@@ -5345,8 +5451,9 @@ inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
-  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
-  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
+  const bool has_id = range.build_id_length >= sizeof(std::uintptr_t);
+  if (has_id && !has_build_id_sig(range)) return false;
+  return range.stand_in == 0 ? has_id : stand_in_sig(range, object) == range.stand_in;
 }
 
 // `object` is what the loader has at an address of the range.
@@ -5492,11 +5599,12 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
-// How a file without build id will be known.
+// How a file will be known beside its build id; by its first page only if it has none.
 PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
-  if (range.build_id_length >= sizeof(std::uint64_t)) return;
-  if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
+  const bool answers = os_answers_for_objects();
+  if (!answers && range.build_id_length >= sizeof(std::uint64_t)) return;
+  if (answers && !os_find_object_sig(range.start, object)) return;
   range.stand_in = stand_in_sig(range, object);
 }
 
@@ -5985,7 +6093,8 @@ PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DET
 class probed_memory {
  public:
   // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
-  probed_memory() PROF_DETAIL_SIG {
+  // `most`: behind so many others, none can be read.
+  explicit probed_memory(std::size_t most = SIZE_MAX) PROF_DETAIL_SIG : left_(most) {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
     known_[here % pages] = here;
     begin_ = here << page_bits;
@@ -5997,6 +6106,7 @@ class probed_memory {
     word = load_word_sig(address);
     return true;
   }
+  bool used_up() const PROF_DETAIL_SIG { return left_ == 0; }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
     const std::uintptr_t last = address + size - 1;
     if (last < address) return false;
@@ -6033,15 +6143,18 @@ class probed_memory {
   PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
       PROF_DETAIL_SIG {
     std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
+    if (left_ == 0) return false;
     const bool is_last = last.load(std::memory_order_relaxed) == page;
     const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
     if (!both && !os_readable_sig(page << page_bits)) return false;
     if (both) known_[(page + 1) % pages] = page + 1;
     else if (!is_last) last.store(page, std::memory_order_relaxed);
     known = page;
+    left_ -= both && left_ > 1 ? 2 : 1;
     return true;
   }
   std::uintptr_t known_[pages] = {};
+  std::size_t left_;
   std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
   std::uintptr_t words_ = page_mask + 1 - rest;
 };
@@ -6051,6 +6164,7 @@ class probed_memory {
 // denies process_vm_readv(2), pages are probed before they are read.
 class walk_memory : public probed_memory {
  public:
+  using probed_memory::probed_memory;
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
         !copy_slow_sig(copies_[latest_], address)) {
@@ -6854,8 +6968,9 @@ PROF_DETAIL_END
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
-// Memory: the four ranges met last, and what the loader answers: members, for a handler's stack is small.
-// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk.
+// Memory: the eight ranges met last, and what the loader answers: members, for a handler's stack is small.
+// Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk, unless it
+//         goes through more than eight.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
 
@@ -6901,6 +7016,8 @@ class range_lookup {
     if (same && number != 0) latest_ = number;
     return same;
   }
+  // How often it was found out what is at an address: by system calls, if it may have gone.
+  std::uint32_t asked() const PROF_DETAIL_SIG { return asked_; }
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
   // Cheaper, and enough to refuse a word that is no address of code.
@@ -6952,6 +7069,7 @@ class range_lookup {
   }
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    ++asked_;
     const code_range* const range = listed_sig(address);
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
@@ -6990,8 +7108,9 @@ class range_lookup {
   code_registry& registry_;
   std::atomic<bool>& stale_;
   os_object object_;
-  const code_range* met_[4] = {};
+  const code_range* met_[8] = {};
   unsigned next_ = 0;
+  std::uint32_t asked_ = 0;
   range_number latest_ = ~range_number{0};
   bool failed_ = false;  // to register code: once is enough for a walk
 };
@@ -7079,12 +7198,16 @@ class rule_lookup {
     if (!fits_frame_sig(pc)) return known;
     // A call may be the last instruction of its range.
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
+    const std::uint32_t asked = ranges_.asked();
     if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
-      if (ranges_.is_range_sig(known.number, inside)) return known;
+      const bool is_there = ranges_.is_range_sig(known.number, inside);
+      known.cost = ranges_.asked() - asked;
+      if (is_there) return known;
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
+    known.cost = 1 + ranges_.asked() - asked;
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
     return known;
@@ -7134,7 +7257,9 @@ class rule_lookup {
   template <class Code, class Memory>
   packed_rule find_in_code_sig(std::uintptr_t pc, bool is_return, Code& code, Memory& memory)
       PROF_DETAIL_SIG {
-    const bool called = is_return && call_tracer<Code>(code).is_return_address_sig(pc);
+    // What a handler returns to may stand right behind another function's last call.
+    const bool called = is_return && !os_is_signal_return_sig(pc, code) &&
+                        call_tracer<Code>(code).is_return_address_sig(pc);
     if (called || !is_return) {
       const packed_rule rule = describe_sig(called ? pc - 1 : pc, code, memory);
       return rule != 0 ? rule : read_code_sig(pc, code);
@@ -7583,13 +7708,22 @@ struct walked_frame {
   bool interrupted = true;
 };
 
-PROF_DETAIL_INLINE bool register_sig(const walked_frame& frame, unsigned number, std::uintptr_t& value)
-    PROF_DETAIL_SIG {
+// Any but those three is known of an interrupted function only: hand-written assembly uses them.
+template <class Memory>
+PROF_DETAIL_COLD bool other_register_sig(Memory& memory, const walked_frame& frame, unsigned number,
+                                         std::uintptr_t& value) PROF_DETAIL_SIG {
+  if (!frame.interrupted || frame.at.context == nullptr) return false;
+  const std::uintptr_t place = os_register_place_sig(frame.at.context, number);
+  return place != 0 && memory.read_word(place, value);
+}
+
+template <class Memory>
+PROF_DETAIL_INLINE bool register_sig(Memory& memory, const walked_frame& frame, unsigned number,
+                                     std::uintptr_t& value) PROF_DETAIL_SIG {
   if (number == dwarf_sp) value = frame.at.sp;
   else if (number == dwarf_fp) value = frame.at.fp;
   else if (number == dwarf_third) value = frame.at.third;
-  // All others are known of an interrupted function only: hand-written assembly uses them.
-  else return frame.interrupted && frame.at.context != nullptr && os_register_sig(frame.at.context, number, value);
+  else return other_register_sig(memory, frame, number, value);
   return true;
 }
 
@@ -7599,11 +7733,11 @@ bool cfa_sig(Memory& memory, const walked_frame& frame, const unwind_rule& rule,
   const auto offset = static_cast<std::uintptr_t>(std::intptr_t{rule.offset});
   switch (rule.kind) {
     case rule_kind::offset:
-      if (!register_sig(frame, rule.reg, cfa)) return false;
+      if (!register_sig(memory, frame, rule.reg, cfa)) return false;
       cfa += offset;
       return true;
     case rule_kind::deref:
-      if (!register_sig(frame, rule.reg, cfa) || !memory.read_word(cfa + offset, cfa)) return false;
+      if (!register_sig(memory, frame, rule.reg, cfa) || !memory.read_word(cfa + offset, cfa)) return false;
       cfa += static_cast<std::uintptr_t>(std::intptr_t{rule.added});
       return true;
     case rule_kind::plt: cfa = frame.at.sp + ((frame.at.pc & 15) >= offset ? 16 : 8); return true;
@@ -7657,7 +7791,7 @@ PROF_DETAIL_INLINE step caller_at_sig(Memory& memory, walked_frame& frame, std::
 template <class Memory>
 PROF_DETAIL_INLINE step offset_step_sig(Memory& memory, walked_frame& frame, packed_rule rule) PROF_DETAIL_SIG {
   std::uintptr_t cfa = 0;
-  if (!register_sig(frame, packed_reg_sig(rule), cfa)) return step::lost;
+  if (!register_sig(memory, frame, packed_reg_sig(rule), cfa)) return step::lost;
   cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
   return caller_at_sig(memory, frame, cfa, unpack_saved_sig(rule, packed_fp_shift),
                        unpack_saved_sig(rule, packed_third_shift));
@@ -7670,7 +7804,7 @@ PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const u
   if (!cfa_sig(memory, frame, rule, cfa)) return step::lost;
   if (rule.return_register == on_stack) return caller_at_sig(memory, frame, cfa, rule.fp, rule.third);
   std::uintptr_t pc = 0;
-  if (!frame.interrupted || cfa < frame.at.sp || !register_sig(frame, rule.return_register, pc)) {
+  if (!frame.interrupted || cfa < frame.at.sp || !register_sig(memory, frame, rule.return_register, pc)) {
     return step::lost;
   }
   frame.at.pc = pc;
@@ -7679,13 +7813,15 @@ PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const u
 }
 
 // Where [rex.b] jmp *%reg goes, ff e0+n; n counts rax rcx rdx rbx rsp rbp rsi rdi. False: it is no such jump.
-inline bool register_jump_sig(const walked_frame& frame, std::uintptr_t code, std::uintptr_t& to) PROF_DETAIL_SIG {
+template <class Memory>
+bool register_jump_sig(Memory& memory, const walked_frame& frame, std::uintptr_t code, std::uintptr_t& to)
+    PROF_DETAIL_SIG {
   constexpr unsigned char dwarf_of[8] = {0, 2, 1, 3, 7, 6, 4, 5};
   const bool high = (code & 0xff) == 0x41;
   if (high) code >>= 8;
   if ((code & 0xf8ff) != 0xe0ff) return false;
   const unsigned n = static_cast<unsigned>(code >> 8) & 7;
-  return register_sig(frame, high ? 8 + n : dwarf_of[n], to);
+  return register_sig(memory, frame, high ? 8 + n : dwarf_of[n], to);
 }
 
 PROF_DETAIL_END
@@ -7732,7 +7868,7 @@ template <class Memory, class Code>
 class return_addresses {
  public:
   return_addresses(Memory& memory, Code& code) PROF_DETAIL_SIG
-      : memory_(memory), code_(code), chosen_{memory, code}, tracer_(chosen_) {}
+      : chosen_{memory, code}, tracer_(chosen_) {}
 
   PROF_DETAIL_NOINLINE bool is_return_sig(std::uintptr_t word) PROF_DETAIL_SIG {
     return tracer_.is_return_address_sig(word);
@@ -7755,8 +7891,6 @@ class return_addresses {
   }
 
  private:
-  Memory& memory_;
-  Code& code_;
   chosen_code<Memory, Code> chosen_;
   call_tracer<chosen_code<Memory, Code>> tracer_;
 };
@@ -7790,10 +7924,12 @@ class stack_scan {
   stack_scan(Memory& memory, Code& code, return_addresses<Memory, Code>& returns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(returns) {}
 
-  // Of the function where an exception is about to land, its frame pointer and its begin; 0: that is not known.
-  void land_sig(std::uintptr_t fp, std::uintptr_t function) PROF_DETAIL_SIG {
+  // Of the function where an exception is about to land, its frame pointer and an address in it: where its call
+  // returns to (libgcc's copy of that frame's registers) or, soon, its landing pad. 0: that is not known.
+  void land_sig(std::uintptr_t fp, std::uintptr_t pc) PROF_DETAIL_SIG {
     landing_fp_ = fp;
-    landing_function_ = function;
+    landing_pc_ = pc;
+    landing_function_ = pc == 0 ? 0 : code_.function_start_sig(pc, memory_);
   }
 
   // By a rule that needs a frame pointer, where a thrower's is lost: no frame has saved one since. So it is the
@@ -7801,7 +7937,7 @@ class stack_scan {
   PROF_DETAIL_NOINLINE bool landed_step_sig(const frame_list& frames, walked_frame& frame, packed_rule rule,
                                             std::uintptr_t inside) PROF_DETAIL_SIG {
     const bool needs_fp = kind_of_sig(rule) == rule_kind::offset && packed_reg_sig(rule) == dwarf_fp;
-    if (landing_function_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
+    if (landing_pc_ == 0 || frame.at.fp != unknown_register || !needs_fp || !has_passed_sig(frames)) return false;
     walked_frame next = frame;
     next.at.fp = landing_fp_;
     if (offset_step_sig(memory_, next, rule) != step::caller) return false;
@@ -7850,9 +7986,14 @@ class stack_scan {
   }
 
  private:
+  // Without a search header no function's begin is known, and only its return address tells the landing one.
   bool has_passed_sig(const frame_list& frames) PROF_DETAIL_SIG {
     for (std::size_t i = 0; i + 1 < frames.first_kept(); ++i) {
-      if (code_.function_start_sig(frame_address_sig(frames[i]), memory_) == landing_function_) return true;
+      const std::uintptr_t address = frame_address_sig(frames[i]);
+      if (landing_function_ == 0 ? address == landing_pc_ - 1
+                                 : code_.function_start_sig(address, memory_) == landing_function_) {
+        return true;
+      }
     }
     return false;
   }
@@ -7882,7 +8023,8 @@ class stack_scan {
   Code& code_;
   return_addresses<Memory, Code>& returns_;
   std::uintptr_t landing_fp_ = 0;  // 0: no exception is about to land
-  std::uintptr_t landing_function_ = 0;
+  std::uintptr_t landing_pc_ = 0;
+  std::uintptr_t landing_function_ = 0;  // its begin, if that is known
   // The scan that goes on; here, for a handler's stack.
   std::uintptr_t begin_ = 0;
   std::uintptr_t limit_ = 0;
@@ -7915,12 +8057,10 @@ inline constexpr std::size_t bridge_words = 8;    // a frameless function near t
 inline constexpr std::size_t scan_words = 192;
 // An indirect call's target is unknown, so such a word is believed only this close to sp.
 inline constexpr std::size_t indirect_words = 6;
-// Beyond the frames that are kept, the walk goes on to find the root, this far: 0.3 ms.
-inline constexpr std::size_t max_walk = std::size_t{32} * 1024;
-inline constexpr unsigned max_slow_steps = 2048;  // not by ordinary_frames_sig; without a rule, 1 us each, half of it
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time; bool
+// used_up(), that as much was read as may be.
 // Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
 // is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
 // unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
@@ -7928,9 +8068,9 @@ inline constexpr unsigned max_signal_frames = 8;
 template <class Memory, class Code>
 class stack_walk {
  public:
-  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity)
-      PROF_DETAIL_SIG
-      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity) {}
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
+      : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
+        most_(most) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -7938,7 +8078,7 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (unsigned slow = 0; found == step::caller && frames_.walked() < max_walk && slow < max_slow_steps;) {
+    for (std::size_t slow = 0; found == step::caller && frames_.walked() < most_.frames && slow < most_.slow_steps;) {
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -7946,7 +8086,7 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
-      slow += found == step::lost ? 2 : 1;
+      slow += found == step::lost ? 2 : known.cost;
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
@@ -8018,7 +8158,7 @@ class stack_walk {
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     walked_frame now{now_.at, false};
-    while (frames_.walked() < max_walk) {
+    while (frames_.walked() < most_.frames) {
       code_rule known;
       if (!code_.known_rule_sig(now.at.pc, known)) break;
       if (!is_ordinary_sig(known.rule)) break;
@@ -8061,7 +8201,7 @@ class stack_walk {
     if (kept == 0) return false;
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
-    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), code_.function_start_sig(pc, memory_));
+    scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), pc);
     now_.at.fp = now_.at.third = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
@@ -8138,7 +8278,7 @@ class stack_walk {
     }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
     // so, 0 may be a value like any other.
-    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
+    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc) || memory_.used_up()) return step::lost;
     if (!linked_) result_.approximate = true;
     return step::root;
   }
@@ -8192,7 +8332,7 @@ class stack_walk {
     std::uintptr_t code = 0;
     if (return_address_in_third || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
     std::uintptr_t target = 0;
-    if (register_jump_sig(now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
+    if (register_jump_sig(memory_, now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
     std::uintptr_t to = 0;
     const bool returns = (code & 0xff) == 0xc3;
@@ -8277,6 +8417,7 @@ class stack_walk {
   return_addresses<Memory, Code> returns_;
   stack_scan<Memory, Code> scan_;
   frame_list frames_;
+  const walk_limits most_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record
@@ -8418,7 +8559,7 @@ inline void refresh_code_map(process_state& process) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  std::uintptr_t headers[64];
+  std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
     lasting_objects lasting;
@@ -8463,13 +8604,14 @@ class frame_lease {
 
 // All that a walk needs while it goes on, so that a handler's stack needs little.
 struct walk_scratch {
-  walk_scratch(process_state& process, frame_buffer& buffer) PROF_DETAIL_SIG
+  walk_scratch(process_state& process, frame_buffer& buffer, walk_limits limits = {}) PROF_DETAIL_SIG
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
+        memory(limits.pages),
         rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
               cfi),
-        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed)) {}
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), limits) {}
   const std::uint64_t epoch;  // initialised first
   walk_memory memory;
   cfi_scratch cfi;
@@ -8488,12 +8630,12 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
 }
 
 // Walks and interns the stack that `start` belongs to.
-inline stack_id capture_stack_sig(process_state& process, const registers& start,
-                                  bool leaf_is_return) PROF_DETAIL_SIG {
+inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
+                                  walk_limits limits = {}) PROF_DETAIL_SIG {
   const frame_lease lease(process);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
-  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer);
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, limits);
   const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
   const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();
@@ -8625,7 +8767,7 @@ inline cpu_state* cpu_of(process_state& process) noexcept {
 
 inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
                            std::uint64_t period_ns) PROF_DETAIL_SIG {
-  const stack_id stack = capture_stack_sig(process, event.regs, false);
+  const stack_id stack = capture_stack_sig(process, event.regs, false, walk_limits_sig(period_ns));
   const label_set_id labels = current_labels_sig(process);
   const std::uintptr_t words[2] = {stack, labels};
   bool fresh = false;

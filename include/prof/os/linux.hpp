@@ -122,28 +122,13 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   return true;
 }
 
-// ---- identity and time ---------------------------------------------------------------------------
+// ---- identity ----------------------------------------------------------------------------------
 
 inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_getpid));
 }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_gettid));
-}
-inline std::uint64_t os_clock_ns_sig(clockid_t clock) PROF_DETAIL_SIG {
-  timespec now{};
-  clock_gettime(clock, &now);  // async-signal-safe by POSIX; answered by the vDSO
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u +
-         static_cast<std::uint64_t>(now.tv_nsec);
-}
-inline std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_MONOTONIC);
-}
-inline std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_THREAD_CPUTIME_ID);
-}
-inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
-  return os_clock_ns_sig(CLOCK_REALTIME);
 }
 inline timespec os_timespec(std::uint64_t ns) PROF_DETAIL_SIG {
   timespec t{};

@@ -60,6 +60,7 @@ PROF_DETAIL_END
 #if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
 #define PROF_DETAIL_OS_LINUX 1
 #include "prof/os/linux.hpp"
+#include "prof/os/linux_clock.hpp"
 #include "prof/os/linux_loader.hpp"
 #include "prof/os/linux_sampling.hpp"
 #include "prof/os/linux_stack.hpp"
