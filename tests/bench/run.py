@@ -183,13 +183,27 @@ def build_unwinders():
                 BUILD / name, "-pthread", "-Wl,--no-as-needed", "-lgcc_s", "-Wl,--as-needed", "-lunwind", "-ldl")
 
 
+def check_frames(rows):
+    """A walk that ends early costs less: each must see the frames that libunwind sees."""
+    for kind, row in rows:
+        peers = [int(other["frames"]) for what, other in rows if (what, other.get("depth")) == (kind, row.get("depth"))
+                 and other["way"] == "unw_backtrace"]
+        if kind == "sample":
+            peers = [30]
+        frames = int(row["frames"])
+        if not peers or abs(frames - peers[0]) > 2 or kind in ("cold", "handler") and frames < 70:
+            sys.exit(f"run.py: {kind} {row} walked {frames} frames, not {peers}")
+
+
 def unwind_figures(program):
     """{("hot", way, depth): ns per frame, ("cold" or "handler", way): us, ("table", file): (ms, bytes),
     ("sample",): us}"""
-    found = {}
+    found, walks = {}, []
     for line in command(program, LLVM).splitlines():
         kind, *words = line.split()
         row = dict(word.split("=") for word in words)
+        if "frames" in row and row.get("way") not in ("frame_pointers", "prof_uncached"):
+            walks.append((kind, {"way": "", **row}))
         if kind == "hot":
             found[kind, row["way"], int(row["depth"])] = float(row["ns_per_frame"])
         elif kind in ("cold", "handler"):
@@ -198,6 +212,7 @@ def unwind_figures(program):
             found[kind, row["file"]] = (float(row["ms"]), int(row["bytes"]))
         else:
             found[kind,] = float(row["us"])
+    check_frames(walks)
     return found
 
 

@@ -277,7 +277,9 @@ __attribute__((noinline)) void measure_sample() {
     best = std::min(best, (now_ns() - begin) / 2000);
   }
   if (cpu.ticks.load() < before + 7 * 2000 || !session.stop()) std::abort();
-  std::printf("sample us=%.3f\n", best / 1000);
+  const stack_view walked = g_process->stacks.view(capture_stack_sig(*g_process, event.regs, false));
+  if (walked.truncated) std::abort();
+  std::printf("sample frames=%zu us=%.3f\n", walked.depth, best / 1000);
 }
 __attribute__((noinline)) void descend_to_sample(int depth) {
   volatile char room[64];

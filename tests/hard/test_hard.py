@@ -181,7 +181,7 @@ class Hard(unittest.TestCase):
         for mode in BOTH:
             found = chains.samples(self.cases, "longjmp", *mode)
             self.assertGreater(len(found), 700)
-            self.assertLessEqual(self.expect_marked(found, right), 4)  # longjmp's last instructions
+            self.assertLessEqual(self.expect_marked(found, right), 1)  # longjmp's last instruction
 
     def test_14_tail_call(self):
         self.expect_chains(self.cases, ["tail"], rooted("leaf", "run_tail"))
@@ -211,7 +211,7 @@ class Hard(unittest.TestCase):
             found = chains.samples(self.cases, "context_steps", *mode)
             self.assertGreater(len(found), 1000)
             # swapcontext's ends, where the registers are of one stack and sp is of the other.
-            self.assertLess(self.expect_marked(found, right), 100)
+            self.assertLessEqual(self.expect_marked(found, right), 45)  # 42 in glibc 2.36
 
     def test_17_coroutine(self):
         program = build("coroutine", ["coroutine.cpp"], std="c++20")
@@ -235,8 +235,8 @@ class Hard(unittest.TestCase):
     def test_18_jit_without_frame_pointers(self):
         for mode in BOTH:
             found = chains.samples(self.cases, "jit_without_fp", *mode)
-            self.assertEqual([one.chain[:-5] for one in found],
-                             [(), ("jit_callback",)], [one.chain for one in found])
+            whole = rooted("anonymous", "calls_jit")
+            self.assertEqual([one.chain for one in found], [whole, ("jit_callback", *whole)])
             for one in found:
                 self.assertFalse(one.complete and one.exact, one)
 
@@ -375,7 +375,9 @@ class Hard(unittest.TestCase):
     def test_24_static_pie(self):
         program = build("static_pie", ["cases.cpp"], flags=["-fPIE"], link=["-static-pie"])
         for mode in BOTH:
-            for one in chains.samples(program, "frame", *mode):
+            found = chains.samples(program, "frame", *mode)
+            self.assertLessEqual({"quiet", "with_saved_registers", "run_frame"}, {one.chain[0] for one in found})
+            for one in found:
                 self.assertTrue(one.complete and one.exact, one)
                 self.assertRegex(one.text(), r"^((quiet < )?with_saved_registers < run_frame < "
                                              r"|run_frame < |stop_stepping < )main < __libc_start_\S+"
@@ -480,7 +482,7 @@ class Hard(unittest.TestCase):
             self.assertNotIn("the child", output)
             found = parse(output)
             self.assertGreater(len(found), 1000)
-            self.assertLessEqual(self.expect_marked(found, right), 12)  # the address is in rdi
+            self.assertEqual(self.expect_marked(found, right), 0)  # also where the address is in rdi
             for one in found:
                 self.assertTrue(one.exact or one.chain[0] == "libc.so.6", one)
 

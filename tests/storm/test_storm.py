@@ -258,10 +258,13 @@ class Storm(unittest.TestCase):
             with self.subTest(compiler=compiler):
                 outcome = self.outcomes[compiler, case].result()  # raises what went wrong: a crash, a hang
                 print(f"\n{case} {compiler}: {outcome.number('rounds')} rounds, {outcome.profiles} profiles, "
+                      f"{outcome.number('cpu_ms')} ms of CPU, "
                       f"{outcome.total('cpu')} samples, {outcome.total('heap')} heap stacks", end=", ")
                 self.assertEqual(outcome.problems, [])
                 self.assertGreater(outcome.profiles, outcome.seconds / AT_ONCE)
-                self.assertGreater(outcome.total("cpu"), 300 * outcome.seconds / AT_ONCE)
+                # 1000 Hz while profiles are taken; how much CPU there is depends on what else the machine does.
+                self.assertGreater(outcome.total("cpu"), 0.7 * outcome.number("cpu_ms"))
+                self.assertGreater(outcome.number("cpu_ms"), 100 * outcome.seconds / AT_ONCE)
                 self.assertEqual(outcome.number("unsampled"), 0)
                 self.assertLessEqual(set(outcome.drops()), {"ticks that arrived after the end"})
                 judge(compiler, outcome)

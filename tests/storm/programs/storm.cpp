@@ -94,5 +94,6 @@ int main(int argc, char** argv) {
   for (unsigned i = 0; i < storm_thread_count; ++i) pthread_join(threads[i], nullptr);
   storm_end();
   print_status();
+  std::printf("cpu_ms %ld\n", static_cast<long>(clock() / (CLOCKS_PER_SEC / 1000)));
   return 0;
 }
