@@ -3205,25 +3205,6 @@ inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
 
-// How far a walk goes on beyond the frames that are kept, to find the root.
-struct walk_limits {
-  std::size_t frames = std::size_t{32} * 1024;  // 9 ns each by cached rules
-  std::size_t slow_steps = 2048;  // half a microsecond each: see code_rule; one without a rule counts two
-  std::size_t pages = 2304;       // of stack, half a microsecond each: a whole stack of 8 MiB
-};
-// For a thread that is interrupted that often: a walk takes a tenth of its time, or two, at most.
-inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
-  constexpr std::uint64_t whole_ns = 10000000;
-  std::size_t share = 16;  // of all, a sixteenth at least two times
-  if (period_ns < whole_ns) share = static_cast<std::size_t>(period_ns * share / whole_ns);
-  if (share < 2) share = 2;
-  walk_limits limits;
-  limits.frames = limits.frames / 16 * share;
-  limits.slow_steps = limits.slow_steps / 16 * share;
-  limits.pages = limits.pages / 16 * share;
-  return limits;
-}
-
 // What is said of them.
 struct walked_stack {
   std::size_t depth = 0;
@@ -3983,7 +3964,8 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
 struct code_rule {
   packed_rule rule = 0;
   range_number number = 0;
-  std::uint32_t cost = 0;  // half microseconds that finding it took, about: a slow step's
+  std::uint16_t anew = 0;   // it was not in the cache
+  std::uint16_t asked = 0;  // how often the system was asked what is at its address
 };
 
 PROF_DETAIL_END
@@ -4879,7 +4861,7 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t stand_in = 0;      // for the build id or beside it: see stand_in_sig; 0: only that is known
+  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
@@ -5393,7 +5375,7 @@ PROF_DETAIL_END
 
 // ---- prof/stack/still_loaded.hpp ----
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
-// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the four it met last), by modules.hpp
+// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the sixteen it met last), by modules.hpp
 //          and capture.hpp before they read a module.
 // Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
@@ -5438,8 +5420,7 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
   return hash | 1;
 }
 
-// What tells a file from others beside its build id, which its copies have, too; `object` is what the loader has at
-// the range.
+// What tells a file without build id from others; `object` is what the loader has at the range.
 inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
@@ -5451,9 +5432,8 @@ inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
-  const bool has_id = range.build_id_length >= sizeof(std::uintptr_t);
-  if (has_id && !has_build_id_sig(range)) return false;
-  return range.stand_in == 0 ? has_id : stand_in_sig(range, object) == range.stand_in;
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
+  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
 }
 
 // `object` is what the loader has at an address of the range.
@@ -5599,12 +5579,11 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
-// How a file will be known beside its build id; by its first page only if it has none.
+// How a file without build id will be known.
 PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
-  const bool answers = os_answers_for_objects();
-  if (!answers && range.build_id_length >= sizeof(std::uint64_t)) return;
-  if (answers && !os_find_object_sig(range.start, object)) return;
+  if (range.build_id_length >= sizeof(std::uint64_t)) return;
+  if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
   range.stand_in = stand_in_sig(range, object);
 }
 
@@ -6093,8 +6072,7 @@ PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DET
 class probed_memory {
  public:
   // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
-  // `most`: behind so many others, none can be read.
-  explicit probed_memory(std::size_t most = SIZE_MAX) PROF_DETAIL_SIG : left_(most) {
+  probed_memory() PROF_DETAIL_SIG {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
     known_[here % pages] = here;
     begin_ = here << page_bits;
@@ -6106,7 +6084,6 @@ class probed_memory {
     word = load_word_sig(address);
     return true;
   }
-  bool used_up() const PROF_DETAIL_SIG { return left_ == 0; }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
     const std::uintptr_t last = address + size - 1;
     if (last < address) return false;
@@ -6143,18 +6120,15 @@ class probed_memory {
   PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
       PROF_DETAIL_SIG {
     std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
-    if (left_ == 0) return false;
     const bool is_last = last.load(std::memory_order_relaxed) == page;
     const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
     if (!both && !os_readable_sig(page << page_bits)) return false;
     if (both) known_[(page + 1) % pages] = page + 1;
     else if (!is_last) last.store(page, std::memory_order_relaxed);
     known = page;
-    left_ -= both && left_ > 1 ? 2 : 1;
     return true;
   }
   std::uintptr_t known_[pages] = {};
-  std::size_t left_;
   std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
   std::uintptr_t words_ = page_mask + 1 - rest;
 };
@@ -6164,7 +6138,6 @@ class probed_memory {
 // denies process_vm_readv(2), pages are probed before they are read.
 class walk_memory : public probed_memory {
  public:
-  using probed_memory::probed_memory;
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
         !copy_slow_sig(copies_[latest_], address)) {
@@ -6968,9 +6941,9 @@ PROF_DETAIL_END
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
-// Memory: the eight ranges met last, and what the loader answers: members, for a handler's stack is small.
+// Memory: the sixteen ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk, unless it
-//         goes through more than eight.
+//         goes through more than sixteen.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
 
@@ -7016,7 +6989,7 @@ class range_lookup {
     if (same && number != 0) latest_ = number;
     return same;
   }
-  // How often it was found out what is at an address: by system calls, if it may have gone.
+  // How often it was found out what is at an address, by system calls.
   std::uint32_t asked() const PROF_DETAIL_SIG { return asked_; }
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
@@ -7069,8 +7042,8 @@ class range_lookup {
   }
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    ++asked_;
     const code_range* const range = listed_sig(address);
+    if (range == nullptr || !range->lasting) ++asked_;
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
@@ -7108,7 +7081,7 @@ class range_lookup {
   code_registry& registry_;
   std::atomic<bool>& stale_;
   os_object object_;
-  const code_range* met_[8] = {};
+  const code_range* met_[16] = {};
   unsigned next_ = 0;
   std::uint32_t asked_ = 0;
   range_number latest_ = ~range_number{0};
@@ -7202,12 +7175,12 @@ class rule_lookup {
     if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
       const bool is_there = ranges_.is_range_sig(known.number, inside);
-      known.cost = ranges_.asked() - asked;
+      known.asked = static_cast<std::uint16_t>(ranges_.asked() - asked);
       if (is_there) return known;
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
-    known.cost = 1 + ranges_.asked() - asked;
+    known.anew = 1;
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
     return known;
@@ -7426,7 +7399,7 @@ struct hook_part {
 
 struct frame_buffer {
   std::atomic<std::uint32_t> taken;
-  alignas(16) unsigned char scratch[4096];  // capture.hpp's walk_scratch
+  alignas(16) unsigned char scratch[4352];  // capture.hpp's walk_scratch
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;
@@ -7911,6 +7884,12 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
+// Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
+// and more have lost their own frame pointer.
+inline constexpr std::size_t scan_words = 192;
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
+inline constexpr std::size_t indirect_words = 6;
 inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
 inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
 // A frame record, or what a frame points to, further away than this is not believed (Abseil bounds a frame at
@@ -8038,6 +8017,76 @@ PROF_DETAIL_END
 
 #endif  // PROF_STACK_STACK_SCAN_HPP
 
+// ---- prof/stack/walk_effort.hpp ----
+// prof/stack/walk_effort.hpp - how much a walk may do before it gives up finding the root.
+// Floor 3 (stack). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
+// Safety: async-signal-safe.
+// Memory: a few words of the walk.
+// Source: measured (Xeon of 2023, Linux 6.18): a frame 9 ns by its cached rule; the first word on another page of the
+//         stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record, 0.1 us in
+//         code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule that is
+//         interpreted each time 3 us. A thread that is sampled more often than its walks take never runs again.
+#ifndef PROF_STACK_WALK_EFFORT_HPP
+#define PROF_STACK_WALK_EFFORT_HPP
+
+PROF_DETAIL_BEGIN
+
+// What all walks of a stack pay again is bounded by how often its thread is walked; finding a rule anew is not, for it
+// is found once.
+struct walk_limits {
+  std::size_t frames = std::size_t{32} * 1024;
+  std::size_t pages = 2304;      // of the stack: 9 MiB, so that the root of a whole stack of 8 is found
+  std::size_t effort = 12288;    // tenths of a microsecond
+  std::size_t new_rules = 2048;
+};
+
+// Of a thread that is interrupted that often.
+inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
+  constexpr std::uint64_t whole_ns = 10000000;
+  constexpr std::size_t parts = 8;
+  std::size_t share = period_ns < whole_ns ? static_cast<std::size_t>(period_ns * parts / whole_ns) : parts;
+  if (share < 1) share = 1;
+  walk_limits limits;
+  limits.frames = limits.frames / parts * share;
+  limits.pages = limits.pages / parts * share;
+  limits.effort = limits.effort / parts * (share < 2 ? 2 : share);  // 256 frames of a JIT
+  return limits;
+}
+
+class walk_effort {
+ public:
+  explicit walk_effort(walk_limits most) PROF_DETAIL_SIG : most_(most) {}
+
+  std::size_t frames() const PROF_DETAIL_SIG { return most_.frames; }
+  bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
+    return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
+  }
+  // A step from one stack pointer to another; false: it was the last.
+  PROF_DETAIL_INLINE bool climb_sig(std::uintptr_t from, std::uintptr_t to) PROF_DETAIL_SIG {
+    return PROF_DETAIL_LIKELY((from ^ to) >> 12 == 0) || ++pages_ < most_.pages;
+  }
+  // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
+  void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
+    new_rules_ += anew;
+    spent_ += 7 * asked;
+  }
+  void interpret_sig() PROF_DETAIL_SIG { spent_ += 32; }
+  // `is_file`: of an ELF file, not a JIT's.
+  void go_without_rule_sig(bool is_lasting, bool is_file) PROF_DETAIL_SIG {
+    spent_ += is_lasting ? 2 : is_file ? 64 : 12;
+  }
+
+ private:
+  const walk_limits most_;
+  std::size_t pages_ = 0;
+  std::size_t spent_ = 0;
+  std::size_t new_rules_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_WALK_EFFORT_HPP
+
 // ---- prof/stack/unwind.hpp ----
 // prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
 // Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
@@ -8051,16 +8100,9 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
-// Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
-// and more have lost their own frame pointer.
-inline constexpr std::size_t scan_words = 192;
-// An indirect call's target is unknown, so such a word is believed only this close to sp.
-inline constexpr std::size_t indirect_words = 6;
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time; bool
-// used_up(), that as much was read as may be.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
 // Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
 // is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
 // unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
@@ -8070,7 +8112,7 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
-        most_(most) {}
+        effort_(most) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -8078,7 +8120,8 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (std::size_t slow = 0; found == step::caller && frames_.walked() < most_.frames && slow < most_.slow_steps;) {
+    while (found == step::caller && effort_.allows_sig(frames_.walked())) {
+      const std::uintptr_t sp = now_.at.sp;
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -8086,11 +8129,12 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
-      slow += found == step::lost ? 2 : known.cost;
-      if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
+      effort_.look_up_sig(known.anew, known.asked);
+      if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
+      effort_.climb_sig(sp, now_.at.sp);
       if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
@@ -8158,22 +8202,25 @@ class stack_walk {
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     walked_frame now{now_.at, false};
-    while (frames_.walked() < most_.frames) {
+    while (frames_.walked() < effort_.frames()) {
       code_rule known;
       if (!code_.known_rule_sig(now.at.pc, known)) break;
       if (!is_ordinary_sig(known.rule)) break;
       const std::uintptr_t pc = now.at.pc;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
       __builtin_prefetch(reinterpret_cast<const void*>(now.at.sp + 512));
+      const std::uintptr_t sp = now.at.sp;
       if (offset_step_sig(memory_, now, known.rule) != step::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
+      if (!effort_.climb_sig(sp, now.at.sp)) break;
     }
     now_.at = now.at;
   }
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
+    effort_.interpret_sig();
     // Only where the thrower itself, or what it called last, was interrupted.
     const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing) may_land_ = true;
@@ -8245,7 +8292,9 @@ class stack_walk {
 
   // ---- without a rule ------------------------------------------------------------------------------
 
-  PROF_DETAIL_COLD step fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD step fallback_sig(const code_rule& known) PROF_DETAIL_SIG {
+    const packed_rule rule = known.rule;
+    effort_.go_without_rule_sig(code_.is_lasting_sig(inside_sig()), known.number != 0);
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
@@ -8278,7 +8327,7 @@ class stack_walk {
     }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
     // so, 0 may be a value like any other.
-    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc) || memory_.used_up()) return step::lost;
+    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
     if (!linked_) result_.approximate = true;
     return step::root;
   }
@@ -8417,7 +8466,7 @@ class stack_walk {
   return_addresses<Memory, Code> returns_;
   stack_scan<Memory, Code> scan_;
   frame_list frames_;
-  const walk_limits most_;
+  walk_effort effort_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record
@@ -8608,7 +8657,6 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        memory(limits.pages),
         rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), limits) {}

@@ -42,7 +42,6 @@ struct trusting_memory {
     std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
     return true;
   }
-  bool used_up() const noexcept { return false; }
   bool readable(std::uintptr_t, std::size_t) noexcept { return true; }
 };
 

@@ -113,5 +113,37 @@ class Deep(unittest.TestCase):
                     self.check(pprof_check.parse(path.read_bytes()))
 
 
+class ManyFunctions(unittest.TestCase):
+    """The first samples of a profile at 1000 Hz find all rules anew, and must be as complete as the others."""
+
+    def profile(self, pages):
+        program = harness.build(["many_functions.cpp"], "many_functions")
+        path = program.with_suffix(f".{pages}.pb.gz")
+        harness.run(program, path, pages)
+        profile = pprof_check.parse(path.read_bytes())
+        self.assertEqual(truncated_share(profile), counted_share(profile))
+        self.assertGreater(truncated_share(profile)[1], 100)
+        return profile
+
+    def test_all_are_complete(self):
+        whole = [f"step<{n}>(long)" for n in range(61)] + ["takes_a_page(long)", "work(void*)"]
+        profile = self.profile(0)
+        self.assertEqual(truncated_share(profile)[0], 0)
+        chains = [chain for chain in chains_of(profile) if "spin()" in chain]
+        self.assertTrue(chains)
+        for chain in chains:
+            names = [re.sub(r"^long step", "step", name) for name in chain]
+            first = names.index("spin()") + 1
+            self.assertEqual([name for name in names[first:] if not re.match(r"libc\.so|prof::", name)], whole)
+
+    def test_a_stack_of_more_pages_than_there_is_time_for(self):
+        profile = self.profile(2000)
+        truncated, total = truncated_share(profile)
+        self.assertGreater(truncated, 0.9 * total)
+        for chain in chains_of(profile):
+            if "spin()" in chain:
+                self.assertEqual(chain[-1], MARK)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -19,7 +19,6 @@ struct window_memory {
   std::size_t reads = 0;
 
   bool read_copy(std::uintptr_t at, std::uintptr_t& to) noexcept { return read_word(at, to); }
-  bool used_up() const noexcept { return false; }
   bool read_word(std::uintptr_t address, std::uintptr_t& word) noexcept {
     ++reads;
     const std::uintptr_t at = address - window;

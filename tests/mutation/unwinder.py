@@ -14,6 +14,7 @@ class Mutant(NamedTuple):
 UNWIND = "stack/unwind.hpp"
 STEP = "stack/rule_step.hpp"
 SCAN = "stack/stack_scan.hpp"
+EFFORT = "stack/walk_effort.hpp"
 EXITS = "stack/exit_path.hpp"
 LOOKUP = "stack/rule_lookup.hpp"
 MODULE = "stack/module_cfi.hpp"
@@ -34,7 +35,7 @@ MUTANTS: List[Mutant] = [
     Mutant("0 in an interrupted frame is the root for certain", STEP,
            "interrupted ? step::doubted_root : step::root", "step::root", WALKS),
     Mutant("a PLT entry's push is not seen", STEP, "? 16 : 8", "? 8 : 8", WALKS),
-    Mutant("registers of frames that were not interrupted", STEP, "return frame.interrupted && ", "return ", WALKS),
+    Mutant("registers of frames that were not interrupted", STEP, "if (!frame.interrupted || frame.at", "if (frame.at", WALKS),
     Mutant("a call's last byte is not the call's", UNWIND, "now_.at.pc : now_.at.pc - 1", "now_.at.pc : now_.at.pc",
            WALKS),
     # ---- an exception's landing
@@ -89,13 +90,17 @@ MUTANTS: List[Mutant] = [
            WALKS),
     Mutant("the end of the stack is not marked", UNWIND, "result_.truncated = found != step::root || ",
            "result_.truncated = ", WALKS),
-    Mutant("walks without an end", UNWIND, " && slow < most_.slow_steps;) {", ";) {", WALKS),
+    Mutant("walks without an end", EFFORT, " && spent_ < most_.effort", "", WALKS),
+    Mutant("walks over any stack", UNWIND, "      if (!effort_.climb_sig(sp, now.at.sp)) break;\n", "", WALKS),
+    Mutant("rules may be found anew without an end", EFFORT, " && new_rules_ < most_.new_rules", "", WALKS),
+    Mutant("interpreting is free", UNWIND, "    effort_.interpret_sig();\n", "", WALKS),
+    Mutant("asking is free", EFFORT, "    spent_ += 7 * asked;\n", "", WALKS),
     Mutant("what nobody vouches for is read like a stack", STEP,
            "is_own ? memory.read_word(address, word) : memory.read_copy(address, word)",
            "memory.read_word(address, word)", WALKS),
     Mutant("whatever was pushed is a caller for certain", UNWIND, "                                                 : may_land_;",
            "                                                 : true;", WALKS),
-    Mutant("walks by rules without an end", UNWIND, "while (frames_.walked() < most_.frames) {", "while (true) {", WALKS),
+    Mutant("walks by rules without an end", UNWIND, "while (frames_.walked() < effort_.frames()) {", "while (true) {", WALKS),
     Mutant("code that goes is read like any other", "stack/return_address.hpp",
            "code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word)",
            "memory.read_word(address, word)", WALKS),
@@ -178,7 +183,7 @@ MUTANTS: List[Mutant] = [
            "if (is_loaded_sig(layout)) walk", "if (layout.header != 0) walk", "stack/loaded_image_test.cpp"),
     Mutant("any mapping is a part of the file before it", "stack/loaded_image.hpp",
            "mapping.inode != layout.inode && !is_bss", "mapping.inode == 0 && !is_bss", "stack/loaded_image_test.cpp"),
-    Mutant("steps without a rule count as others do", UNWIND, "found == step::lost ? 2 : 1", "1", WALKS),
+    Mutant("code that is copied costs no more", EFFORT, "is_file ? 64 : 12", "12", WALKS),
     Mutant("code that is no image takes all numbers", "stack/code_range.hpp", ">= max_other_ranges", ">= max_ranges",
            "stack/code_range_test.cpp"),
     Mutant("another file at the same place is the same", "stack/still_loaded.hpp",
@@ -190,10 +195,8 @@ MUTANTS: List[Mutant] = [
            "if (ranges_.is_latest_sig(known.number)) return known;", "return known;", "stack/rule_lookup_test.cpp"),
     Mutant("rules of nameless code are kept", LOOKUP, "known.number != 0 || !ranges_.is_code_sig(inside)", "true",
            "stack/rule_lookup_test.cpp"),
-    Mutant("two files without names are the same", "stack/still_loaded.hpp", "range.stand_in == 0 ? has_id :",
-           "range.stand_in == 0 ? true :", "stack/still_loaded_test.cpp"),
-    Mutant("a copy of a file is the file", "stack/still_loaded.hpp", "range.stand_in == 0 ? has_id :",
-           "range.stand_in == 0 || has_id ? has_id :", "stack/still_loaded_test.cpp"),
+    Mutant("two files without names are the same", "stack/still_loaded.hpp", "range.stand_in != 0 && ", "",
+           "stack/still_loaded_test.cpp"),
     Mutant("a long note hides those behind it", "stack/mapped_image.hpp", "if (whole > size || head[0] == 0) return;",
            "if (whole > want || head[0] == 0) return;", "stack/mapped_image_test.cpp"),
     Mutant("a signal's other registers are unknown", "os/linux_stack.hpp",

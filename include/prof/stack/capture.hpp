@@ -175,7 +175,6 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        memory(limits.pages),
         rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), limits) {}

@@ -40,7 +40,7 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t stand_in = 0;      // for the build id or beside it: see stand_in_sig; 0: only that is known
+  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;

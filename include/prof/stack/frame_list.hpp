@@ -36,25 +36,6 @@ inline constexpr std::size_t root_share = 4;
 // Stands where frames were left out. No code has this address.
 inline constexpr std::uintptr_t truncation_mark = 1;
 
-// How far a walk goes on beyond the frames that are kept, to find the root.
-struct walk_limits {
-  std::size_t frames = std::size_t{32} * 1024;  // 9 ns each by cached rules
-  std::size_t slow_steps = 2048;  // half a microsecond each: see code_rule; one without a rule counts two
-  std::size_t pages = 2304;       // of stack, half a microsecond each: a whole stack of 8 MiB
-};
-// For a thread that is interrupted that often: a walk takes a tenth of its time, or two, at most.
-inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
-  constexpr std::uint64_t whole_ns = 10000000;
-  std::size_t share = 16;  // of all, a sixteenth at least two times
-  if (period_ns < whole_ns) share = static_cast<std::size_t>(period_ns * share / whole_ns);
-  if (share < 2) share = 2;
-  walk_limits limits;
-  limits.frames = limits.frames / 16 * share;
-  limits.slow_steps = limits.slow_steps / 16 * share;
-  limits.pages = limits.pages / 16 * share;
-  return limits;
-}
-
 // What is said of them.
 struct walked_stack {
   std::size_t depth = 0;

@@ -131,12 +131,11 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   return os_unloads_objects && !text_view(range.path, range.path_size).equals({"[vdso]", 6});
 }
 
-// How a file will be known beside its build id; by its first page only if it has none.
+// How a file without build id will be known.
 PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
-  const bool answers = os_answers_for_objects();
-  if (!answers && range.build_id_length >= sizeof(std::uint64_t)) return;
-  if (answers && !os_find_object_sig(range.start, object)) return;
+  if (range.build_id_length >= sizeof(std::uint64_t)) return;
+  if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
   range.stand_in = stand_in_sig(range, object);
 }
 

@@ -36,8 +36,7 @@ PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DET
 class probed_memory {
  public:
   // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
-  // `most`: behind so many others, none can be read.
-  explicit probed_memory(std::size_t most = SIZE_MAX) PROF_DETAIL_SIG : left_(most) {
+  probed_memory() PROF_DETAIL_SIG {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
     known_[here % pages] = here;
     begin_ = here << page_bits;
@@ -49,7 +48,6 @@ class probed_memory {
     word = load_word_sig(address);
     return true;
   }
-  bool used_up() const PROF_DETAIL_SIG { return left_ == 0; }
   bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
     const std::uintptr_t last = address + size - 1;
     if (last < address) return false;
@@ -86,18 +84,15 @@ class probed_memory {
   PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
       PROF_DETAIL_SIG {
     std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
-    if (left_ == 0) return false;
     const bool is_last = last.load(std::memory_order_relaxed) == page;
     const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
     if (!both && !os_readable_sig(page << page_bits)) return false;
     if (both) known_[(page + 1) % pages] = page + 1;
     else if (!is_last) last.store(page, std::memory_order_relaxed);
     known = page;
-    left_ -= both && left_ > 1 ? 2 : 1;
     return true;
   }
   std::uintptr_t known_[pages] = {};
-  std::size_t left_;
   std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
   std::uintptr_t words_ = page_mask + 1 - rest;
 };
@@ -107,7 +102,6 @@ class probed_memory {
 // denies process_vm_readv(2), pages are probed before they are read.
 class walk_memory : public probed_memory {
  public:
-  using probed_memory::probed_memory;
   bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
     if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
         !copy_slow_sig(copies_[latest_], address)) {

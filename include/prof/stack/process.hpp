@@ -82,7 +82,7 @@ struct hook_part {
 
 struct frame_buffer {
   std::atomic<std::uint32_t> taken;
-  alignas(16) unsigned char scratch[4096];  // capture.hpp's walk_scratch
+  alignas(16) unsigned char scratch[4352];  // capture.hpp's walk_scratch
   std::uintptr_t frames[max_depth];
 };
 inline constexpr std::size_t frame_buffers = 64;

@@ -4,9 +4,9 @@
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
-// Memory: the eight ranges met last, and what the loader answers: members, for a handler's stack is small.
+// Memory: the sixteen ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk, unless it
-//         goes through more than eight.
+//         goes through more than sixteen.
 #ifndef PROF_STACK_RANGE_LOOKUP_HPP
 #define PROF_STACK_RANGE_LOOKUP_HPP
 
@@ -54,7 +54,7 @@ class range_lookup {
     if (same && number != 0) latest_ = number;
     return same;
   }
-  // How often it was found out what is at an address: by system calls, if it may have gone.
+  // How often it was found out what is at an address, by system calls.
   std::uint32_t asked() const PROF_DETAIL_SIG { return asked_; }
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
@@ -107,8 +107,8 @@ class range_lookup {
   }
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    ++asked_;
     const code_range* const range = listed_sig(address);
+    if (range == nullptr || !range->lasting) ++asked_;
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
     stale_.store(true, std::memory_order_relaxed);
@@ -146,7 +146,7 @@ class range_lookup {
   code_registry& registry_;
   std::atomic<bool>& stale_;
   os_object object_;
-  const code_range* met_[8] = {};
+  const code_range* met_[16] = {};
   unsigned next_ = 0;
   std::uint32_t asked_ = 0;
   range_number latest_ = ~range_number{0};

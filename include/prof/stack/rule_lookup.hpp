@@ -85,12 +85,12 @@ class rule_lookup {
     if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
       const bool is_there = ranges_.is_range_sig(known.number, inside);
-      known.cost = ranges_.asked() - asked;
+      known.asked = static_cast<std::uint16_t>(ranges_.asked() - asked);
       if (is_there) return known;
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
-    known.cost = 1 + ranges_.asked() - asked;
+    known.anew = 1;
     // Code without a number has none to tell it from what is loaded there next.
     if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
     return known;

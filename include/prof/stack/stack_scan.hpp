@@ -13,6 +13,12 @@
 
 PROF_DETAIL_BEGIN
 
+inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
+// Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
+// and more have lost their own frame pointer.
+inline constexpr std::size_t scan_words = 192;
+// An indirect call's target is unknown, so such a word is believed only this close to sp.
+inline constexpr std::size_t indirect_words = 6;
 inline constexpr std::size_t scan_budget = 2048;  // per stack: words, and
 inline constexpr std::size_t code_cost = 16;      // for each that is an address of code, whose call is looked at
 // A frame record, or what a frame points to, further away than this is not believed (Abseil bounds a frame at

@@ -1,5 +1,5 @@
 // prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
-// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the four it met last), by modules.hpp
+// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the sixteen it met last), by modules.hpp
 //          and capture.hpp before they read a module.
 // Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
@@ -46,8 +46,7 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
   return hash | 1;
 }
 
-// What tells a file from others beside its build id, which its copies have, too; `object` is what the loader has at
-// the range.
+// What tells a file without build id from others; `object` is what the loader has at the range.
 inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
@@ -59,9 +58,8 @@ inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
-  const bool has_id = range.build_id_length >= sizeof(std::uintptr_t);
-  if (has_id && !has_build_id_sig(range)) return false;
-  return range.stand_in == 0 ? has_id : stand_in_sig(range, object) == range.stand_in;
+  if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
+  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
 }
 
 // `object` is what the loader has at an address of the range.

@@ -11,19 +11,13 @@
 #include "prof/stack/frame_list.hpp"
 #include "prof/stack/rule_step.hpp"
 #include "prof/stack/stack_scan.hpp"
+#include "prof/stack/walk_effort.hpp"
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t bridge_words = 8;    // a frameless function near the leaf is small
-// Last resort, per frame: while libgcc (12.2) installs a landing pad's registers, its functions of 872 bytes
-// and more have lost their own frame pointer.
-inline constexpr std::size_t scan_words = 192;
-// An indirect call's target is unknown, so such a word is believed only this close to sp.
-inline constexpr std::size_t indirect_words = 6;
 inline constexpr unsigned max_signal_frames = 8;
 
-// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time; bool
-// used_up(), that as much was read as may be.
+// Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
 // Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
 // is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
 // unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
@@ -33,7 +27,7 @@ class stack_walk {
  public:
   stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
-        most_(most) {}
+        effort_(most) {}
 
   // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
   // two frames take more of a handler's stack than one.
@@ -41,7 +35,8 @@ class stack_walk {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
     step found = step::caller;
-    for (std::size_t slow = 0; found == step::caller && frames_.walked() < most_.frames && slow < most_.slow_steps;) {
+    while (found == step::caller && effort_.allows_sig(frames_.walked())) {
+      const std::uintptr_t sp = now_.at.sp;
       const code_rule known = code_.rule_at_sig(now_.at.pc, !exact_, memory_);
       found = step::lost;
       if (PROF_DETAIL_LIKELY(exact_ || is_ordinary_sig(known.rule)) || believes_sig(known.rule)) {
@@ -49,11 +44,12 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
-      slow += found == step::lost ? 2 : known.cost;
-      if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known.rule);
+      effort_.look_up_sig(known.anew, known.asked);
+      if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
+      effort_.climb_sig(sp, now_.at.sp);
       if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
@@ -121,22 +117,25 @@ class stack_walk {
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     walked_frame now{now_.at, false};
-    while (frames_.walked() < most_.frames) {
+    while (frames_.walked() < effort_.frames()) {
       code_rule known;
       if (!code_.known_rule_sig(now.at.pc, known)) break;
       if (!is_ordinary_sig(known.rule)) break;
       const std::uintptr_t pc = now.at.pc;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
       __builtin_prefetch(reinterpret_cast<const void*>(now.at.sp + 512));
+      const std::uintptr_t sp = now.at.sp;
       if (offset_step_sig(memory_, now, known.rule) != step::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
+      if (!effort_.climb_sig(sp, now.at.sp)) break;
     }
     now_.at = now.at;
   }
 
   PROF_DETAIL_COLD step unpacked_step_sig(packed_rule packed) PROF_DETAIL_SIG {
     const unwind_rule rule = code_.unpack_sig(packed, inside_sig(), memory_);
+    effort_.interpret_sig();
     // Only where the thrower itself, or what it called last, was interrupted.
     const bool may_be_landing = rule.is_eh_return && frames_.walked() - interrupted_frame_ <= 1;
     if (may_be_landing) may_land_ = true;
@@ -208,7 +207,9 @@ class stack_walk {
 
   // ---- without a rule ------------------------------------------------------------------------------
 
-  PROF_DETAIL_COLD step fallback_sig(packed_rule rule) PROF_DETAIL_SIG {
+  PROF_DETAIL_COLD step fallback_sig(const code_rule& known) PROF_DETAIL_SIG {
+    const packed_rule rule = known.rule;
+    effort_.go_without_rule_sig(code_.is_lasting_sig(inside_sig()), known.number != 0);
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
@@ -241,7 +242,7 @@ class stack_walk {
     }
     // The ABI's mark of the outermost frame, and nothing that looks like a caller. Where no frame record says
     // so, 0 may be a value like any other.
-    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc) || memory_.used_up()) return step::lost;
+    if (now_.at.fp != 0 || frames_.walked() == 1 || !code_.contains(now_.at.pc)) return step::lost;
     if (!linked_) result_.approximate = true;
     return step::root;
   }
@@ -380,7 +381,7 @@ class stack_walk {
   return_addresses<Memory, Code> returns_;
   stack_scan<Memory, Code> scan_;
   frame_list frames_;
-  const walk_limits most_;
+  walk_effort effort_;
   walked_frame now_;
   bool exact_ = true;    // now_.at.pc is an address in the function, not one behind its call
   bool linked_ = false;  // the last step followed a frame record

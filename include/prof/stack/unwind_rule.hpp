@@ -209,7 +209,8 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
 struct code_rule {
   packed_rule rule = 0;
   range_number number = 0;
-  std::uint32_t cost = 0;  // half microseconds that finding it took, about: a slow step's
+  std::uint16_t anew = 0;   // it was not in the cache
+  std::uint16_t asked = 0;  // how often the system was asked what is at its address
 };
 
 PROF_DETAIL_END

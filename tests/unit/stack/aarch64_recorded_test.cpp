@@ -39,7 +39,6 @@ struct recorded_memory {
     return found != words.end() || (address >= stack && address < limit);
   }
   bool read_copy(std::uintptr_t at, std::uintptr_t& to) const { return read_word(at, to); }
-  bool used_up() const noexcept { return false; }
   bool read_word(std::uintptr_t address, std::uintptr_t& value) const {
     const unsigned shift = static_cast<unsigned>(address & 7) * 8;
     std::uintptr_t next = 0;

@@ -47,7 +47,6 @@ struct fake_memory {
     for (const std::uint32_t one : instructions) put(address, one, 4), address += 4;
   }
   bool read_copy(word at, word& to) const { return read_word(at, to); }
-  bool used_up() const noexcept { return false; }
   bool read_word(word address, word& value) const {
     value = 0;
     for (unsigned i = 0; i < 8; ++i) {

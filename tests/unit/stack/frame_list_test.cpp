@@ -68,21 +68,6 @@ std::size_t differences(std::size_t capacity) {
 
 }  // namespace
 
-TEST_CASE("a thread that is interrupted more often is walked less far") {
-  CHECK(walk_limits_sig(1000000000).frames == walk_limits{}.frames);
-  const walk_limits whole = walk_limits_sig(10000000);  // 100 Hz
-  CHECK(whole.frames == walk_limits{}.frames);
-  CHECK(whole.slow_steps == walk_limits{}.slow_steps);
-  CHECK(whole.pages == walk_limits{}.pages);
-  CHECK(walk_limits_sig(5000000).pages == whole.pages / 2);
-  for (const std::uint64_t period : {std::uint64_t{1000000}, std::uint64_t{100000}, std::uint64_t{0}}) {
-    const walk_limits least = walk_limits_sig(period);
-    CHECK(least.frames == whole.frames / 8);
-    CHECK(least.slow_steps == whole.slow_steps / 8);
-    CHECK(least.pages == whole.pages / 8);
-  }
-}
-
 TEST_CASE("every length in every small buffer") {
   for (std::size_t capacity = 1; capacity <= 40; ++capacity) {
     CAPTURE(capacity);

@@ -74,23 +74,6 @@ TEST_CASE("pages that are not mapped or not readable, and their borders") {
   }
 }
 
-TEST_CASE("a walk reads so many pages and no more") {
-  const some_pages pages;
-  for (const std::size_t most : {std::size_t{3}, std::size_t{4}}) {
-    CAPTURE(most);
-    probed_memory memory(most);
-    std::uintptr_t read = 0;
-    std::size_t found = 0;
-    CHECK_FALSE(memory.used_up());
-    while (found < 8 && memory.read_word(pages.address(found), read)) ++found;
-    CHECK(found >= most);
-    CHECK(found <= most + 1);  // one probe answers for two pages
-    CHECK(memory.used_up());
-    CHECK_FALSE(memory.read_word(pages.address(7), read));
-    CHECK(memory.read_word(pages.address(found - 1), read));
-  }
-}
-
 TEST_CASE("the pages that are read grow upwards and span no gap") {
   const some_pages pages;
   pages.forbid(2);

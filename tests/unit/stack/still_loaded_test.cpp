@@ -60,21 +60,6 @@ TEST_CASE("what the loader calls a file tells files without build id apart") {
   CHECK(loader_name_sig(libc) == 0);
 }
 
-TEST_CASE("a copy of a file has its build id, and another name") {
-  if (!os_answers_for_objects()) return;
-  const code_map* const map = read_code_map();
-  code_range range = *map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));
-  range.lasting = false;
-  REQUIRE(range.build_id_length >= 8);
-  os_object object;
-  CHECK(range.stand_in != 0);
-  CHECK(still_loaded_sig(range, object));
-  range.stand_in ^= 2;
-  CHECK_FALSE(still_loaded_sig(range, object));
-  range.stand_in = 0;  // the loader did not say
-  CHECK(still_loaded_sig(range, object));
-}
-
 TEST_CASE("of a file without build id whose name could not be read, nothing says that it is the same") {
   if (!os_answers_for_objects()) return;
   os_object nameless;
@@ -93,7 +78,6 @@ TEST_CASE("a file without build id is known again, and another one in its place 
   code_range bare = *map->find(reinterpret_cast<std::uintptr_t>(dlsym(RTLD_DEFAULT, "qsort")));
   bare.build_id_length = 0;
   bare.lasting = false;
-  bare.stand_in = 0;
   os_object object;
   CHECK_FALSE(still_loaded_sig(bare, object));  // nothing was noted of it
   (void)os_find_object_sig(bare.start, object);

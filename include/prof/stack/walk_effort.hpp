@@ -1,0 +1,70 @@
+// prof/stack/walk_effort.hpp - how much a walk may do before it gives up finding the root.
+// Floor 3 (stack). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
+// Safety: async-signal-safe.
+// Memory: a few words of the walk.
+// Source: measured (Xeon of 2023, Linux 6.18): a frame 9 ns by its cached rule; the first word on another page of the
+//         stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record, 0.1 us in
+//         code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule that is
+//         interpreted each time 3 us. A thread that is sampled more often than its walks take never runs again.
+#ifndef PROF_STACK_WALK_EFFORT_HPP
+#define PROF_STACK_WALK_EFFORT_HPP
+
+#include "prof/base/platform.hpp"
+
+PROF_DETAIL_BEGIN
+
+// What all walks of a stack pay again is bounded by how often its thread is walked; finding a rule anew is not, for it
+// is found once.
+struct walk_limits {
+  std::size_t frames = std::size_t{32} * 1024;
+  std::size_t pages = 2304;      // of the stack: 9 MiB, so that the root of a whole stack of 8 is found
+  std::size_t effort = 12288;    // tenths of a microsecond
+  std::size_t new_rules = 2048;
+};
+
+// Of a thread that is interrupted that often.
+inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
+  constexpr std::uint64_t whole_ns = 10000000;
+  constexpr std::size_t parts = 8;
+  std::size_t share = period_ns < whole_ns ? static_cast<std::size_t>(period_ns * parts / whole_ns) : parts;
+  if (share < 1) share = 1;
+  walk_limits limits;
+  limits.frames = limits.frames / parts * share;
+  limits.pages = limits.pages / parts * share;
+  limits.effort = limits.effort / parts * (share < 2 ? 2 : share);  // 256 frames of a JIT
+  return limits;
+}
+
+class walk_effort {
+ public:
+  explicit walk_effort(walk_limits most) PROF_DETAIL_SIG : most_(most) {}
+
+  std::size_t frames() const PROF_DETAIL_SIG { return most_.frames; }
+  bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
+    return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
+  }
+  // A step from one stack pointer to another; false: it was the last.
+  PROF_DETAIL_INLINE bool climb_sig(std::uintptr_t from, std::uintptr_t to) PROF_DETAIL_SIG {
+    return PROF_DETAIL_LIKELY((from ^ to) >> 12 == 0) || ++pages_ < most_.pages;
+  }
+  // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
+  void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
+    new_rules_ += anew;
+    spent_ += 7 * asked;
+  }
+  void interpret_sig() PROF_DETAIL_SIG { spent_ += 32; }
+  // `is_file`: of an ELF file, not a JIT's.
+  void go_without_rule_sig(bool is_lasting, bool is_file) PROF_DETAIL_SIG {
+    spent_ += is_lasting ? 2 : is_file ? 64 : 12;
+  }
+
+ private:
+  const walk_limits most_;
+  std::size_t pages_ = 0;
+  std::size_t spent_ = 0;
+  std::size_t new_rules_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_STACK_WALK_EFFORT_HPP
