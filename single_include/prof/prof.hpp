@@ -8040,11 +8040,13 @@ struct walk_limits {
   std::size_t new_rules = 2048;
 };
 
+inline constexpr std::uint64_t whole_period_ns = 10000000;  // 100 Hz; who is walked that often is walked to the end
+
 // Of a thread that is interrupted that often.
 inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
-  constexpr std::uint64_t whole_ns = 10000000;
   constexpr std::size_t parts = 8;
-  std::size_t share = period_ns < whole_ns ? static_cast<std::size_t>(period_ns * parts / whole_ns) : parts;
+  std::size_t share = parts;
+  if (period_ns < whole_period_ns) share = static_cast<std::size_t>(period_ns * parts / whole_period_ns);
   if (share < 1) share = 1;
   walk_limits limits;
   limits.frames = limits.frames / parts * share;
@@ -8055,7 +8057,7 @@ inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
 
 class walk_effort {
  public:
-  explicit walk_effort(walk_limits most) PROF_DETAIL_SIG : most_(most) {}
+  explicit walk_effort(const walk_limits& most) PROF_DETAIL_SIG : most_(most) {}
 
   std::size_t frames() const PROF_DETAIL_SIG { return most_.frames; }
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
@@ -8110,12 +8112,12 @@ inline constexpr unsigned max_signal_frames = 8;
 template <class Memory, class Code>
 class stack_walk {
  public:
-  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity,
+             std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
-        effort_(most) {}
+        effort_(walk_limits_sig(period_ns)) {}
 
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
-  // two frames take more of a handler's stack than one.
+  // `leaf_is_return`: pc is a return address, a hook's caller. Inlined: two frames take more of a handler's stack.
   PROF_DETAIL_INLINE walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;
@@ -8653,13 +8655,13 @@ class frame_lease {
 
 // All that a walk needs while it goes on, so that a handler's stack needs little.
 struct walk_scratch {
-  walk_scratch(process_state& process, frame_buffer& buffer, walk_limits limits = {}) PROF_DETAIL_SIG
+  walk_scratch(process_state& process, frame_buffer& buffer, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
         rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
               cfi),
-        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), limits) {}
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
   const std::uint64_t epoch;  // initialised first
   walk_memory memory;
   cfi_scratch cfi;
@@ -8677,13 +8679,13 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
-// Walks and interns the stack that `start` belongs to.
+// Walks and interns the stack that `start` belongs to. `period_ns`: how often the thread is walked.
 inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
-                                  walk_limits limits = {}) PROF_DETAIL_SIG {
+                                  std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
   const frame_lease lease(process);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
-  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, limits);
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
   const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
   const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();
@@ -8815,7 +8817,7 @@ inline cpu_state* cpu_of(process_state& process) noexcept {
 
 inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
                            std::uint64_t period_ns) PROF_DETAIL_SIG {
-  const stack_id stack = capture_stack_sig(process, event.regs, false, walk_limits_sig(period_ns));
+  const stack_id stack = capture_stack_sig(process, event.regs, false, period_ns);
   const label_set_id labels = current_labels_sig(process);
   const std::uintptr_t words[2] = {stack, labels};
   bool fresh = false;

@@ -118,7 +118,7 @@ inline cpu_state* cpu_of(process_state& process) noexcept {
 
 inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
                            std::uint64_t period_ns) PROF_DETAIL_SIG {
-  const stack_id stack = capture_stack_sig(process, event.regs, false, walk_limits_sig(period_ns));
+  const stack_id stack = capture_stack_sig(process, event.regs, false, period_ns);
   const label_set_id labels = current_labels_sig(process);
   const std::uintptr_t words[2] = {stack, labels};
   bool fresh = false;

@@ -171,13 +171,13 @@ class frame_lease {
 
 // All that a walk needs while it goes on, so that a handler's stack needs little.
 struct walk_scratch {
-  walk_scratch(process_state& process, frame_buffer& buffer, walk_limits limits = {}) PROF_DETAIL_SIG
+  walk_scratch(process_state& process, frame_buffer& buffer, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
         rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
               cfi),
-        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), limits) {}
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
   const std::uint64_t epoch;  // initialised first
   walk_memory memory;
   cfi_scratch cfi;
@@ -195,13 +195,13 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
-// Walks and interns the stack that `start` belongs to.
+// Walks and interns the stack that `start` belongs to. `period_ns`: how often the thread is walked.
 inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
-                                  walk_limits limits = {}) PROF_DETAIL_SIG {
+                                  std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
   const frame_lease lease(process);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
-  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, limits);
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
   const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
   const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
   const std::uint64_t full_before = process.stacks.overflow();

@@ -25,12 +25,12 @@ inline constexpr unsigned max_signal_frames = 8;
 template <class Memory, class Code>
 class stack_walk {
  public:
-  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity, walk_limits most = {}) PROF_DETAIL_SIG
+  stack_walk(Memory& memory, Code& code, std::uintptr_t* out, std::size_t capacity,
+             std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG
       : memory_(memory), code_(code), returns_(memory, code), scan_(memory, code, returns_), frames_(out, capacity),
-        effort_(most) {}
+        effort_(walk_limits_sig(period_ns)) {}
 
-  // `leaf_is_return`: pc is a return address (a hook's caller), not an interrupted instruction. Inlined, for
-  // two frames take more of a handler's stack than one.
+  // `leaf_is_return`: pc is a return address, a hook's caller. Inlined: two frames take more of a handler's stack.
   PROF_DETAIL_INLINE walked_stack run_sig(const registers& start, bool leaf_is_return) PROF_DETAIL_SIG {
     now_.at = start;
     exact_ = now_.interrupted = !leaf_is_return;

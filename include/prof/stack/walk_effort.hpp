@@ -22,11 +22,13 @@ struct walk_limits {
   std::size_t new_rules = 2048;
 };
 
+inline constexpr std::uint64_t whole_period_ns = 10000000;  // 100 Hz; who is walked that often is walked to the end
+
 // Of a thread that is interrupted that often.
 inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
-  constexpr std::uint64_t whole_ns = 10000000;
   constexpr std::size_t parts = 8;
-  std::size_t share = period_ns < whole_ns ? static_cast<std::size_t>(period_ns * parts / whole_ns) : parts;
+  std::size_t share = parts;
+  if (period_ns < whole_period_ns) share = static_cast<std::size_t>(period_ns * parts / whole_period_ns);
   if (share < 1) share = 1;
   walk_limits limits;
   limits.frames = limits.frames / parts * share;
@@ -37,7 +39,7 @@ inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
 
 class walk_effort {
  public:
-  explicit walk_effort(walk_limits most) PROF_DETAIL_SIG : most_(most) {}
+  explicit walk_effort(const walk_limits& most) PROF_DETAIL_SIG : most_(most) {}
 
   std::size_t frames() const PROF_DETAIL_SIG { return most_.frames; }
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
