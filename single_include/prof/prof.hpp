@@ -8063,10 +8063,13 @@ class walk_effort {
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
     return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
   }
-  // A step from one stack pointer to another; false: it was the last.
-  PROF_DETAIL_INLINE bool climb_sig(std::uintptr_t from, std::uintptr_t to) PROF_DETAIL_SIG {
-    return PROF_DETAIL_LIKELY((from ^ to) >> 12 == 0) || ++pages_ < most_.pages;
+  // So many frames, from one stack pointer to another. Of a frame of any size one page is read.
+  void climb_sig(std::uintptr_t from, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
+    const std::uintptr_t pages = (to >> 12) - (from >> 12);
+    pages_ += pages < frames ? static_cast<std::size_t>(pages) : frames;
   }
+  // Up to here there are no more pages than may be seen.
+  std::uintptr_t end_sig(std::uintptr_t from) const PROF_DETAIL_SIG { return from + (most_.pages - pages_) * 4096; }
   // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
   void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
     new_rules_ += anew;
@@ -8136,7 +8139,7 @@ class stack_walk {
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
-      effort_.climb_sig(sp, now_.at.sp);
+      effort_.climb_sig(sp, now_.at.sp, 1);
       if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
@@ -8204,19 +8207,19 @@ class stack_walk {
   // step_sig. The registers are in variables here: through memory each frame takes half as long again.
   PROF_DETAIL_NOINLINE void ordinary_frames_sig() PROF_DETAIL_SIG {
     walked_frame now{now_.at, false};
-    while (frames_.walked() < effort_.frames()) {
+    const std::size_t before = frames_.walked();
+    const std::uintptr_t end = effort_.end_sig(now.at.sp);
+    while (frames_.walked() < effort_.frames() && now.at.sp < end) {
       code_rule known;
-      if (!code_.known_rule_sig(now.at.pc, known)) break;
-      if (!is_ordinary_sig(known.rule)) break;
+      if (!code_.known_rule_sig(now.at.pc, known) || !is_ordinary_sig(known.rule)) break;
       const std::uintptr_t pc = now.at.pc;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
       __builtin_prefetch(reinterpret_cast<const void*>(now.at.sp + 512));
-      const std::uintptr_t sp = now.at.sp;
       if (offset_step_sig(memory_, now, known.rule) != step::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
-      if (!effort_.climb_sig(sp, now.at.sp)) break;
     }
+    effort_.climb_sig(now_.at.sp, now.at.sp, frames_.walked() - before);
     now_.at = now.at;
   }
 

@@ -45,10 +45,13 @@ class walk_effort {
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
     return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
   }
-  // A step from one stack pointer to another; false: it was the last.
-  PROF_DETAIL_INLINE bool climb_sig(std::uintptr_t from, std::uintptr_t to) PROF_DETAIL_SIG {
-    return PROF_DETAIL_LIKELY((from ^ to) >> 12 == 0) || ++pages_ < most_.pages;
+  // So many frames, from one stack pointer to another. Of a frame of any size one page is read.
+  void climb_sig(std::uintptr_t from, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
+    const std::uintptr_t pages = (to >> 12) - (from >> 12);
+    pages_ += pages < frames ? static_cast<std::size_t>(pages) : frames;
   }
+  // Up to here there are no more pages than may be seen.
+  std::uintptr_t end_sig(std::uintptr_t from) const PROF_DETAIL_SIG { return from + (most_.pages - pages_) * 4096; }
   // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
   void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
     new_rules_ += anew;
