@@ -108,9 +108,10 @@ class range_lookup {
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range == nullptr || !range->lasting) ++asked_;
+    if (range != nullptr && !range->lasting) ++asked_;
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
+    ++asked_;
     stale_.store(true, std::memory_order_relaxed);
     if (!os_answers_for_objects()) {
       return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {

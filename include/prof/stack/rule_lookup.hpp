@@ -90,9 +90,11 @@ class rule_lookup {
     }
     known.number = ranges_.number_at_sig(inside);
     known.rule = find_slow_sig(pc, is_return, memory);
-    known.anew = 1;
     // Code without a number has none to tell it from what is loaded there next.
-    if (known.number != 0 || !ranges_.is_code_sig(inside)) cache_.keep_sig(pc, is_return, salt_, known);
+    const bool is_kept = known.number != 0 || !ranges_.is_code_sig(inside);
+    if (is_kept) cache_.keep_sig(pc, is_return, salt_, known);
+    known.anew = is_kept ? 1 : 0;
+    known.asked = static_cast<std::uint16_t>(ranges_.asked() - asked + (is_kept ? 0 : not_kept_askings));
     return known;
   }
 
@@ -118,6 +120,9 @@ class rule_lookup {
   }
 
  private:
+  // What a rule costs that is found in every walk, in copied code: 6 us.
+  static constexpr std::uint32_t not_kept_askings = 9;
+
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {

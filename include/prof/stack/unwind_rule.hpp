@@ -209,8 +209,8 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
 struct code_rule {
   packed_rule rule = 0;
   range_number number = 0;
-  std::uint16_t anew = 0;   // it was not in the cache
-  std::uint16_t asked = 0;  // how often the system was asked what is at its address
+  std::uint16_t anew = 0;   // it was not in the cache, and is now
+  std::uint16_t asked = 0;  // how often the system was asked what is at its address, or what took as long
 };
 
 PROF_DETAIL_END

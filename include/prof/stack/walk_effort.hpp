@@ -13,18 +13,19 @@
 
 PROF_DETAIL_BEGIN
 
-// What all walks of a stack pay again is bounded by how often its thread is walked; finding a rule anew is not, for it
-// is found once.
+// Each is bounded by how often the thread is walked. Rules are found anew once, mostly, and less strictly bounded: two
+// addresses that share a place of the cache find each other's gone.
 struct walk_limits {
   std::size_t frames = std::size_t{32} * 1024;
   std::size_t pages = 2304;      // of the stack: 9 MiB, so that the root of a whole stack of 8 is found
   std::size_t effort = 12288;    // tenths of a microsecond
-  std::size_t new_rules = 2048;
+  std::size_t new_rules = 2048;  // up to 3 us each
 };
 
 inline constexpr std::uint64_t whole_period_ns = 10000000;  // 100 Hz; who is walked that often is walked to the end
 
-// Of a thread that is interrupted that often.
+// Of a thread that is interrupted that often. CPU timers expire on the kernel's ticks, of which there are 1000 a second
+// at most (CONFIG_HZ), so for a shorter period no less is needed.
 inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
   constexpr std::size_t parts = 8;
   std::size_t share = parts;
@@ -33,7 +34,9 @@ inline walk_limits walk_limits_sig(std::uint64_t period_ns) PROF_DETAIL_SIG {
   walk_limits limits;
   limits.frames = limits.frames / parts * share;
   limits.pages = limits.pages / parts * share;
-  limits.effort = limits.effort / parts * (share < 2 ? 2 : share);  // 256 frames of a JIT
+  const std::size_t larger = share < 2 ? 2 : share;  // 256 frames of a JIT, 512 new rules
+  limits.effort = limits.effort / parts * larger;
+  limits.new_rules = limits.new_rules / parts * larger;
   return limits;
 }
 
@@ -45,10 +48,11 @@ class walk_effort {
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
     return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
   }
-  // So many frames, from one stack pointer to another. Of a frame of any size one page is read.
-  void climb_sig(std::uintptr_t from, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
-    const std::uintptr_t pages = (to >> 12) - (from >> 12);
+  // So many frames, the last one from `last` to `to`: each has a page of its own at most.
+  void climb_sig(std::uintptr_t from, std::uintptr_t last, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
+    const std::uintptr_t pages = (last >> 12) - (from >> 12);
     pages_ += pages < frames ? static_cast<std::size_t>(pages) : frames;
+    pages_ += (last ^ to) >> 12 != 0 ? 1 : 0;
   }
   // Up to here there are no more pages than may be seen.
   std::uintptr_t end_sig(std::uintptr_t from) const PROF_DETAIL_SIG { return from + (most_.pages - pages_) * 4096; }

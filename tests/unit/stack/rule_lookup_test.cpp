@@ -403,6 +403,21 @@ TEST_CASE("a library that was loaded after the map was read has rules at once") 
   os_unmap_sig(const_cast<code_map*>(after), after->bytes);
 }
 
+TEST_CASE("a rule is new once; code of no file, as a JIT's, costs no asking") {
+  fixture f;
+  walk_memory memory;
+  rule_lookup lookup(nullptr, *f.registry.code, *f.cache, 1, f.stale, f.scratch);
+  void* const page = os_map_sig(4096);
+  const auto jit = reinterpret_cast<std::uintptr_t>(page) + 0x100;
+  for (int round = 0; round < 3; ++round) {
+    const code_rule known = lookup.rule_at_sig(jit, true, memory);
+    CHECK(known.rule == 0);
+    CHECK(known.anew == (round == 0 ? 1 : 0));
+    if (os_answers_for_objects()) CHECK(known.asked == 0);
+  }
+  os_unmap_sig(page, 4096);
+}
+
 // Nothing would tell it from the next library that is loaded at its address.
 TEST_CASE("the rule of code that could not be registered is not kept") {
   os_object object;
@@ -422,6 +437,8 @@ TEST_CASE("the rule of code that could not be registered is not kept") {
   const code_rule known = found_now();
   CHECK(known.rule != 0);
   CHECK(known.number == 0);
+  CHECK(known.anew == 0);  // every walk finds it
+  CHECK(known.asked >= 9);
   dlclose(library.handle);
   library.handle = nullptr;
   REQUIRE_FALSE(os_find_object_sig(function, object));

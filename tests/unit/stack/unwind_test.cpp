@@ -517,6 +517,35 @@ TEST_CASE("rules that are at hand cost nothing, also those that are not ordinary
   CHECK(finds_root(f, 5000));
 }
 
+TEST_CASE("a walk reads no further than the pages that it may see") {
+  std::uint64_t reads[2];
+  for (const word more : {word{20}, word{3000}}) {
+    fixture f;
+    f.code.cached = true;
+    f.code.rules[f.function(1)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 4096));
+    CHECK_FALSE(finds_root(f, walk_limits{}.pages + more, 4096));
+    reads[more == 20 ? 0 : 1] = f.memory.reads;
+  }
+  CHECK(reads[0] == reads[1]);
+}
+
+TEST_CASE("a huge frame behind many small ones has one page") {
+  fixture f;
+  f.code.cached = true;
+  const word ra = f.call(1, f.function(1));
+  const word frames = walk_limits{}.pages + 100;
+  const word far = stack + 4096 * walk_limits{}.pages + 0x10000;
+  for (word i = 0; i < frames; ++i) f.record(stack + 16 * i, 0, ra);
+  f.memory.put(stack + 16 * (frames - 1) + 8, f.call(3, f.function(1)));
+  f.record(far, 0, f.call(4, f.function(3)));
+  f.record(far + 16, 0, f.call(2, f.function(4)));
+  f.code.rules[f.function(1)] = f.code.rules[f.function(4)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_sp, 16));
+  f.code.rules[f.function(3)] = pack_rule_sig(rule_of(rule_kind::offset, dwarf_fp, 16));
+  f.code.rules[f.function(2)] = pack_rule_sig(rule_of(rule_kind::end, 0, 0));
+  f.walk_once(at(f.function(1), stack, far), 16, false);
+  CHECK(f.frames.back() != mark);
+}
+
 TEST_CASE("a walk sees so many pages of a stack") {
   for (const bool ordinary : {false, true}) {
     for (const word more : {word{0}, word{20}}) {
