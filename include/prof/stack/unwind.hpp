@@ -49,7 +49,7 @@ class stack_walk {
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
       if (exact_) found = step::caller;
-      effort_.climb_sig(sp, sp, now_.at.sp, 1);
+      effort_.climb_sig(sp, now_.at.sp, 1);
       if (found == step::caller && !exact_ && !doubts_fp_) ordinary_frames_sig();
     }
     if (found == step::doubted_root) {
@@ -117,19 +117,17 @@ class stack_walk {
     walked_frame now{now_.at, false};
     const std::size_t before = frames_.walked();
     const std::uintptr_t end = effort_.end_sig(now.at.sp);
-    std::uintptr_t last = now.at.sp;  // its frame may be huge, and has a page all the same
     while (frames_.walked() < effort_.frames() && now.at.sp < end) {
       code_rule known;
       if (!code_.known_rule_sig(now.at.pc, known) || !is_ordinary_sig(known.rule)) break;
       const std::uintptr_t pc = now.at.pc;
-      last = now.at.sp;
       // When caches are cold, the next frames' words and rules would each wait for the one before.
       __builtin_prefetch(reinterpret_cast<const void*>(now.at.sp + 512));
       if (offset_step_sig(memory_, now, known.rule) != step::caller) break;
       frames_.push(make_frame_sig(pc - 1, known.number));
       linked_ = false;
     }
-    effort_.climb_sig(now_.at.sp, last, now.at.sp, frames_.walked() - before);
+    effort_.climb_sig(now_.at.sp, now.at.sp, frames_.walked() - before);
     now_.at = now.at;
   }
 

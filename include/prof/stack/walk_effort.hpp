@@ -48,14 +48,17 @@ class walk_effort {
   bool allows_sig(std::size_t frames) const PROF_DETAIL_SIG {
     return frames < most_.frames && pages_ < most_.pages && spent_ < most_.effort && new_rules_ < most_.new_rules;
   }
-  // So many frames, the last one from `last` to `to`: each has a page of its own at most.
-  void climb_sig(std::uintptr_t from, std::uintptr_t last, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
-    const std::uintptr_t pages = (last >> 12) - (from >> 12);
-    pages_ += pages < frames ? static_cast<std::size_t>(pages) : frames;
-    pages_ += (last ^ to) >> 12 != 0 ? 1 : 0;
+  // So many frames, of which only the last may reach beyond end_sig(from): each has a page of its own at most.
+  void climb_sig(std::uintptr_t from, std::uintptr_t to, std::size_t frames) PROF_DETAIL_SIG {
+    const std::uintptr_t pages = (to >> 12) - (from >> 12);
+    const std::size_t most = frames < at_once ? frames : at_once + 1;
+    pages_ += pages < most ? static_cast<std::size_t>(pages) : most;
   }
-  // Up to here there are no more pages than may be seen.
-  std::uintptr_t end_sig(std::uintptr_t from) const PROF_DETAIL_SIG { return from + (most_.pages - pages_) * 4096; }
+  // Up to here there are no more pages than may be seen, nor so many that a huge frame would count for many.
+  std::uintptr_t end_sig(std::uintptr_t from) const PROF_DETAIL_SIG {
+    const std::size_t left = most_.pages - pages_;
+    return from + (left < at_once ? left : at_once) * 4096;
+  }
   // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
   void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
     new_rules_ += anew;
@@ -68,6 +71,7 @@ class walk_effort {
   }
 
  private:
+  static constexpr std::size_t at_once = 64;  // pages
   const walk_limits most_;
   std::size_t pages_ = 0;
   std::size_t spent_ = 0;

@@ -34,19 +34,18 @@ TEST_CASE("each of the limits ends a walk") {
   CHECK_FALSE(walk_effort(most).allows_sig(10));
   walk_effort pages(most);
   CHECK(pages.end_sig(0x1ff8) == 0x4ff8);
-  pages.climb_sig(0x1000, 0x1ff0, 0x1ff8, 50);
+  pages.climb_sig(0x1000, 0x1ff8, 50);
   CHECK(pages.end_sig(0x1ff8) == 0x4ff8);
-  pages.climb_sig(0x1ff8, 0x1ff8, 0x2000, 1);
-  pages.climb_sig(0x2000, 0x2000, 0x900000, 1);  // a frame of nine MiB
+  pages.climb_sig(0x1ff8, 0x2000, 1);
+  pages.climb_sig(0x2000, 0x900000, 1);  // a frame of nine MiB
   CHECK(pages.allows_sig(0));
   CHECK(pages.end_sig(0x900000) == 0x901000);
-  pages.climb_sig(0x900000, 0x900000, 0x1000, 1);  // to another stack
+  pages.climb_sig(0x900000, 0x1000, 1);  // to another stack
   CHECK_FALSE(pages.allows_sig(0));
-  walk_effort at_once(most);
-  at_once.climb_sig(0x1000, 0x3000, 0x900000, 1);
-  CHECK(at_once.allows_sig(0));
-  at_once.climb_sig(0x1000, 0x2000, 0x2000, 2);
-  CHECK_FALSE(at_once.allows_sig(0));
+  walk_effort huge({10, 100, 64, 5});
+  CHECK(huge.end_sig(0x1000) == 0x1000 + 64 * 4096);
+  huge.climb_sig(0x1000, 0x9000000, 5000);  // the last of many is huge
+  CHECK(huge.end_sig(0) == 35 * 4096);
   walk_effort rules(most);
   rules.look_up_sig(4, 0);
   CHECK(rules.allows_sig(0));
