@@ -2943,8 +2943,8 @@ inline std::uintptr_t os_register_place_sig(const void* signal_context, unsigned
   const auto context = reinterpret_cast<std::uintptr_t>(signal_context);
 #if defined(__x86_64__)
   constexpr unsigned char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
-                                       REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
-                                       REG_R12, REG_R13, REG_R14, REG_R15};
+                                         REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                         REG_R12, REG_R13, REG_R14, REG_R15};
   if (number >= 16) return 0;
   return context + offsetof(ucontext_t, uc_mcontext.gregs) + greg_of[number] * sizeof(greg_t);
 #else
@@ -8028,10 +8028,10 @@ PROF_DETAIL_END
 // Floor 3 (stack). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
 // Safety: async-signal-safe.
 // Memory: a few words of the walk.
-// Source: measured (a Xeon of Rocket Lake, Linux 6.18): a frame 9 ns by its cached rule; the first word on another page of the
-//         stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record, 0.1 us in
-//         code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule that is
-//         interpreted each time 3 us. A thread that is sampled more often than its walks take never runs again.
+// Source: measured (a Xeon of Rocket Lake, Linux 6.18): a frame 9 ns by its cached rule; the first word on another
+//         page of the stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record,
+//         0.1 us in code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule
+//         that is interpreted each time 3 us. A thread sampled more often than its walks take never runs again.
 #ifndef PROF_STACK_WALK_EFFORT_HPP
 #define PROF_STACK_WALK_EFFORT_HPP
 

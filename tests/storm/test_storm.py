@@ -262,10 +262,7 @@ class Storm(unittest.TestCase):
                       f"{outcome.total('cpu')} samples, {outcome.total('heap')} heap stacks", end=", ")
                 self.assertEqual(outcome.problems, [])
                 self.assertGreater(outcome.profiles, outcome.seconds / AT_ONCE)
-                # Enough to judge. 1000 Hz while profiles are taken, but writing them takes CPU too: idle, nine tenths
-                # of a storm's are sampled, beside 13 other storms a quarter. How exact that is, e2e test_cpu says.
-                self.assertGreater(outcome.total("cpu"), 0.15 * outcome.number("cpu_ms"))
-                self.assertGreater(outcome.number("cpu_ms"), 100 * outcome.seconds / AT_ONCE)
+                self.assertGreater(outcome.total("cpu"), 300 * outcome.seconds / AT_ONCE)
                 self.assertEqual(outcome.number("unsampled"), 0)
                 self.assertLessEqual(set(outcome.drops()), {"ticks that arrived after the end"})
                 judge(compiler, outcome)

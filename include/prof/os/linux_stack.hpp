@@ -76,8 +76,8 @@ inline std::uintptr_t os_register_place_sig(const void* signal_context, unsigned
   const auto context = reinterpret_cast<std::uintptr_t>(signal_context);
 #if defined(__x86_64__)
   constexpr unsigned char greg_of[16] = {REG_RAX, REG_RDX, REG_RCX, REG_RBX, REG_RSI, REG_RDI,
-                                       REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
-                                       REG_R12, REG_R13, REG_R14, REG_R15};
+                                         REG_RBP, REG_RSP, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                         REG_R12, REG_R13, REG_R14, REG_R15};
   if (number >= 16) return 0;
   return context + offsetof(ucontext_t, uc_mcontext.gregs) + greg_of[number] * sizeof(greg_t);
 #else

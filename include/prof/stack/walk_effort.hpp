@@ -2,10 +2,10 @@
 // Floor 3 (stack). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
 // Safety: async-signal-safe.
 // Memory: a few words of the walk.
-// Source: measured (a Xeon of Rocket Lake, Linux 6.18): a frame 9 ns by its cached rule; the first word on another page of the
-//         stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record, 0.1 us in
-//         code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule that is
-//         interpreted each time 3 us. A thread that is sampled more often than its walks take never runs again.
+// Source: measured (a Xeon of Rocket Lake, Linux 6.18): a frame 9 ns by its cached rule; the first word on another
+//         page of the stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record,
+//         0.1 us in code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule
+//         that is interpreted each time 3 us. A thread sampled more often than its walks take never runs again.
 #ifndef PROF_STACK_WALK_EFFORT_HPP
 #define PROF_STACK_WALK_EFFORT_HPP
 

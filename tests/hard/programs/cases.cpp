@@ -563,8 +563,9 @@ struct named_case {
 };
 #define CASE(name) {#name, run_##name}
 static const named_case cases[] = {
-    CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(signal_by_r11), CASE(nested_signal), CASE(alloca),
-    CASE(realigned), CASE(big), CASE(many_pages), CASE(too_many_pages), CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
+    CASE(leaf), CASE(frame), CASE(red_zone), CASE(red_zone_register), CASE(plt), CASE(signal), CASE(signal_by_r11),
+    CASE(nested_signal), CASE(alloca), CASE(realigned), CASE(big), CASE(many_pages), CASE(too_many_pages),
+    CASE(noreturn), CASE(longjmp), CASE(tail), CASE(thread), CASE(context),
     CASE(context_steps), CASE(jit_with_fp), CASE(jit_without_fp), CASE(jit_with_room), CASE(overflow),
     CASE(deep_overflow), CASE(exceptions), CASE(vfork), CASE(qsort), CASE(odd_rax), CASE(odd_r11), CASE(cold), CASE(vdso),
     CASE(garbage), CASE(wild_sp), CASE(push), CASE(push_pointer), CASE(push_label),

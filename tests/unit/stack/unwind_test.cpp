@@ -1367,7 +1367,6 @@ TEST_CASE("the middle of a function that no call precedes is believed, and marke
   }
 }
 
-// One jump is followed between two signals: in the handler, and again in what it interrupted.
 TEST_CASE("signal frame: all registers of what it interrupted are known") {
   rule_fixture f;
   const word trampoline = f.function(5);
@@ -1389,6 +1388,7 @@ TEST_CASE("signal frame: all registers of what it interrupted are known") {
   CHECK(f.walked.approximate);
 }
 
+// One jump is followed between two signals: in the handler, and again in what it interrupted.
 TEST_CASE("signal frame: where it struck, a jmp *%reg is followed although one was before") {
   rule_fixture f;
   f.know_functions();
