@@ -16,22 +16,28 @@ from amalgamate import Line, directive_at, find_guard, include_at, scan
 
 # A folder is a floor. "" is include/prof itself, whose few files are placed one by one.
 FLOOR_OF_FOLDER = {
-    "base": 1,
-    "os": 2,
-    "stack": 3,
-    "profile": 4,
-    "sample": 5,
-    "hook": 6,
-    "symbol": 7,
-    "write": 8,
-    "serve": 9,
-    "ship": 10,
+    "base": 2,
+    "os": 3,
+    "unwind": 4,
+    "code": 5,
+    "profile": 6,
+    "process": 7,
+    "sample": 8,
+    "hook": 9,
+    "symbol": 9,
+    "write": 9,
+    "part": 10,
+    "collect": 11,
+    "http": 12,
+    "ship": 13,
 }
-FLOOR_OF_FILE = {"config.hpp": 0, "prof.hpp": 11, "annotate.hpp": 11}
+FLOOR_OF_FILE = {"config.hpp": 1, "prof.hpp": 14, "annotate.hpp": 14}
 
 # Files of these folders may include each other, without loops. Samplers and writers may not: that
-# is what lets one be added or switched off without opening another.
-FOLDERS_WITH_SIBLINGS = {"base", "os", "stack", "profile", "hook", "symbol", "serve"}
+# is what lets one be added or switched off without opening another. Folders of one floor never know each other.
+FOLDERS_WITH_SIBLINGS = {
+    "base", "os", "unwind", "code", "profile", "process", "hook", "symbol", "part", "collect", "http",
+}
 
 READERS_OF_SWITCHES = {"config.hpp", "prof.hpp", "annotate.hpp"}
 SWITCH = re.compile(r"\b(?:PROF_ENABLE_[A-Z0-9_]+|PROF_HOOKS)\b")
@@ -130,6 +136,13 @@ def check_include(tree: Tree, header: Header, line: Line, name: str) -> Iterator
             "includes go down only; what goes up ties the lower part to its users",
             f"move what is needed to floor {max(header.floor - 1, 0)} or lower, or have "
             f"{path} hand it down as data or as a function pointer",
+        )
+    elif header.folder != target.folder:
+        yield Failure(
+            header.at(line.number),
+            f"includes {path}, whose folder is on the same floor {header.floor}",
+            "folders of one floor do not know each other: each can be changed without opening the other",
+            "move what both need to a lower floor and include it from both",
         )
     elif header.folder not in FOLDERS_WITH_SIBLINGS:
         yield Failure(

@@ -1,5 +1,5 @@
 // prof/annotate.hpp - labels and explicit records for code that is to be profiled: the cheap header.
-// Floor 11 (facade). Include it anywhere; prof.hpp, included by at least one file of the process,
+// Floor 14 (facade). Include it anywhere; prof.hpp, included by at least one file of the process,
 //           makes it count. Where none does, every call here does nothing.
 // Safety: labels for ordinary context, record_alloc and record_free also inside an allocator; nothing
 //         throws, prints or aborts.
@@ -9,6 +9,6 @@
 #define PROF_ANNOTATE_HPP
 
 #include "prof/config.hpp"
-#include "prof/serve/annotations.hpp"
+#include "prof/collect/annotations.hpp"
 
 #endif  // PROF_ANNOTATE_HPP

@@ -1,5 +1,5 @@
 // prof/config.hpp - every input macro of prof: default, meaning, validation; and the version.
-// Floor 0. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
+// Floor 1. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
 //          PROF_DETAIL_WITH_* facts derived here (always 0 or 1).
 // Safety: preprocessor only, no code.
 // Memory: none.

@@ -1,5 +1,5 @@
 // prof/prof.hpp - the whole of prof: profiles of a running C++ program for go tool pprof and others.
-// Floor 11 (facade). Include it anywhere, any number of times; link with -pthread (and -ldl before
+// Floor 14 (facade). Include it anywhere, any number of times; link with -pthread (and -ldl before
 //           glibc 2.34).
 // Safety: see each header; nothing throws, prints or aborts, and no constructor runs before main.
 // Memory: address space on first use, touched on demand.
@@ -8,24 +8,25 @@
 #define PROF_PROF_HPP
 
 #include "prof/config.hpp"
-#include "prof/serve/annotate_part.hpp"
-#include "prof/serve/api.hpp"
-#include "prof/serve/status.hpp"
+#include "prof/collect/annotations.hpp"
+#include "prof/collect/api.hpp"
+#include "prof/collect/status.hpp"
+#include "prof/part/annotate_part.hpp"
 
 #if PROF_DETAIL_WITH_CPU
-#include "prof/serve/cpu_part.hpp"
+#include "prof/part/cpu_part.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_HEAP
-#include "prof/serve/heap_part.hpp"
+#include "prof/part/heap_part.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_SYMBOLIZE
-#include "prof/serve/symbolize_part.hpp"
+#include "prof/part/symbolize_part.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_HTTP
-#include "prof/serve/routes.hpp"
+#include "prof/http/routes.hpp"
 #endif
 
 // The only foreign symbols, and only where the OS is known.

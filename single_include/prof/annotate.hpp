@@ -13,7 +13,7 @@
 
 // ---- prof/config.hpp ----
 // prof/config.hpp - every input macro of prof: default, meaning, validation; and the version.
-// Floor 0. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
+// Floor 1. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
 //          PROF_DETAIL_WITH_* facts derived here (always 0 or 1).
 // Safety: preprocessor only, no code.
 // Memory: none.
@@ -182,7 +182,7 @@
 
 // ---- prof/base/platform.hpp ----
 // prof/base/platform.hpp - compiler attributes and the version namespace; nothing about an OS.
-// Floor 1 (base). Used by every header above it.
+// Floor 2 (base). Used by every header above it.
 // Safety: declarations only, no code.
 // Memory: none.
 // Source: GCC manual "Function Attributes", "Common Variable Attributes" (g++ 12, clang 14).
@@ -219,7 +219,7 @@
 
 // Everything private is hidden: each shared object keeps its own code, next-definition pointers
 // and thread-local countdowns (shared ones would forward to themselves for ever); what is
-// process-wide is reached through the anchor of stack/process.hpp instead.
+// process-wide is reached through the anchor of process/process.hpp instead.
 #define PROF_DETAIL_BEGIN      \
   namespace prof {             \
   inline namespace v1 {        \
@@ -254,7 +254,7 @@
 
 // ---- prof/base/table.hpp ----
 // prof/base/table.hpp - lock-free hash tables of fixed address space that grow level by level.
-// Floor 1 (base). Used by stack/ (stacks), sample/ (counts, live objects).
+// Floor 2 (base). Used by stack/ (stacks), sample/ (counts, live objects).
 // Safety: functions ending in _sig are async-signal-safe and wait-free: probing is bounded by
 //         max_probe slots on each of at most max_levels levels.
 // Memory: the caller reserves bytes_for(levels) zeroed bytes once; level k has first << k slots
@@ -451,7 +451,7 @@ PROF_DETAIL_END
 // ---- prof/base/random.hpp ----
 // prof/base/random.hpp - per-thread random numbers and the two functions that Poisson sampling
 // needs, without libm.
-// Floor 1 (base). Used by samplers.
+// Floor 2 (base). Used by samplers.
 // Safety: async-signal-safe: pure arithmetic on the caller's state.
 // Memory: 8 bytes of state, owned by the caller.
 // Source: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -529,7 +529,7 @@ PROF_DETAIL_END
 // ---- prof/base/poisson.hpp ----
 // prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
 // process, and what a sampled object weighs.
-// Floor 1 (base). Used by sample/heap.hpp; one gap per thread and stream.
+// Floor 2 (base). Used by sample/heap.hpp; one gap per thread and stream.
 // Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
 // Memory: none.
 // Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
@@ -642,7 +642,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/text.hpp ----
 // prof/base/text.hpp - text output without stdio, locale or allocation; string views.
-// Floor 1 (base). Used by writers, pages and the index.
+// Floor 2 (base). Used by writers, pages and the index.
 // Safety: ordinary context; thread-compatible. The number formatters are pure.
 // Memory: a 512-byte buffer inside the writer.
 // Source: printf is avoided because it may allocate and follows the host's locale.
@@ -815,16 +815,16 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_TEXT_HPP
 
-// ---- prof/stack/anchor.hpp ----
-// prof/stack/anchor.hpp - the pointer by which an object finds what is one per process, the note by
+// ---- prof/process/anchor.hpp ----
+// prof/process/anchor.hpp - the pointer by which an object finds what is one per process, the note by
 // which others find that pointer, and the calls behind annotations.
-// Floor 3 (stack). The cheap end of stack/process.hpp: annotate.hpp needs no more than this.
+// Floor 7 (process). The cheap end of process/process.hpp: annotate.hpp needs no more than this.
 // Safety: annotations_sig is two loads.
 // Memory: one pointer per object.
 // Source: ELF notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
 //         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
-#ifndef PROF_STACK_ANCHOR_HPP
-#define PROF_STACK_ANCHOR_HPP
+#ifndef PROF_PROCESS_ANCHOR_HPP
+#define PROF_PROCESS_ANCHOR_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -852,6 +852,9 @@ struct call_frame {
   ::prof::detail::call_frame {                                          \
     __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
   }
+
+// Of record_alloc on this thread; see hook_gap.
+inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
 
 // What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
 // so that the samplers, which may be in yet another one, have one place to look.
@@ -924,22 +927,19 @@ inline const annotate_part* annotations_sig() PROF_DETAIL_SIG {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_ANCHOR_HPP
+#endif  // PROF_PROCESS_ANCHOR_HPP
 
-// ---- prof/serve/annotations.hpp ----
-// prof/serve/annotations.hpp - what code says about itself: labels, and objects no hook sees.
-// Floor 9 (serve). The public half of annotate.hpp and of prof.hpp; knows no profile.
+// ---- prof/collect/annotations.hpp ----
+// prof/collect/annotations.hpp - what code says about itself: labels, and objects no hook sees.
+// Floor 11 (collect). The public half of annotate.hpp and of prof.hpp; knows no profile.
 // Safety: labels are for ordinary context, any thread; record_alloc and record_free may be called
 //         from inside an allocator.
 // Memory: none of its own.
 // Source: labels as in Go's runtime/pprof.Do: string to string, the inner value of a key wins.
-#ifndef PROF_SERVE_ANNOTATIONS_HPP
-#define PROF_SERVE_ANNOTATIONS_HPP
+#ifndef PROF_COLLECT_ANNOTATIONS_HPP
+#define PROF_COLLECT_ANNOTATIONS_HPP
 
 PROF_DETAIL_BEGIN
-
-// Of record_alloc on this thread; see hook_gap.
-inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
 
 // The sampled half of record_alloc. Where nobody records, it looks again after 4 MiB.
 PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
@@ -1035,11 +1035,11 @@ inline void record_free(void* object) noexcept {
 
 PROF_PUBLIC_END
 
-#endif  // PROF_SERVE_ANNOTATIONS_HPP
+#endif  // PROF_COLLECT_ANNOTATIONS_HPP
 
 // ---- prof/annotate.hpp ----
 // prof/annotate.hpp - labels and explicit records for code that is to be profiled: the cheap header.
-// Floor 11 (facade). Include it anywhere; prof.hpp, included by at least one file of the process,
+// Floor 14 (facade). Include it anywhere; prof.hpp, included by at least one file of the process,
 //           makes it count. Where none does, every call here does nothing.
 // Safety: labels for ordinary context, record_alloc and record_free also inside an allocator; nothing
 //         throws, prints or aborts.

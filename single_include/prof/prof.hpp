@@ -16,7 +16,7 @@
 
 // ---- prof/config.hpp ----
 // prof/config.hpp - every input macro of prof: default, meaning, validation; and the version.
-// Floor 0. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
+// Floor 1. The only header that reads PROF_ENABLE_* and PROF_HOOKS; everyone else tests the
 //          PROF_DETAIL_WITH_* facts derived here (always 0 or 1).
 // Safety: preprocessor only, no code.
 // Memory: none.
@@ -185,7 +185,7 @@
 
 // ---- prof/base/platform.hpp ----
 // prof/base/platform.hpp - compiler attributes and the version namespace; nothing about an OS.
-// Floor 1 (base). Used by every header above it.
+// Floor 2 (base). Used by every header above it.
 // Safety: declarations only, no code.
 // Memory: none.
 // Source: GCC manual "Function Attributes", "Common Variable Attributes" (g++ 12, clang 14).
@@ -222,7 +222,7 @@
 
 // Everything private is hidden: each shared object keeps its own code, next-definition pointers
 // and thread-local countdowns (shared ones would forward to themselves for ever); what is
-// process-wide is reached through the anchor of stack/process.hpp instead.
+// process-wide is reached through the anchor of process/process.hpp instead.
 #define PROF_DETAIL_BEGIN      \
   namespace prof {             \
   inline namespace v1 {        \
@@ -257,7 +257,7 @@
 
 // ---- prof/base/table.hpp ----
 // prof/base/table.hpp - lock-free hash tables of fixed address space that grow level by level.
-// Floor 1 (base). Used by stack/ (stacks), sample/ (counts, live objects).
+// Floor 2 (base). Used by stack/ (stacks), sample/ (counts, live objects).
 // Safety: functions ending in _sig are async-signal-safe and wait-free: probing is bounded by
 //         max_probe slots on each of at most max_levels levels.
 // Memory: the caller reserves bytes_for(levels) zeroed bytes once; level k has first << k slots
@@ -454,7 +454,7 @@ PROF_DETAIL_END
 // ---- prof/base/random.hpp ----
 // prof/base/random.hpp - per-thread random numbers and the two functions that Poisson sampling
 // needs, without libm.
-// Floor 1 (base). Used by samplers.
+// Floor 2 (base). Used by samplers.
 // Safety: async-signal-safe: pure arithmetic on the caller's state.
 // Memory: 8 bytes of state, owned by the caller.
 // Source: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
@@ -532,7 +532,7 @@ PROF_DETAIL_END
 // ---- prof/base/poisson.hpp ----
 // prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
 // process, and what a sampled object weighs.
-// Floor 1 (base). Used by sample/heap.hpp; one gap per thread and stream.
+// Floor 2 (base). Used by sample/heap.hpp; one gap per thread and stream.
 // Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
 // Memory: none.
 // Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
@@ -645,7 +645,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/text.hpp ----
 // prof/base/text.hpp - text output without stdio, locale or allocation; string views.
-// Floor 1 (base). Used by writers, pages and the index.
+// Floor 2 (base). Used by writers, pages and the index.
 // Safety: ordinary context; thread-compatible. The number formatters are pure.
 // Memory: a 512-byte buffer inside the writer.
 // Source: printf is avoided because it may allocate and follows the host's locale.
@@ -818,16 +818,16 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_TEXT_HPP
 
-// ---- prof/stack/anchor.hpp ----
-// prof/stack/anchor.hpp - the pointer by which an object finds what is one per process, the note by
+// ---- prof/process/anchor.hpp ----
+// prof/process/anchor.hpp - the pointer by which an object finds what is one per process, the note by
 // which others find that pointer, and the calls behind annotations.
-// Floor 3 (stack). The cheap end of stack/process.hpp: annotate.hpp needs no more than this.
+// Floor 7 (process). The cheap end of process/process.hpp: annotate.hpp needs no more than this.
 // Safety: annotations_sig is two loads.
 // Memory: one pointer per object.
 // Source: ELF notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
 //         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
-#ifndef PROF_STACK_ANCHOR_HPP
-#define PROF_STACK_ANCHOR_HPP
+#ifndef PROF_PROCESS_ANCHOR_HPP
+#define PROF_PROCESS_ANCHOR_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -855,6 +855,9 @@ struct call_frame {
   ::prof::detail::call_frame {                                          \
     __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
   }
+
+// Of record_alloc on this thread; see hook_gap.
+inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
 
 // What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
 // so that the samplers, which may be in yet another one, have one place to look.
@@ -927,22 +930,19 @@ inline const annotate_part* annotations_sig() PROF_DETAIL_SIG {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_ANCHOR_HPP
+#endif  // PROF_PROCESS_ANCHOR_HPP
 
-// ---- prof/serve/annotations.hpp ----
-// prof/serve/annotations.hpp - what code says about itself: labels, and objects no hook sees.
-// Floor 9 (serve). The public half of annotate.hpp and of prof.hpp; knows no profile.
+// ---- prof/collect/annotations.hpp ----
+// prof/collect/annotations.hpp - what code says about itself: labels, and objects no hook sees.
+// Floor 11 (collect). The public half of annotate.hpp and of prof.hpp; knows no profile.
 // Safety: labels are for ordinary context, any thread; record_alloc and record_free may be called
 //         from inside an allocator.
 // Memory: none of its own.
 // Source: labels as in Go's runtime/pprof.Do: string to string, the inner value of a key wins.
-#ifndef PROF_SERVE_ANNOTATIONS_HPP
-#define PROF_SERVE_ANNOTATIONS_HPP
+#ifndef PROF_COLLECT_ANNOTATIONS_HPP
+#define PROF_COLLECT_ANNOTATIONS_HPP
 
 PROF_DETAIL_BEGIN
-
-// Of record_alloc on this thread; see hook_gap.
-inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
 
 // The sampled half of record_alloc. Where nobody records, it looks again after 4 MiB.
 PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
@@ -1038,11 +1038,11 @@ inline void record_free(void* object) noexcept {
 
 PROF_PUBLIC_END
 
-#endif  // PROF_SERVE_ANNOTATIONS_HPP
+#endif  // PROF_COLLECT_ANNOTATIONS_HPP
 
 // ---- prof/base/memory.hpp ----
 // prof/base/memory.hpp - arena and growing arrays over pages, so that nothing of ours is malloc'ed.
-// Floor 1 (base). Used by the waist, the writers, the symbolizer and the server.
+// Floor 2 (base). Used by the profile model, the writers, the symbolizer and the server.
 // Safety: ordinary context; thread-compatible (one arena, one thread).
 // Memory: chunks from the page source given at construction, returned to it all at once; when the
 //         source is exhausted allocate() returns null and exhausted() stays true: every user of
@@ -1300,9 +1300,9 @@ PROF_DETAIL_END
 #endif  // PROF_BASE_MEMORY_HPP
 
 // ---- prof/profile/model.hpp ----
-// prof/profile/model.hpp - the waist: a profile as plain data, which samplers fill, the symbolizer
+// prof/profile/model.hpp - the profile model: plain data, which samplers fill, the symbolizer
 // names and writers read.
-// Floor 4 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
+// Floor 6 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
 // Safety: ordinary context; thread-compatible (one profile, one thread).
 // Memory: everything in the arena given at construction and gone with it. An exhausted arena loses
 //         entries, never consistency; complete() tells.
@@ -1651,15 +1651,15 @@ PROF_DETAIL_END
 
 #endif  // PROF_PROFILE_MODEL_HPP
 
-// ---- prof/stack/labels.hpp ----
-// prof/stack/labels.hpp - interned sets of key/value labels, so that a sample carries one number.
-// Floor 3 (stack). Set by ordinary code, read by samplers through a thread-local number.
+// ---- prof/process/labels.hpp ----
+// prof/process/labels.hpp - interned sets of key/value labels, so that a sample carries one number.
+// Floor 7 (process). Set by ordinary code, read by samplers through a thread-local number.
 // Safety: intern() is for ordinary context, any thread; current_labels_sig is async-signal-safe.
 // Memory: reservations given to bind(): at most max_sets sets; one set too many gets the
 //         overflow set's id and is counted.
 // Source: Go's runtime/pprof labels (string to string, later key wins), with a cap.
-#ifndef PROF_STACK_LABELS_HPP
-#define PROF_STACK_LABELS_HPP
+#ifndef PROF_PROCESS_LABELS_HPP
+#define PROF_PROCESS_LABELS_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -1793,11 +1793,11 @@ class label_table {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_LABELS_HPP
+#endif  // PROF_PROCESS_LABELS_HPP
 
 // ---- prof/base/guard.hpp ----
 // prof/base/guard.hpp - scope guards that restore what they found.
-// Floor 1 (base). Used by samplers and hooks.
+// Floor 2 (base). Used by samplers and hooks.
 // Safety: async-signal-safe; a guard touches only what it is given.
 // Memory: none.
 // Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks
@@ -1860,7 +1860,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/result.hpp ----
 // prof/base/result.hpp - errors as values: one enum, one message table, one small value.
-// Floor 1 (base). Returned by every public call that can fail.
+// Floor 2 (base). Returned by every public call that can fail.
 // Safety: not for signal handlers; copying is thread-safe, nothing is shared.
 // Memory: a result holds its text inline; nothing is allocated.
 // Source: Go's error texts where Go has one (net/http/pprof, runtime/pprof), own words elsewhere.
@@ -1991,7 +1991,7 @@ PROF_PUBLIC_END
 // ---- prof/os/os.hpp ----
 // prof/os/os.hpp - the OS contract: every question prof asks the system, and the backend that
 // answers it.
-// Floor 2 (os). The only door to the system: no header outside os/ includes an OS header.
+// Floor 3 (os). The only door to the system: no header outside os/ includes an OS header.
 // Safety: functions ending in _sig are async-signal-safe and leave errno alone; the others need
 //         ordinary context. None throws, prints or aborts.
 // Memory: pages come from os_map and go back by os_unmap; nothing is malloc'ed.
@@ -2002,12 +2002,12 @@ PROF_PUBLIC_END
 
 PROF_DETAIL_BEGIN
 
-// The registers a walk carries. fp: rbp or x29; third: rbx or x30 (lr), 0 where it is not known.
+// The registers a walk carries. fp: rbp or x29; rbx_or_lr: rbx or x30 (lr), 0 where it is not known.
 struct registers {
   std::uintptr_t pc = 0;
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
-  std::uintptr_t third = 0;
+  std::uintptr_t rbx_or_lr = 0;
   const void* context = nullptr;  // all of them, see os_register_place_sig; null: there is no more
 };
 
@@ -2048,7 +2048,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux.hpp ----
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
-// Floor 2 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
+// Floor 3 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
 //          headers (sockets, which only the server needs, are in os/linux_net.hpp).
 // Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
 //         cancellation point, and a hooked `syscall` is never entered.
@@ -2407,7 +2407,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux_clock.hpp ----
 // prof/os/linux_clock.hpp - the OS contract on Linux: clocks, asked of the kernel's own shared object.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: async-signal-safe. Not by libc's clock_gettime, which programs replace: libfaketime (0.9.10) takes a lock
 //         and allocates in it, so a handler, or a hook inside malloc, would wait for itself.
 // Memory: an address for each object that includes prof, found once: 30 us.
@@ -2499,7 +2499,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux_loader.hpp ----
 // prof/os/linux_loader.hpp - the OS contract on Linux: what the dynamic loader knows and does.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: functions ending in _sig are async-signal-safe; the rest is for ordinary context and may take the
 //         loader's lock.
 // Memory: none.
@@ -2588,7 +2588,7 @@ inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
 
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
 // may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
-inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
+inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept {
   struct list {
     std::uintptr_t* headers;
     std::size_t room;
@@ -2669,7 +2669,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux_sampling.hpp ----
 // prof/os/linux_sampling.hpp - the OS contract on Linux: the sampling signal, CPU-time timers, threads.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: as os/os.hpp says. os_signal_handler_sig is the signal handler.
 // Memory: none.
 // Source: sigaction(2), timer_create(2), timer_getoverrun(2), proc(5), pthreads(7) of man-pages 6.03;
@@ -2694,12 +2694,12 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
   r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
   r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
-  r.third = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
+  r.rbx_or_lr = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
 #else
   r.pc = static_cast<std::uintptr_t>(machine.pc);
   r.sp = static_cast<std::uintptr_t>(machine.sp);
   r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
-  r.third = static_cast<std::uintptr_t>(machine.regs[30]);
+  r.rbx_or_lr = static_cast<std::uintptr_t>(machine.regs[30]);
 #endif
   r.context = signal_context;
   return r;
@@ -2868,7 +2868,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux_stack.hpp ----
 // prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and contexts.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
 // Safety: async-signal-safe, all of it.
 // Memory: none.
 // Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
@@ -2928,13 +2928,13 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
   return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
          read(first + REG_RSP * sizeof(greg_t), out.sp) &&
          read(first + REG_RBP * sizeof(greg_t), out.fp) &&
-         read(first + REG_RBX * sizeof(greg_t), out.third);
+         read(first + REG_RBX * sizeof(greg_t), out.rbx_or_lr);
 #else
   constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext);
   return read(first + offsetof(mcontext_t, pc), out.pc) &&
          read(first + offsetof(mcontext_t, sp), out.sp) &&
          read(first + offsetof(mcontext_t, regs) + 29 * 8, out.fp) &&
-         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.third);
+         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.rbx_or_lr);
 #endif
 }
 
@@ -2963,7 +2963,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/bare.hpp ----
 // prof/os/bare.hpp - the OS contract where there is no known OS: a port's starting point.
-// Floor 2 (os). Included by os/os.hpp only, on platforms that linux.hpp does not cover.
+// Floor 3 (os). Included by os/os.hpp only, on platforms that linux.hpp does not cover.
 // Safety: as os/os.hpp says; every call answers "unsupported" except memory, clock and FILE*.
 // Memory: pages come from the C library's calloc; without hooks nothing can re-enter it. A bare
 //         machine replaces these two functions by its own region.
@@ -3057,7 +3057,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
-inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
+inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
 inline int os_at_fork(void (*)(), void (*)(), void (*)()) noexcept { return -1; }
@@ -3150,7 +3150,7 @@ void os_join_thread(os_thread_handle thread) noexcept;
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
 // Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
-std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept;
+std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept;
 // Calls visit(context) once while no object can be unloaded; it must not load or unload any.
 void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 // Keeps the executable or library that holds `address` loaded for ever.
@@ -3168,16 +3168,16 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_OS_HPP
 
-// ---- prof/stack/frame_list.hpp ----
-// prof/stack/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
-// Floor 3 (stack). Filled by unwind.hpp; frames and their mark are named by profile/builder.hpp.
+// ---- prof/unwind/frame_list.hpp ----
+// prof/unwind/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
+// Floor 4 (unwind). Filled by unwind.hpp; frames and their mark are named by process/profile_builder.hpp.
 // Safety: async-signal-safe.
 // Memory: the caller's buffer.
 // Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
 //         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
 //         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
-#ifndef PROF_STACK_FRAME_LIST_HPP
-#define PROF_STACK_FRAME_LIST_HPP
+#ifndef PROF_UNWIND_FRAME_LIST_HPP
+#define PROF_UNWIND_FRAME_LIST_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -3272,19 +3272,19 @@ class frame_list {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_FRAME_LIST_HPP
+#endif  // PROF_UNWIND_FRAME_LIST_HPP
 
-// ---- prof/stack/elf_image.hpp ----
-// prof/stack/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
-// Floor 3 (stack). Used by module_cfi.hpp, symbol/elf.hpp and the symbolizer; knows no process, only
+// ---- prof/code/elf_image.hpp ----
+// prof/code/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
+// Floor 5 (code). Used by module_cfi.hpp, symbol/elf.hpp and the symbolizer; knows no process, only
 //          bytes.
 // Safety: ordinary context; thread-compatible. Pure: every offset, size and index that comes from
 //         the image is checked against it, so a truncated or hostile file has empty parts and
 //         never causes a wild read. (One that is cut short while mapped is the mapper's risk.)
 // Memory: none; views into the image, which must outlive them.
 // Source: System V gABI 4.1 ch. 4 and 5.
-#ifndef PROF_STACK_ELF_IMAGE_HPP
-#define PROF_STACK_ELF_IMAGE_HPP
+#ifndef PROF_CODE_ELF_IMAGE_HPP
+#define PROF_CODE_ELF_IMAGE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -3427,19 +3427,19 @@ class elf_image {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_ELF_IMAGE_HPP
+#endif  // PROF_CODE_ELF_IMAGE_HPP
 
-// ---- prof/stack/cfi.hpp ----
-// prof/stack/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
+// ---- prof/unwind/cfi.hpp ----
+// prof/unwind/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
 // .eh_frame or .debug_frame, and what its CIE says.
-// Floor 3 (stack). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
+// Floor 4 (unwind). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
 // Safety: async-signal-safe: reads only the bytes of the section it is given, in bounds; every loop is
 //         bounded by them. Who gives it memory that may vanish checks that before.
 // Memory: none.
 // Source: DWARF 5 sections 6.4.1 and 7.24; LSB 5.0 Core 10.6 (.eh_frame, .eh_frame_hdr, pointer
 //         encodings); GCC's augmentations z R P L S B (gcc 12 unwind-dw2-fde.c, unwind-dw2.c).
-#ifndef PROF_STACK_CFI_HPP
-#define PROF_STACK_CFI_HPP
+#ifndef PROF_UNWIND_CFI_HPP
+#define PROF_UNWIND_CFI_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -3752,23 +3752,23 @@ PROF_DETAIL_INLINE bool find_last_start_sig(std::size_t count, std::uintptr_t pc
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CFI_HPP
+#endif  // PROF_UNWIND_CFI_HPP
 
-// ---- prof/stack/unwind_rule.hpp ----
-// prof/stack/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
-// Floor 3 (stack). Written by cfi_program.hpp, kept in unwind_table.hpp and in the rule cache, followed
+// ---- prof/unwind/unwind_rule.hpp ----
+// prof/unwind/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
+// Floor 4 (unwind). Written by cfi_program.hpp, kept in unwind_table.hpp and in the rule cache, followed
 //          by unwind.hpp.
 // Safety: pure functions; async-signal-safe.
 // Memory: none.
 // Source: DWARF 5 section 6.4 (CFA, register rules), reduced to the registers that walks need: sp, fp
-//         and a third: rbx on x86-64, because _dl_runtime_resolve's CFA is rbx + n (glibc 2.36), lr
+//         and one more: rbx on x86-64, because _dl_runtime_resolve's CFA is rbx + n (glibc 2.36), lr
 //         on aarch64, where it holds or held the return address.
 //
 // Glossary
 //   CFA             canonical frame address: the caller's sp at the call
 //   return address  x86-64: in the word below the CFA; aarch64: what the rule says of lr
-#ifndef PROF_STACK_UNWIND_RULE_HPP
-#define PROF_STACK_UNWIND_RULE_HPP
+#ifndef PROF_UNWIND_UNWIND_RULE_HPP
+#define PROF_UNWIND_UNWIND_RULE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -3776,19 +3776,19 @@ PROF_DETAIL_BEGIN
 #if defined(__aarch64__)
 inline constexpr unsigned dwarf_sp = 31;
 inline constexpr unsigned dwarf_fp = 29;
-inline constexpr unsigned dwarf_third = 30;  // lr
-inline constexpr bool return_address_in_third = true;
+inline constexpr unsigned dwarf_rbx_or_lr = 30;  // lr
+inline constexpr bool return_address_in_lr = true;
 #else
 inline constexpr unsigned dwarf_sp = 7;
 inline constexpr unsigned dwarf_fp = 6;
-inline constexpr unsigned dwarf_third = 3;  // rbx
-inline constexpr bool return_address_in_third = false;
+inline constexpr unsigned dwarf_rbx_or_lr = 3;  // rbx
+inline constexpr bool return_address_in_lr = false;
 #endif
 // The registers that a landing pad gets its arguments in begin with DWARF's 0: rax and rdx, x0 to x3. GCC's
 // eh_return functions save them and not the next (rcx, x4), which others that save arguments do: _mcount,
 // clang's preserve_most, the loader's trampolines. Seen in libgcc 12.2 of both.
-inline constexpr unsigned eh_return_saves = return_address_in_third ? 0x0f : 0x03;
-inline constexpr unsigned eh_return_looks_at = return_address_in_third ? 0x1f : 0x07;
+inline constexpr unsigned eh_return_saves = return_address_in_lr ? 0x0f : 0x03;
+inline constexpr unsigned eh_return_looks_at = return_address_in_lr ? 0x1f : 0x07;
 
 enum class rule_kind : unsigned {
   none,          // nothing is known of this code
@@ -3798,7 +3798,7 @@ enum class rule_kind : unsigned {
   end,           // the outermost frame: its return address is undefined
   signal_frame,  // the kernel pushed it: registers come from the ucontext at sp
   unpackable,    // known, but does not fit 64 bits, or is_eh_return: see packed_wide_shift
-  beyond,        // known to be more than a walk can follow (register pairs, unusual expressions)
+  unsupported,   // known to be more than a walk can follow (register pairs, unusual expressions)
 };
 
 // Where the caller's value of a register is.
@@ -3821,8 +3821,8 @@ struct unwind_rule {
   std::int32_t offset = 0;
   std::int32_t added = 0;
   saved_register fp;
-  saved_register third;
-  unsigned return_register = on_stack;  // DWARF number; the third is not known then
+  saved_register rbx_or_lr;
+  unsigned return_register = on_stack;  // DWARF number; rbx_or_lr is not known then
   // Of _Unwind_Resume and its kin (GCC's __builtin_eh_return), by what they save: before they leave they
   // overwrite that, their return address too.
   bool is_eh_return = false;
@@ -3833,12 +3833,12 @@ inline bool operator==(saved_register a, saved_register b) PROF_DETAIL_SIG {
 }
 inline bool operator==(const unwind_rule& a, const unwind_rule& b) PROF_DETAIL_SIG {
   return a.kind == b.kind && a.reg == b.reg && a.offset == b.offset && a.added == b.added &&
-         a.fp == b.fp && a.third == b.third && a.return_register == b.return_register &&
+         a.fp == b.fp && a.rbx_or_lr == b.rbx_or_lr && a.return_register == b.return_register &&
          a.is_eh_return == b.is_eh_return;
 }
 
-// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 third, or, when
-// 63 is set on x86-64, the register of the return address. On aarch64 bit 63 says that fp and third are
+// Bits: 0-2 kind, 3-7 reg, 8-31 offset (deref: 8-21 offset, 22-31 added), 32-46 fp, 47-61 rbx_or_lr, or, when
+// 63 is set on x86-64, the register of the return address. On aarch64 bit 63 says that fp and lr are
 // counted from the CFA's register: compilers save them next to sp, however large the frame is.
 using packed_rule = std::uint64_t;
 inline constexpr packed_rule packed_has_return_register = packed_rule{1} << 63;
@@ -3875,7 +3875,7 @@ inline constexpr packed_rule packed_is_exact = packed_rule{1} << 62;
 inline constexpr unsigned packed_wide_shift = 3;
 
 inline constexpr unsigned packed_fp_shift = 32;
-inline constexpr unsigned packed_third_shift = 47;
+inline constexpr unsigned packed_rbx_or_lr_shift = 47;
 
 inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   const bool is_deref = from.kind == rule_kind::deref;
@@ -3888,9 +3888,9 @@ inline packed_rule pack_from_cfa_sig(const unwind_rule& from) PROF_DETAIL_SIG {
           << 8;
   fits = pack_saved_sig(from.fp, packed_fp_shift, rule) && fits;
   if (from.return_register != on_stack) {
-    rule |= packed_has_return_register | packed_rule{from.return_register & 31u} << packed_third_shift;
+    rule |= packed_has_return_register | packed_rule{from.return_register & 31u} << packed_rbx_or_lr_shift;
   } else {
-    fits = pack_saved_sig(from.third, packed_third_shift, rule) && fits;
+    fits = pack_saved_sig(from.rbx_or_lr, packed_rbx_or_lr_shift, rule) && fits;
   }
   return fits && !from.is_eh_return ? rule : static_cast<packed_rule>(rule_kind::unpackable);
 }
@@ -3905,10 +3905,10 @@ inline saved_register moved_sig(saved_register saved, std::int32_t by) PROF_DETA
 inline packed_rule pack_rule_sig(const unwind_rule& from) PROF_DETAIL_SIG {
   const packed_rule rule = pack_from_cfa_sig(from);
   const bool unpackable = rule == static_cast<packed_rule>(rule_kind::unpackable);
-  if (!unpackable || !return_address_in_third || from.kind != rule_kind::offset) return rule;
+  if (!unpackable || !return_address_in_lr || from.kind != rule_kind::offset) return rule;
   unwind_rule moved = from;
   moved.fp = moved_sig(from.fp, from.offset);
-  moved.third = moved_sig(from.third, from.offset);
+  moved.rbx_or_lr = moved_sig(from.rbx_or_lr, from.offset);
   const packed_rule packed = pack_from_cfa_sig(moved);
   return packed == rule ? rule : packed | packed_from_register;
 }
@@ -3932,7 +3932,7 @@ inline bool is_ordinary_sig(packed_rule rule) PROF_DETAIL_SIG {
 }
 
 inline bool is_read_from_code_sig(packed_rule rule) PROF_DETAIL_SIG {
-  return !return_address_in_third && kind_of_sig(rule) == rule_kind::offset &&
+  return !return_address_in_lr && kind_of_sig(rule) == rule_kind::offset &&
          (rule & packed_has_return_register) == 0 && packed_reg_sig(rule) >= read_from_code;
 }
 
@@ -3948,14 +3948,14 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
     to.offset = packed_offset_sig(rule);
   }
   to.fp = unpack_saved_sig(rule, packed_fp_shift);
-  if (!return_address_in_third && (rule & packed_has_return_register) != 0) {
-    to.return_register = static_cast<unsigned>(rule >> packed_third_shift) & 31u;
+  if (!return_address_in_lr && (rule & packed_has_return_register) != 0) {
+    to.return_register = static_cast<unsigned>(rule >> packed_rbx_or_lr_shift) & 31u;
     return to;
   }
-  to.third = unpack_saved_sig(rule, packed_third_shift);
-  if (return_address_in_third && (rule & packed_from_register) != 0) {
+  to.rbx_or_lr = unpack_saved_sig(rule, packed_rbx_or_lr_shift);
+  if (return_address_in_lr && (rule & packed_from_register) != 0) {
     to.fp = moved_sig(to.fp, -to.offset);
-    to.third = moved_sig(to.third, -to.offset);
+    to.rbx_or_lr = moved_sig(to.rbx_or_lr, -to.offset);
   }
   return to;
 }
@@ -3964,26 +3964,26 @@ inline unwind_rule unpack_rule_sig(packed_rule rule) PROF_DETAIL_SIG {
 struct code_rule {
   packed_rule rule = 0;
   range_number number = 0;
-  std::uint16_t anew = 0;   // it was not in the cache, and is now
-  std::uint16_t asked = 0;  // how often the system was asked what is at its address, or what took as long
+  std::uint16_t missed = 0;   // it was not in the cache, and is now
+  std::uint16_t lookups = 0;  // how often the system was asked what is at its address, or what took as long
 };
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_UNWIND_RULE_HPP
+#endif  // PROF_UNWIND_UNWIND_RULE_HPP
 
-// ---- prof/stack/cfi_program.hpp ----
-// prof/stack/cfi_program.hpp - runs an FDE's instructions and says, row by row, which unwind rule holds
+// ---- prof/unwind/cfi_program.hpp ----
+// prof/unwind/cfi_program.hpp - runs an FDE's instructions and says, row by row, which unwind rule holds
 // for which addresses.
-// Floor 3 (stack). Used by unwind_table.hpp, for every row, and by walks, for the row of one address.
+// Floor 4 (unwind). Used by unwind_table.hpp, for every row, and by walks, for the row of one address.
 // Safety: async-signal-safe; every instruction consumes a byte of the FDE, which bounds the loop.
 // Memory: some 400 bytes of the caller's. What more than four nested DW_CFA_remember_state
 //         remember is lost; compilers nest one or two.
 // Source: DWARF 5 section 6.4.2 and 7.24; GNU extensions: LSB 5.0 Core 10.6.1, AADWARF64 4.5
 //         (negate_ra_state).
 //         Expressions: those that binutils 2.40, GCC 12, clang 14, glibc 2.36 and OpenSSL 3.0 write.
-#ifndef PROF_STACK_CFI_PROGRAM_HPP
-#define PROF_STACK_CFI_PROGRAM_HPP
+#ifndef PROF_UNWIND_CFI_PROGRAM_HPP
+#define PROF_UNWIND_CFI_PROGRAM_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -4051,7 +4051,7 @@ inline cfi_expression parse_expression_sig(cfi_reader&& bytes) PROF_DETAIL_SIG {
 struct cfi_columns {
   cfi_expression cfa;
   saved_register fp;
-  saved_register third;
+  saved_register rbx_or_lr;
   // Of the return address, where it has a column of its own (x86-64).
   bool return_address_lost = true;
   unsigned char return_register = on_stack;
@@ -4200,7 +4200,7 @@ class cfi_program {
   }
   void restore_sig(std::uint64_t column) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = initial_.fp;
-    if (column == dwarf_third) now_.third = initial_.third;
+    if (column == dwarf_rbx_or_lr) now_.rbx_or_lr = initial_.rbx_or_lr;
     if (is_argument(column)) note_argument(column, (initial_.saved_arguments >> column & 1) != 0);
     if (column != fde_.cie.return_register) return;
     now_.return_address_undefined = initial_.return_address_undefined;
@@ -4213,7 +4213,7 @@ class cfi_program {
   }
   void set_sig(std::uint64_t column, saved_register where) PROF_DETAIL_SIG {
     if (column == dwarf_fp) now_.fp = where;
-    if (column == dwarf_third) now_.third = where;
+    if (column == dwarf_rbx_or_lr) now_.rbx_or_lr = where;
     if (is_argument(column)) note_argument(column, where.base == saved_at::cfa);
     if (column == fde_.cie.return_register) now_.return_address_undefined = false;
     if (!is_return_address(column)) return;
@@ -4228,7 +4228,7 @@ class cfi_program {
     now_.saved_arguments = saved ? now_.saved_arguments | bit : now_.saved_arguments & ~bit;
   }
   bool is_return_address(std::uint64_t column) const PROF_DETAIL_SIG {
-    return !return_address_in_third && column == fde_.cie.return_register;
+    return !return_address_in_lr && column == fde_.cie.return_register;
   }
 
   unsigned reg(cfi_reader& code) PROF_DETAIL_SIG {
@@ -4251,14 +4251,14 @@ class cfi_program {
     rule = {};
     if (fde_.cie.is_signal_frame) rule.kind = rule_kind::signal_frame;
     else if (now_.return_address_undefined) rule.kind = rule_kind::end;
-    else if (broken_ || (!return_address_in_third && now_.return_address_lost)) {
-      rule.kind = rule_kind::beyond;
+    else if (broken_ || (!return_address_in_lr && now_.return_address_lost)) {
+      rule.kind = rule_kind::unsupported;
     } else {
       switch (now_.cfa.form) {
         case cfi_expression::shape::offset: rule.kind = rule_kind::offset; break;
         case cfi_expression::shape::deref: rule.kind = rule_kind::deref; break;
         case cfi_expression::shape::plt: rule.kind = rule_kind::plt; break;
-        case cfi_expression::shape::other: rule.kind = rule_kind::beyond; break;
+        case cfi_expression::shape::other: rule.kind = rule_kind::unsupported; break;
       }
     }
     if (rule.kind >= rule_kind::end) return;
@@ -4268,7 +4268,7 @@ class cfi_program {
     rule.fp = now_.fp;
     rule.return_register = now_.return_register;
     rule.is_eh_return = now_.saved_arguments == eh_return_saves;
-    if (rule.return_register == on_stack) rule.third = now_.third;
+    if (rule.return_register == on_stack) rule.rbx_or_lr = now_.rbx_or_lr;
     raise_cfa_sig(rule);
   }
   // aarch64: a PLT's first entry pushes {x16, lr} before it jumps to _dl_runtime_resolve, whose CFA
@@ -4276,14 +4276,14 @@ class cfi_program {
   // (setcontext) is no frame that a call made.
   static void raise_cfa_sig(unwind_rule& rule) PROF_DETAIL_SIG {
     constexpr std::int64_t pushed = 16;
-    if (!return_address_in_third || rule.third.base != saved_at::cfa || rule.third.offset < 0) return;
-    if (rule.kind != rule_kind::offset || rule.third.offset != 8) {
+    if (!return_address_in_lr || rule.rbx_or_lr.base != saved_at::cfa || rule.rbx_or_lr.offset < 0) return;
+    if (rule.kind != rule_kind::offset || rule.rbx_or_lr.offset != 8) {
       rule = {};
-      rule.kind = rule_kind::beyond;
+      rule.kind = rule_kind::unsupported;
       return;
     }
     rule.offset = clamp_sig(rule.offset + pushed);
-    rule.third.offset = clamp_sig(rule.third.offset - pushed);
+    rule.rbx_or_lr.offset = clamp_sig(rule.rbx_or_lr.offset - pushed);
     if (rule.fp.base == saved_at::cfa) rule.fp.offset = clamp_sig(rule.fp.offset - pushed);
   }
 
@@ -4328,12 +4328,12 @@ PROF_DETAIL_NOINLINE inline const unwind_rule& find_row_sig(cfi_scratch& scratch
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CFI_PROGRAM_HPP
+#endif  // PROF_UNWIND_CFI_PROGRAM_HPP
 
-// ---- prof/stack/unwind_table.hpp ----
-// prof/stack/unwind_table.hpp - a module's call frame information compiled into a table: which unwind
+// ---- prof/unwind/unwind_table.hpp ----
+// prof/unwind/unwind_table.hpp - a module's call frame information compiled into a table: which unwind
 // rule holds from which address on, 6 bytes a row.
-// Floor 3 (stack). Built for module_cfi.hpp, by capture.hpp before and after a profile (of a file without search
+// Floor 4 (unwind). Built for module_cfi.hpp, by capture.hpp before and after a profile (of a file without search
 //          header by the first walk, a few milliseconds); searched by walks.
 // Safety: find_sig is async-signal-safe and reads only the table, which is never freed: it stays true
 //         for a module that was unloaded. Building reads the module's sections, which the caller keeps
@@ -4342,8 +4342,8 @@ PROF_DETAIL_END
 //         rule 8 bytes, and 40 more if it does not fit them; in pages of its own. While building, an
 //         array of rules' slots.
 // Source: the idea of page-indexed 6-byte rows: OpenTelemetry's eBPF profiler, nativeunwind.
-#ifndef PROF_STACK_UNWIND_TABLE_HPP
-#define PROF_STACK_UNWIND_TABLE_HPP
+#ifndef PROF_UNWIND_UNWIND_TABLE_HPP
+#define PROF_UNWIND_UNWIND_TABLE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -4610,20 +4610,20 @@ class unwind_table_builder {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_UNWIND_TABLE_HPP
+#endif  // PROF_UNWIND_UNWIND_TABLE_HPP
 
-// ---- prof/stack/module_cfi.hpp ----
-// prof/stack/module_cfi.hpp - the unwind rules of one loaded module: from its table when that is built,
+// ---- prof/code/module_cfi.hpp ----
+// prof/code/module_cfi.hpp - the unwind rules of one loaded module: from its table when that is built,
 // else straight from its call frame information.
-// Floor 3 (stack). Modules are registered with the code map; walks ask; tables are built between profiles.
+// Floor 5 (code). Modules are registered with the code map; walks ask; tables are built between profiles.
 // Safety: functions ending in _sig are async-signal-safe; they read a module's sections through the
 //         walk's reader. Building a table is for ordinary context while no object can be unloaded,
 //         except for modules without a search header (-static): a hook's slow path builds those.
 // Memory: an entry per distinct module and process, never freed, nor are tables: a library that comes
 //         back has its table at once, and a walk may hold one for ever.
 // Source: LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
-#ifndef PROF_STACK_MODULE_CFI_HPP
-#define PROF_STACK_MODULE_CFI_HPP
+#ifndef PROF_CODE_MODULE_CFI_HPP
+#define PROF_CODE_MODULE_CFI_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -4823,19 +4823,19 @@ inline bool build_table_once(module_registry& registry, module_cfi& module,
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_MODULE_CFI_HPP
+#endif  // PROF_CODE_MODULE_CFI_HPP
 
-// ---- prof/stack/code_range.hpp ----
-// prof/stack/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
-// Floor 3 (stack). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
+// ---- prof/code/code_range.hpp ----
+// prof/code/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
+// Floor 5 (code). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
 // Memory: given; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of paths, then new ones
 //         have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
-#ifndef PROF_STACK_CODE_RANGE_HPP
-#define PROF_STACK_CODE_RANGE_HPP
+#ifndef PROF_CODE_CODE_RANGE_HPP
+#define PROF_CODE_CODE_RANGE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -4861,12 +4861,12 @@ struct code_range {
   std::uint32_t build_id_length = 0;
   unsigned char build_id[build_id_size] = {};
   std::uintptr_t build_id_at = 0;  // in memory
-  std::uint64_t stand_in = 0;      // for the build id where there is none: see stand_in_sig; else 0
+  std::uint64_t fallback_id = 0;      // for the build id where there is none: see fallback_id_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
   range_number number = 0;
   bool image = false;    // of an ELF file
-  bool lasting = false;  // cannot be unloaded
+  bool never_unloaded = false;  // cannot be unloaded
   bool current = true;   // false: was unmapped since it was first seen
 
   bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -4876,7 +4876,7 @@ struct code_range {
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
   return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
-         a.stand_in == b.stand_in && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
+         a.fallback_id == b.fallback_id && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
 }
@@ -4912,16 +4912,16 @@ class range_registry {
 
   // Of the ranges that walks registered the last 16 are kept at hand, for walks that have no loader to ask
   // which file is at an address.
-  void remember_late_sig(const code_range* range) PROF_DETAIL_SIG {
-    for (const std::atomic<const code_range*>& known : late_) {
+  void remember_recent_sig(const code_range* range) PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : recent_) {
       if (known.load(std::memory_order_acquire) == range) return;
     }
-    late_[next_late_.fetch_add(1) % late_count].store(range, std::memory_order_release);
+    recent_[next_recent_.fetch_add(1) % recent_count].store(range, std::memory_order_release);
   }
   // One of those for which matches(range); null: none.
   template <class Matches>
-  const code_range* find_late_sig(Matches matches) const PROF_DETAIL_SIG {
-    for (const std::atomic<const code_range*>& known : late_) {
+  const code_range* find_recent_sig(Matches matches) const PROF_DETAIL_SIG {
+    for (const std::atomic<const code_range*>& known : recent_) {
       const code_range* const range = known.load(std::memory_order_acquire);
       if (range != nullptr && matches(*range)) return range;
     }
@@ -4944,7 +4944,7 @@ class range_registry {
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
   static constexpr std::size_t max_steps = 512;
   static constexpr std::size_t path_room = std::size_t{512} << 10;
-  static constexpr std::size_t late_count = 16;
+  static constexpr std::size_t recent_count = 16;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
     return range.header != 0 ? range.header : range.start;
@@ -4981,8 +4981,8 @@ class range_registry {
   }
 
   slot slots_[max_range_number];
-  std::atomic<const code_range*> late_[late_count];
-  std::atomic<std::size_t> next_late_;
+  std::atomic<const code_range*> recent_[recent_count];
+  std::atomic<std::size_t> next_recent_;
   std::atomic<std::size_t> ready_;
   std::atomic<std::size_t> others_;  // of those, the ones that are no images
   std::atomic<std::size_t> path_used_;
@@ -4993,17 +4993,17 @@ class range_registry {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CODE_RANGE_HPP
+#endif  // PROF_CODE_CODE_RANGE_HPP
 
-// ---- prof/stack/code_map.hpp ----
-// prof/stack/code_map.hpp - a snapshot of the executable segments that were mapped when it was read, and of those
+// ---- prof/code/code_map.hpp ----
+// prof/code/code_map.hpp - a snapshot of the executable segments that were mapped when it was read, and of those
 // that had been before.
-// Floor 3 (stack). Made by modules.hpp, published by capture.hpp; walks and the waist's builder look into it.
+// Floor 5 (code). Made by modules.hpp, published by capture.hpp; walks and the profile builder look into it.
 // Safety: immutable once published; all of it is async-signal-safe.
 // Memory: pages of its own, see modules.hpp.
 // Source: none; binary search.
-#ifndef PROF_STACK_CODE_MAP_HPP
-#define PROF_STACK_CODE_MAP_HPP
+#ifndef PROF_CODE_CODE_MAP_HPP
+#define PROF_CODE_CODE_MAP_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -5019,7 +5019,7 @@ struct code_map {
   std::uint64_t fingerprint = 0;
   std::size_t registered = 0;  // of the registry's ranges are listed
   std::size_t count = 0;
-  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest is historic
+  std::size_t current = 0;        // ranges[0..current) are mapped now, the rest was unloaded
   code_range* ranges = nullptr;  // both parts sorted by start; current ranges never overlap
 
   // What is or was at an address.
@@ -5031,9 +5031,9 @@ struct code_map {
     return find_in(0, current, 1, address, 0);
   }
   // Whether code of the file whose first byte is at `header` is listed, and stays.
-  bool lists_lasting_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+  bool lists_never_unloaded_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
     const std::size_t first = first_behind_sig(0, current, header - 1);
-    return first < current && ranges[first].header == header && ranges[first].lasting;
+    return first < current && ranges[first].header == header && ranges[first].never_unloaded;
   }
   // The range that a frame was in when it was walked.
   const code_range* find_frame(std::uintptr_t frame) const PROF_DETAIL_SIG {
@@ -5042,13 +5042,13 @@ struct code_map {
     const code_range* const now = find_current(address);
     // Without a number it is only known that code was there: not which, where that changes. Nor does what
     // was there once tell.
-    if (number == 0) return now != nullptr && now->lasting ? now : nullptr;
+    if (number == 0) return now != nullptr && now->never_unloaded ? now : nullptr;
     if (now != nullptr && now->number == number) return now;
     return find_in(current, count, max_overlaps, address, number);
   }
 
  private:
-  // Historic ranges may all overlap each other.
+  // Unloaded ranges may all overlap each other.
   static constexpr std::size_t max_overlaps = max_range_number;
 
   // The first range in [low, high) that starts behind an address.
@@ -5073,17 +5073,17 @@ struct code_map {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CODE_MAP_HPP
+#endif  // PROF_CODE_CODE_MAP_HPP
 
-// ---- prof/stack/mapped_image.hpp ----
-// prof/stack/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
+// ---- prof/code/mapped_image.hpp ----
+// prof/code/mapped_image.hpp - what an ELF image that is loaded says of itself: its notes, its segments,
 // where its call frame information is.
-// Floor 3 (stack). Used by modules.hpp (build ids) for every mapped file, by loaded_image.hpp (prof's own notes).
+// Floor 5 (code). Used by modules.hpp (build ids) for every mapped file, by loaded_image.hpp (prof's own notes).
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; no loader lock.
 // Memory: the caller's elf_room.
 // Source: System V gABI ch. 5 (program header, note section); LSB 5.0 Core 10.6 (PT_GNU_EH_FRAME).
-#ifndef PROF_STACK_MAPPED_IMAGE_HPP
-#define PROF_STACK_MAPPED_IMAGE_HPP
+#ifndef PROF_CODE_MAPPED_IMAGE_HPP
+#define PROF_CODE_MAPPED_IMAGE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -5264,18 +5264,18 @@ PROF_DETAIL_NOINLINE inline cfi_place find_cfi_sig(std::uintptr_t header,
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_MAPPED_IMAGE_HPP
+#endif  // PROF_CODE_MAPPED_IMAGE_HPP
 
-// ---- prof/stack/loaded_image.hpp ----
-// prof/stack/loaded_image.hpp - which of the mapped files are images that a loader has mapped, to run them.
-// Floor 3 (stack). Used by modules.hpp (whose header belongs to this code?) and process.hpp (prof's own notes).
+// ---- prof/code/loaded_image.hpp ----
+// prof/code/loaded_image.hpp - which of the mapped files are images that a loader has mapped, to run them.
+// Floor 5 (code). Used by modules.hpp (whose header belongs to this code?) and process.hpp (prof's own notes).
 // Safety: async-signal-safe: /proc/self/maps and mapped headers by raw system calls, no loader lock.
 // Memory: none but pages while it reads.
 // Source: proc(5), /proc/pid/maps; <dlfcn.h> _dl_find_object (glibc 2.35). A program that maps a whole ELF file to
 //         read or patch it (symbolizers do, so does symbol/) has its header and its notes in memory as well, but at
 //         the places that they point to there are other bytes, or none, or the file's own, to be written to disk.
-#ifndef PROF_STACK_LOADED_IMAGE_HPP
-#define PROF_STACK_LOADED_IMAGE_HPP
+#ifndef PROF_CODE_LOADED_IMAGE_HPP
+#define PROF_CODE_LOADED_IMAGE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -5371,19 +5371,19 @@ PROF_DETAIL_COLD inline void for_each_image_note_sig(note_visitor visitor) PROF_
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_LOADED_IMAGE_HPP
+#endif  // PROF_CODE_LOADED_IMAGE_HPP
 
-// ---- prof/stack/still_loaded.hpp ----
-// prof/stack/still_loaded.hpp - is a code range still the one that is loaded there?
-// Floor 3 (stack). Asked by range_lookup.hpp once per walk and module (of the sixteen it met last), by modules.hpp
+// ---- prof/code/still_loaded.hpp ----
+// prof/code/still_loaded.hpp - is a code range still the one that is loaded there?
+// Floor 5 (code). Asked by range_lookup.hpp once per walk and module (of the sixteen it met last), by modules.hpp
 //          and capture.hpp before they read a module.
 // Safety: async-signal-safe; what is read may be unloaded meanwhile, so it is copied by system calls.
 // Memory: none.
 // Source: two files of one layout are told apart by their build id, or, without one, by l_name of link_map
 //         (<link.h>), which is what dlopen(3) was given, or, where the loader cannot be asked (glibc before
 //         2.35), by their first 2 KiB: ELF header, program headers, hashes of symbols.
-#ifndef PROF_STACK_STILL_LOADED_HPP
-#define PROF_STACK_STILL_LOADED_HPP
+#ifndef PROF_CODE_STILL_LOADED_HPP
+#define PROF_CODE_STILL_LOADED_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -5421,7 +5421,7 @@ PROF_DETAIL_COLD inline std::uint64_t first_bytes_sig(std::uintptr_t header) PRO
 }
 
 // What tells a file without build id from others; `object` is what the loader has at the range.
-inline std::uint64_t stand_in_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
+inline std::uint64_t fallback_id_sig(const code_range& range, const os_object& object) PROF_DETAIL_SIG {
   return os_answers_for_objects() ? loader_name_sig(object) : first_bytes_sig(range.header);
 }
 
@@ -5433,7 +5433,7 @@ inline bool has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
 
 inline bool is_same_file_sig(const os_object& object, const code_range& range) PROF_DETAIL_SIG {
   if (range.build_id_length >= sizeof(std::uintptr_t)) return has_build_id_sig(range);
-  return range.stand_in != 0 && stand_in_sig(range, object) == range.stand_in;
+  return range.fallback_id != 0 && fallback_id_sig(range, object) == range.fallback_id;
 }
 
 // `object` is what the loader has at an address of the range.
@@ -5444,32 +5444,32 @@ inline bool is_range_of_sig(const os_object& object, const code_range& range) PR
 
 // `object` is room for what the loader answers.
 inline bool still_loaded_sig(const code_range& range, os_object& object) PROF_DETAIL_SIG {
-  if (range.lasting) return true;
+  if (range.never_unloaded) return true;
   if (!os_answers_for_objects()) return is_same_file_sig(object, range);
   return os_find_object_sig(range.start, object) && is_range_of_sig(object, range);
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_STILL_LOADED_HPP
+#endif  // PROF_CODE_STILL_LOADED_HPP
 
-// ---- prof/stack/modules.hpp ----
-// prof/stack/modules.hpp - which file's code lies where: the loaded executable segments with their
+// ---- prof/code/modules.hpp ----
+// prof/code/modules.hpp - which file's code lies where: the loaded executable segments with their
 // build ids.
-// Floor 3 (stack). Read by unwind (is this code?), by the waist's builder (mappings).
+// Floor 5 (code). Read by unwind (is this code?), by the profile builder (mappings).
 // Safety: everything ending in _sig runs in a hook's slow path, register_code_at_sig in a handler:
 //         /proc/self/maps and mapped ELF headers by raw system calls, no loader lock, no allocation
 //         but pages.
 // Memory: one immutable code_map per change of the address space, published by pointer; capture.hpp
-//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as historic.
+//         gives an old one back when no walk can hold it. Ranges that are gone stay listed as unloaded.
 // Source: proc(5); System V gABI ch. 5 (program header, note section); build id: ld --build-id.
-#ifndef PROF_STACK_MODULES_HPP
-#define PROF_STACK_MODULES_HPP
+#ifndef PROF_CODE_MODULES_HPP
+#define PROF_CODE_MODULES_HPP
 
 PROF_DETAIL_BEGIN
 
 // What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct lasting_objects {
+struct never_unloaded_objects {
   const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
   std::size_t count = 0;
   std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
@@ -5485,7 +5485,7 @@ struct lasting_objects {
 #if PROF_DETAIL_OS_LINUX
 
 // What a walk that registers new code works with: too much for a handler's stack.
-struct late_code {
+struct registration_scratch {
   spin_lock lock;
   std::uintptr_t address;
   bool again;  // what was at that address is there still
@@ -5497,7 +5497,7 @@ struct late_code {
 
 #else
 
-struct late_code {
+struct registration_scratch {
   spin_lock lock;
 };
 
@@ -5507,12 +5507,12 @@ struct late_code {
 struct code_registry {
   module_registry modules;
   range_registry ranges;
-  late_code late[4];  // as many walks at once register; one may have interrupted another in a hook
+  registration_scratch scratch[4];  // as many walks at once register; one may have interrupted another in a hook
   std::atomic<bool> unread;  // the last map could not be read
-  std::atomic<std::uint64_t> late_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
+  std::atomic<std::uint64_t> registration_paid_at;  // os_monotonic_ns_sig: see range_lookup's charge_sig
 
-  late_code* take_late_sig() PROF_DETAIL_SIG {
-    for (late_code& one : late) {
+  registration_scratch* take_scratch_sig() PROF_DETAIL_SIG {
+    for (registration_scratch& one : scratch) {
       if (one.lock.try_lock()) return &one;
     }
     return nullptr;
@@ -5525,7 +5525,7 @@ struct code_registry {
 
 struct code_map_builder {
   code_registry* registry = nullptr;
-  lasting_objects lasting;
+  never_unloaded_objects never_unloaded;
   code_map* map = nullptr;  // null while counting
   std::size_t count = 0;
   std::size_t described = 0;  // how many there are to confirm; 0: they are being described
@@ -5580,11 +5580,11 @@ inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
 }
 
 // How a file without build id will be known.
-PROF_DETAIL_NOINLINE inline void find_stand_in_sig(code_range& range) PROF_DETAIL_SIG {
+PROF_DETAIL_NOINLINE inline void find_fallback_id_sig(code_range& range) PROF_DETAIL_SIG {
   os_object object;
   if (range.build_id_length >= sizeof(std::uint64_t)) return;
   if (os_answers_for_objects() && !os_find_object_sig(range.start, object)) return;
-  range.stand_in = stand_in_sig(range, object);
+  range.fallback_id = fallback_id_sig(range, object);
 }
 
 // What /proc/self/maps says of it. The path stays the mapping's.
@@ -5603,20 +5603,20 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
 // The rest, from memory and from the loader.
 inline void describe_range_sig(code_registry& registry, code_range& range, elf_room& room) PROF_DETAIL_SIG {
   range.image = range.header != 0 && walk_image_sig(range.header, {&take_build_id_sig, &range}, room);
-  range.lasting = range.image && !may_be_unloaded_sig(range);
+  range.never_unloaded = range.image && !may_be_unloaded_sig(range);
   if (range.image) {
     range.cfi = find_cfi_sig(range.header, room);
-    if (!range.lasting && range.build_id_length == 0) {
+    if (!range.never_unloaded && range.build_id_length == 0) {
       range.cfi_hash = hash_cfi_sig(range.cfi, range.header, room);
     }
     range.module = registry.modules.find_or_add_sig(identity_of_sig(range));
   }
-  if (!range.lasting) find_stand_in_sig(range);
+  if (!range.never_unloaded) find_fallback_id_sig(range);
 }
 
 // What was there in between may have been another file, with the same line before and after it.
 inline bool still_has_build_id_sig(const code_range& range) PROF_DETAIL_SIG {
-  return range.lasting || range.build_id_length < sizeof(std::uintptr_t) || has_build_id_sig(range);
+  return range.never_unloaded || range.build_id_length < sizeof(std::uintptr_t) || has_build_id_sig(range);
 }
 
 inline void describe_mapping_sig(code_map_builder& build, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -5642,7 +5642,7 @@ inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mappi
   if (known == nullptr) return;
   code_range& listed = map.ranges[map.count++];  // at most as many as were looked at
   listed = *known;
-  listed.lasting = known->lasting || build.lasting.has_sig(known->header);
+  listed.never_unloaded = known->never_unloaded || build.never_unloaded.has_sig(known->header);
 }
 
 inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
@@ -5676,12 +5676,12 @@ inline void list_history_sig(code_map& map, const range_registry& ranges, std::s
 // The address space as it is now, with all that was registered and has vanished; null when the maps
 // cannot be read. Returns `before` itself when nothing changed.
 PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
-    const code_map* before, code_registry& registry, const lasting_objects& lasting = {})
+    const code_map* before, code_registry& registry, const never_unloaded_objects& never_unloaded = {})
     PROF_DETAIL_SIG {
   code_map_builder build;
   build.registry = &registry;
-  build.lasting = lasting;
-  build.fingerprint = mix_bits(lasting.loaded) + lasting.count;  // a hook's first map does not know them yet
+  build.never_unloaded = never_unloaded;
+  build.fingerprint = mix_bits(never_unloaded.loaded) + never_unloaded.count;  // a hook's first map does not know them yet
   const bool could_read = os_for_each_mapping_sig(&see_mapping_sig, &build);
   registry.unread.store(!could_read, std::memory_order_relaxed);
   if (!could_read) return before;
@@ -5711,14 +5711,14 @@ PROF_DETAIL_COLD inline const code_map* read_code_map_sig(
 }
 
 // Finds what /proc/self/maps says of an address; false: it is not executable, or its path is too long.
-PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
+PROF_DETAIL_NOINLINE inline bool find_mapping_sig(registration_scratch& scratch,
                                                   std::uintptr_t address) PROF_DETAIL_SIG {
-  late.address = address;
-  late.image = {};
-  late.range = code_range{};
+  scratch.address = address;
+  scratch.image = {};
+  scratch.range = code_range{};
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        auto& to = *static_cast<late_code*>(context);
+        auto& to = *static_cast<registration_scratch*>(context);
         see_header_sig(to.image, mapping);
         if (to.address >= mapping.limit) return true;
         if (to.address < mapping.start) return false;  // they are sorted
@@ -5728,38 +5728,38 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(late_code& late,
         to.range.path = to.path;
         return false;
       },
-      &late);
-  return late.range.limit != 0;
+      &scratch);
+  return scratch.range.limit != 0;
 }
 
 // Whether that is there still: no lock of the loader is held, and what came there since must not get its name.
-PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(late_code& late) PROF_DETAIL_SIG {
-  late.again = false;
+PROF_DETAIL_NOINLINE inline bool is_still_mapped_sig(registration_scratch& scratch) PROF_DETAIL_SIG {
+  scratch.again = false;
   os_for_each_mapping_sig(
       [](void* context, const os_mapping& mapping) {
-        auto& to = *static_cast<late_code*>(context);
+        auto& to = *static_cast<registration_scratch*>(context);
         if (to.address >= mapping.limit) return true;
         to.again = mapping.executable && mapping_hash_sig(mapping) == to.range.mapping;
         return false;
       },
-      &late);
-  return late.again;
+      &scratch);
+  return scratch.again;
 }
 
 // Registers the code at an address. Nothing when too many walks are doing the same.
 PROF_DETAIL_COLD inline void register_code_at_sig(code_registry& registry, std::uintptr_t address)
     PROF_DETAIL_SIG {
-  late_code* const late = registry.take_late_sig();
-  if (late == nullptr) return;
+  registration_scratch* const scratch = registry.take_scratch_sig();
+  if (scratch == nullptr) return;
   const code_range* known = nullptr;
-  if (find_mapping_sig(*late, address)) {
-    describe_range_sig(registry, late->range, late->room);
-    if (is_still_mapped_sig(*late) && still_has_build_id_sig(late->range)) {
-      known = registry.ranges.find_or_add_sig(late->range);
+  if (find_mapping_sig(*scratch, address)) {
+    describe_range_sig(registry, scratch->range, scratch->room);
+    if (is_still_mapped_sig(*scratch) && still_has_build_id_sig(scratch->range)) {
+      known = registry.ranges.find_or_add_sig(scratch->range);
     }
   }
-  if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_late_sig(known);
-  late->lock.unlock();
+  if (known != nullptr && !os_answers_for_objects()) registry.ranges.remember_recent_sig(known);
+  scratch->lock.unlock();
 }
 
 inline module_image image_of(const code_range& range) noexcept {
@@ -5777,7 +5777,7 @@ inline module_image image_of(const code_range& range) noexcept {
 
 inline void register_code_at_sig(code_registry&, std::uintptr_t) PROF_DETAIL_SIG {}
 inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
-                                         const lasting_objects& = {}) PROF_DETAIL_SIG {
+                                         const never_unloaded_objects& = {}) PROF_DETAIL_SIG {
   return before;
 }
 
@@ -5785,18 +5785,18 @@ inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_MODULES_HPP
+#endif  // PROF_CODE_MODULES_HPP
 
-// ---- prof/stack/stack_table.hpp ----
-// prof/stack/stack_table.hpp - gives every distinct stack one small number.
-// Floor 3 (stack). Called by samplers; read when a profile is snapshotted.
+// ---- prof/process/stack_table.hpp ----
+// prof/process/stack_table.hpp - gives every distinct stack one small number.
+// Floor 7 (process). Called by samplers; read when a profile is snapshotted.
 // Safety: intern_sig and the readers are async-signal-safe and wait-free (bounded probing).
 // Memory: two reservations given to bind(): slots and frame words; never grows, never frees.
 //         A stack that finds no room gets id overflow_stack and is counted, so its weight is
 //         still shown, under a frame that says so.
 // Source: interning by 64-bit hash, as async-profiler's call trace storage does (idea only).
-#ifndef PROF_STACK_STACK_TABLE_HPP
-#define PROF_STACK_STACK_TABLE_HPP
+#ifndef PROF_PROCESS_STACK_TABLE_HPP
+#define PROF_PROCESS_STACK_TABLE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -5904,17 +5904,17 @@ class stack_table {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_STACK_TABLE_HPP
+#endif  // PROF_PROCESS_STACK_TABLE_HPP
 
-// ---- prof/profile/builder.hpp ----
-// prof/profile/builder.hpp - from interned stacks and a code map to the waist's locations.
-// Floor 4 (profile). Used by every sampler's snapshot.
+// ---- prof/process/profile_builder.hpp ----
+// prof/process/profile_builder.hpp - from interned stacks and a code map to the locations of a profile.
+// Floor 7 (process). Used by every sampler's snapshot.
 // Safety: ordinary context; thread-compatible.
 // Memory: the profile's arena.
 // Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
 //         the main binary, which address order gives on Linux.
-#ifndef PROF_PROFILE_BUILDER_HPP
-#define PROF_PROFILE_BUILDER_HPP
+#ifndef PROF_PROCESS_PROFILE_BUILDER_HPP
+#define PROF_PROCESS_PROFILE_BUILDER_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6036,19 +6036,19 @@ class profile_builder {
 
 PROF_DETAIL_END
 
-#endif  // PROF_PROFILE_BUILDER_HPP
+#endif  // PROF_PROCESS_PROFILE_BUILDER_HPP
 
-// ---- prof/stack/probed_memory.hpp ----
-// prof/stack/probed_memory.hpp - reads of addresses that nobody vouches for.
-// Floor 3 (stack). The Memory of unwind.hpp's walks.
+// ---- prof/unwind/probed_memory.hpp ----
+// prof/unwind/probed_memory.hpp - reads of addresses that nobody vouches for.
+// Floor 4 (unwind). The Memory of unwind.hpp's walks.
 // Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
 //         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
 //         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
 // Memory: eight pages are remembered, for one walk, and those that are read now; and 128 copied bytes. For all
 //         walks, 128 ends of stacks.
 // Source: the probe is os/linux.hpp's os_readable_sig.
-#ifndef PROF_STACK_PROBED_MEMORY_HPP
-#define PROF_STACK_PROBED_MEMORY_HPP
+#ifndef PROF_UNWIND_PROBED_MEMORY_HPP
+#define PROF_UNWIND_PROBED_MEMORY_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6170,18 +6170,18 @@ class walk_memory : public probed_memory {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_PROBED_MEMORY_HPP
+#endif  // PROF_UNWIND_PROBED_MEMORY_HPP
 
-// ---- prof/stack/call_site.hpp ----
-// prof/stack/call_site.hpp - is this word a return address: what call stands before it, and does that
+// ---- prof/unwind/call_site.hpp ----
+// prof/unwind/call_site.hpp - is this word a return address: what call stands before it, and does that
 // call lead into the function the walk came from?
-// Floor 3 (stack). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
+// Floor 4 (unwind). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
 // Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
 // Memory: none.
 // Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
 //         GNU ld 2.40 and lld 14 write them.
-#ifndef PROF_STACK_CALL_SITE_HPP
-#define PROF_STACK_CALL_SITE_HPP
+#ifndef PROF_UNWIND_CALL_SITE_HPP
+#define PROF_UNWIND_CALL_SITE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6437,16 +6437,16 @@ class call_tracer {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CALL_SITE_HPP
+#endif  // PROF_UNWIND_CALL_SITE_HPP
 
-// ---- prof/stack/copied_cfi.hpp ----
-// prof/stack/copied_cfi.hpp - the call frame information of an address in a module that may be unloaded meanwhile.
-// Floor 3 (stack). rule_lookup.hpp asks it instead of module_cfi.hpp's cfi_search where a module may go.
+// ---- prof/code/copied_cfi.hpp ----
+// prof/code/copied_cfi.hpp - the call frame information of an address in a module that may be unloaded meanwhile.
+// Floor 5 (code). rule_lookup.hpp asks it instead of module_cfi.hpp's cfi_search where a module may go.
 // Safety: async-signal-safe: copies by system calls that fail where memory is gone; what is read then is the copy.
 // Memory: the caller's cfi_copy.
 // Source: process_vm_readv(2); LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
-#ifndef PROF_STACK_COPIED_CFI_HPP
-#define PROF_STACK_COPIED_CFI_HPP
+#ifndef PROF_CODE_COPIED_CFI_HPP
+#define PROF_CODE_COPIED_CFI_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6544,12 +6544,12 @@ class copied_cfi_search {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_COPIED_CFI_HPP
+#endif  // PROF_CODE_COPIED_CFI_HPP
 
-// ---- prof/stack/exit_path.hpp ----
-// prof/stack/exit_path.hpp - an unwind rule for code that comes without one: how its instructions put the
+// ---- prof/unwind/exit_path.hpp ----
+// prof/unwind/exit_path.hpp - an unwind rule for code that comes without one: how its instructions put the
 // stack back before they return.
-// Floor 3 (stack). Asked by rule_lookup.hpp for code without call frame information: musl's libc (4 FDEs in
+// Floor 4 (unwind). Asked by rule_lookup.hpp for code without call frame information: musl's libc (4 FDEs in
 //          all of it), C built without unwind tables.
 // Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded; works
 //         in room that the caller has.
@@ -6560,8 +6560,8 @@ PROF_DETAIL_END
 // and the return address, and which registers were popped on the way, is the same on every way. Calls
 // leave sp as it was. What stands behind a call that never returns is not known as such, so a walk
 // believes such a rule only when it leads behind a call, and marks the stack approximate.
-#ifndef PROF_STACK_EXIT_PATH_HPP
-#define PROF_STACK_EXIT_PATH_HPP
+#ifndef PROF_UNWIND_EXIT_PATH_HPP
+#define PROF_UNWIND_EXIT_PATH_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6742,7 +6742,7 @@ class exit_path {
     std::int32_t sp = 0;           // or unknown
     std::int32_t fp = unknown;     // of which sp's value fp is a copy
     std::int32_t fp_at = unknown;  // where fp and rbx were popped from
-    std::int32_t third_at = unknown;
+    std::int32_t rbx_at = unknown;
     bool from_fp = false;    // sp is counted from fp
     bool fp_is_new = false;  // fp is no longer what it was
     std::int32_t pushed_to = unknown;  // what pops give from below is what the way itself pushed
@@ -6850,7 +6850,7 @@ class exit_path {
       at_.sp = sum_sig(at_.fp, offset);
     } else {
       at_.sp = sum_sig(0, offset);
-      if (!at_.from_fp) at_.fp_at = at_.third_at = at_.pushed_to = unknown;  // they were counted from sp
+      if (!at_.from_fp) at_.fp_at = at_.rbx_at = at_.pushed_to = unknown;  // they were counted from sp
       at_.from_fp = true;
     }
     return step::on;
@@ -6863,7 +6863,7 @@ class exit_path {
   step pop_sig(unsigned number) PROF_DETAIL_SIG {
     const bool was_saved = at_.sp >= at_.pushed_to;
     if (number == fp_number && was_saved) at_.fp_at = at_.sp;
-    if (number == third_number && was_saved) at_.third_at = at_.sp;
+    if (number == rbx_number && was_saved) at_.rbx_at = at_.sp;
     return moved_sig(8);
   }
 
@@ -6906,11 +6906,11 @@ class exit_path {
                               : saved_register{saved_at::cfa, place - rule.offset};
     };
     rule.fp = saved(at_.fp_at);
-    rule.third = saved(at_.third_at);
+    rule.rbx_or_lr = saved(at_.rbx_at);
     return rule;
   }
 
-  static constexpr unsigned third_number = 3;  // as instructions count: rax rcx rdx rbx rsp rbp
+  static constexpr unsigned rbx_number = 3;  // as instructions count: rax rcx rdx rbx rsp rbp
   static constexpr unsigned sp_number = 4;
   static constexpr unsigned fp_number = 5;
   static constexpr unsigned most_pending = 8;
@@ -6932,20 +6932,20 @@ class exit_path {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_EXIT_PATH_HPP
+#endif  // PROF_UNWIND_EXIT_PATH_HPP
 
-// ---- prof/stack/range_lookup.hpp ----
-// prof/stack/range_lookup.hpp - which code range a walk is in, whatever was unloaded and loaded since the
+// ---- prof/code/range_lookup.hpp ----
+// prof/code/range_lookup.hpp - which code range a walk is in, whatever was unloaded and loaded since the
 // code map was read.
-// Floor 3 (stack). Used by rule_lookup.hpp; one per walk.
+// Floor 5 (code). Used by rule_lookup.hpp; one per walk.
 // Safety: async-signal-safe. Code that the map does not know is registered on the spot, which reads
 //         /proc/self/maps up to it, twice: 0.2 ms for 200 mappings, once per loaded file; what takes long,
 //         fails or is repeated is put off.
 // Memory: the sixteen ranges met last, and what the loader answers: members, for a handler's stack is small.
 // Source: a library with a frame on the stack cannot be unloaded, so one check holds for the whole walk, unless it
 //         goes through more than sixteen.
-#ifndef PROF_STACK_RANGE_LOOKUP_HPP
-#define PROF_STACK_RANGE_LOOKUP_HPP
+#ifndef PROF_CODE_RANGE_LOOKUP_HPP
+#define PROF_CODE_RANGE_LOOKUP_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -6990,13 +6990,13 @@ class range_lookup {
     return same;
   }
   // How often it was found out what is at an address, by system calls.
-  std::uint32_t asked() const PROF_DETAIL_SIG { return asked_; }
+  std::uint32_t lookups() const PROF_DETAIL_SIG { return lookups_; }
   bool is_latest_sig(range_number number) const PROF_DETAIL_SIG { return number == latest_; }
 
   // Cheaper, and enough to refuse a word that is no address of code.
   bool is_code_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && range->lasting) return true;
+    if (range != nullptr && range->never_unloaded) return true;
     if (os_answers_for_objects()) {
       if (!os_find_object_sig(address, object_)) return false;
       // The loader answers for a file's data too; but code may have been moved to pages without a name, which
@@ -7006,16 +7006,16 @@ class range_lookup {
     return range != nullptr || late_sig(address) != nullptr;
   }
   // Whether it is code that stays.
-  bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+  bool is_never_unloaded_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    return range != nullptr && range->lasting;
+    return range != nullptr && range->never_unloaded;
   }
   // Where the call frame information of an address is, met or not.
   cfi_place cfi_at_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const met = met_sig(address);
     if (met != nullptr) return met->cfi;
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && range->lasting) return range->cfi;
+    if (range != nullptr && range->never_unloaded) return range->cfi;
     if (!os_find_object_sig(address, object_)) return {};
     return {object_.cfi_header, object_.limit};
   }
@@ -7023,7 +7023,7 @@ class range_lookup {
  private:
   // Whether code of the file whose first byte is at `header` is listed, and stays.
   bool has_lasting_code_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    return map_ != nullptr && map_->lists_lasting_sig(header);
+    return map_ != nullptr && map_->lists_never_unloaded_sig(header);
   }
   // What the map says of an address; null: nothing.
   const code_range* listed_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -7031,7 +7031,7 @@ class range_lookup {
   }
   // Where the loader cannot be asked: one that a walk registered and that was there.
   const code_range* late_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return registry_.ranges.find_late_sig(
+    return registry_.ranges.find_recent_sig(
         [address](const code_range& known) { return known.holds(address); });
   }
   const code_range* remember_sig(const code_range* range) PROF_DETAIL_SIG {
@@ -7043,13 +7043,13 @@ class range_lookup {
 
   PROF_DETAIL_NOINLINE const code_range* find_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
     const code_range* const range = listed_sig(address);
-    if (range != nullptr && !range->lasting) ++asked_;
+    if (range != nullptr && !range->never_unloaded) ++lookups_;
     if (range != nullptr && still_loaded_sig(*range, object_)) return remember_sig(range);
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return nullptr;
-    ++asked_;
+    ++lookups_;
     stale_.store(true, std::memory_order_relaxed);
     if (!os_answers_for_objects()) {
-      return remember_sig(registry_.ranges.find_late_sig([&](const code_range& known) {
+      return remember_sig(registry_.ranges.find_recent_sig([&](const code_range& known) {
         return known.holds(address) && still_loaded_sig(known, object_);
       }));
     }
@@ -7063,18 +7063,18 @@ class range_lookup {
     constexpr std::uint64_t credit_ns = 2000000000;  // 20 ms of registering at once, see charge_sig
     if (failed_ || registry_.ranges.full()) return false;
     if (os_answers_for_objects() && !os_find_object_sig(address, object_)) return false;
-    return registry_.late_paid_at.load(std::memory_order_relaxed) <=
+    return registry_.registration_paid_at.load(std::memory_order_relaxed) <=
            os_monotonic_ns_sig() + credit_ns;
   }
-  // What registers nothing new may do so for ever (an unreadable header; a 17th late range, see
-  // remember_late_sig), and /proc/self/maps may be long (33 ms with 60,000 mappings): going on like that
+  // What registers nothing new may do so for ever (an unreadable header; a 17th recent range, see
+  // remember_recent_sig), and /proc/self/maps may be long (33 ms with 60,000 mappings): going on like that
   // costs one per cent of a CPU at most.
   void charge_sig(std::uint64_t took_ns, bool is_new) PROF_DETAIL_SIG {
     constexpr std::uint64_t short_ns = 1000000;
     if (!failed_ && is_new && took_ns < short_ns) return;
     const std::uint64_t now = os_monotonic_ns_sig();
-    const std::uint64_t paid_at = registry_.late_paid_at.load(std::memory_order_relaxed);
-    registry_.late_paid_at.store((paid_at > now ? paid_at : now) + 100 * took_ns,
+    const std::uint64_t paid_at = registry_.registration_paid_at.load(std::memory_order_relaxed);
+    registry_.registration_paid_at.store((paid_at > now ? paid_at : now) + 100 * took_ns,
                                  std::memory_order_relaxed);
   }
 
@@ -7084,24 +7084,24 @@ class range_lookup {
   os_object object_;
   const code_range* met_[16] = {};
   unsigned next_ = 0;
-  std::uint32_t asked_ = 0;
+  std::uint32_t lookups_ = 0;
   range_number latest_ = ~range_number{0};
   bool failed_ = false;  // to register code: once is enough for a walk
 };
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_RANGE_LOOKUP_HPP
+#endif  // PROF_CODE_RANGE_LOOKUP_HPP
 
-// ---- prof/stack/rule_lookup.hpp ----
-// prof/stack/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
+// ---- prof/code/rule_lookup.hpp ----
+// prof/code/rule_lookup.hpp - the unwind rule of an address, wherever it is known from: the cache, the
 // module's table, its call frame information, the loader.
-// Floor 3 (stack). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
+// Floor 5 (code). The Code of unwind.hpp's walks; made by capture.hpp for each of them.
 // Safety: async-signal-safe; the caller keeps the code map.
 // Memory: the cache is one per process, 256 KiB of address space beside process_state.
 // Source: per-pc rule caches as in framehop.
-#ifndef PROF_STACK_RULE_LOOKUP_HPP
-#define PROF_STACK_RULE_LOOKUP_HPP
+#ifndef PROF_CODE_RULE_LOOKUP_HPP
+#define PROF_CODE_RULE_LOOKUP_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -7156,8 +7156,8 @@ class rule_lookup {
     return ranges_.is_code_sig(address);
   }
 
-  bool is_lasting_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
-    return ranges_.is_lasting_sig(address);
+  bool is_never_unloaded_sig(std::uintptr_t address) const PROF_DETAIL_SIG {
+    return ranges_.is_never_unloaded_sig(address);
   }
 
   // Only what is in the cache, and of the range that the walk asked about last.
@@ -7172,11 +7172,11 @@ class rule_lookup {
     if (!fits_frame_sig(pc)) return known;
     // A call may be the last instruction of its range.
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
-    const std::uint32_t asked = ranges_.asked();
+    const std::uint32_t asked = ranges_.lookups();
     if (PROF_DETAIL_LIKELY(cache_.find_sig(pc, is_return, salt_, known))) {
       if (ranges_.is_latest_sig(known.number)) return known;
       const bool is_there = ranges_.is_range_sig(known.number, inside);
-      known.asked = static_cast<std::uint16_t>(ranges_.asked() - asked);
+      known.lookups = static_cast<std::uint16_t>(ranges_.lookups() - asked);
       if (is_there) return known;
     }
     known.number = ranges_.number_at_sig(inside);
@@ -7184,8 +7184,8 @@ class rule_lookup {
     // Code without a number has none to tell it from what is loaded there next.
     const bool is_kept = known.number != 0 || !ranges_.is_code_sig(inside);
     if (is_kept) cache_.keep_sig(pc, is_return, salt_, known);
-    known.anew = is_kept ? 1 : 0;
-    known.asked = static_cast<std::uint16_t>(ranges_.asked() - asked + (is_kept ? 0 : not_kept_askings));
+    known.missed = is_kept ? 1 : 0;
+    known.lookups = static_cast<std::uint16_t>(ranges_.lookups() - asked + (is_kept ? 0 : uncached_lookups));
     return known;
   }
 
@@ -7212,13 +7212,13 @@ class rule_lookup {
 
  private:
   // What a rule costs that is found in every walk, in copied code: 6 us.
-  static constexpr std::uint32_t not_kept_askings = 9;
+  static constexpr std::uint32_t uncached_lookups = 9;
 
   template <class Memory>
   PROF_DETAIL_NOINLINE packed_rule find_slow_sig(std::uintptr_t pc, bool is_return,
                                                  Memory& memory) PROF_DETAIL_SIG {
     const std::uintptr_t inside = is_return ? pc - 1 : pc;
-    if (ranges_.is_lasting_sig(inside)) return find_in_code_sig(pc, is_return, memory, memory);
+    if (ranges_.is_never_unloaded_sig(inside)) return find_in_code_sig(pc, is_return, memory, memory);
     any_code<Memory> any{memory};
     return contains(inside) ? find_in_code_sig(pc, is_return, any, memory)
                             : foreign_rule_sig(pc, is_return, any);
@@ -7254,7 +7254,7 @@ class rule_lookup {
     unwind_rule rule;
     rule.kind = rule_kind::offset;
     rule.reg = dwarf_sp;
-    rule.offset = return_address_in_third ? 0 : 8;
+    rule.offset = return_address_in_lr ? 0 : 8;
     return pack_rule_sig(rule);
   }
 
@@ -7297,7 +7297,7 @@ class rule_lookup {
   PROF_DETAIL_NOINLINE bool find_fde_sig(std::uintptr_t pc, Memory& memory) PROF_DETAIL_SIG {
     static_assert(sizeof(cfi_search<Memory>) <= sizeof scratch_.search, "make room in cfi_scratch");
     void* const place = scratch_.search;
-    if (!ranges_.is_lasting_sig(pc)) return find_copied_fde_sig(pc);
+    if (!ranges_.is_never_unloaded_sig(pc)) return find_copied_fde_sig(pc);
     return (new (place) cfi_search<Memory>(ranges_.cfi_at_sig(pc), memory))
         ->find_fde_sig(pc, scratch_.fde);
   }
@@ -7323,20 +7323,20 @@ class rule_lookup {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_RULE_LOOKUP_HPP
+#endif  // PROF_CODE_RULE_LOOKUP_HPP
 
-// ---- prof/stack/process.hpp ----
-// prof/stack/process.hpp - what is one per process: the tables, the code map, the registered parts;
+// ---- prof/process/process.hpp ----
+// prof/process/process.hpp - what is one per process: the tables, the code map, the registered parts;
 // and how every object that includes prof finds it.
-// Floor 3 (stack). Entered by every hook, handler and public call.
+// Floor 7 (process). Entered by every hook, handler and public call.
 // Safety: process_sig() is one load once attached. attach_slow_sig runs in a hook's slow path: raw
 //         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
 //         one compare-and-swap.
 // Memory: one reservation of process_bytes of address space, touched on demand; never freed.
 // Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor; see
-//         stack/anchor.hpp.
-#ifndef PROF_STACK_PROCESS_HPP
-#define PROF_STACK_PROCESS_HPP
+//         process/anchor.hpp.
+#ifndef PROF_PROCESS_PROCESS_HPP
+#define PROF_PROCESS_PROCESS_HPP
 
 PROF_PUBLIC_BEGIN
 
@@ -7377,7 +7377,7 @@ enum class drop : unsigned {
   start_records_full,
   foreign_signal,
   late_signal,
-  code_map_stale,
+  code_map_busy,
   ranges_full,
   tables_full,
   code_map_unread,
@@ -7435,7 +7435,7 @@ struct process_state : process_head {
   std::atomic<bool> forks_hold_refresh;  // the first of them took refresh_lock
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
-  std::atomic<bool> code_stale;        // a walk met code that the map does not know
+  std::atomic<bool> code_map_outdated;        // a walk met code that the map does not know
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
   code_registry* registry;
@@ -7647,16 +7647,16 @@ class own_code_scope {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_PROCESS_HPP
+#endif  // PROF_PROCESS_PROCESS_HPP
 
-// ---- prof/stack/rule_step.hpp ----
-// prof/stack/rule_step.hpp - one frame by its unwind rule: from a function's registers to its caller's.
-// Floor 3 (stack). The steps of unwind.hpp's walks.
+// ---- prof/unwind/rule_step.hpp ----
+// prof/unwind/rule_step.hpp - one frame by its unwind rule: from a function's registers to its caller's.
+// Floor 4 (unwind). The steps of unwind.hpp's walks.
 // Safety: async-signal-safe: pure functions of registers, a rule and a word reader.
 // Memory: none.
 // Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (red zone), AAPCS64 6.4.6.
-#ifndef PROF_STACK_RULE_STEP_HPP
-#define PROF_STACK_RULE_STEP_HPP
+#ifndef PROF_UNWIND_RULE_STEP_HPP
+#define PROF_UNWIND_RULE_STEP_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -7701,7 +7701,7 @@ PROF_DETAIL_INLINE bool register_sig(Memory& memory, const walked_frame& frame, 
                                      std::uintptr_t& value) PROF_DETAIL_SIG {
   if (number == dwarf_sp) value = frame.at.sp;
   else if (number == dwarf_fp) value = frame.at.fp;
-  else if (number == dwarf_third) value = frame.at.third;
+  else if (number == dwarf_rbx_or_lr) value = frame.at.rbx_or_lr;
   else return other_register_sig(memory, frame, number, value);
   return true;
 }
@@ -7747,19 +7747,19 @@ PROF_DETAIL_COLD inline step root_by_zeros_sig(bool interrupted, std::uintptr_t 
 // On failure the frame stays as it was.
 template <class Memory>
 PROF_DETAIL_INLINE step caller_at_sig(Memory& memory, walked_frame& frame, std::uintptr_t cfa, saved_register fp,
-                                      saved_register third) PROF_DETAIL_SIG {
+                                      saved_register rbx_or_lr) PROF_DETAIL_SIG {
   registers& at = frame.at;
   if ((cfa & 7) != 0 || cfa < at.sp) return step::lost;
   // Only a function that called nothing may have no frame at all (aarch64).
   if (cfa == at.sp && !frame.interrupted) return step::lost;
   std::uintptr_t pc = 0;
-  if (!return_address_in_third && !memory.read_word(cfa - 8, pc)) return step::lost;
+  if (!return_address_in_lr && !memory.read_word(cfa - 8, pc)) return step::lost;
   const std::uintptr_t caller_fp = restored_sig(memory, at, fp, at.fp, cfa);
-  const std::uintptr_t caller_third = restored_sig(memory, at, third, at.third, cfa);
-  if (return_address_in_third && caller_third == unknown_register) return step::lost;
-  pc = strip_address_sig(return_address_in_third ? caller_third : pc);
+  const std::uintptr_t caller_rbx_or_lr = restored_sig(memory, at, rbx_or_lr, at.rbx_or_lr, cfa);
+  if (return_address_in_lr && caller_rbx_or_lr == unknown_register) return step::lost;
+  pc = strip_address_sig(return_address_in_lr ? caller_rbx_or_lr : pc);
   if (PROF_DETAIL_UNLIKELY(pc == 0)) return root_by_zeros_sig(frame.interrupted, caller_fp);
-  at.third = caller_third;
+  at.rbx_or_lr = caller_rbx_or_lr;
   at.fp = caller_fp;
   at.sp = cfa;
   at.pc = pc;
@@ -7773,7 +7773,7 @@ PROF_DETAIL_INLINE step offset_step_sig(Memory& memory, walked_frame& frame, pac
   if (!register_sig(memory, frame, packed_reg_sig(rule), cfa)) return step::lost;
   cfa += static_cast<std::uintptr_t>(std::intptr_t{packed_offset_sig(rule)});
   return caller_at_sig(memory, frame, cfa, unpack_saved_sig(rule, packed_fp_shift),
-                       unpack_saved_sig(rule, packed_third_shift));
+                       unpack_saved_sig(rule, packed_rbx_or_lr_shift));
 }
 
 // Any rule that says where the caller is.
@@ -7781,7 +7781,7 @@ template <class Memory>
 PROF_DETAIL_COLD step rule_step_sig(Memory& memory, walked_frame& frame, const unwind_rule& rule) PROF_DETAIL_SIG {
   std::uintptr_t cfa = 0;
   if (!cfa_sig(memory, frame, rule, cfa)) return step::lost;
-  if (rule.return_register == on_stack) return caller_at_sig(memory, frame, cfa, rule.fp, rule.third);
+  if (rule.return_register == on_stack) return caller_at_sig(memory, frame, cfa, rule.fp, rule.rbx_or_lr);
   std::uintptr_t pc = 0;
   if (!frame.interrupted || cfa < frame.at.sp || !register_sig(memory, frame, rule.return_register, pc)) {
     return step::lost;
@@ -7805,36 +7805,36 @@ bool register_jump_sig(Memory& memory, const walked_frame& frame, std::uintptr_t
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_RULE_STEP_HPP
+#endif  // PROF_UNWIND_RULE_STEP_HPP
 
-// ---- prof/stack/return_address.hpp ----
-// prof/stack/return_address.hpp - whether a word on the stack is a return address, and whether the call before it
+// ---- prof/unwind/return_address.hpp ----
+// prof/unwind/return_address.hpp - whether a word on the stack is a return address, and whether the call before it
 // leads into the function that a walk is in.
-// Floor 3 (stack). Asked by unwind.hpp where no rule is known, and of what nobody vouches for.
+// Floor 4 (unwind). Asked by unwind.hpp where no rule is known, and of what nobody vouches for.
 // Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
 // Memory: none.
 // Source: call_site.hpp reads the instructions. Code that another thread may be unloading is read by a copy that
 //         fails instead of faulting (any_code): only of code that stays is it known that it can be read.
-#ifndef PROF_STACK_RETURN_ADDRESS_HPP
-#define PROF_STACK_RETURN_ADDRESS_HPP
+#ifndef PROF_UNWIND_RETURN_ADDRESS_HPP
+#define PROF_UNWIND_RETURN_ADDRESS_HPP
 
 PROF_DETAIL_BEGIN
 
-// Memory: read_word and read_copy; Code: is_lasting_sig: see unwind.hpp. Each read is chosen by its address, for a
+// Memory: read_word and read_copy; Code: is_never_unloaded_sig: see unwind.hpp. Each read is chosen by its address, for a
 // call of the program's may lead through a stub into a library that goes.
 template <class Memory, class Code>
 struct chosen_code {
   Memory& memory;
   Code& code;
   bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return code.is_lasting_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word);
+    return code.is_never_unloaded_sig(address) ? memory.read_word(address, word) : memory.read_copy(address, word);
   }
 };
 // A stub's slot lies in the stub's file, and stays if that does.
 template <class Memory, class Code>
 bool read_slot_sig(chosen_code<Memory, Code>& from, std::uintptr_t stub, std::uintptr_t slot, std::uintptr_t& word)
     PROF_DETAIL_SIG {
-  return from.code.is_lasting_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_copy(slot, word);
+  return from.code.is_never_unloaded_sig(stub) ? from.memory.read_word(slot, word) : from.memory.read_copy(slot, word);
 }
 
 // An address in a function, and its first one, 0 when that is unknown.
@@ -7876,17 +7876,17 @@ class return_addresses {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_RETURN_ADDRESS_HPP
+#endif  // PROF_UNWIND_RETURN_ADDRESS_HPP
 
-// ---- prof/stack/stack_scan.hpp ----
-// prof/stack/stack_scan.hpp - looks through words of a stack for return addresses.
-// Floor 3 (stack). unwind.hpp's last resort, and how it finds callers that an exception's landing hides.
+// ---- prof/unwind/stack_scan.hpp ----
+// prof/unwind/stack_scan.hpp - looks through words of a stack for return addresses.
+// Floor 4 (unwind). unwind.hpp's last resort, and how it finds callers that an exception's landing hides.
 // Safety: async-signal-safe: every load goes through the caller's reader; all scans of a walk share a budget of
 //         words and of looks at code.
 // Memory: none.
 // Source: return_address.hpp says what a return address is.
-#ifndef PROF_STACK_STACK_SCAN_HPP
-#define PROF_STACK_STACK_SCAN_HPP
+#ifndef PROF_UNWIND_STACK_SCAN_HPP
+#define PROF_UNWIND_STACK_SCAN_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -8021,23 +8021,23 @@ class stack_scan {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_STACK_SCAN_HPP
+#endif  // PROF_UNWIND_STACK_SCAN_HPP
 
-// ---- prof/stack/walk_effort.hpp ----
-// prof/stack/walk_effort.hpp - how much a walk may do before it gives up finding the root.
-// Floor 3 (stack). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
+// ---- prof/unwind/walk_effort.hpp ----
+// prof/unwind/walk_effort.hpp - how much a walk may do before it gives up finding the root.
+// Floor 4 (unwind). Kept by unwind.hpp; sample/cpu.hpp says how often a thread is walked.
 // Safety: async-signal-safe.
 // Memory: a few words of the walk.
 // Source: measured (a Xeon of Rocket Lake, Linux 6.18): a frame 9 ns by its cached rule; the first word on another
 //         page of the stack 0.5 to 1 us, for its probe and what no cache holds; without a rule, by its frame record,
 //         0.1 us in code that stays, 1.2 us in a JIT's, 4 to 9 us in a library's that may go, which is copied; a rule
 //         that is interpreted each time 3 us. A thread sampled more often than its walks take never runs again.
-#ifndef PROF_STACK_WALK_EFFORT_HPP
-#define PROF_STACK_WALK_EFFORT_HPP
+#ifndef PROF_UNWIND_WALK_EFFORT_HPP
+#define PROF_UNWIND_WALK_EFFORT_HPP
 
 PROF_DETAIL_BEGIN
 
-// Each is bounded by how often the thread is walked. Rules are found anew once, mostly, and less strictly bounded: two
+// Each is bounded by how often the thread is walked. A rule is missing from the cache once, mostly, and less strictly bounded: two
 // addresses that share a place of the cache find each other's gone.
 struct walk_limits {
   std::size_t frames = std::size_t{32} * 1024;
@@ -8084,9 +8084,9 @@ class walk_effort {
     return from + (left < at_once ? left : at_once) * 4096;
   }
   // A rule was looked up: not in the cache, or the system was asked whether that is its code still.
-  void look_up_sig(std::size_t anew, std::size_t asked) PROF_DETAIL_SIG {
-    new_rules_ += anew;
-    spent_ += 7 * asked;
+  void look_up_sig(std::size_t missed, std::size_t lookups) PROF_DETAIL_SIG {
+    new_rules_ += missed;
+    spent_ += 7 * lookups;
   }
   void interpret_sig() PROF_DETAIL_SIG { spent_ += 32; }
   // `is_file`: of an ELF file, not a JIT's.
@@ -8104,25 +8104,25 @@ class walk_effort {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_WALK_EFFORT_HPP
+#endif  // PROF_UNWIND_WALK_EFFORT_HPP
 
-// ---- prof/stack/unwind.hpp ----
-// prof/stack/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
-// Floor 3 (stack). Called by the CPU handler and by the hooks' slow paths.
+// ---- prof/unwind/unwind.hpp ----
+// prof/unwind/unwind.hpp - from registers, a way to read memory and unwind rules to call addresses.
+// Floor 4 (unwind). Called by the CPU handler and by the hooks' slow paths.
 // Safety: async-signal-safe: a pure function of registers, rules and a word reader, which does all loads; bounded.
 // Memory: writes into the caller's frame buffer only.
 // Source: DWARF 5 section 6.4; System V psABI x86-64 3.2.2 (frame records, red zone), AAPCS64 6.4.6.
 //         Where no rule is known: frame records (approximate unless their call leads to where the walk
 //         is), then a bounded scan for words behind a call that does; such a stack is marked approximate.
-#ifndef PROF_STACK_UNWIND_HPP
-#define PROF_STACK_UNWIND_HPP
+#ifndef PROF_UNWIND_UNWIND_HPP
+#define PROF_UNWIND_UNWIND_HPP
 
 PROF_DETAIL_BEGIN
 
 inline constexpr unsigned max_signal_frames = 8;
 
 // Memory: bool read_word(address, word&); bool read_copy of the same for what may be unmapped at any time.
-// Code: bool contains(address); bool is_lasting_sig(address), that it is not such code; code_rule rule_at_sig(pc,
+// Code: bool contains(address); bool is_never_unloaded_sig(address), that it is not such code; code_rule rule_at_sig(pc,
 // is_return, memory); bool known_rule_sig(return address, code_rule&), the quick half of it; unwind_rule
 // unpack_sig(packed_rule, pc, memory), of an unpackable one; unwind_rule interpret_sig(pc, memory), afresh;
 // std::uintptr_t function_start_sig(pc, memory), 0 when unknown.
@@ -8148,7 +8148,7 @@ class stack_walk {
         push_sig(known.number);
         found = PROF_DETAIL_LIKELY(!doubts_fp_) ? step_sig(known.rule) : doubted_step_sig(known.rule);
       }
-      effort_.look_up_sig(known.anew, known.asked);
+      effort_.look_up_sig(known.missed, known.lookups);
       if (PROF_DETAIL_UNLIKELY(found == step::lost)) found = fallback_sig(known);
       else linked_ = false;
       exact_ = now_.interrupted = found == step::interrupted;
@@ -8208,7 +8208,7 @@ class stack_walk {
       case rule_kind::plt: return rule_step_sig(memory_, now_, unpack_rule_sig(rule));
       case rule_kind::unpackable: return unpacked_step_sig(rule);
       case rule_kind::none:
-      case rule_kind::beyond: break;
+      case rule_kind::unsupported: break;
     }
     return step::lost;
   }
@@ -8244,7 +8244,7 @@ class stack_walk {
     if (may_be_landing && rule.return_register == on_stack && overwritten_step_sig(rule)) return step::caller;
     const std::uintptr_t frame = now_.at.sp;
     const step found = rule_step_sig(memory_, now_, rule);
-    doubts_fp_ = may_be_landing && !return_address_in_third && rule.fp.base == saved_at::cfa &&
+    doubts_fp_ = may_be_landing && !return_address_in_lr && rule.fp.base == saved_at::cfa &&
                  scan_.points_to_sig(frame, now_.at.sp, now_.at.fp);
     return found;
   }
@@ -8256,7 +8256,7 @@ class stack_walk {
     std::uintptr_t pc = 0;
     if (rule.reg != dwarf_sp && rule.reg != dwarf_fp) return false;  // it has left its frame
     if (!cfa_sig(memory_, now_, rule, cfa)) return false;
-    if (return_address_in_third) pc = strip_address_sig(restored_sig(memory_, now_.at, rule.third, now_.at.third, cfa));
+    if (return_address_in_lr) pc = strip_address_sig(restored_sig(memory_, now_.at, rule.rbx_or_lr, now_.at.rbx_or_lr, cfa));
     else if (!memory_.read_word(cfa - 8, pc)) return false;
     const entered_function here = function_sig();
     if (returns_.leads_sig(pc, here, false)) return false;
@@ -8266,7 +8266,7 @@ class stack_walk {
     // An indirect call may have led here; or the landing function made one.
     if (others || returns_.leads_sig(pc, here, true)) result_.approximate = true;
     scan_.land_sig(restored_sig(memory_, now_.at, rule.fp, 0, cfa), pc);
-    now_.at.fp = now_.at.third = unknown_register;
+    now_.at.fp = now_.at.rbx_or_lr = unknown_register;
     now_.at.pc = kept;
     now_.at.sp = cfa;
     return true;
@@ -8311,7 +8311,7 @@ class stack_walk {
 
   PROF_DETAIL_COLD step fallback_sig(const code_rule& known) PROF_DETAIL_SIG {
     const packed_rule rule = known.rule;
-    effort_.go_without_rule_sig(code_.is_lasting_sig(inside_sig()), known.number != 0);
+    effort_.go_without_rule_sig(code_.is_never_unloaded_sig(inside_sig()), known.number != 0);
     // A rule led to what no call precedes: while an exception's landing is prepared, the words that a
     // frame saved are another frame's (aarch64's lr among them).
     if (!exact_ && !returns_.is_return_sig(now_.at.pc)) result_.approximate = true;
@@ -8376,8 +8376,8 @@ class stack_walk {
 
   // A leaf function of aarch64 may not have stored its return address yet, and a PLT's code never does.
   bool link_register_sig() PROF_DETAIL_SIG {
-    if (!return_address_in_third || !now_.interrupted) return false;
-    const std::uintptr_t link = strip_address_sig(now_.at.third);
+    if (!return_address_in_lr || !now_.interrupted) return false;
+    const std::uintptr_t link = strip_address_sig(now_.at.rbx_or_lr);
     std::uintptr_t stored = 0;
     std::uintptr_t depth = 0;
     const bool in_stub = returns_.stub_depth_sig(now_.at.pc, depth);
@@ -8396,7 +8396,7 @@ class stack_walk {
   // rules for its PLT.
   bool leaving_sig() PROF_DETAIL_SIG {
     std::uintptr_t code = 0;
-    if (return_address_in_third || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
+    if (return_address_in_lr || !now_.interrupted || jumped_ || !memory_.read_word(now_.at.pc, code)) return false;
     std::uintptr_t target = 0;
     if (register_jump_sig(memory_, now_, code, target) && code_.contains(target)) return follow_jump_sig(target);
     std::uintptr_t depth = 0;
@@ -8499,19 +8499,19 @@ class stack_walk {
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_UNWIND_HPP
+#endif  // PROF_UNWIND_UNWIND_HPP
 
-// ---- prof/stack/capture.hpp ----
-// prof/stack/capture.hpp - from registers to the number of a stack; and the code map that walks look
+// ---- prof/process/capture.hpp ----
+// prof/process/capture.hpp - from registers to the number of a stack; and the code map that walks look
 // into, replaced while they do.
-// Floor 3 (stack). Used by the samplers; every profile refreshes the code map before and after.
+// Floor 7 (process). Used by the samplers; every profile refreshes the code map before and after.
 // Safety: functions ending in _sig run in handlers and hooks; the others are for ordinary context.
 // Memory: a new map is pages of its own; the replaced one goes back when no walk can hold it.
 // Source: a walk leases its frame buffer before it loads the map, so a map that was replaced before
 //         all buffers were seen free is unreachable: the grace period of read-copy-update (McKenney
 //         and Slingwine, 1998) with the buffers as readers.
-#ifndef PROF_STACK_CAPTURE_HPP
-#define PROF_STACK_CAPTURE_HPP
+#ifndef PROF_PROCESS_CAPTURE_HPP
+#define PROF_PROCESS_CAPTURE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -8519,35 +8519,35 @@ PROF_DETAIL_BEGIN
 // Without a search header nothing can be looked up in a walk: -static, some of musl. A few
 // milliseconds once, which a hook's slow path may have to spend too.
 inline void build_headerless_tables_sig(module_registry& modules, const code_map& map,
-                                        const lasting_objects& lasting) PROF_DETAIL_SIG {
+                                        const never_unloaded_objects& never_unloaded) PROF_DETAIL_SIG {
   const std::uintptr_t program = os_program_header_sig();
   for (std::size_t i = 0; i < map.current; ++i) {
     const code_range& range = map.ranges[i];
     if (range.module == nullptr || range.cfi.header != 0) continue;
-    if (range.header != program && lasting.count == 0) continue;  // it may be unloaded meanwhile
+    if (range.header != program && never_unloaded.count == 0) continue;  // it may be unloaded meanwhile
     build_table_once(modules, *range.module, image_of(range));
   }
 }
 #else
 inline void build_headerless_tables_sig(module_registry&, const code_map&,
-                                        const lasting_objects&) PROF_DETAIL_SIG {}
+                                        const never_unloaded_objects&) PROF_DETAIL_SIG {}
 #endif
 
 // Caller holds refresh_lock, and no object can be unloaded, or there is no map yet.
-inline void replace_code_map_sig(process_state& process, const lasting_objects& lasting)
+inline void replace_code_map_sig(process_state& process, const never_unloaded_objects& never_unloaded)
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
-  process.code_stale.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, *process.registry, lasting);
+  process.code_map_outdated.store(false, std::memory_order_relaxed);  // first: what comes now counts again
+  const code_map* const now = read_code_map_sig(before, *process.registry, never_unloaded);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
-    process.code_stale.store(true, std::memory_order_relaxed);
-    return count_drop_sig(process, drop::code_map_stale);
+    process.code_map_outdated.store(true, std::memory_order_relaxed);
+    return count_drop_sig(process, drop::code_map_busy);
   }
   const range_registry& ranges = process.registry->ranges;
   if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
-  build_headerless_tables_sig(process.registry->modules, *now, lasting);
+  build_headerless_tables_sig(process.registry->modules, *now, never_unloaded);
   process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
@@ -8628,15 +8628,15 @@ inline void refresh_code_map(process_state& process) noexcept {
   std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
-    lasting_objects lasting;
+    never_unloaded_objects never_unloaded;
   } wanted{process, {}};
-  wanted.lasting.loaded = os_objects_loaded();
-  wanted.lasting.headers = headers;
-  wanted.lasting.count = os_lasting_objects(headers, sizeof headers / sizeof headers[0]);
+  wanted.never_unloaded.loaded = os_objects_loaded();
+  wanted.never_unloaded.headers = headers;
+  wanted.never_unloaded.count = os_never_unloaded_objects(headers, sizeof headers / sizeof headers[0]);
   os_with_objects_kept(
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
-        replace_code_map_sig(r.process, r.lasting);
+        replace_code_map_sig(r.process, r.never_unloaded);
         if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
@@ -8674,7 +8674,7 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_stale,
+        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_map_outdated,
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
   const std::uint64_t epoch;  // initialised first
@@ -8713,11 +8713,11 @@ inline stack_id capture_stack_sig(process_state& process, const registers& start
 
 PROF_DETAIL_END
 
-#endif  // PROF_STACK_CAPTURE_HPP
+#endif  // PROF_PROCESS_CAPTURE_HPP
 
 // ---- prof/sample/cpu.hpp ----
 // prof/sample/cpu.hpp - CPU time by stack: one CPU-time timer per thread, aggregated in its handler.
-// Floor 5 (sample). Started by serve/, told of new threads by hook/thread.hpp.
+// Floor 8 (sample). Started by serve/, told of new threads by hook/thread.hpp.
 // Safety: tick_sig is the signal handler's body: no lock, no allocation, no libc; its frame is
 //         small because frames go to a pooled buffer. Everything else is for ordinary context.
 // Memory: one reservation (cpu_bytes) of address space, touched on demand, never freed.
@@ -9028,7 +9028,7 @@ PROF_DETAIL_END
 // ---- prof/base/live_table.hpp ----
 // prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
 // free() that an address is not among them.
-// Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
+// Floor 2 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
 // Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
 //         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
 //         publishes the filter.
@@ -9233,7 +9233,7 @@ PROF_DETAIL_END
 
 // ---- prof/sample/heap.hpp ----
 // prof/sample/heap.hpp - what is counted of sampled allocations, and which of them are live.
-// Floor 5 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
+// Floor 8 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
 // Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
 // Memory: one reservation (heap_bytes) of address space, touched on demand.
 // Source: Go's heap profile (runtime/mprof.go): a bucket per stack and size class, four columns.
@@ -9479,16 +9479,16 @@ PROF_DETAIL_END
 
 #endif  // PROF_SAMPLE_HEAP_HPP
 
-// ---- prof/serve/parts.hpp ----
-// prof/serve/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
+// ---- prof/part/parts.hpp ----
+// prof/part/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
 // no file of this object brings the part, or one that another object registered.
-// Floor 9 (serve). Used by collect, api, status and the server; filled in by *_part.hpp.
+// Floor 10 (part). Used by collect, api, status and the server; filled in by *_part.hpp.
 // Safety: ordinary context; the lookups are one or two loads.
 // Memory: none.
 // Source: design rule "mixing switches is legal and the union wins": no function here has tokens
 //         that depend on a switch, and what no file brings leaves no code behind.
-#ifndef PROF_SERVE_PARTS_HPP
-#define PROF_SERVE_PARTS_HPP
+#ifndef PROF_PART_PARTS_HPP
+#define PROF_PART_PARTS_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -9570,9 +9570,9 @@ inline void release_parent(process_state& process, bool alone) noexcept {
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
   process.refresh_lock.unlock();
-  for (late_code& late : process.registry->late) {
-    outwait(alone, [&] { return late.lock.held(); });
-    late.lock.unlock();
+  for (registration_scratch& scratch : process.registry->scratch) {
+    outwait(alone, [&] { return scratch.lock.held(); });
+    scratch.lock.unlock();
   }
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
@@ -9750,81 +9750,11 @@ inline const Part* find_part_sig(const process_state& process, part which) PROF_
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_PARTS_HPP
-
-// ---- prof/serve/annotate_part.hpp ----
-// prof/serve/annotate_part.hpp - the whole's side of annotations: labels are kept, records counted.
-// Floor 9 (serve). Included by prof.hpp, whatever the switches.
-// Safety: functions ending in _sig may run in a handler or an allocator; labels are set in ordinary
-//         context, any thread.
-// Memory: label sets in the process state's table.
-// Source: one keeper per process: thread-locals are per object, and CPU handler, hooks and annotated
-//         code may be in three of them.
-#ifndef PROF_SERVE_ANNOTATE_PART_HPP
-#define PROF_SERVE_ANNOTATE_PART_HPP
-
-PROF_DETAIL_BEGIN
-
-// The process with a keeper of labels, or null when no memory can be mapped.
-inline process_state* annotated_process() noexcept {
-  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
-}
-
-inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
-  process_state* const process = annotated_process();
-  if (process == nullptr) return no_labels;
-  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
-  if (keeper != &prof_part_annotate_v1) return keeper->enter_labels(pairs, count);
-  label_pair all[2 * label_table::max_labels];
-  std::size_t size = 0;
-  const label_set_id before = current_labels;
-  process->labels.for_each(before, [&](const label_pair& outer) { all[size++] = outer; });
-  for (std::size_t i = 0; i < count; ++i) all[size++] = pairs[i];
-  current_labels = process->labels.intern(all, size);
-  return before;
-}
-
-inline void leave_labels(label_set_id before) {
-  const process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
-  if (keeper == &prof_part_annotate_v1) current_labels = before;
-  else if (keeper != nullptr) keeper->leave_labels(before);
-}
-
-// This object's, else another's.
-inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
-  const heap_part* const own = own_heap_part_sig();
-  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
-}
-
-inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
-                               const call_frame& call) PROF_DETAIL_SIG {
-  process_state* const process = process_sig();
-  const heap_part* const heap =
-      process == nullptr ? nullptr : any_heap_part_sig(*process);
-  if (heap == nullptr) gap.left = max_gap;  // looks again behind that
-  else heap->record_alloc_sig(*process, gap, object, size, caller_registers_sig(call));
-}
-
-inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  const heap_part* const heap =
-      process == nullptr ? nullptr : any_heap_part_sig(*process);
-  if (heap != nullptr) heap->record_free_sig(*process, object);
-}
-
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const annotate_part
-    prof_part_annotate_v1 = {&enter_labels, &leave_labels, &kept_labels_sig, &annotate_alloc_sig,
-                             &annotate_free_sig};
-
-PROF_DETAIL_END
-
-#endif  // PROF_SERVE_ANNOTATE_PART_HPP
+#endif  // PROF_PART_PARTS_HPP
 
 // ---- prof/base/huffman.hpp ----
 // prof/base/huffman.hpp - prefix codes of least redundancy, limited in length, as Deflate sends them.
-// Floor 1 (base). Used by base/deflate.hpp.
+// Floor 2 (base). Used by base/deflate.hpp.
 // Safety: pure; bounded by the number of symbols.
 // Memory: the caller's, and some 3 KiB of stack.
 // Source: A. Moffat and J. Katajainen, "In-place calculation of minimum-redundancy codes" (1995);
@@ -9970,7 +9900,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/deflate.hpp ----
 // prof/base/deflate.hpp - Deflate: literals and matches as the smallest block that stands for them.
-// Floor 1 (base). Used by base/deflate_window.hpp, which finds the matches, and base/gzip.hpp.
+// Floor 2 (base). Used by base/deflate_window.hpp, which finds the matches, and base/gzip.hpp.
 // Safety: ordinary context; thread-compatible; bounded work per byte.
 // Memory: inline in the objects: 64 KiB for the tokens of a block, 8 KiB of output.
 // Source: RFC 1951.
@@ -10277,7 +10207,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/deflate_window.hpp ----
 // prof/base/deflate_window.hpp - the latest input, and where in it the next bytes stood before.
-// Floor 1 (base). Used by base/gzip.hpp.
+// Floor 2 (base). Used by base/gzip.hpp.
 // Safety: ordinary context; thread-compatible; bounded work per byte.
 // Memory: 160 KiB inline in the object.
 // Source: RFC 1951 section 4; hash chains with one byte of lookahead as in zlib 1.2.13 deflate_slow.
@@ -10423,7 +10353,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/gzip.hpp ----
 // prof/base/gzip.hpp - compresses a byte stream into one gzip member, in fixed memory.
-// Floor 1 (base). Called by write/.
+// Floor 2 (base). Called by write/.
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
 // Memory: everything inline in the object (about 233 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.
@@ -10539,7 +10469,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/protobuf.hpp ----
 // prof/base/protobuf.hpp - the protocol-buffer wire format, write side.
-// Floor 1 (base). Used by write/pprof.hpp.
+// Floor 2 (base). Used by write/pprof.hpp.
 // Safety: ordinary context; thread-compatible.
 // Memory: one message at a time in an arena array; the caller empties it between messages.
 // Source: protobuf.dev "Encoding" (varint, length-delimited, packed); proto3 leaves out fields
@@ -10632,7 +10562,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/pprof.hpp ----
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
-// Floor 8 (write). Called by the session, serve/ and ship/.
+// Floor 9 (write). Called by the session, serve/ and ship/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: one message at a time, about 4 KiB of finished ones and the compressor (233 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
@@ -10869,7 +10799,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/text.hpp ----
 // prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
-// Floor 8 (write). Called by serve/.
+// Floor 9 (write). Called by serve/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
 // Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go
@@ -11078,7 +11008,7 @@ PROF_DETAIL_END
 
 // ---- prof/base/units.hpp ----
 // prof/base/units.hpp - values, percentages and dates as people read them: 1.50s, 3.25MB, 12.5%.
-// Floor 1 (base). Used by write/top.hpp.
+// Floor 2 (base). Used by write/top.hpp.
 // Safety: pure; no stdio, no locale.
 // Memory: none.
 // Source: the numbers are those of `go tool pprof` (google/pprof internal/measurement/measurement.go,
@@ -11249,7 +11179,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/top.hpp ----
 // prof/write/top.hpp - writes the heaviest functions as a table for a terminal.
-// Floor 8 (write). Called by the session and serve/.
+// Floor 9 (write). Called by the session and serve/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 64 bytes per string of the profile in the caller's scratch arena.
 // Source: `go tool pprof -top` (google/pprof internal/graph/graph.go and internal/report/report.go,
@@ -11511,14 +11441,14 @@ PROF_DETAIL_END
 
 #endif  // PROF_WRITE_TOP_HPP
 
-// ---- prof/serve/collect.hpp ----
-// prof/serve/collect.hpp - one request for one profile, from its name to bytes: begin, wait, finish.
-// Floor 9 (serve). Used by api.hpp (which waits) and routes.hpp (whose server does not).
+// ---- prof/collect/collect.hpp ----
+// prof/collect/collect.hpp - one request for one profile, from its name to bytes: begin, wait, finish.
+// Floor 11 (collect). Used by api.hpp (which waits) and routes.hpp (whose server does not).
 // Safety: ordinary context; thread-compatible (one collection, one thread at a time).
 // Memory: an arena per collection, given back with it.
 // Source: Go's runtime/pprof and net/http/pprof: names, shapes, delta semantics.
-#ifndef PROF_SERVE_COLLECT_HPP
-#define PROF_SERVE_COLLECT_HPP
+#ifndef PROF_COLLECT_COLLECT_HPP
+#define PROF_COLLECT_COLLECT_HPP
 
 PROF_PUBLIC_BEGIN
 
@@ -11741,11 +11671,11 @@ class collection {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_COLLECT_HPP
+#endif  // PROF_COLLECT_COLLECT_HPP
 
 // ---- prof/base/sink.hpp ----
 // prof/base/sink.hpp - where the bytes of a profile go.
-// Floor 1 (base). Part of every public call that writes; delivered by os/ and serve/.
+// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
 // Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
@@ -11930,14 +11860,14 @@ PROF_PUBLIC_END
 
 #endif  // PROF_BASE_SINK_HPP
 
-// ---- prof/serve/deliver.hpp ----
-// prof/serve/deliver.hpp - brings bytes to a sink and its errors back.
-// Floor 9 (serve). Used by api.hpp.
+// ---- prof/collect/deliver.hpp ----
+// prof/collect/deliver.hpp - brings bytes to a sink and its errors back.
+// Floor 11 (collect). Used by api.hpp.
 // Safety: ordinary context. No SIGPIPE reaches the host while a delivery is open.
 // Memory: none.
 // Source: write(2), fflush(3): a full disk shows up at write or at close, so both are looked at.
-#ifndef PROF_SERVE_DELIVER_HPP
-#define PROF_SERVE_DELIVER_HPP
+#ifndef PROF_COLLECT_DELIVER_HPP
+#define PROF_COLLECT_DELIVER_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -12010,17 +11940,17 @@ class delivery {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_DELIVER_HPP
+#endif  // PROF_COLLECT_DELIVER_HPP
 
-// ---- prof/serve/api.hpp ----
-// prof/serve/api.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.
-// Floor 9 (serve). Public.
+// ---- prof/collect/api.hpp ----
+// prof/collect/api.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.
+// Floor 11 (collect). Public.
 // Safety: ordinary context, any thread; never from a signal handler. Nothing throws, prints or
 //         aborts; a call that fails leaves what was running as it was.
 // Memory: pages of prof's own; nothing here shows up in the heap profile.
 // Source: Go's runtime/pprof (names and meanings; errors are values).
-#ifndef PROF_SERVE_API_HPP
-#define PROF_SERVE_API_HPP
+#ifndef PROF_COLLECT_API_HPP
+#define PROF_COLLECT_API_HPP
 
 PROF_PUBLIC_BEGIN
 
@@ -12091,7 +12021,7 @@ inline bool wait_unless_canceled(process_state& process, std::uint64_t ns,
   std::uint64_t look = begin + second;
   for (std::uint64_t now = begin; now < end; now = os_monotonic_ns_sig()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
-    if (now >= look && process.code_stale.load(std::memory_order_relaxed)) {
+    if (now >= look && process.code_map_outdated.load(std::memory_order_relaxed)) {
       refresh_code_map(process);
       look = now + second;
       continue;  // it took a while
@@ -12243,16 +12173,16 @@ inline std::size_t set_mem_profile_rate(std::size_t bytes) {
 
 PROF_PUBLIC_END
 
-#endif  // PROF_SERVE_API_HPP
+#endif  // PROF_COLLECT_API_HPP
 
-// ---- prof/serve/status.hpp ----
-// prof/serve/status.hpp - what runs, which hooks are live, what was lost, what prof itself costs.
-// Floor 9 (serve). Public; also the status page.
+// ---- prof/collect/status.hpp ----
+// prof/collect/status.hpp - what runs, which hooks are live, what was lost, what prof itself costs.
+// Floor 11 (collect). Public; also the status page.
 // Safety: ordinary context, any thread. Testing the hooks calls each hooked function once.
 // Memory: the report is a value of a few hundred bytes.
 // Source: design invariant "nothing is lost silently".
-#ifndef PROF_SERVE_STATUS_HPP
-#define PROF_SERVE_STATUS_HPP
+#ifndef PROF_COLLECT_STATUS_HPP
+#define PROF_COLLECT_STATUS_HPP
 
 PROF_PUBLIC_BEGIN
 
@@ -12410,11 +12340,81 @@ inline result write_status(const sink& target) {
 
 PROF_PUBLIC_END
 
-#endif  // PROF_SERVE_STATUS_HPP
+#endif  // PROF_COLLECT_STATUS_HPP
+
+// ---- prof/part/annotate_part.hpp ----
+// prof/part/annotate_part.hpp - the whole's side of annotations: labels are kept, records counted.
+// Floor 10 (part). Included by prof.hpp, whatever the switches.
+// Safety: functions ending in _sig may run in a handler or an allocator; labels are set in ordinary
+//         context, any thread.
+// Memory: label sets in the process state's table.
+// Source: one keeper per process: thread-locals are per object, and CPU handler, hooks and annotated
+//         code may be in three of them.
+#ifndef PROF_PART_ANNOTATE_PART_HPP
+#define PROF_PART_ANNOTATE_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+// The process with a keeper of labels, or null when no memory can be mapped.
+inline process_state* annotated_process() noexcept {
+  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
+}
+
+inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
+  process_state* const process = annotated_process();
+  if (process == nullptr) return no_labels;
+  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
+  if (keeper != &prof_part_annotate_v1) return keeper->enter_labels(pairs, count);
+  label_pair all[2 * label_table::max_labels];
+  std::size_t size = 0;
+  const label_set_id before = current_labels;
+  process->labels.for_each(before, [&](const label_pair& outer) { all[size++] = outer; });
+  for (std::size_t i = 0; i < count; ++i) all[size++] = pairs[i];
+  current_labels = process->labels.intern(all, size);
+  return before;
+}
+
+inline void leave_labels(label_set_id before) {
+  const process_state* const process = attached_process_sig();
+  if (process == nullptr) return;
+  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
+  if (keeper == &prof_part_annotate_v1) current_labels = before;
+  else if (keeper != nullptr) keeper->leave_labels(before);
+}
+
+// This object's, else another's.
+inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
+  const heap_part* const own = own_heap_part_sig();
+  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
+}
+
+inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
+                               const call_frame& call) PROF_DETAIL_SIG {
+  process_state* const process = process_sig();
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
+  if (heap == nullptr) gap.left = max_gap;  // looks again behind that
+  else heap->record_alloc_sig(*process, gap, object, size, caller_registers_sig(call));
+}
+
+inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const heap_part* const heap =
+      process == nullptr ? nullptr : any_heap_part_sig(*process);
+  if (heap != nullptr) heap->record_free_sig(*process, object);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const annotate_part
+    prof_part_annotate_v1 = {&enter_labels, &leave_labels, &kept_labels_sig, &annotate_alloc_sig,
+                             &annotate_free_sig};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PART_ANNOTATE_PART_HPP
 
 // ---- prof/prof.hpp ----
 // prof/prof.hpp - the whole of prof: profiles of a running C++ program for go tool pprof and others.
-// Floor 11 (facade). Include it anywhere, any number of times; link with -pthread (and -ldl before
+// Floor 14 (facade). Include it anywhere, any number of times; link with -pthread (and -ldl before
 //           glibc 2.34).
 // Safety: see each header; nothing throws, prints or aborts, and no constructor runs before main.
 // Memory: address space on first use, touched on demand.
@@ -12424,15 +12424,15 @@ PROF_PUBLIC_END
 
 #if PROF_DETAIL_WITH_CPU
 
-// ---- prof/serve/cpu_part.hpp ----
-// prof/serve/cpu_part.hpp - the CPU part: sessions over the sampler, and its descriptor.
-// Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_CPU is on.
+// ---- prof/part/cpu_part.hpp ----
+// prof/part/cpu_part.hpp - the CPU part: sessions over the sampler, and its descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_CPU is on.
 // Safety: ordinary context, any thread; start and stop are serialised by one lock.
 // Memory: none of its own; the reading of a session lives in the session's arena.
 // Source: Go's StartCPUProfile for one session; several sessions share the timers, which run at the
 //         highest rate asked for.
-#ifndef PROF_SERVE_CPU_PART_HPP
-#define PROF_SERVE_CPU_PART_HPP
+#ifndef PROF_PART_CPU_PART_HPP
+#define PROF_PART_CPU_PART_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -12548,22 +12548,22 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const c
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_CPU_PART_HPP
+#endif  // PROF_PART_CPU_PART_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
 
 #if PROF_DETAIL_WITH_HEAP
 
-// ---- prof/serve/heap_part.hpp ----
-// prof/serve/heap_part.hpp - the heap part's descriptor.
-// Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_HEAP is on.
+// ---- prof/part/heap_part.hpp ----
+// prof/part/heap_part.hpp - the heap part's descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_HEAP is on.
 // Safety: functions ending in _sig may be called from an allocator; the rest is for ordinary context,
 //         any thread.
 // Memory: none of its own.
 // Source: rates as in Go's runtime.MemProfileRate.
-#ifndef PROF_SERVE_HEAP_PART_HPP
-#define PROF_SERVE_HEAP_PART_HPP
+#ifndef PROF_PART_HEAP_PART_HPP
+#define PROF_PART_HEAP_PART_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -12620,7 +12620,7 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const h
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_HEAP_PART_HPP
+#endif  // PROF_PART_HEAP_PART_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
@@ -12629,7 +12629,7 @@ PROF_DETAIL_END
 
 // ---- prof/symbol/demangle.hpp ----
 // prof/symbol/demangle.hpp - linker names as people write them.
-// Floor 7 (symbol). Used by the symbolizer.
+// Floor 9 (symbol). Used by the symbolizer.
 // Safety: ordinary context; thread-safe. The C++ runtime's demangler calls malloc and free once
 //         per name: the caller keeps the hooks quiet if that must not be seen.
 // Memory: the result is in the arena; the demangler's buffer is freed before this returns.
@@ -12791,9 +12791,9 @@ PROF_DETAIL_END
 
 // ---- prof/symbol/elf.hpp ----
 // prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
-// Floor 7 (symbol). Used by the symbolizer; knows no process, only bytes.
+// Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
-//         names, never a wild read; see stack/elf_image.hpp.
+//         names, never a wild read; see code/elf_image.hpp.
 // Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
 //         image, which must outlive this.
 // Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
@@ -13110,7 +13110,7 @@ PROF_DETAIL_END
 
 // ---- prof/symbol/symbolizer.hpp ----
 // prof/symbol/symbolizer.hpp - gives every location of a profile a function.
-// Floor 7 (symbol). Used by whoever writes or serves a profile; reads the files named in it.
+// Floor 9 (symbol). Used by whoever writes or serves a profile; reads the files named in it.
 // Safety: ordinary context; thread-compatible (one symbolizer, one thread). Opens files, and calls
 //         malloc through the demangler: never from a hook or handler.
 // Memory: the symbol tables of the files that are met, in the arena; each file is mapped read-only
@@ -13411,14 +13411,14 @@ PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_SYMBOLIZER_HPP
 
-// ---- prof/serve/symbolize_part.hpp ----
-// prof/serve/symbolize_part.hpp - the symbolizer's descriptor.
-// Floor 9 (serve). Included by prof.hpp where PROF_ENABLE_SYMBOLIZE is on.
+// ---- prof/part/symbolize_part.hpp ----
+// prof/part/symbolize_part.hpp - the symbolizer's descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_SYMBOLIZE is on.
 // Safety: ordinary context, any thread.
 // Memory: an arena per call, given back at its end.
 // Source: -
-#ifndef PROF_SERVE_SYMBOLIZE_PART_HPP
-#define PROF_SERVE_SYMBOLIZE_PART_HPP
+#ifndef PROF_PART_SYMBOLIZE_PART_HPP
+#define PROF_PART_SYMBOLIZE_PART_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -13445,7 +13445,7 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const s
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_SYMBOLIZE_PART_HPP
+#endif  // PROF_PART_SYMBOLIZE_PART_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
@@ -13454,7 +13454,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/net.hpp ----
 // prof/os/net.hpp - the OS contract for sockets: what the server asks the system.
-// Floor 2 (os). Used by serve/ only, so that a program without the server sees no socket header.
+// Floor 3 (os). Used by serve/ only, so that a program without the server sees no socket header.
 // Safety: ordinary context; every call is one or a few system calls, none blocks but os_wait.
 //         Failures are negative errnos; none throws, prints, raises SIGPIPE or touches errno.
 // Memory: none; the caller owns descriptors and closes them with os_close_sig or os_unlisten.
@@ -13496,7 +13496,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/linux_net.hpp ----
 // prof/os/linux_net.hpp - sockets on Linux by raw system calls.
-// Floor 2 (os). Included by os/net.hpp only; kept apart from os/linux.hpp because only the server
+// Floor 3 (os). Included by os/net.hpp only; kept apart from os/linux.hpp because only the server
 //          needs it.
 // Safety: ordinary context; no errno, no cancellation point, no SIGPIPE (MSG_NOSIGNAL).
 // Memory: none.
@@ -13784,15 +13784,15 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_NET_HPP
 
-// ---- prof/serve/address.hpp ----
-// prof/serve/address.hpp - where to listen, from its text: loopback and Unix sockets only.
-// Floor 9 (serve). Used by the server, and by http.hpp for the Host check.
+// ---- prof/http/address.hpp ----
+// prof/http/address.hpp - where to listen, from its text: loopback and Unix sockets only.
+// Floor 12 (http). Used by the server, and by http.hpp for the Host check.
 // Safety: pure; ordinary context.
 // Memory: none; an address holds its bytes inline.
 // Source: RFC 3986 3.2.2 (host), RFC 4291 2.2 (IPv6 text). No name is looked up: what a resolver
 //         answers may change, and a profile must not leave the machine because of it.
-#ifndef PROF_SERVE_ADDRESS_HPP
-#define PROF_SERVE_ADDRESS_HPP
+#ifndef PROF_HTTP_ADDRESS_HPP
+#define PROF_HTTP_ADDRESS_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -14003,17 +14003,17 @@ inline void format_address(const address& where, char (&text)[address_text_size]
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_ADDRESS_HPP
+#endif  // PROF_HTTP_ADDRESS_HPP
 
-// ---- prof/serve/http.hpp ----
-// prof/serve/http.hpp - HTTP requests: parsed, checked, refused.
-// Floor 9 (serve). Used by the server and the routes. Knows no socket and no profile.
+// ---- prof/http/http.hpp ----
+// prof/http/http.hpp - HTTP requests: parsed, checked, refused.
+// Floor 12 (http). Used by the server and the routes. Knows no socket and no profile.
 // Safety: ordinary context; pure but for the arena it is given.
 // Memory: a request borrows the bytes it was parsed from; decoded texts are in the arena of the
 //         connection, which is released after the response.
 // Source: RFC 9110 and 9112; W3C Fetch Metadata.
-#ifndef PROF_SERVE_HTTP_HPP
-#define PROF_SERVE_HTTP_HPP
+#ifndef PROF_HTTP_HTTP_HPP
+#define PROF_HTTP_HTTP_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -14311,16 +14311,16 @@ inline http_refusal http_check(const http_request& request, const http_rules& ru
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_HTTP_HPP
+#endif  // PROF_HTTP_HTTP_HPP
 
-// ---- prof/serve/http_response.hpp ----
-// prof/serve/http_response.hpp - HTTP responses: status, body, the head as it is sent.
-// Floor 9 (serve). Filled in by the routes, sent by the server. Knows no socket and no profile.
+// ---- prof/http/http_response.hpp ----
+// prof/http/http_response.hpp - HTTP responses: status, body, the head as it is sent.
+// Floor 12 (http). Filled in by the routes, sent by the server. Knows no socket and no profile.
 // Safety: ordinary context; pure but for the arena it is given.
 // Memory: head and body are in the arena of the connection, which is released after the response.
 // Source: RFC 9110 and 9112; error form of Go's net/http/pprof (X-Go-Pprof).
-#ifndef PROF_SERVE_HTTP_RESPONSE_HPP
-#define PROF_SERVE_HTTP_RESPONSE_HPP
+#ifndef PROF_HTTP_HTTP_RESPONSE_HPP
+#define PROF_HTTP_HTTP_RESPONSE_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -14442,17 +14442,17 @@ inline void http_write_head(const http_response& response, bool keep_alive,
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_HTTP_RESPONSE_HPP
+#endif  // PROF_HTTP_HTTP_RESPONSE_HPP
 
-// ---- prof/serve/pages.hpp ----
-// prof/serve/pages.hpp - the pages that people read: the index.
-// Floor 9 (serve). Used by routes.hpp.
+// ---- prof/http/pages.hpp ----
+// prof/http/pages.hpp - the pages that people read: the index.
+// Floor 12 (http). Used by routes.hpp.
 // Safety: ordinary context.
 // Memory: writes into the response's arena.
 // Source: layout of Go's net/http/pprof index (a table of counts and profiles, then descriptions);
 //         unlike there, links of long-running profiles say how long they take.
-#ifndef PROF_SERVE_PAGES_HPP
-#define PROF_SERVE_PAGES_HPP
+#ifndef PROF_HTTP_PAGES_HPP
+#define PROF_HTTP_PAGES_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -14503,17 +14503,17 @@ inline void write_index(const process_state& process, output out) {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_PAGES_HPP
+#endif  // PROF_HTTP_PAGES_HPP
 
-// ---- prof/serve/connection.hpp ----
-// prof/serve/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
-// Floor 9 (serve). Driven by server.hpp's loop.
+// ---- prof/http/connection.hpp ----
+// prof/http/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
+// Floor 12 (http). Driven by server.hpp's loop.
 // Safety: one thread. Nothing here blocks: a step goes as far as the socket allows.
 // Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
 //         response.
 // Source: RFC 9112 (HTTP/1.1); Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
-#ifndef PROF_SERVE_CONNECTION_HPP
-#define PROF_SERVE_CONNECTION_HPP
+#ifndef PROF_HTTP_CONNECTION_HPP
+#define PROF_HTTP_CONNECTION_HPP
 
 #include <new>
 #include <type_traits>
@@ -14855,19 +14855,19 @@ class http_connection {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_CONNECTION_HPP
+#endif  // PROF_HTTP_CONNECTION_HPP
 
-// ---- prof/serve/server.hpp ----
-// prof/serve/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
-// Floor 9 (serve). Started by the public http calls; answers through http_routes.
+// ---- prof/http/server.hpp ----
+// prof/http/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
+// Floor 12 (http). Started by the public http calls; answers through http_routes.
 // Safety: start, stop and running from any thread, not from signal handlers; stop also from a
 //         route. Routes run on the server's thread, one at a time. After fork the child has no
 //         server: running() is false there, stop() does nothing and start() begins afresh.
 // Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
 //         are in an arena per connection, released after each response.
 // Source: Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
-#ifndef PROF_SERVE_SERVER_HPP
-#define PROF_SERVE_SERVER_HPP
+#ifndef PROF_HTTP_SERVER_HPP
+#define PROF_HTTP_SERVER_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -15145,16 +15145,16 @@ class http_server {
 
 PROF_DETAIL_END
 
-#endif  // PROF_SERVE_SERVER_HPP
+#endif  // PROF_HTTP_SERVER_HPP
 
-// ---- prof/serve/routes.hpp ----
-// prof/serve/routes.hpp - what each path under /debug/pprof/ answers.
-// Floor 9 (serve). Called by the server's loop, one request at a time.
+// ---- prof/http/routes.hpp ----
+// prof/http/routes.hpp - what each path under /debug/pprof/ answers.
+// Floor 12 (http). Called by the server's loop, one request at a time.
 // Safety: the server's thread. Nothing here waits: a profile that takes time becomes a job.
 // Memory: a collection that waits lives in pages of its own; answers in the response's arena.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
-#ifndef PROF_SERVE_ROUTES_HPP
-#define PROF_SERVE_ROUTES_HPP
+#ifndef PROF_HTTP_ROUTES_HPP
+#define PROF_HTTP_ROUTES_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -15430,7 +15430,7 @@ inline const char* address() {
 
 PROF_PUBLIC_END
 
-#endif  // PROF_SERVE_ROUTES_HPP
+#endif  // PROF_HTTP_ROUTES_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
@@ -15440,7 +15440,7 @@ PROF_PUBLIC_END
 
 // ---- prof/hook/new.hpp ----
 // prof/hook/new.hpp - operator new and delete, all 20 replaceable forms.
-// Floor 6 (hook). Defines foreign symbols; same mechanism as hook/malloc.hpp.
+// Floor 9 (hook). Defines foreign symbols; same mechanism as hook/malloc.hpp.
 // Safety: as hook/malloc.hpp. A throwing new may throw through these functions: they are not
 //         noexcept and hold nothing that needs cleaning up.
 // Memory: none.
@@ -15460,7 +15460,7 @@ PROF_PUBLIC_END
 // ---- prof/hook/entry.hpp ----
 // prof/hook/entry.hpp - what every hooked allocation entry has in common: its next definition, the
 // route its symbol jumps to, and the probe that tells who counts.
-// Floor 6 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
+// Floor 9 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
 // Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
 //         /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
 //         uncounted, because waiting could deadlock through the loader's lock.
@@ -15836,7 +15836,7 @@ PROF_DETAIL_END
 // ---- prof/hook/malloc.hpp ----
 // prof/hook/malloc.hpp - the malloc family as seen by the whole program, and who of several objects
 // counts.
-// Floor 6 (hook). Defines foreign symbols; everything it learns goes to sample/heap.hpp.
+// Floor 9 (hook). Defines foreign symbols; everything it learns goes to sample/heap.hpp.
 // Safety: replaces malloc: no allocation, no lock; errno is kept as the next definition left it.
 //         Hot path of malloc: subtract from a thread-local, one branch, tail jump; of free: one
 //         byte of the filter, one branch, tail jump.
@@ -16238,7 +16238,7 @@ PROF_DETAIL_END
 // ---- prof/hook/resolve.hpp ----
 // prof/hook/resolve.hpp - finds next definitions, learns which hooks are live and which enter each
 // other, and claims the process.
-// Floor 6 (hook). The one header that knows all heap entries.
+// Floor 9 (hook). The one header that knows all heap entries.
 // Safety: resolve_heap_slow_sig runs inside the first allocation of an object: dlsym (once per
 //         entry) and small allocations, no lock of ours.
 // Memory: none.
@@ -16558,7 +16558,7 @@ PROF_DETAIL_END
 // ---- prof/hook/thread.hpp ----
 // prof/hook/thread.hpp - pthread_create as seen by the whole program: every new thread gets its CPU
 // timer before it runs, and gives it back when it ends.
-// Floor 6 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
+// Floor 9 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
 // Safety: ordinary context (pthread_create is not async-signal-safe). No lock is held while the
 //         next definition runs.
 // Memory: a pool of start records per object; when it is used up a thread starts unwrapped and is

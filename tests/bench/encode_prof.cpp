@@ -30,7 +30,7 @@ double median(std::vector<double> times) {
   return times[times.size() / 2];
 }
 
-// Snapshot to bytes: the waist filled from what a sampler holds, then encoded.
+// Snapshot to bytes: the profile model filled from what a sampler holds, then encoded.
 double encode(const std::vector<heap_10000::stack>& stacks, bool gzip, std::string& bytes) {
   bytes.clear();
   const double begin = now_ms();

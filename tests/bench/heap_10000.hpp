@@ -78,7 +78,7 @@ constexpr std::uint64_t map_limit = 0x900000;
 constexpr const char* map_file = "/usr/local/bin/server";
 constexpr const char* map_build_id = "0123456789abcdef0123456789abcdef01234567";
 
-// The waist as the heap sampler and the symbolizer leave it.
+// The profile model as the heap sampler and the symbolizer leave it.
 inline void fill(prof::detail::profile& p, const std::vector<stack>& all) {
   for (const char* column : {"alloc_objects", "alloc_space", "inuse_objects", "inuse_space"}) {
     p.add_value_type(column, std::string(column).find("space") != std::string::npos ? "bytes" : "count");

@@ -56,7 +56,7 @@ template <class Memory>
 std::size_t walk(rule_cache& cache, std::uint64_t epoch, const registers& from) {
   Memory memory;
   static cfi_scratch scratch;
-  rule_lookup rules(g_process->code.load(), *g_process->registry, cache, epoch, g_process->code_stale, scratch);
+  rule_lookup rules(g_process->code.load(), *g_process->registry, cache, epoch, g_process->code_map_outdated, scratch);
   stack_walk<Memory, rule_lookup> walker(memory, rules, g_frames, 1000);
   return walker.run_sig(from, false).depth;
 }

@@ -1,7 +1,7 @@
 // tests/fuzz/address_fuzz.cpp - an address that is taken is loopback or an absolute path, and its
 // text is read back as the same; one that is refused is quoted on one line.
 
-#include "prof/serve/address.hpp"
+#include "prof/http/address.hpp"
 
 #include "fuzz.hpp"
 

@@ -3,7 +3,7 @@
 //
 // The first byte chooses between .eh_frame and .debug_frame; the rest is the section.
 
-#include "prof/stack/module_cfi.hpp"
+#include "prof/code/module_cfi.hpp"
 
 #include "fuzz.hpp"
 

@@ -3,8 +3,8 @@
 //
 // The bytes are a window with nothing readable around it, as at the ends of a mapping.
 
-#include "prof/stack/call_site.hpp"
-#include "prof/stack/exit_path.hpp"
+#include "prof/unwind/call_site.hpp"
+#include "prof/unwind/exit_path.hpp"
 
 #include "fuzz.hpp"
 

@@ -2,7 +2,7 @@
 // byte by byte, every text of the parsed request lies in the bytes or the arena, and a request that
 // is let through names a loopback host and comes from no other site.
 
-#include "prof/serve/http.hpp"
+#include "prof/http/http.hpp"
 
 #include "fuzz.hpp"
 

@@ -4,7 +4,7 @@
 // prof reads them by a system call, which no sanitizer sees; therefore the bytes end where a page
 // begins that cannot be read.
 
-#include "prof/stack/modules.hpp"
+#include "prof/code/modules.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,4 +1,4 @@
-// tests/fuzz/profile_maker.hpp - a profile from a fuzzer's input, by the waist's own calls.
+// tests/fuzz/profile_maker.hpp - a profile from a fuzzer's input, by the profile model's own calls.
 //
 // Also with what memory that ran out leaves behind: indices of entries that were lost. Not with
 // sums of values beyond 2^63: counts of real programs do not come near, and a profile that holds

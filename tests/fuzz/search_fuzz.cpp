@@ -5,8 +5,8 @@
 // Part of the bytes cannot be read, as if a page of them were gone: a sanitizer sees who reads it. Where all
 // can be, the search that copies them first finds the same, and a table is built of them.
 
-#include "prof/stack/copied_cfi.hpp"
-#include "prof/stack/module_cfi.hpp"
+#include "prof/code/copied_cfi.hpp"
+#include "prof/code/module_cfi.hpp"
 
 #include "fuzz.hpp"
 

@@ -4,7 +4,7 @@
 // Memory is a window of words drawn from the input, everything else is unreadable; the rule of an address
 // is drawn from a list of rules that comes with it.
 
-#include "prof/stack/unwind.hpp"
+#include "prof/unwind/unwind.hpp"
 
 #include "fuzz.hpp"
 
@@ -31,7 +31,7 @@ struct window_memory {
 struct drawn_rules {
   std::vector<packed_rule> rules;
 
-  bool is_lasting_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
+  bool is_never_unloaded_sig(std::uintptr_t address) const noexcept { return (address & 0x1000) == 0; }
   bool contains(std::uintptr_t address) const noexcept { return address % 3 != 0; }
   bool known_rule_sig(std::uintptr_t pc, code_rule& known) const noexcept {
     known = {rules[pc % rules.size()], 0};
@@ -56,7 +56,7 @@ registers draw_registers(fuzz::source& from) {
   start.pc = from.number<std::uint32_t>();
   start.sp = window + from.number<std::uint16_t>() % 4096;
   start.fp = from.byte() % 4 == 0 ? from.number<std::uint64_t>() : start.sp + from.byte() * 8u;
-  start.third = window + from.number<std::uint16_t>();
+  start.rbx_or_lr = window + from.number<std::uint16_t>();
   return start;
 }
 

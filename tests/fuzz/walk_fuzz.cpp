@@ -4,7 +4,7 @@
 
 #include "fuzz.hpp"
 
-#include "prof/stack/capture.hpp"
+#include "prof/process/capture.hpp"
 
 #include <sys/mman.h>
 #include <time.h>

@@ -80,7 +80,7 @@ class Hard(unittest.TestCase):
                     self.expect_steps(program, [name], chain, chain[1:], chain[2:])
 
     def test_started_by_the_loader(self):
-        """`ld.so ./program`: the kernel names no interpreter, so nothing counts as lasting."""
+        """`ld.so ./program`: the kernel names no interpreter, so nothing counts as never_unloaded."""
         for mode in BOTH:
             found = chains.samples(f"/lib64/{LOADER}", self.cases, "leaf", *mode)
             self.assertEqual([one.text() for one in found], [" < ".join(rooted("leaf", "run_leaf"))], mode)

@@ -302,7 +302,7 @@ class FileNames(unittest.TestCase):
              "/* comment.cpp", 'say "hello".cpp', "back\\slash.cpp", "tab\t.cpp")
 
     def test_odd_names_are_recorded_as_they_are(self):
-        """Every file leaves its name in its object; see stack/anchor.hpp."""
+        """Every file leaves its name in its object; see process/anchor.hpp."""
         directory = fresh_directory("names")
         cases = list(itertools.product(COMPILERS, enumerate(self.NAMES)))
         for (compiler, (_, name)), found in zip(cases, in_parallel(

@@ -15,9 +15,9 @@ import unittest
 TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
-FLOORS = {"base": 1, "os": 2, "stack": 3, "profile": 4, "sample": 5, "hook": 6, "symbol": 7}
-FLOORS.update({"write": 8, "serve": 9, "ship": 10, "config.hpp": 0, "prof.hpp": 11})
-FLOORS["annotate.hpp"] = 11
+FLOORS = {"base": 2, "os": 3, "unwind": 4, "code": 5, "profile": 6, "process": 7, "sample": 8}
+FLOORS.update({"hook": 9, "part": 10, "collect": 11, "http": 12, "ship": 13})
+FLOORS.update({"config.hpp": 1, "prof.hpp": 14, "annotate.hpp": 14, "symbol": 9, "write": 9})
 
 VERSION = """\
 #define PROF_VERSION_MAJOR 1
@@ -144,8 +144,8 @@ class Amalgamate(TreeTest):
 
     def test_optional_part_stays_inside_its_condition(self):
         self.add("base/low.hpp", "int low();\n")
-        self.add("serve/server.hpp", '#include "prof/base/low.hpp"\nint server();\n')
-        optional = '#if PROF_ENABLE_HTTP\n#include "prof/serve/server.hpp"\n#endif\n'
+        self.add("http/server.hpp", '#include "prof/base/low.hpp"\nint server();\n')
+        optional = '#if PROF_ENABLE_HTTP\n#include "prof/http/server.hpp"\n#endif\n'
         self.add("prof.hpp", '#include "prof/base/low.hpp"\n' + optional)
         text = self.generate()
         self.assertLess(text.index("int low"), text.index("#if PROF_ENABLE_HTTP"))
@@ -153,14 +153,14 @@ class Amalgamate(TreeTest):
 
     def shared_part(self, first, second):
         self.add("base/low.hpp", "int low();\n")
-        self.add("serve/a.hpp", '#include "prof/base/low.hpp"\n')
+        self.add("http/a.hpp", '#include "prof/base/low.hpp"\n')
         self.add("ship/b.hpp", '#include "prof/base/low.hpp"\n')
-        first = first.format('#include "prof/serve/a.hpp"')
+        first = first.format('#include "prof/http/a.hpp"')
         self.add("prof.hpp", first + second.format('#include "prof/ship/b.hpp"'))
 
     def test_part_met_under_a_condition_then_without_is_refused(self):
         self.shared_part("#if PROF_ENABLE_HTTP\n{}\n#endif\n", "{}\n")
-        self.refuse("include/prof/ship/b.hpp:7", "PROF_ENABLE_HTTP", "include/prof/serve/a.hpp:7")
+        self.refuse("include/prof/ship/b.hpp:7", "PROF_ENABLE_HTTP", "include/prof/http/a.hpp:7")
 
     def test_part_met_under_another_condition_is_refused(self):
         self.shared_part("#if PROF_ENABLE_HTTP\n{}\n#endif\n", "#if PROF_ENABLE_PUSH\n{}\n#endif\n")
@@ -229,13 +229,13 @@ class Amalgamate(TreeTest):
 
     def test_both_single_headers_meet_in_any_order(self):
         self.add("base/low.hpp", "#include <string>\ninline std::string low() { return {}; }\n")
-        self.add("stack/labels.hpp", '#include "prof/base/low.hpp"\ninline int labels() { return 1; }\n')
-        self.add("sample/cpu.hpp", '#include "prof/stack/labels.hpp"\ninline int cpu() { return 2; }\n')
-        self.add("annotate.hpp", '#include "prof/config.hpp"\n#include "prof/stack/labels.hpp"\n')
+        self.add("process/labels.hpp", '#include "prof/base/low.hpp"\ninline int labels() { return 1; }\n')
+        self.add("sample/cpu.hpp", '#include "prof/process/labels.hpp"\ninline int cpu() { return 2; }\n')
+        self.add("annotate.hpp", '#include "prof/config.hpp"\n#include "prof/process/labels.hpp"\n')
         optional = '#if PROF_ENABLE_CPU\n#include "prof/sample/cpu.hpp"\n#endif\n'
-        shared = '#include "prof/config.hpp"\n#include "prof/stack/labels.hpp"\n'
+        shared = '#include "prof/config.hpp"\n#include "prof/process/labels.hpp"\n'
         self.add("prof.hpp", shared + optional)
-        self.assertIn("prof/stack/labels.hpp", self.generate("annotate"))
+        self.assertIn("prof/process/labels.hpp", self.generate("annotate"))
         includes = ["#include <prof/prof.hpp>\n", "#include <prof/annotate.hpp>\n"]
         main = "int main() { return low().empty() && labels() + cpu() == 3 ? 0 : 1; }\n"
         self.assertTrue(self.compiles("".join(includes) + main, "-DPROF_ENABLE_CPU=1"))
@@ -268,7 +268,7 @@ class CheckLayers(TreeTest):
 
     def test_every_folder_may_include_the_floor_below(self):
         below = "config.hpp"
-        for folder in list(FLOORS)[:10]:
+        for folder in list(FLOORS)[:12]:
             self.add(f"{folder}/x.hpp", f'#include "prof/{below}"\n#include <prof/config.hpp>\n')
             below = f"{folder}/x.hpp"
         self.add("prof.hpp", f'#include "prof/{below}"\n')
@@ -277,16 +277,16 @@ class CheckLayers(TreeTest):
 
     def test_include_upwards(self):
         self.add("profile/data.hpp")
-        self.add("stack/table.hpp", '#include "prof/profile/data.hpp"\n')
-        self.refuse("include/prof/stack/table.hpp:7", "floor 3 includes profile/data.hpp of floor 4")
+        self.add("unwind/table.hpp", '#include "prof/profile/data.hpp"\n')
+        self.refuse("include/prof/unwind/table.hpp:7", "floor 4 includes profile/data.hpp of floor 6")
 
     def test_include_of_the_facade(self):
         self.add("prof.hpp")
         self.add("base/low.hpp", "#include <prof/prof.hpp>\n")
-        self.refuse("floor 1 includes prof.hpp of floor 11")
+        self.refuse("floor 2 includes prof.hpp of floor 14")
 
     def test_siblings_are_allowed_where_named(self):
-        for folder in ("base", "os", "stack", "profile", "hook", "symbol", "serve"):
+        for folder in ("base", "os", "unwind", "code", "process", "hook", "symbol", "collect", "http"):
             self.add(f"{folder}/a.hpp")
             self.add(f"{folder}/b.hpp", f'#include "prof/{folder}/a.hpp"\n')
         self.accept()
@@ -301,6 +301,11 @@ class CheckLayers(TreeTest):
             "include/prof/ship/b.hpp:7",
             failures=3,
         )
+
+    def test_folders_of_one_floor_do_not_know_each_other(self):
+        self.add("hook/a.hpp")
+        self.add("symbol/b.hpp", '#include "prof/hook/a.hpp"\n')
+        self.refuse("include/prof/symbol/b.hpp:7: includes hook/a.hpp, whose folder is on the same floor 9")
 
     def test_sibling_loop(self):
         self.add("base/a.hpp", '#include "prof/base/b.hpp"\n')
@@ -331,23 +336,23 @@ class CheckLayers(TreeTest):
         self.refuse("include/prof/sample/cpu.hpp:7", *expected, failures=len(names))
 
     def test_contract_floor(self):
-        self.add("stack/a.hpp", floor=4)
-        self.refuse("include/prof/stack/a.hpp:2: says Floor 4, its folder is floor 3")
+        self.add("unwind/a.hpp", floor=5)
+        self.refuse("include/prof/unwind/a.hpp:2: says Floor 5, its folder is floor 4")
 
     def test_contract_floor_eleven_is_not_one(self):
         self.add("base/a.hpp", floor=11)
-        self.refuse("says Floor 11, its folder is floor 1")
+        self.refuse("says Floor 11, its folder is floor 2")
 
     def test_contract_missing(self):
         text = header("base/a.hpp")
         self.add("base/a.hpp")
         self.write("include/prof/base/a.hpp", text.split("\n", 3)[3])
-        self.refuse("does not open with", "has no `Floor 1`", "has no `Safety:`", failures=3)
+        self.refuse("does not open with", "has no `Floor 2`", "has no `Safety:`", failures=3)
 
     def test_contract_too_late(self):
         self.add("base/a.hpp")
         self.write("include/prof/base/a.hpp", "//\n" * 11 + header("base/a.hpp"))
-        self.refuse("has no `Floor 1`", "has no `Safety:`", failures=2)
+        self.refuse("has no `Floor 2`", "has no `Safety:`", failures=2)
 
     def test_contract_without_safety(self):
         self.add("base/a.hpp", safety="No promises.")

@@ -1,5 +1,5 @@
 // prof/base/deflate.hpp - Deflate: literals and matches as the smallest block that stands for them.
-// Floor 1 (base). Used by base/deflate_window.hpp, which finds the matches, and base/gzip.hpp.
+// Floor 2 (base). Used by base/deflate_window.hpp, which finds the matches, and base/gzip.hpp.
 // Safety: ordinary context; thread-compatible; bounded work per byte.
 // Memory: inline in the objects: 64 KiB for the tokens of a block, 8 KiB of output.
 // Source: RFC 1951.

@@ -1,5 +1,5 @@
 // prof/base/deflate_window.hpp - the latest input, and where in it the next bytes stood before.
-// Floor 1 (base). Used by base/gzip.hpp.
+// Floor 2 (base). Used by base/gzip.hpp.
 // Safety: ordinary context; thread-compatible; bounded work per byte.
 // Memory: 160 KiB inline in the object.
 // Source: RFC 1951 section 4; hash chains with one byte of lookahead as in zlib 1.2.13 deflate_slow.

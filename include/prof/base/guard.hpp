@@ -1,5 +1,5 @@
 // prof/base/guard.hpp - scope guards that restore what they found.
-// Floor 1 (base). Used by samplers and hooks.
+// Floor 2 (base). Used by samplers and hooks.
 // Safety: async-signal-safe; a guard touches only what it is given.
 // Memory: none.
 // Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks

@@ -1,5 +1,5 @@
 // prof/base/gzip.hpp - compresses a byte stream into one gzip member, in fixed memory.
-// Floor 1 (base). Called by write/.
+// Floor 2 (base). Called by write/.
 // Safety: not for signal handlers; thread-compatible (one object, one thread).
 // Memory: everything inline in the object (about 233 KiB), never grows; place it in arena pages,
 //         never on a stack. No allocation, no exceptions; of libc only memcpy and memset.

@@ -1,5 +1,5 @@
 // prof/base/huffman.hpp - prefix codes of least redundancy, limited in length, as Deflate sends them.
-// Floor 1 (base). Used by base/deflate.hpp.
+// Floor 2 (base). Used by base/deflate.hpp.
 // Safety: pure; bounded by the number of symbols.
 // Memory: the caller's, and some 3 KiB of stack.
 // Source: A. Moffat and J. Katajainen, "In-place calculation of minimum-redundancy codes" (1995);

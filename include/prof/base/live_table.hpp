@@ -1,6 +1,6 @@
 // prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
 // free() that an address is not among them.
-// Floor 1 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
+// Floor 2 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
 // Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
 //         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
 //         publishes the filter.

@@ -1,5 +1,5 @@
 // prof/base/memory.hpp - arena and growing arrays over pages, so that nothing of ours is malloc'ed.
-// Floor 1 (base). Used by the waist, the writers, the symbolizer and the server.
+// Floor 2 (base). Used by the profile model, the writers, the symbolizer and the server.
 // Safety: ordinary context; thread-compatible (one arena, one thread).
 // Memory: chunks from the page source given at construction, returned to it all at once; when the
 //         source is exhausted allocate() returns null and exhausted() stays true: every user of

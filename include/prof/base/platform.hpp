@@ -1,5 +1,5 @@
 // prof/base/platform.hpp - compiler attributes and the version namespace; nothing about an OS.
-// Floor 1 (base). Used by every header above it.
+// Floor 2 (base). Used by every header above it.
 // Safety: declarations only, no code.
 // Memory: none.
 // Source: GCC manual "Function Attributes", "Common Variable Attributes" (g++ 12, clang 14).
@@ -42,7 +42,7 @@
 
 // Everything private is hidden: each shared object keeps its own code, next-definition pointers
 // and thread-local countdowns (shared ones would forward to themselves for ever); what is
-// process-wide is reached through the anchor of stack/process.hpp instead.
+// process-wide is reached through the anchor of process/process.hpp instead.
 #define PROF_DETAIL_BEGIN      \
   namespace prof {             \
   inline namespace v1 {        \

@@ -1,6 +1,6 @@
 // prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
 // process, and what a sampled object weighs.
-// Floor 1 (base). Used by sample/heap.hpp; one gap per thread and stream.
+// Floor 2 (base). Used by sample/heap.hpp; one gap per thread and stream.
 // Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
 // Memory: none.
 // Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on

@@ -1,5 +1,5 @@
 // prof/base/protobuf.hpp - the protocol-buffer wire format, write side.
-// Floor 1 (base). Used by write/pprof.hpp.
+// Floor 2 (base). Used by write/pprof.hpp.
 // Safety: ordinary context; thread-compatible.
 // Memory: one message at a time in an arena array; the caller empties it between messages.
 // Source: protobuf.dev "Encoding" (varint, length-delimited, packed); proto3 leaves out fields

@@ -1,6 +1,6 @@
 // prof/base/random.hpp - per-thread random numbers and the two functions that Poisson sampling
 // needs, without libm.
-// Floor 1 (base). Used by samplers.
+// Floor 2 (base). Used by samplers.
 // Safety: async-signal-safe: pure arithmetic on the caller's state.
 // Memory: 8 bytes of state, owned by the caller.
 // Source: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).

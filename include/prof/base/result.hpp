@@ -1,5 +1,5 @@
 // prof/base/result.hpp - errors as values: one enum, one message table, one small value.
-// Floor 1 (base). Returned by every public call that can fail.
+// Floor 2 (base). Returned by every public call that can fail.
 // Safety: not for signal handlers; copying is thread-safe, nothing is shared.
 // Memory: a result holds its text inline; nothing is allocated.
 // Source: Go's error texts where Go has one (net/http/pprof, runtime/pprof), own words elsewhere.

@@ -1,5 +1,5 @@
 // prof/base/table.hpp - lock-free hash tables of fixed address space that grow level by level.
-// Floor 1 (base). Used by stack/ (stacks), sample/ (counts, live objects).
+// Floor 2 (base). Used by stack/ (stacks), sample/ (counts, live objects).
 // Safety: functions ending in _sig are async-signal-safe and wait-free: probing is bounded by
 //         max_probe slots on each of at most max_levels levels.
 // Memory: the caller reserves bytes_for(levels) zeroed bytes once; level k has first << k slots

@@ -1,5 +1,5 @@
 // prof/base/text.hpp - text output without stdio, locale or allocation; string views.
-// Floor 1 (base). Used by writers, pages and the index.
+// Floor 2 (base). Used by writers, pages and the index.
 // Safety: ordinary context; thread-compatible. The number formatters are pure.
 // Memory: a 512-byte buffer inside the writer.
 // Source: printf is avoided because it may allocate and follows the host's locale.

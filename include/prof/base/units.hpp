@@ -1,5 +1,5 @@
 // prof/base/units.hpp - values, percentages and dates as people read them: 1.50s, 3.25MB, 12.5%.
-// Floor 1 (base). Used by write/top.hpp.
+// Floor 2 (base). Used by write/top.hpp.
 // Safety: pure; no stdio, no locale.
 // Memory: none.
 // Source: the numbers are those of `go tool pprof` (google/pprof internal/measurement/measurement.go,

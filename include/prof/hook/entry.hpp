@@ -1,6 +1,6 @@
 // prof/hook/entry.hpp - what every hooked allocation entry has in common: its next definition, the
 // route its symbol jumps to, and the probe that tells who counts.
-// Floor 6 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
+// Floor 9 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
 // Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
 //         /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
 //         uncounted, because waiting could deadlock through the loader's lock.

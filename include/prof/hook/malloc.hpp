@@ -1,6 +1,6 @@
 // prof/hook/malloc.hpp - the malloc family as seen by the whole program, and who of several objects
 // counts.
-// Floor 6 (hook). Defines foreign symbols; everything it learns goes to sample/heap.hpp.
+// Floor 9 (hook). Defines foreign symbols; everything it learns goes to sample/heap.hpp.
 // Safety: replaces malloc: no allocation, no lock; errno is kept as the next definition left it.
 //         Hot path of malloc: subtract from a thread-local, one branch, tail jump; of free: one
 //         byte of the filter, one branch, tail jump.

@@ -1,5 +1,5 @@
 // prof/hook/new.hpp - operator new and delete, all 20 replaceable forms.
-// Floor 6 (hook). Defines foreign symbols; same mechanism as hook/malloc.hpp.
+// Floor 9 (hook). Defines foreign symbols; same mechanism as hook/malloc.hpp.
 // Safety: as hook/malloc.hpp. A throwing new may throw through these functions: they are not
 //         noexcept and hold nothing that needs cleaning up.
 // Memory: none.

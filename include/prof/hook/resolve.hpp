@@ -1,6 +1,6 @@
 // prof/hook/resolve.hpp - finds next definitions, learns which hooks are live and which enter each
 // other, and claims the process.
-// Floor 6 (hook). The one header that knows all heap entries.
+// Floor 9 (hook). The one header that knows all heap entries.
 // Safety: resolve_heap_slow_sig runs inside the first allocation of an object: dlsym (once per
 //         entry) and small allocations, no lock of ours.
 // Memory: none.

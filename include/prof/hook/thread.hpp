@@ -1,6 +1,6 @@
 // prof/hook/thread.hpp - pthread_create as seen by the whole program: every new thread gets its CPU
 // timer before it runs, and gives it back when it ends.
-// Floor 6 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
+// Floor 9 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
 // Safety: ordinary context (pthread_create is not async-signal-safe). No lock is held while the
 //         next definition runs.
 // Memory: a pool of start records per object; when it is used up a thread starts unwrapped and is

@@ -1,5 +1,5 @@
 // prof/os/bare.hpp - the OS contract where there is no known OS: a port's starting point.
-// Floor 2 (os). Included by os/os.hpp only, on platforms that linux.hpp does not cover.
+// Floor 3 (os). Included by os/os.hpp only, on platforms that linux.hpp does not cover.
 // Safety: as os/os.hpp says; every call answers "unsupported" except memory, clock and FILE*.
 // Memory: pages come from the C library's calloc; without hooks nothing can re-enter it. A bare
 //         machine replaces these two functions by its own region.
@@ -97,7 +97,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
-inline std::size_t os_lasting_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
+inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
 inline void os_pin_object(const void*) noexcept {}
 inline int os_at_fork(void (*)(), void (*)(), void (*)()) noexcept { return -1; }

@@ -1,5 +1,5 @@
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
-// Floor 2 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
+// Floor 3 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
 //          headers (sockets, which only the server needs, are in os/linux_net.hpp).
 // Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
 //         cancellation point, and a hooked `syscall` is never entered.

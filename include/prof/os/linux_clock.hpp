@@ -1,5 +1,5 @@
 // prof/os/linux_clock.hpp - the OS contract on Linux: clocks, asked of the kernel's own shared object.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: async-signal-safe. Not by libc's clock_gettime, which programs replace: libfaketime (0.9.10) takes a lock
 //         and allocates in it, so a handler, or a hook inside malloc, would wait for itself.
 // Memory: an address for each object that includes prof, found once: 30 us.

@@ -1,5 +1,5 @@
 // prof/os/linux_loader.hpp - the OS contract on Linux: what the dynamic loader knows and does.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: functions ending in _sig are async-signal-safe; the rest is for ordinary context and may take the
 //         loader's lock.
 // Memory: none.
@@ -90,7 +90,7 @@ inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
 
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
 // may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
-inline std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept {
+inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept {
   struct list {
     std::uintptr_t* headers;
     std::size_t room;

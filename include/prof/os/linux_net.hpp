@@ -1,5 +1,5 @@
 // prof/os/linux_net.hpp - sockets on Linux by raw system calls.
-// Floor 2 (os). Included by os/net.hpp only; kept apart from os/linux.hpp because only the server
+// Floor 3 (os). Included by os/net.hpp only; kept apart from os/linux.hpp because only the server
 //          needs it.
 // Safety: ordinary context; no errno, no cancellation point, no SIGPIPE (MSG_NOSIGNAL).
 // Memory: none.

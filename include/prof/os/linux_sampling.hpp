@@ -1,5 +1,5 @@
 // prof/os/linux_sampling.hpp - the OS contract on Linux: the sampling signal, CPU-time timers, threads.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
 // Safety: as os/os.hpp says. os_signal_handler_sig is the signal handler.
 // Memory: none.
 // Source: sigaction(2), timer_create(2), timer_getoverrun(2), proc(5), pthreads(7) of man-pages 6.03;
@@ -26,12 +26,12 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   r.pc = static_cast<std::uintptr_t>(machine.gregs[REG_RIP]);
   r.sp = static_cast<std::uintptr_t>(machine.gregs[REG_RSP]);
   r.fp = static_cast<std::uintptr_t>(machine.gregs[REG_RBP]);
-  r.third = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
+  r.rbx_or_lr = static_cast<std::uintptr_t>(machine.gregs[REG_RBX]);
 #else
   r.pc = static_cast<std::uintptr_t>(machine.pc);
   r.sp = static_cast<std::uintptr_t>(machine.sp);
   r.fp = static_cast<std::uintptr_t>(machine.regs[29]);
-  r.third = static_cast<std::uintptr_t>(machine.regs[30]);
+  r.rbx_or_lr = static_cast<std::uintptr_t>(machine.regs[30]);
 #endif
   r.context = signal_context;
   return r;

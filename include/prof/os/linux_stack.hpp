@@ -1,5 +1,5 @@
 // prof/os/linux_stack.hpp - the OS contract on Linux: what a stack walk asks about signals and contexts.
-// Floor 2 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux_sampling.hpp.
 // Safety: async-signal-safe, all of it.
 // Memory: none.
 // Source: struct rt_sigframe of arch/x86/include/asm/sigframe.h and arch/arm64/kernel/signal.c (kernel
@@ -61,13 +61,13 @@ inline bool os_signal_frame_sig(std::uintptr_t sp, Memory& memory, registers& ou
   return read(first + REG_RIP * sizeof(greg_t), out.pc) &&
          read(first + REG_RSP * sizeof(greg_t), out.sp) &&
          read(first + REG_RBP * sizeof(greg_t), out.fp) &&
-         read(first + REG_RBX * sizeof(greg_t), out.third);
+         read(first + REG_RBX * sizeof(greg_t), out.rbx_or_lr);
 #else
   constexpr std::size_t first = offsetof(ucontext_t, uc_mcontext);
   return read(first + offsetof(mcontext_t, pc), out.pc) &&
          read(first + offsetof(mcontext_t, sp), out.sp) &&
          read(first + offsetof(mcontext_t, regs) + 29 * 8, out.fp) &&
-         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.third);
+         read(first + offsetof(mcontext_t, regs) + 30 * 8, out.rbx_or_lr);
 #endif
 }
 

@@ -1,6 +1,6 @@
 // prof/os/os.hpp - the OS contract: every question prof asks the system, and the backend that
 // answers it.
-// Floor 2 (os). The only door to the system: no header outside os/ includes an OS header.
+// Floor 3 (os). The only door to the system: no header outside os/ includes an OS header.
 // Safety: functions ending in _sig are async-signal-safe and leave errno alone; the others need
 //         ordinary context. None throws, prints or aborts.
 // Memory: pages come from os_map and go back by os_unmap; nothing is malloc'ed.
@@ -16,12 +16,12 @@
 
 PROF_DETAIL_BEGIN
 
-// The registers a walk carries. fp: rbp or x29; third: rbx or x30 (lr), 0 where it is not known.
+// The registers a walk carries. fp: rbp or x29; rbx_or_lr: rbx or x30 (lr), 0 where it is not known.
 struct registers {
   std::uintptr_t pc = 0;
   std::uintptr_t sp = 0;
   std::uintptr_t fp = 0;
-  std::uintptr_t third = 0;
+  std::uintptr_t rbx_or_lr = 0;
   const void* context = nullptr;  // all of them, see os_register_place_sig; null: there is no more
 };
 
@@ -149,7 +149,7 @@ void os_join_thread(os_thread_handle thread) noexcept;
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
 // Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
-std::size_t os_lasting_objects(std::uintptr_t* headers, std::size_t room) noexcept;
+std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept;
 // Calls visit(context) once while no object can be unloaded; it must not load or unload any.
 void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
 // Keeps the executable or library that holds `address` loaded for ever.

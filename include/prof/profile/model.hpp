@@ -1,6 +1,6 @@
-// prof/profile/model.hpp - the waist: a profile as plain data, which samplers fill, the symbolizer
+// prof/profile/model.hpp - the profile model: plain data, which samplers fill, the symbolizer
 // names and writers read.
-// Floor 4 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
+// Floor 6 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
 // Safety: ordinary context; thread-compatible (one profile, one thread).
 // Memory: everything in the arena given at construction and gone with it. An exhausted arena loses
 //         entries, never consistency; complete() tells.

@@ -1,5 +1,5 @@
 // prof/sample/cpu.hpp - CPU time by stack: one CPU-time timer per thread, aggregated in its handler.
-// Floor 5 (sample). Started by serve/, told of new threads by hook/thread.hpp.
+// Floor 8 (sample). Started by serve/, told of new threads by hook/thread.hpp.
 // Safety: tick_sig is the signal handler's body: no lock, no allocation, no libc; its frame is
 //         small because frames go to a pooled buffer. Everything else is for ordinary context.
 // Memory: one reservation (cpu_bytes) of address space, touched on demand, never freed.
@@ -11,8 +11,8 @@
 #define PROF_SAMPLE_CPU_HPP
 
 #include "prof/base/random.hpp"
-#include "prof/profile/builder.hpp"
-#include "prof/stack/capture.hpp"
+#include "prof/process/profile_builder.hpp"
+#include "prof/process/capture.hpp"
 
 PROF_DETAIL_BEGIN
 

@@ -1,5 +1,5 @@
 // prof/sample/heap.hpp - what is counted of sampled allocations, and which of them are live.
-// Floor 5 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
+// Floor 8 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
 // Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
 // Memory: one reservation (heap_bytes) of address space, touched on demand.
 // Source: Go's heap profile (runtime/mprof.go): a bucket per stack and size class, four columns.
@@ -9,8 +9,8 @@
 
 #include "prof/base/live_table.hpp"
 #include "prof/base/poisson.hpp"
-#include "prof/profile/builder.hpp"
-#include "prof/stack/capture.hpp"
+#include "prof/process/profile_builder.hpp"
+#include "prof/process/capture.hpp"
 
 PROF_DETAIL_BEGIN
 

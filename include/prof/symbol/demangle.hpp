@@ -1,5 +1,5 @@
 // prof/symbol/demangle.hpp - linker names as people write them.
-// Floor 7 (symbol). Used by the symbolizer.
+// Floor 9 (symbol). Used by the symbolizer.
 // Safety: ordinary context; thread-safe. The C++ runtime's demangler calls malloc and free once
 //         per name: the caller keeps the hooks quiet if that must not be seen.
 // Memory: the result is in the arena; the demangler's buffer is freed before this returns.

@@ -1,7 +1,7 @@
 // prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
-// Floor 7 (symbol). Used by the symbolizer; knows no process, only bytes.
+// Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
-//         names, never a wild read; see stack/elf_image.hpp.
+//         names, never a wild read; see code/elf_image.hpp.
 // Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
 //         image, which must outlive this.
 // Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
@@ -10,7 +10,7 @@
 #define PROF_SYMBOL_ELF_HPP
 
 #include "prof/base/memory.hpp"
-#include "prof/stack/elf_image.hpp"
+#include "prof/code/elf_image.hpp"
 
 #include <initializer_list>
 

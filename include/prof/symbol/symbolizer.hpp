@@ -1,5 +1,5 @@
 // prof/symbol/symbolizer.hpp - gives every location of a profile a function.
-// Floor 7 (symbol). Used by whoever writes or serves a profile; reads the files named in it.
+// Floor 9 (symbol). Used by whoever writes or serves a profile; reads the files named in it.
 // Safety: ordinary context; thread-compatible (one symbolizer, one thread). Opens files, and calls
 //         malloc through the demangler: never from a hook or handler.
 // Memory: the symbol tables of the files that are met, in the arena; each file is mapped read-only
@@ -13,7 +13,7 @@
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
 #include "prof/profile/model.hpp"
-#include "prof/stack/modules.hpp"
+#include "prof/code/modules.hpp"
 #include "prof/symbol/demangle.hpp"
 #include "prof/symbol/elf.hpp"
 

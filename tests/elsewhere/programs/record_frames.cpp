@@ -7,7 +7,7 @@
 //   qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu a.out frame_records
 //
 // and again with -fomit-frame-pointer -mbranch-protection=standard and the name signed_addresses.
-#include <prof/stack/capture.hpp>
+#include <prof/process/capture.hpp>
 
 #include <alloca.h>
 #include <dlfcn.h>
@@ -107,7 +107,7 @@ void print_samples(const char* name) {
   std::printf("};\n\nconst std::vector<recorded_sample> samples = {\n");
   for (const sample& one : g_samples) {
     std::printf("    {\"%s\", 0x%lx, 0x%lx, 0x%lx, 0x%lx, 0x%lx, {\n", one.name.c_str(),
-                one.start.pc, one.start.sp, one.start.fp, one.start.third, g_stack_limit);
+                one.start.pc, one.start.sp, one.start.fp, one.start.rbx_or_lr, g_stack_limit);
     std::vector<std::pair<std::uintptr_t, std::uintptr_t>> words;
     for (std::size_t i = 0; i < one.words.size(); ++i) {
       if (one.words[i] != 0) words.push_back({one.start.sp + 8 * i, one.words[i]});

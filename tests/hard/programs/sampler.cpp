@@ -1,6 +1,6 @@
 #include "sampler.hpp"
 
-#include <prof/stack/capture.hpp>
+#include <prof/process/capture.hpp>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -111,15 +111,15 @@ void begin_sampling(int argc, char** argv) {
 }
 
 void refresh_modules(void) { refresh_code_map(*g_process); }
-int modules_are_stale(void) { return g_process->code_stale.load() ? 1 : 0; }
+int modules_are_stale(void) { return g_process->code_map_outdated.load() ? 1 : 0; }
 void keep_frames(unsigned long count) { g_process->depth.store(count); }
 void keep_only(const char* path) { g_only = path; }
 void sample_context(const void* context) { keep(os_registers_sig(context), false); }
 
-sample_kind walk_from(unsigned long pc, unsigned long sp, unsigned long fp, unsigned long third,
+sample_kind walk_from(unsigned long pc, unsigned long sp, unsigned long fp, unsigned long rbx_or_lr,
                       const void* context) {
   static std::uintptr_t frames[most_frames];
-  const walked_stack walked = walk({pc, sp, fp, third, context}, frames);
+  const walked_stack walked = walk({pc, sp, fp, rbx_or_lr, context}, frames);
   return {walked.depth, walked.truncated, walked.approximate};
 }
 

@@ -32,7 +32,7 @@ void keep_frames(unsigned long count);
 void keep_only(const char* path);
 void sample_context(const void* context);
 // Walks from any registers, keeps nothing. `context` may be null.
-struct sample_kind walk_from(unsigned long pc, unsigned long sp, unsigned long fp, unsigned long third,
+struct sample_kind walk_from(unsigned long pc, unsigned long sp, unsigned long fp, unsigned long rbx_or_lr,
                              const void* context);
 // The same and keeps the sample.
 void sample_from(unsigned long pc, unsigned long sp, unsigned long fp);

@@ -98,12 +98,12 @@ TEST_CASE("the registers of a signal frame are those of the handler's context") 
   CHECK(g_view.frame.pc == static_cast<std::uintptr_t>(machine.gregs[REG_RIP]));
   CHECK(g_view.frame.sp == static_cast<std::uintptr_t>(machine.gregs[REG_RSP]));
   CHECK(g_view.frame.fp == static_cast<std::uintptr_t>(machine.gregs[REG_RBP]));
-  CHECK(g_view.frame.third == static_cast<std::uintptr_t>(machine.gregs[REG_RBX]));
+  CHECK(g_view.frame.rbx_or_lr == static_cast<std::uintptr_t>(machine.gregs[REG_RBX]));
 #elif defined(__aarch64__)
   CHECK(g_view.frame.pc == machine.pc);
   CHECK(g_view.frame.sp == machine.sp);
   CHECK(g_view.frame.fp == machine.regs[29]);
-  CHECK(g_view.frame.third == machine.regs[30]);
+  CHECK(g_view.frame.rbx_or_lr == machine.regs[30]);
 #endif
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("registers have their DWARF numbers: what a function puts in is what a
   CHECK(g_view.numbered[11] ==
         static_cast<std::uint64_t>(g_view.context.uc_mcontext.gregs[REG_R11]));
   for (unsigned i = 16; i < 64; ++i) CHECK_FALSE(g_view.has_number[i]);
-  CHECK(g_view.frame.third == in.rbx);
+  CHECK(g_view.frame.rbx_or_lr == in.rbx);
   CHECK(g_view.frame.sp == sp);
   CHECK(g_view.frame.fp == fp);
 }

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "../stack/own_registry.hpp"
+#include "../code/own_registry.hpp"
 
 namespace {
 

@@ -138,7 +138,7 @@ void walk_prof(const ucontext_t* context, chain& out) {
   const packed_rule rule = scratch.rules.rule_at_sig(start.pc, false, scratch.memory).rule;
   const unsigned reg = packed_reg_sig(rule);
   const bool has_register = kind_of_sig(rule) == rule_kind::offset || kind_of_sig(rule) == rule_kind::deref;
-  if (has_register && reg != dwarf_sp && reg != dwarf_fp && reg != dwarf_third) ++g_counts.odd;
+  if (has_register && reg != dwarf_sp && reg != dwarf_fp && reg != dwarf_rbx_or_lr) ++g_counts.odd;
   out.approximate = walked.approximate;
   if (is_spoilt_step()) spoil(out);
 }

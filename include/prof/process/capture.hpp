@@ -1,0 +1,217 @@
+// prof/process/capture.hpp - from registers to the number of a stack; and the code map that walks look
+// into, replaced while they do.
+// Floor 7 (process). Used by the samplers; every profile refreshes the code map before and after.
+// Safety: functions ending in _sig run in handlers and hooks; the others are for ordinary context.
+// Memory: a new map is pages of its own; the replaced one goes back when no walk can hold it.
+// Source: a walk leases its frame buffer before it loads the map, so a map that was replaced before
+//         all buffers were seen free is unreachable: the grace period of read-copy-update (McKenney
+//         and Slingwine, 1998) with the buffers as readers.
+#ifndef PROF_PROCESS_CAPTURE_HPP
+#define PROF_PROCESS_CAPTURE_HPP
+
+#include "prof/process/anchor.hpp"
+#include "prof/unwind/probed_memory.hpp"
+#include "prof/process/process.hpp"
+#include "prof/unwind/unwind.hpp"
+
+PROF_DETAIL_BEGIN
+
+#if PROF_DETAIL_OS_LINUX
+// Without a search header nothing can be looked up in a walk: -static, some of musl. A few
+// milliseconds once, which a hook's slow path may have to spend too.
+inline void build_headerless_tables_sig(module_registry& modules, const code_map& map,
+                                        const never_unloaded_objects& never_unloaded) PROF_DETAIL_SIG {
+  const std::uintptr_t program = os_program_header_sig();
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    if (range.module == nullptr || range.cfi.header != 0) continue;
+    if (range.header != program && never_unloaded.count == 0) continue;  // it may be unloaded meanwhile
+    build_table_once(modules, *range.module, image_of(range));
+  }
+}
+#else
+inline void build_headerless_tables_sig(module_registry&, const code_map&,
+                                        const never_unloaded_objects&) PROF_DETAIL_SIG {}
+#endif
+
+// Caller holds refresh_lock, and no object can be unloaded, or there is no map yet.
+inline void replace_code_map_sig(process_state& process, const never_unloaded_objects& never_unloaded)
+    PROF_DETAIL_SIG {
+  const code_map* const before = process.code.load(std::memory_order_acquire);
+  process.code_map_outdated.store(false, std::memory_order_relaxed);  // first: what comes now counts again
+  const code_map* const now = read_code_map_sig(before, *process.registry, never_unloaded);
+  if (now == before) return;
+  if (process.retired_count == max_retired_maps) {
+    os_unmap_sig(const_cast<code_map*>(now), now->bytes);
+    process.code_map_outdated.store(true, std::memory_order_relaxed);
+    return count_drop_sig(process, drop::code_map_busy);
+  }
+  const range_registry& ranges = process.registry->ranges;
+  if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
+  build_headerless_tables_sig(process.registry->modules, *now, never_unloaded);
+  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+  process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
+  process.rule_epoch.fetch_add(1);
+  if (before != nullptr) process.retired[process.retired_count++] = before;
+}
+
+// Makes the first code map; a hook calls it. Does nothing when somebody else is at it. The loader's list is
+// not asked for here, which takes a lock: until the first profile all objects count as ones that may go.
+inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
+  if (process.code.load(std::memory_order_acquire) != nullptr) return;
+  if (!process.refresh_lock.try_lock()) return;
+  replace_code_map_sig(process, {});
+  process.refresh_lock.unlock();
+}
+
+// Gives replaced maps back. A walk leases its frame buffer before it loads the map, so when every
+// buffer has been seen free since the map was replaced, no walk holds an old one. Caller holds
+// refresh_lock.
+inline void give_back_maps(process_state& process) noexcept {
+  if (process.retired_count == 0 || process.code_readers.load() != 0) return;
+  for (const frame_buffer& buffer : process.buffers) {
+    for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
+    if (buffer.taken.load() != 0) return;  // next time
+  }
+  while (process.retired_count != 0) {
+    const code_map* const old = process.retired[--process.retired_count];
+    const std::size_t bytes = old->bytes;
+    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    os_unmap_sig(const_cast<code_map*>(old), bytes);
+  }
+}
+
+#if PROF_DETAIL_OS_LINUX
+inline bool wants_table(const code_range& range) noexcept {
+  return range.module != nullptr && range.module->wanted.load() && !range.module->tried.load();
+}
+
+// Under the loader's lock, so that no module is unloaded meanwhile.
+inline void build_tables_of(process_state& process, const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    const code_range& range = map.ranges[i];
+    os_object object;
+    if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
+    if (!build_table_once(process.registry->modules, *range.module, image_of(range))) {
+      count_drop_sig(process, drop::tables_full);
+    }
+  }
+  process.rule_epoch.fetch_add(1);  // .debug_frame may know more than what was cached
+}
+
+inline bool wants_tables(const code_map& map) noexcept {
+  for (std::size_t i = 0; i < map.current; ++i) {
+    if (wants_table(map.ranges[i])) return true;
+  }
+  return false;
+}
+
+// Compiles the unwind tables of modules that walks went through. Caller holds refresh_lock.
+inline void build_wanted_tables(process_state& process) noexcept {
+  const code_map* const map = process.code.load();
+  if (map != nullptr && wants_tables(*map)) build_tables_of(process, *map);
+}
+#else
+inline void build_wanted_tables(process_state&) noexcept {}
+#endif
+
+// Who forks goes first, or refreshes that follow each other would never let it: see
+// wait_for_refresh_before_fork.
+inline void let_forks_pass(const process_state& process) noexcept {
+  for (int i = 0; i < 1000 && process.forks.load() != 0; ++i) os_sleep_ns(1000000);
+}
+
+// Brings the code map up to date: ordinary code, before and after every profile.
+inline void refresh_code_map(process_state& process) noexcept {
+  let_forks_pass(process);
+  const spin_guard lock(process.refresh_lock);
+  give_back_maps(process);  // first, so that there is room for one more
+  std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
+  struct refresh {
+    process_state& process;
+    never_unloaded_objects never_unloaded;
+  } wanted{process, {}};
+  wanted.never_unloaded.loaded = os_objects_loaded();
+  wanted.never_unloaded.headers = headers;
+  wanted.never_unloaded.count = os_never_unloaded_objects(headers, sizeof headers / sizeof headers[0]);
+  os_with_objects_kept(
+      [](void* context) {
+        const refresh& r = *static_cast<refresh*>(context);
+        replace_code_map_sig(r.process, r.never_unloaded);
+        if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
+        build_wanted_tables(r.process);
+      },
+      &wanted);
+  give_back_maps(process);
+}
+
+// A frame buffer from the pool; null (counted) when 64 captures are under way.
+class frame_lease {
+ public:
+  explicit frame_lease(process_state& process) PROF_DETAIL_SIG {
+    const std::size_t home = os_thread_id_sig() % frame_buffers;
+    for (std::size_t i = 0; i < frame_buffers; ++i) {
+      frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
+      if (buffer.taken.exchange(1) != 0) continue;
+      buffer_ = &buffer;
+      return;
+    }
+    count_drop_sig(process, drop::no_frame_buffer);
+  }
+  ~frame_lease() {
+    if (buffer_ != nullptr) buffer_->taken.store(0, std::memory_order_release);
+  }
+  frame_lease(const frame_lease&) = delete;
+  frame_lease& operator=(const frame_lease&) = delete;
+  frame_buffer* buffer() const PROF_DETAIL_SIG { return buffer_; }
+
+ private:
+  frame_buffer* buffer_ = nullptr;
+};
+
+// All that a walk needs while it goes on, so that a handler's stack needs little.
+struct walk_scratch {
+  walk_scratch(process_state& process, frame_buffer& buffer, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG
+      // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
+      // would be kept under a new one.
+      : epoch(process.rule_epoch.load()),
+        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_map_outdated,
+              cfi),
+        walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
+  const std::uint64_t epoch;  // initialised first
+  walk_memory memory;
+  cfi_scratch cfi;
+  rule_lookup rules;
+  stack_walk<walk_memory, rule_lookup> walk;
+};
+static_assert(sizeof(walk_scratch) <= sizeof(frame_buffer::scratch), "make room in frame_buffer");
+
+// The registers of the caller. Its rbx is not known; its lr is not needed.
+inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
+  registers r;
+  r.pc = strip_address_sig(reinterpret_cast<std::uintptr_t>(call.return_address));
+  r.sp = reinterpret_cast<std::uintptr_t>(call.cfa);
+  std::memcpy(&r.fp, call.frame, sizeof r.fp);
+  return r;
+}
+
+// Walks and interns the stack that `start` belongs to. `period_ns`: how often the thread is walked.
+inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
+                                  std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
+  const frame_lease lease(process);
+  frame_buffer* const buffer = lease.buffer();
+  if (buffer == nullptr) return overflow_stack;
+  auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
+  const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
+  const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
+  const std::uint64_t full_before = process.stacks.overflow();
+  const stack_id id = process.stacks.intern_sig(view);
+  if (id == overflow_stack && full_before != process.stacks.overflow()) {
+    count_drop_sig(process, drop::stack_table_full);
+  }
+  return id;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_CAPTURE_HPP

@@ -1,0 +1,136 @@
+// prof/process/profile_builder.hpp - from interned stacks and a code map to the locations of a profile.
+// Floor 7 (process). Used by every sampler's snapshot.
+// Safety: ordinary context; thread-compatible.
+// Memory: the profile's arena.
+// Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
+//         the main binary, which address order gives on Linux.
+#ifndef PROF_PROCESS_PROFILE_BUILDER_HPP
+#define PROF_PROCESS_PROFILE_BUILDER_HPP
+
+#include "prof/profile/model.hpp"
+#include "prof/process/labels.hpp"
+#include "prof/code/modules.hpp"
+#include "prof/process/stack_table.hpp"
+#include "prof/unwind/frame_list.hpp"
+
+PROF_DETAIL_BEGIN
+
+class profile_builder {
+ public:
+  static constexpr std::size_t max_extra_labels = 4;
+
+  profile_builder(profile& target, const code_map* code, const stack_table& stacks,
+                  const label_table& labels) noexcept
+      : target_(target), code_(code), stacks_(stacks), labels_(labels), frames_(target.memory) {
+    add_mappings();
+  }
+
+  // One entry of a sampler's table; entries with the same stack and labels are summed.
+  void add(stack_id stack, label_set_id label_set, const profile_label* extra,
+           std::size_t extra_count, const std::int64_t* values) noexcept {
+    const stack_view view = stacks_.view(stack);
+    frames_.clear();
+    for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
+    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
+    profile_label marks[label_table::max_labels + max_extra_labels];
+    std::size_t count = 0;
+    labels_.for_each(label_set, [&](const label_pair& pair) {
+      marks[count++] = {target_.string(pair.key), target_.string(pair.value), 0, 0};
+    });
+    for (std::size_t i = 0; i < extra_count && i < max_extra_labels; ++i) marks[count++] = extra[i];
+    profile_sample* const sample =
+        target_.add_sample(frames_.data(), frames_.size(), marks, count, values);
+    if (sample == nullptr) return;
+    sample->approximate |= view.approximate;
+    sample->truncated |= view.truncated;
+    all_.count(values[0]);
+    if (view.approximate) approximate_.count(values[0]);
+    if (view.truncated) truncated_.count(values[0]);
+  }
+
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
+  // profile's first values are.
+  void add_stack_comments() noexcept {
+    add_share(approximate_,
+              "have frames found by scanning or by reading code (no call frame information)");
+    add_share(truncated_, "are truncated (too deep, or no way to the root)");
+  }
+
+ private:
+  void add_mappings() noexcept {
+    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
+      const code_range& range = code_->ranges[i];
+      char hex[2 * build_id_size];
+      for (std::size_t k = 0; k < range.build_id_length; ++k) {
+        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
+        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
+      }
+      profile_mapping mapping;
+      mapping.start = range.start;
+      mapping.limit = range.limit;
+      mapping.offset = range.offset;
+      mapping.file = target_.string({range.path, range.path_size});
+      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
+      mapping.current = range.current;
+      target_.mappings.push(mapping);
+    }
+  }
+
+  std::uint32_t locate(std::uintptr_t frame) noexcept {
+    if (frame == truncation_mark) return target_.add_named_location("[truncated]");
+    const std::uintptr_t address = frame_address_sig(frame);
+    const code_range* const range = range_of(frame);
+    if (range == nullptr) return target_.add_location(no_index, address);
+    return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
+  }
+  const code_range* range_of(std::uintptr_t frame) const noexcept {
+    return code_ == nullptr ? nullptr : code_->find_frame(frame);
+  }
+
+  // Stacks with their labels, and the sum of their first values.
+  struct tally {
+    std::uint64_t stacks = 0;
+    std::uint64_t weight = 0;
+    void count(std::int64_t value) noexcept {
+      ++stacks;
+      weight += value > 0 ? static_cast<std::uint64_t>(value) : 0;
+    }
+  };
+
+  void add_share(const tally& part, text_view what) noexcept {
+    if (all_.stacks == 0) return;
+    struct line {
+      char text[256];
+      std::size_t size;
+    } made{};
+    {
+      text_writer words({[](void* context, const void* data, std::size_t size) {
+                           line& to = *static_cast<line*>(context);
+                           const std::size_t room = sizeof to.text - to.size;
+                           const std::size_t n = size < room ? size : room;
+                           std::memcpy(to.text + to.size, data, n);
+                           to.size += n;
+                           return true;
+                         },
+                         &made});
+      words.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
+      words.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
+      words.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
+      words.put(") ").put(what);
+    }
+    target_.add_comment({made.text, made.size});
+  }
+
+  profile& target_;
+  const code_map* code_;
+  const stack_table& stacks_;
+  const label_table& labels_;
+  arena_vector<std::uint32_t> frames_;
+  tally all_;
+  tally approximate_;
+  tally truncated_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_PROFILE_BUILDER_HPP
