@@ -5,7 +5,8 @@
     tools/amalgamate.py --check    exit 1 if they are not what this script would write
 
 Vocabulary
-    root    a header users include: prof.hpp, annotate.hpp. Each root becomes one single header.
+    root    a header users include: prof.hpp, api.hpp. Each root becomes one single header.
+    forward a former name of a root: its single header includes the root's.
     part    a project header. Included as "prof/x.hpp" or <prof/x.hpp>, always from include/.
     place   the conditions (#if ...) under which an #include is seen, from the root down. The
             include guard of a part is no condition.
@@ -16,7 +17,7 @@ Rules
        and not inside its guard; the compiler sees the same order.
     2. A part first met under conditions stays under them. Whoever includes it later must be under
        the same conditions or narrower ones; else the part is missing when the switch is off.
-    3. Every part keeps its include guard, so that prof.hpp and annotate.hpp, which carry the same
+    3. Every part keeps its include guard, so that prof.hpp and api.hpp, which carry the same
        parts, can be included together in any order.
     4. System includes without conditions move to the top, sorted, once. The others stay.
     5. The output depends on the sources only: no date, no hash, no absolute path.
@@ -29,7 +30,8 @@ import re
 import sys
 from typing import Dict, FrozenSet, List, NamedTuple, Optional, Tuple
 
-ROOTS = ("prof/prof.hpp", "prof/annotate.hpp")
+ROOTS = ("prof/prof.hpp", "prof/api.hpp")
+FORWARDS = {"prof/annotate.hpp": "prof/api.hpp"}
 DIFF_LINES = 40
 MEND_COMMAND = "python3 tools/amalgamate.py"
 
@@ -249,7 +251,7 @@ def load_part(include_dir: pathlib.Path, path: str, where: str) -> Part:
         raise SourceError(
             f"include/{path}:1",
             "has no include guard around all of its code",
-            "prof.hpp and annotate.hpp carry the same parts and may meet in one file",
+            "prof.hpp and api.hpp carry the same parts and may meet in one file",
             "open with #ifndef PROF_<FOLDER>_<NAME>_HPP / #define, close with #endif as the last "
             "line, and keep every other directive between them",
         )
@@ -391,7 +393,7 @@ def banner(root: str, version: str) -> List[str]:
 
 
 def generate(root_dir: pathlib.Path) -> Dict[pathlib.Path, str]:
-    """The single headers: path -> text. annotate.hpp is left out while it does not exist."""
+    """The single headers: path -> text. What does not exist is left out, but for prof.hpp."""
     include_dir = root_dir / "include"
     version = read_version(include_dir)
     wanted = [root for root in ROOTS if (include_dir / root).is_file()]
@@ -402,12 +404,11 @@ def generate(root_dir: pathlib.Path) -> Dict[pathlib.Path, str]:
             "it is the facade that the single header is made from",
             "add it, or give --root the checkout that has it",
         )
-    return {
-        root_dir / "single_include" / root: Assembler(include_dir).assemble(
-            root, banner(root, version)
-        )
-        for root in wanted
-    }
+    outputs = {root: Assembler(include_dir).assemble(root, banner(root, version)) for root in wanted}
+    for name, root in FORWARDS.items():
+        if (include_dir / name).is_file() and root in wanted:
+            outputs[name] = "\n".join([*banner(name, version), "", f"#include <{root}>", ""])
+    return {root_dir / "single_include" / name: text for name, text in outputs.items()}
 
 
 def check(root_dir: pathlib.Path, outputs: Dict[pathlib.Path, str]) -> bool:

@@ -31,15 +31,22 @@ FLOOR_OF_FOLDER = {
     "http": 12,
     "ship": 13,
 }
-FLOOR_OF_FILE = {"config.hpp": 1, "prof.hpp": 14, "annotate.hpp": 14}
+FLOOR_OF_FILE = {"config.hpp": 1, "prof.hpp": 14, "api.hpp": 14, "annotate.hpp": 14}
 
 # Files of these folders may include each other, without loops. Samplers and writers may not: that
 # is what lets one be added or switched off without opening another. Folders of one floor never know each other.
 FOLDERS_WITH_SIBLINGS = {
-    "base", "os", "unwind", "code", "profile", "process", "hook", "symbol", "part", "collect", "http",
+    "", "base", "os", "unwind", "code", "profile", "process", "hook", "symbol", "collect", "http",
 }
 
-READERS_OF_SWITCHES = {"config.hpp", "prof.hpp", "annotate.hpp"}
+# Lower floors that a folder nevertheless never includes: a feature must show in the profiles' list, in
+# the status and on the pages without a line there that knows it.
+CLOSED_TO = {
+    "collect": ("sample", "hook", "part"),
+    "http": ("process", "sample", "hook", "symbol", "write", "part"),
+}
+
+READERS_OF_SWITCHES = {"config.hpp", "prof.hpp"}
 SWITCH = re.compile(r"\b(?:PROF_ENABLE_[A-Z0-9_]+|PROF_HOOKS)\b")
 
 OS_HEADER = re.compile(
@@ -151,6 +158,22 @@ def check_include(tree: Tree, header: Header, line: Line, name: str) -> Iterator
             "files of this floor are independent: each can be added, removed or switched off alone",
             "move what both need to a lower floor and include it from both",
         )
+
+
+def features_are_reached_by_their_rows(tree: Tree) -> Iterator[Failure]:
+    for header in tree.headers.values():
+        for line in header.lines:
+            include = include_at(line)
+            folder = include.name.removeprefix("prof/").split("/")[0] if include else ""
+            if folder not in CLOSED_TO.get(header.folder, ()):
+                continue
+            yield Failure(
+                header.at(line.number),
+                f"{header.folder}/ includes {include.name}, which {header.folder}/ must not know",
+                f"with an include of {folder}/ each new feature would have to be added to {header.folder}/ too",
+                "have the feature's descriptor hand it up as a row or as a function, see part.hpp, "
+                "or, for pages, call what collect/ offers",
+            )
 
 
 def siblings_have_no_loops(tree: Tree) -> Iterator[Failure]:
@@ -326,6 +349,7 @@ def every_header_has_a_test(tree: Tree) -> Iterator[Failure]:
 RULES = (
     every_file_has_a_floor,
     includes_go_down,
+    features_are_reached_by_their_rows,
     siblings_have_no_loops,
     os_headers_stay_in_os,
     headers_open_with_a_contract,

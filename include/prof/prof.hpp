@@ -7,11 +7,10 @@
 #ifndef PROF_PROF_HPP
 #define PROF_PROF_HPP
 
+#include "prof/api.hpp"
+#include "prof/collect/api_functions.hpp"
 #include "prof/config.hpp"
-#include "prof/collect/annotations.hpp"
-#include "prof/collect/api.hpp"
-#include "prof/collect/status.hpp"
-#include "prof/part/annotate_part.hpp"
+#include "prof/process/profile_builder.hpp"  // here, because parts under different switches need it
 
 #if PROF_DETAIL_WITH_CPU
 #include "prof/part/cpu_part.hpp"
@@ -30,8 +29,11 @@
 #endif
 
 // The only foreign symbols, and only where the OS is known.
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE
+#include "prof/hook/entry.hpp"
+#endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_HEAP
-#include "prof/hook/resolve.hpp"
+#include "prof/hook/heap_family.hpp"
 #endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_CPU
 #include "prof/hook/thread.hpp"

@@ -240,11 +240,20 @@
   }                     \
   }
 
+// A public function, of which each object keeps its own: two snapshots of prof in one process must not take each
+// other's. Types keep default visibility, since users' functions may have them as parameters.
+#define PROF_DETAIL_LOCAL __attribute__((__visibility__("hidden")))
+
 // A hooked symbol. Weak: a definition of the host's own wins and ours is reported dead. The rest
 // keeps it one real, exported function: inline ones get inlined into their callers by clang -O2 and
 // g++ -flto, and a plugin's call then skips the executable's hook (seen with g++ 12 and clang 14).
-#define PROF_DETAIL_HOOK(symbol) \
-  __asm__(symbol) __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
+#define PROF_DETAIL_HOOKED __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
+// What glibc declares its functions with, of which musl's have nothing.
+#if defined(__GLIBC__)
+#define PROF_DETAIL_C_NOEXCEPT noexcept
+#else
+#define PROF_DETAIL_C_NOEXCEPT
+#endif
 // A symbol that may be absent. Default visibility, since the private namespace is hidden and a
 // hidden import could not be satisfied.
 #define PROF_DETAIL_WEAK_IMPORT(symbol) \
@@ -255,399 +264,11 @@
 
 #endif  // PROF_BASE_PLATFORM_HPP
 
-// ---- prof/base/table.hpp ----
-// prof/base/table.hpp - lock-free hash tables of fixed address space that grow level by level.
-// Floor 2 (base). Used by stack/ (stacks), sample/ (counts, live objects).
-// Safety: functions ending in _sig are async-signal-safe and wait-free: probing is bounded by
-//         max_probe slots on each of at most max_levels levels.
-// Memory: the caller reserves bytes_for(levels) zeroed bytes once; level k has first << k slots
-//         and its pages are touched only when level k-1 is three quarters full, so a small
-//         program pays for a small table. Nothing is ever moved: an index stays valid for ever.
-//         When the limit is reached the insert fails and overflow() counts it.
-// Source: chained doubling levels as in async-profiler's call trace storage (v4.5, idea only);
-//         linear probing, Knuth vol. 3, 6.4.
-#ifndef PROF_BASE_TABLE_HPP
-#define PROF_BASE_TABLE_HPP
-
-PROF_DETAIL_BEGIN
-
-// splitmix64's finalizer (Steele, Lea, Flood, 2014): spreads keys that are no hashes themselves.
-constexpr std::uint64_t mix_bits(std::uint64_t x) PROF_DETAIL_SIG {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-
-inline constexpr std::size_t max_probe = 16;
-inline constexpr unsigned max_levels = 16;
-inline constexpr std::size_t no_slot = ~std::size_t{0};
-
-// Shared layout of the two tables below. Slot begins with `std::atomic<std::uint64_t> key`.
-template <class Slot>
-class leveled_slots {
- public:
-  static constexpr std::size_t slots_in(std::size_t first, unsigned levels) {
-    return first * ((std::size_t{1} << levels) - 1);
-  }
-  static constexpr std::size_t bytes_for(std::size_t first, unsigned levels) {
-    return slots_in(first, levels) * sizeof(Slot);
-  }
-
-  // `first` is a power of two >= max_probe; `memory` holds bytes_for(first, levels) zero bytes.
-  void bind(void* memory, std::size_t first, unsigned levels) noexcept {
-    slots_ = static_cast<Slot*>(memory);
-    first_ = first;
-    reserved_levels_ = levels;
-    open_levels_.store(1, std::memory_order_release);
-  }
-
-  unsigned levels() const PROF_DETAIL_SIG { return open_levels_.load(std::memory_order_acquire); }
-  // Slots that may hold something now; indices below it are valid for at().
-  std::size_t span() const PROF_DETAIL_SIG { return slots_in(first_, levels()); }
-  Slot& at(std::size_t index) PROF_DETAIL_SIG { return slots_[index]; }
-  const Slot& at(std::size_t index) const PROF_DETAIL_SIG { return slots_[index]; }
-  std::size_t used() const PROF_DETAIL_SIG { return used_.load(std::memory_order_relaxed); }
-  std::uint64_t overflow() const PROF_DETAIL_SIG {
-    return overflow_.load(std::memory_order_relaxed);
-  }
-
- protected:
-  std::size_t probe_index(std::uint64_t key, unsigned level, std::size_t step) const
-      PROF_DETAIL_SIG {
-    const std::size_t mask = (first_ << level) - 1;
-    return slots_in(first_, level) + ((mix_bits(key) + step) & mask);
-  }
-
-  bool crowded(unsigned levels) const PROF_DETAIL_SIG {
-    const std::size_t span_now = slots_in(first_, levels);
-    return used() > span_now - span_now / 4;
-  }
-
-  // Opens one more level unless another thread just did or the reservation ends here.
-  bool open_level_sig(unsigned seen) PROF_DETAIL_SIG {
-    if (seen >= reserved_levels_) return false;
-    open_levels_.compare_exchange_strong(seen, seen + 1, std::memory_order_acq_rel);
-    return true;
-  }
-
-  Slot* slots_ = nullptr;
-  std::size_t first_ = 0;
-  unsigned reserved_levels_ = 0;
-  std::atomic<unsigned> open_levels_{0};
-  std::atomic<std::size_t> used_{0};
-  std::atomic<std::uint64_t> overflow_{0};
-};
-
-// Keys are only added. The key must be a 64-bit hash of what the slot stands for: equal hashes are
-// taken for equal things (a false match needs about 2^32 distinct keys).
-// Two threads that add the same new key while a level opens may end up with two slots for it;
-// readers merge equal entries, so that is harmless.
-template <class Slot>
-class add_only_table : public leveled_slots<Slot> {
- public:
-  // Index of the key's slot; `fresh` tells the one caller that claimed it and must fill it in.
-  std::size_t find_or_add_sig(std::uint64_t key, bool& fresh) PROF_DETAIL_SIG {
-    fresh = false;
-    for (unsigned attempt = 0; attempt <= max_levels; ++attempt) {
-      const unsigned levels = this->levels();
-      const std::size_t index = find_or_add_in_sig(key, levels, fresh);
-      if (index != no_slot) {
-        if (fresh && this->crowded(levels)) this->open_level_sig(levels);
-        return index;
-      }
-      if (!this->open_level_sig(levels)) break;
-    }
-    this->overflow_.fetch_add(1, std::memory_order_relaxed);
-    return no_slot;
-  }
-
- private:
-  std::size_t find_or_add_in_sig(std::uint64_t key, unsigned levels, bool& fresh)
-      PROF_DETAIL_SIG {
-    for (unsigned level = 0; level < levels; ++level) {
-      const bool last = level + 1 == levels;
-      for (std::size_t step = 0; step < max_probe; ++step) {
-        const std::size_t index = this->probe_index(key, level, step);
-        auto& slot_key = this->slots_[index].key;
-        std::uint64_t seen = slot_key.load(std::memory_order_acquire);
-        if (seen == 0 && !last) break;  // older levels take no new keys
-        if (seen == 0 && slot_key.compare_exchange_strong(seen, key, std::memory_order_acq_rel)) {
-          this->used_.fetch_add(1, std::memory_order_relaxed);
-          fresh = true;
-          return index;
-        }
-        if (seen == key) return index;
-      }
-    }
-    return no_slot;
-  }
-};
-
-// Keys come and go, and a key is present at most once because its owner is unique (a live
-// address). Keys 0 to 2 are reserved.
-template <class Slot>
-class add_remove_table : public leveled_slots<Slot> {
- public:
-  // Claims a slot for a key that is not in the table; publish_sig makes it visible.
-  std::size_t claim_sig(std::uint64_t key) PROF_DETAIL_SIG {
-    for (unsigned attempt = 0; attempt <= max_levels; ++attempt) {
-      const unsigned levels = this->levels();
-      for (unsigned level = levels; level-- > 0;) {
-        const std::size_t index = claim_in_sig(key, level);
-        if (index == no_slot) continue;
-        if (this->crowded(levels)) this->open_level_sig(levels);
-        return index;
-      }
-      if (!this->open_level_sig(levels)) break;
-    }
-    this->overflow_.fetch_add(1, std::memory_order_relaxed);
-    return no_slot;
-  }
-
-  void publish_sig(std::size_t index, std::uint64_t key) PROF_DETAIL_SIG {
-    // Pairs with the acquire in find_sig: who sees the key sees the slot's payload.
-    this->slots_[index].key.store(key, std::memory_order_release);
-  }
-
-  std::size_t find_sig(std::uint64_t key) const PROF_DETAIL_SIG {
-    for (unsigned level = this->levels(); level-- > 0;) {
-      for (std::size_t step = 0; step < max_probe; ++step) {
-        const std::size_t index = this->probe_index(key, level, step);
-        const std::uint64_t seen = this->slots_[index].key.load(std::memory_order_acquire);
-        if (seen == key) return index;
-        if (seen == empty) break;
-      }
-    }
-    return no_slot;
-  }
-
-  // Gives the slot back; its payload must have been read before.
-  void remove_sig(std::size_t index) PROF_DETAIL_SIG {
-    this->slots_[index].key.store(removed, std::memory_order_release);
-    this->used_.fetch_sub(1, std::memory_order_relaxed);
-  }
-
-  static constexpr std::uint64_t empty = 0;
-  static constexpr std::uint64_t removed = 1;
-  static constexpr std::uint64_t claimed = 2;
-
- private:
-  std::size_t claim_in_sig(std::uint64_t key, unsigned level) PROF_DETAIL_SIG {
-    for (std::size_t step = 0; step < max_probe; ++step) {
-      const std::size_t index = this->probe_index(key, level, step);
-      auto& slot_key = this->slots_[index].key;
-      std::uint64_t seen = slot_key.load(std::memory_order_relaxed);
-      if (seen > removed) continue;
-      if (slot_key.compare_exchange_strong(seen, claimed, std::memory_order_acq_rel)) {
-        this->used_.fetch_add(1, std::memory_order_relaxed);
-        return index;
-      }
-    }
-    return no_slot;
-  }
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_TABLE_HPP
-
-// ---- prof/base/random.hpp ----
-// prof/base/random.hpp - per-thread random numbers and the two functions that Poisson sampling
-// needs, without libm.
-// Floor 2 (base). Used by samplers.
-// Safety: async-signal-safe: pure arithmetic on the caller's state.
-// Memory: 8 bytes of state, owned by the caller.
-// Source: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-//         ln by the atanh series, 1-exp(-x) by Taylor; both within 1e-9 relative (unit test
-//         against libm), far below the statistical error of any profile.
-#ifndef PROF_BASE_RANDOM_HPP
-#define PROF_BASE_RANDOM_HPP
-
-PROF_DETAIL_BEGIN
-
-// The next of a sequence; any state is a good state.
-inline std::uint64_t random_sig(std::uint64_t& state) PROF_DETAIL_SIG {
-  state += 0x9e3779b97f4a7c15u;
-  return mix_bits(state);
-}
-
-// Uniform in (0, 1], 53 bits; never 0, so its logarithm is finite.
-inline double uniform_sig(std::uint64_t& state) PROF_DETAIL_SIG {
-  return static_cast<double>((random_sig(state) >> 11) + 1) * 0x1p-53;
-}
-
-// ln(x) for normal x > 0.
-inline double natural_log_sig(double x) PROF_DETAIL_SIG {
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &x, sizeof bits);
-  int exponent = static_cast<int>(bits >> 52) - 1023;
-  bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
-  double mantissa = 0;
-  std::memcpy(&mantissa, &bits, sizeof mantissa);
-  if (mantissa > 1.4142135623730951) {
-    mantissa *= 0.5;
-    ++exponent;
-  }
-  const double s = (mantissa - 1) / (mantissa + 1);  // |s| <= 0.172
-  const double s2 = s * s;
-  const double series =
-      1 + s2 * (1.0 / 3 + s2 * (1.0 / 5 + s2 * (1.0 / 7 + s2 * (1.0 / 9 + s2 * (1.0 / 11)))));
-  return exponent * 0.69314718055994531 + 2 * s * series;
-}
-
-// exp(-x) for x >= 0.
-inline double exp_minus_sig(double x) PROF_DETAIL_SIG {
-  if (x > 700) return 0;
-  const int halvings = static_cast<int>(x * 1.4426950408889634 + 0.5);
-  const double r = x - halvings * 0.69314718055994531;  // |r| <= 0.35
-  double term = 1;
-  double sum = 1;
-  for (int i = 1; i <= 12; ++i) {
-    term *= -r / i;
-    sum += term;
-  }
-  std::uint64_t bits = static_cast<std::uint64_t>(1023 - halvings) << 52;
-  double scale = 0;
-  std::memcpy(&scale, &bits, sizeof scale);
-  return halvings > 1022 ? 0 : sum * scale;
-}
-
-// 1 - exp(-x) for x >= 0 without cancellation near 0.
-PROF_DETAIL_COLD inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
-  if (x > 0.3) return 1 - exp_minus_sig(x);
-  double inner = 1;
-  for (int i = 12; i >= 2; --i) inner = 1 - x / i * inner;
-  return x * inner;
-}
-
-// Exponentially distributed with the given mean: the gap between two points of a Poisson process.
-inline double exponential_sig(std::uint64_t& state, double mean) PROF_DETAIL_SIG {
-  return -natural_log_sig(uniform_sig(state)) * mean;
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_RANDOM_HPP
-
-// ---- prof/base/poisson.hpp ----
-// prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
-// process, and what a sampled object weighs.
-// Floor 2 (base). Used by sample/heap.hpp; one gap per thread and stream.
-// Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
-// Memory: none.
-// Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
-//         average (Go runtime/mprof.go, tcmalloc Sampler). An object of S bytes is sampled when a
-//         point falls into it, with probability 1 - exp(-S/R), and then stands for
-//         1 / (1 - exp(-S/R)) objects like itself: the weight is fixed then, with the rate its gap
-//         was drawn at, so sums are unbiased whatever happens to the rate later (jemalloc
-//         PROFILING_INTERNALS: unbias per sample, never after aggregation). A gap is memoryless,
-//         so it may be cut at max_gap and redrawn; that lets a new rate reach every thread after
-//         at most 4 MiB.
-#ifndef PROF_BASE_POISSON_HPP
-#define PROF_BASE_POISSON_HPP
-
-PROF_DETAIL_BEGIN
-
-inline constexpr std::int64_t max_gap = std::int64_t{4} << 20;
-inline constexpr std::int64_t parked_gap = std::int64_t{1} << 62;  // for ever
-
-// Zero-initialised: the first object takes the slow path, which seeds and draws.
-struct poisson_gap {
-  std::int64_t left;     // bytes until the next sample point or cut
-  std::uint64_t random;  // 0: not seeded
-  std::uint64_t rate;    // the gap under way was drawn at this rate
-  bool ends_in_point;    // false: it was cut, nothing is sampled at its end
-};
-
-// Objects are counted in 1/65536: a weight such as 1.58 must not be rounded to 2.
-inline constexpr unsigned weight_bits = 16;
-
-inline std::uint64_t weight_sig(std::uint64_t size, std::uint64_t rate) PROF_DETAIL_SIG {
-  if (rate <= 1 || size == 0) return std::uint64_t{1} << weight_bits;
-  const double chance = one_minus_exp_minus_sig(static_cast<double>(size) /
-                                                static_cast<double>(rate));
-  return static_cast<std::uint64_t>((std::uint64_t{1} << weight_bits) / chance + 0.5);
-}
-
-// size * weight without overflow for sizes up to 2^63.
-inline std::uint64_t weighted_bytes_sig(std::uint64_t size, std::uint64_t weight) PROF_DETAIL_SIG {
-  if (weight == std::uint64_t{1} << weight_bits) return size;
-  return static_cast<std::uint64_t>(static_cast<double>(size) * static_cast<double>(weight) /
-                                        (1u << weight_bits) +
-                                    0.5);
-}
-
-// Counts an object down; true when no sample point or cut lies in it. Unsigned, so that a size
-// beyond half of the address space does not wrap to a huge gap; `left` is never negative here,
-// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
-// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
-inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-  bool above = false;
-  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(gap.left) : [size] "r"(size));
-  return above;
-#else
-  const auto before = static_cast<std::uint64_t>(gap.left);
-  gap.left = static_cast<std::int64_t>(before - size);
-  return before > size;
-#endif
-}
-
-// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
-PROF_DETAIL_NOINLINE inline std::int64_t draw_gap_sig(poisson_gap& gap,
-                                                      std::uint64_t rate) PROF_DETAIL_SIG {
-  gap.rate = rate;
-  gap.ends_in_point = false;
-  if (rate == 0) return max_gap;
-  if (rate == 1) return 0;  // the next object takes the slow path too
-  const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
-  if (drawn >= static_cast<double>(max_gap)) return max_gap;
-  gap.ends_in_point = true;
-  return static_cast<std::int64_t>(drawn) + 1;
-}
-
-// Memoryless: after a sample the next gap starts behind the object. Returns `weighed_at`.
-inline std::uint64_t next_gap_sig(poisson_gap& gap, std::uint64_t rate, std::uint64_t weighed_at)
-    PROF_DETAIL_SIG {
-  gap.left = draw_gap_sig(gap, rate);
-  return weighed_at;
-}
-
-// Called when an object took `left` to 0 or below, on a seeded gap. Returns the rate to weigh the
-// object with, or 0 when no sample point lies in it; leaves left > 0, or 0 at rate 1.
-inline std::uint64_t sample_point_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
-  if (gap.left > 0) gap.left = -max_gap;  // wrapped by an absurd size, which will fail anyway
-  if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);  // also where the rate changed
-  if (rate == 1) return next_gap_sig(gap, rate, 1);
-  if (gap.left < -16 * max_gap) {
-    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
-    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-gap.left) /
-                                                                  static_cast<double>(rate));
-    const bool hit = uniform_sig(gap.random) <= chance;
-    return next_gap_sig(gap, rate, hit ? rate : 0);
-  }
-  while (gap.left <= 0) {
-    if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);
-    gap.left += draw_gap_sig(gap, rate);
-  }
-  return 0;
-}
-
-// Makes the thread of this gap draw a new one, so that a new rate counts for it at once.
-inline void redraw_sig(poisson_gap& gap) PROF_DETAIL_SIG {
-  gap.left = 0;
-  gap.ends_in_point = false;
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_POISSON_HPP
-
 // ---- prof/base/text.hpp ----
-// prof/base/text.hpp - text output without stdio, locale or allocation; string views.
-// Floor 2 (base). Used by writers, pages and the index.
-// Safety: ordinary context; thread-compatible. The number formatters are pure.
-// Memory: a 512-byte buffer inside the writer.
+// prof/base/text.hpp - text without stdio, locale or allocation: views, numbers, bounded texts, output, UTF-8.
+// Floor 2 (base). Used wherever there is text.
+// Safety: ordinary context; thread-compatible. Views and number formatters are pure.
+// Memory: a 512-byte buffer inside the writer; a bounded text is its own room.
 // Source: printf is avoided because it may allocate and follows the host's locale.
 #ifndef PROF_BASE_TEXT_HPP
 #define PROF_BASE_TEXT_HPP
@@ -739,6 +360,76 @@ inline std::uint64_t take_hex(text_view& text) noexcept {
   return value;
 }
 
+// ---- UTF-8 -------------------------------------------------------------------------------------
+
+// Length of the well-formed sequence that a non-empty text begins with, or 0. The ranges are those of table 3-7 of
+// the Unicode standard: no overlong forms, no surrogates, none past U+10FFFF.
+inline std::size_t utf8_length(text_view text) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size < length) return 0;
+  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (std::size_t i = 2; i < length; ++i) {
+    if ((byte(i) & 0xc0u) != 0x80) return 0;
+  }
+  return length;
+}
+
+// Replaces every byte that is not part of valid UTF-8 by '?': some readers reject a whole profile over one.
+inline void clean_utf8(char* text, std::size_t size) noexcept {
+  for (std::size_t at = 0; at < size;) {
+    const std::size_t length = utf8_length({text + at, size - at});
+    if (length == 0) text[at] = '?';
+    at += length == 0 ? 1 : length;
+  }
+}
+
+// ---- bounded texts -----------------------------------------------------------------------------
+
+// What all bounded texts share: appends what fits, and keeps the NUL behind it.
+PROF_DETAIL_NOINLINE inline void append_bounded(char* room, std::size_t capacity, std::size_t& used,
+                                                text_view text) noexcept {
+  const std::size_t left = capacity - used - 1;
+  const std::size_t n = text.size < left ? text.size : left;
+  std::memcpy(room + used, text.data, n);
+  used += n;
+  room[used] = '\0';
+}
+
+// A text of at most Capacity - 1 characters that is put together; what does not fit is cut.
+template <std::size_t Capacity>
+class bounded_text {
+ public:
+  bounded_text() noexcept { room_[0] = '\0'; }
+  bounded_text& put(text_view text) noexcept {
+    append_bounded(room_, Capacity, used_, text);
+    return *this;
+  }
+  bounded_text& decimal(std::uint64_t value) noexcept {
+    char digits[20];
+    return put({digits, format_decimal(value, digits)});
+  }
+  // "05"; of larger numbers all digits.
+  bounded_text& two_digits(std::uint64_t value) noexcept { return put(value < 10 ? "0" : "").decimal(value); }
+  void clear() noexcept {
+    used_ = 0;
+    room_[0] = '\0';
+  }
+  std::size_t size() const noexcept { return used_; }
+  text_view view() const noexcept { return {room_, used_}; }
+  const char* c_str() const noexcept { return room_; }
+
+ private:
+  char room_[Capacity];
+  std::size_t used_ = 0;
+};
+
+// ---- output ------------------------------------------------------------------------------------
+
 // A destination for bytes: a function and its context. False means stop.
 struct output {
   bool (*write)(void* context, const void* data, std::size_t size);
@@ -752,7 +443,8 @@ class text_writer {
   text_writer(const text_writer&) = delete;
   text_writer& operator=(const text_writer&) = delete;
 
-  text_writer& put(text_view text) noexcept {
+  // Not inline, nor are the others: pages and tables are hundreds of calls, and none of them is hot.
+  PROF_DETAIL_NOINLINE text_writer& put(text_view text) noexcept {
     while (text.size != 0) {
       if (used_ == sizeof buffer_) flush();
       const std::size_t room = sizeof buffer_ - used_;
@@ -763,21 +455,21 @@ class text_writer {
     }
     return *this;
   }
-  text_writer& decimal(std::uint64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& decimal(std::uint64_t value) noexcept {
     char digits[20];
     return put({digits, format_decimal(value, digits)});
   }
-  text_writer& signed_decimal(std::int64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& signed_decimal(std::int64_t value) noexcept {
     if (value < 0) put("-");
     return decimal(value < 0 ? 0 - static_cast<std::uint64_t>(value)
                              : static_cast<std::uint64_t>(value));
   }
-  text_writer& hex(std::uint64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& hex(std::uint64_t value) noexcept {
     char digits[16];
     return put("0x").put({digits, format_hex(value, digits)});
   }
   // value / 10^places with exactly `places` digits after the point.
-  text_writer& fixed(std::int64_t value, unsigned places) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& fixed(std::int64_t value, unsigned places) noexcept {
     std::uint64_t unit = 1;
     for (unsigned i = 0; i < places; ++i) unit *= 10;
     const std::uint64_t magnitude = value < 0 ? 0 - static_cast<std::uint64_t>(value)
@@ -790,14 +482,14 @@ class text_writer {
     return put(".").put({digits + 1, n - 1});
   }
   // Control characters as `?`: a line break in a name would start a record.
-  text_writer& printable(text_view text) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& printable(text_view text) noexcept {
     for (; text.size != 0; text = text.from(1)) {
       const auto byte = static_cast<unsigned char>(text.data[0]);
       put(byte < 0x20 || byte == 0x7f ? text_view("?", 1) : text_view(text.data, 1));
     }
     return *this;
   }
-  text_writer& spaces(std::size_t count) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& spaces(std::size_t count) noexcept {
     for (; count != 0; --count) put(" ");
     return *this;
   }
@@ -818,16 +510,990 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_TEXT_HPP
 
-// ---- prof/process/anchor.hpp ----
-// prof/process/anchor.hpp - the pointer by which an object finds what is one per process, the note by
-// which others find that pointer, and the calls behind annotations.
-// Floor 7 (process). The cheap end of process/process.hpp: annotate.hpp needs no more than this.
-// Safety: annotations_sig is two loads.
-// Memory: one pointer per object.
-// Source: ELF notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
-//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40.
-#ifndef PROF_PROCESS_ANCHOR_HPP
-#define PROF_PROCESS_ANCHOR_HPP
+// ---- prof/base/result.hpp ----
+// prof/base/result.hpp - errors as values: one enum, one message table, one small value.
+// Floor 2 (base). Returned by every public call that can fail.
+// Safety: not for signal handlers; copying is thread-safe, nothing is shared.
+// Memory: a result holds its text inline; nothing is allocated.
+// Source: Go's error texts where Go has one (net/http/pprof, runtime/pprof), own words elsewhere.
+#ifndef PROF_BASE_RESULT_HPP
+#define PROF_BASE_RESULT_HPP
+
+PROF_PUBLIC_BEGIN
+
+// Why a call failed. The order is the order of detail::error_messages; a test compares them.
+enum class error : int {
+  none = 0,
+  cpu_in_use,
+  session_in_use,
+  too_many_sessions,
+  unknown_profile,
+  profile_off,
+  not_in_version,
+  unsupported,
+  bad_argument,
+  open_failed,
+  write_failed,
+  out_of_memory,
+  signal_in_use,
+  timer_failed,
+  bad_address,
+  not_loopback,
+  address_in_use,
+  listen_failed,
+  server_running,
+  configured_late,
+  version_mismatch,
+  canceled,
+  not_included,
+  count_
+};
+
+PROF_PUBLIC_END
+
+PROF_DETAIL_BEGIN
+
+struct error_message {
+  error code;
+  const char* text;  // at most one %s, replaced by the detail given with the error
+};
+
+inline constexpr error_message error_messages[] = {
+    {error::none, "ok"},
+    {error::cpu_in_use, "cpu profiling already in use"},
+    {error::session_in_use, "this cpu_session is already running; stop it before starting it again"},
+    {error::too_many_sessions, "8 CPU sessions are running already; stop one first"},
+    {error::unknown_profile, "unknown profile \"%s\"; for_each_profile lists the names"},
+    {error::profile_off, "%s is off; define it to 1 in a file that includes prof.hpp"},
+    {error::not_in_version, "%s is not available in this version"},
+    {error::unsupported, "%s is not supported on this platform"},
+    {error::bad_argument, "%s"},
+    {error::open_failed, "cannot write to %s; pass another path"},
+    {error::write_failed, "writing the profile failed: %s"},
+    {error::out_of_memory, "no memory for %s; raise the address space or memory limit"},
+    {error::signal_in_use, "no free signal for sampling: %s has a foreign handler; set"
+                           " options::signal to a free real-time signal"},
+    {error::timer_failed, "cannot create a CPU timer: %s; raise RLIMIT_SIGPENDING"},
+    {error::bad_address, "cannot understand the address \"%s\"; use host:port, :port or"
+                         " unix:/path"},
+    {error::not_loopback, "%s is not a loopback address; profiles hold addresses and command"
+                          " lines, so listen on localhost and forward the port"},
+    {error::address_in_use, "%s is in use; pass another address or stop the other process"},
+    {error::listen_failed, "cannot listen on %s"},
+    {error::server_running, "the profile server runs already; call prof::http::stop() first"},
+    {error::configured_late, "configure() after the first profile was started or written; call it"
+                             " at the top of main()"},
+    {error::version_mismatch, "files of this program include different versions of prof: %s"},
+    {error::canceled, "the request was canceled"},
+    {error::not_included, "no file of this program includes prof/prof.hpp; include it in one, api.hpp in the others"},
+};
+
+inline constexpr std::size_t result_text_size = 232;
+
+// A code's message with the detail that belongs to it.
+PROF_DETAIL_COLD inline void write_message(char (&room)[result_text_size], error code, const char* detail) noexcept {
+  const text_view text(error_messages[static_cast<int>(code)].text);
+  const std::size_t mark = text.find('%');  // of %s
+  std::size_t used = 0;
+  append_bounded(room, result_text_size, used, {text.data, mark});
+  if (mark == text.size) return;
+  append_bounded(room, result_text_size, used, detail);
+  append_bounded(room, result_text_size, used, text.from(mark + 2));
+}
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// The outcome of a call: true in a condition when it succeeded. message() is one sentence without
+// a newline that says what happened and what to do next; it lives as long as the result. Results cross from one object
+// of a process to another: their layout stays.
+class [[nodiscard]] result {
+ public:
+  result() noexcept { message_[0] = '\0'; }
+
+  // `detail` replaces %s of the table's text; `os_error` is the errno behind it, or 0.
+  PROF_DETAIL_LOCAL explicit result(error code, const char* detail = "", int os_error = 0) noexcept
+      : code_(code), os_errno_(os_error) {
+    detail::write_message(message_, code, detail);
+  }
+
+  explicit operator bool() const noexcept { return code_ == error::none; }
+  error code() const noexcept { return code_; }
+  int os_errno() const noexcept { return os_errno_; }
+  const char* message() const noexcept { return code_ == error::none ? "ok" : message_; }
+
+ private:
+  error code_ = error::none;
+  int os_errno_ = 0;
+  char message_[detail::result_text_size];
+};
+static_assert(sizeof(result) == 240, "results cross from one object to another");
+
+PROF_PUBLIC_END
+
+#endif  // PROF_BASE_RESULT_HPP
+
+// ---- prof/base/sink.hpp ----
+// prof/base/sink.hpp - where the bytes of a profile go.
+// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
+// Safety: a value of a few words; thread-compatible. Not for signal handlers.
+// Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
+//         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
+// Source: the kinds fixed in the design brief.
+#ifndef PROF_BASE_SINK_HPP
+#define PROF_BASE_SINK_HPP
+
+PROF_DETAIL_BEGIN
+
+// std::streamsize is the signed counterpart of std::size_t; its header, <ios>, would cost every file
+// that includes prof 0.4 s (g++ 12).
+template <class T, class = void>
+struct has_write : std::false_type {};
+template <class T>
+struct has_write<T, std::void_t<decltype(std::declval<T&>().write(
+                        std::declval<const char*>(), std::declval<std::ptrdiff_t>()))>>
+    : std::true_type {};
+
+template <class T, class = void>
+struct has_c_str : std::false_type {};
+template <class T>
+struct has_c_str<T, std::void_t<decltype(std::declval<T&>().c_str())>> : std::true_type {};
+
+// Calls what the user wrote. What that throws (a stream with exceptions() set) is a refusal, not
+// the host's end. Two types, of which a file has one, because files with and without exceptions may
+// be in one program; a sink remembers which kind of file made it.
+template <bool Exceptions>
+struct user_call;
+#if PROF_DETAIL_EXCEPTIONS
+template <>
+struct user_call<true> {
+  template <class Call>
+  static bool run(Call call) {
+    try {
+      return call();
+    } catch (...) {
+      return false;
+    }
+  }
+};
+#else
+template <>
+struct user_call<false> {
+  template <class Call>
+  static bool run(Call call) {
+    return call();
+  }
+};
+#endif
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// A file descriptor to write to; never closed by prof. Explicit, because sink(0) is no file.
+struct fd {
+  explicit fd(int number) noexcept : value(number) {}
+  int value;
+};
+
+// Appends the bytes to a string-like object (anything with append(const char*, size_t)).
+template <class String>
+struct append_to {
+  explicit append_to(String& text) noexcept : target(&text) {}
+  String* target;
+};
+
+// Named in the error of the two deleted constructors of sink.
+struct use_append_to_or_a_const_char_path {};
+struct use_fd_or_a_file_pointer {};
+
+// Where a profile is written. Implicitly made from: FILE*, prof::fd, a const char* path,
+// prof::append_to(text), any object with write(const char*, std::streamsize) (std::ostream), or
+// {callback, context} where callback returns false to stop.
+class sink {
+ public:
+  enum class kind { file, descriptor, path, callback };
+
+  sink(std::FILE* file) noexcept : kind_(kind::file), context_(file) {}
+  sink(fd descriptor) noexcept : kind_(kind::descriptor), descriptor_(descriptor.value) {}
+  sink(const char* path) noexcept
+      : kind_(kind::path), context_(const_cast<char*>(path)) {}  // only ever read
+  template <bool Exceptions = PROF_DETAIL_EXCEPTIONS>
+  sink(bool (*callback)(void*, const void*, std::size_t), void* context) noexcept
+      : kind_(kind::callback),
+        context_(context),
+        callback_(callback),
+        guard_(&guarded<Exceptions>) {}
+
+  template <class String, bool Exceptions = PROF_DETAIL_EXCEPTIONS>
+  sink(append_to<String> text) noexcept
+      : kind_(kind::callback),
+        context_(text.target),
+        callback_(&append<String>),
+        guard_(&guarded<Exceptions>) {}
+
+  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0,
+            bool Exceptions = PROF_DETAIL_EXCEPTIONS>
+  sink(Stream& stream) noexcept
+      : kind_(kind::callback),
+        context_(&stream),
+        callback_(&write_stream<Stream>),
+        finish_(&flush_stream<Stream>),
+        guard_(&guarded<Exceptions>) {}
+
+  // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
+  template <class String,
+            std::enable_if_t<detail::has_c_str<std::remove_reference_t<String>>::value, int> = 0>
+  sink(String&&, use_append_to_or_a_const_char_path = {}) = delete;
+  // A literal 0 or an int could be a null path or a descriptor: say prof::fd(n).
+  sink(int, use_fd_or_a_file_pointer = {}) = delete;
+  sink(std::nullptr_t, use_fd_or_a_file_pointer = {}) = delete;
+
+  kind type() const noexcept { return kind_; }
+  std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
+  int descriptor() const noexcept { return descriptor_; }
+  const char* path() const noexcept { return static_cast<const char*>(context_); }
+  bool call(const void* data, std::size_t size) const {
+    return guard_(*this, false, data, size);
+  }
+  // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
+  bool finish() const {
+    return finish_ == nullptr || guard_(*this, true, nullptr, 0);
+  }
+  // False for a null FILE*, path or callback: reported as an error by the call that gets it.
+  bool valid() const noexcept {
+    if (kind_ == kind::descriptor) return descriptor_ >= 0;
+    if (kind_ == kind::path) return path() != nullptr && path()[0] != '\0';
+    return kind_ == kind::file ? context_ != nullptr : callback_ != nullptr;
+  }
+
+ private:
+  using guard = bool (*)(const sink& self, bool last, const void* data, std::size_t size);
+  template <bool Exceptions>
+  static bool guarded(const sink& self, bool last, const void* data, std::size_t size) {
+    return detail::user_call<Exceptions>::run([&] {
+      return last ? self.finish_(self.context_) : self.callback_(self.context_, data, size);
+    });
+  }
+  template <class String>
+  static bool append(void* context, const void* data, std::size_t size) {
+    static_cast<String*>(context)->append(static_cast<const char*>(data), size);
+    return true;
+  }
+  template <class Stream>
+  static bool write_stream(void* context, const void* data, std::size_t size) {
+    auto& stream = *static_cast<Stream*>(context);
+    stream.write(static_cast<const char*>(data), static_cast<std::ptrdiff_t>(size));
+    return stream_good(stream, 0);
+  }
+  template <class Stream>
+  static bool flush_stream(void* context) {
+    return flush_if_any(*static_cast<Stream*>(context), 0);
+  }
+  template <class Stream>
+  static auto flush_if_any(Stream& stream, int) -> decltype(stream.flush(), true) {
+    stream.flush();
+    return stream_good(stream, 0);
+  }
+  template <class Stream>
+  static bool flush_if_any(Stream&, long) {
+    return true;
+  }
+  template <class Stream>
+  static auto stream_good(Stream& stream, int) -> decltype(static_cast<bool>(stream)) {
+    return static_cast<bool>(stream);
+  }
+  template <class Stream>
+  static bool stream_good(Stream&, long) {
+    return true;
+  }
+
+  kind kind_;
+  int descriptor_ = -1;
+  void* context_ = nullptr;
+  bool (*callback_)(void*, const void*, std::size_t) = nullptr;
+  bool (*finish_)(void*) = nullptr;
+  guard guard_ = nullptr;
+};
+
+PROF_PUBLIC_END
+
+#endif  // PROF_BASE_SINK_HPP
+
+// ---- prof/os/objects.hpp ----
+// prof/os/objects.hpp - the notes of loaded objects, and keeping an object loaded: what the thin header asks of the
+// system.
+// Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
+// Safety: ordinary context; takes the loader's lock.
+// Memory: none.
+// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE; System V gABI ch. 5, "Note Section".
+#ifndef PROF_OS_OBJECTS_HPP
+#define PROF_OS_OBJECTS_HPP
+
+#if defined(__linux__) && defined(__ELF__)
+#include <dlfcn.h>
+#include <link.h>
+#endif
+
+PROF_DETAIL_BEGIN
+
+// A note whose owner is "prof", of one loaded object.
+struct object_note {
+  std::uint32_t type = 0;
+  const unsigned char* data = nullptr;
+  std::size_t size = 0;
+  const char* object = "";  // the object's file as the loader knows it; "" of the program
+};
+
+#if defined(__linux__) && defined(__ELF__)
+
+// Weak: a fully static program has no loader. Before glibc 2.34 linux_loader.hpp has a strong reference to it.
+extern "C" void* prof_any_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
+
+// Keeps an object loaded for ever. Looked up at run time: a static link warns about any reference to dlopen.
+inline void os_pin_file(const char* name) noexcept {
+  if (prof_any_dlsym == nullptr || name == nullptr || name[0] == '\0') return;
+  void* const found = prof_any_dlsym(RTLD_DEFAULT, "dlopen");
+  void* (*open)(const char*, int) = nullptr;
+  std::memcpy(&open, &found, sizeof open);
+  if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+struct note_search {
+  bool (*visit)(void* context, const object_note& note);
+  void* context;
+};
+
+// The notes of one segment, 4-byte aligned as prof's are; false when visit said so.
+inline bool visit_notes(const unsigned char* at, std::size_t size, const char* object, const note_search& search) noexcept {
+  while (size >= 12) {
+    std::uint32_t head[3];  // sizes of owner and contents, type
+    std::memcpy(head, at, sizeof head);
+    const std::size_t owner = (std::size_t{head[0]} + 3) & ~std::size_t{3};
+    const std::size_t contents = (std::size_t{head[1]} + 3) & ~std::size_t{3};
+    if (owner > size - 12 || contents > size - 12 - owner) return true;
+    if (head[0] == 5 && std::memcmp(at + 12, "prof", 5) == 0) {
+      if (!search.visit(search.context, {head[2], at + 12 + owner, head[1], object})) return false;
+    }
+    at += 12 + owner + contents;
+    size -= 12 + owner + contents;
+  }
+  return true;
+}
+
+// Whether all of a segment is in memory: a note may be in the file only.
+inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segment) noexcept {
+  for (int i = 0; i < info.dlpi_phnum; ++i) {
+    const auto& load = info.dlpi_phdr[i];
+    const bool holds = load.p_type == PT_LOAD && segment.p_vaddr >= load.p_vaddr &&
+                       segment.p_vaddr - load.p_vaddr <= load.p_filesz &&
+                       segment.p_filesz <= load.p_filesz - (segment.p_vaddr - load.p_vaddr);
+    if (holds) return true;
+  }
+  return false;
+}
+
+// Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
+// meanwhile; visit must not load or unload any.
+PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
+  dl_iterate_phdr(
+      [](dl_phdr_info* info, std::size_t, void* data) {
+        const auto& wanted = *static_cast<const note_search*>(data);
+        for (int i = 0; i < info->dlpi_phnum; ++i) {
+          const auto& segment = info->dlpi_phdr[i];
+          if (segment.p_type != PT_NOTE || !is_loaded_segment(*info, segment)) continue;
+          const auto* const bytes = reinterpret_cast<const unsigned char*>(info->dlpi_addr + segment.p_vaddr);
+          const char* const name = info->dlpi_name != nullptr ? info->dlpi_name : "";
+          if (!visit_notes(bytes, segment.p_filesz, name, wanted)) return 1;
+        }
+        return 0;
+      },
+      &search);
+}
+
+#else
+
+inline void os_pin_file(const char*) noexcept {}
+struct note_search {
+  bool (*visit)(void* context, const object_note& note);
+  void* context;
+};
+inline void os_for_each_object_note(note_search) noexcept {}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_OBJECTS_HPP
+
+// ---- prof/base/table_memory.hpp ----
+// prof/base/table_memory.hpp - where tables get their pages: piece by piece, when an entry needs one.
+// Floor 2 (base). Used by table.hpp, live_table.hpp and what else grows and never shrinks.
+// Safety: functions ending in _sig are async-signal-safe and take no lock: two threads that need the same
+//         piece both map one, and the second gives its own back.
+// Memory: a piece is at most 256 KiB, so that a program under mlockall(MCL_FUTURE), where the kernel fills
+//         in every page at once, loses some 60 us to one and not milliseconds to a table.
+// Source: mlockall(2), mmap(2); kernel 6.18, where a raw mmap took 4 to 10 us beside another that maps.
+#ifndef PROF_BASE_TABLE_MEMORY_HPP
+#define PROF_BASE_TABLE_MEMORY_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t piece_bytes = std::size_t{256} << 10;
+inline constexpr std::size_t page_bytes = 4096;
+constexpr std::size_t page_round(std::size_t n) { return (n + page_bytes - 1) & ~(page_bytes - 1); }
+
+// A source of zeroed pages that counts what it gave, one for all tables of a process.
+struct table_memory {
+  void* (*map_sig)(std::size_t size) noexcept = nullptr;
+  void (*unmap_sig)(void* pages, std::size_t size) noexcept = nullptr;
+  std::atomic<std::uint64_t> bytes{0};    // mapped and kept
+  std::atomic<std::uint64_t> refused{0};  // pieces that the system did not give
+
+  // Null when the system refuses, which is counted.
+  void* take_sig(std::size_t size) PROF_DETAIL_SIG {
+    void* const pages = map_sig(page_round(size));
+    if (pages == nullptr) refused.fetch_add(1, std::memory_order_relaxed);
+    else bytes.fetch_add(page_round(size), std::memory_order_relaxed);
+    return pages;
+  }
+  void give_back_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
+    unmap_sig(pages, page_round(size));
+    bytes.fetch_sub(page_round(size), std::memory_order_relaxed);
+  }
+};
+
+// The piece at a place, mapped when there is none yet; null when the system refuses.
+PROF_DETAIL_NOINLINE inline char* piece_at_sig(std::atomic<char*>& place, table_memory& memory,
+                                               std::size_t size) PROF_DETAIL_SIG {
+  char* there = place.load(std::memory_order_acquire);
+  if (there != nullptr) return there;
+  char* const made = static_cast<char*>(memory.take_sig(size));
+  if (made == nullptr) return nullptr;
+  // Pairs with the acquire above and in readers: who sees the piece sees zeros in it.
+  if (place.compare_exchange_strong(there, made, std::memory_order_acq_rel)) return made;
+  memory.give_back_sig(made, size);
+  return there;
+}
+
+// Room that is handed out front to back and never taken back: frames, paths, texts of labels. What is handed
+// out lies in one piece; a place is an offset, which stays valid.
+template <std::size_t Pieces, std::size_t PieceBytes = piece_bytes>
+class append_store {
+ public:
+  static constexpr std::size_t capacity = Pieces * PieceBytes;
+
+  void bind(table_memory& memory) noexcept { memory_ = &memory; }
+
+  // False when no room is left or the system gives none. No loop that others could win again and again: under an
+  // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
+  // Some of what is taken here may lie across the end of a piece, and is left unused.
+  bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
+    for (int tries = 0; tries < 4; ++tries) {
+      if (used_.load(std::memory_order_relaxed) + size > capacity) return false;
+      begin = used_.fetch_add(size, std::memory_order_relaxed);
+      if (begin + size > capacity) return false;
+      if (begin / PieceBytes != (begin + size - (size != 0 ? 1 : 0)) / PieceBytes) continue;
+      return piece_at_sig(pieces_[begin / PieceBytes], *memory_, PieceBytes) != nullptr;
+    }
+    return false;
+  }
+  char* at_sig(std::size_t begin) const PROF_DETAIL_SIG {
+    return pieces_[begin / PieceBytes].load(std::memory_order_acquire) + begin % PieceBytes;
+  }
+
+ private:
+  table_memory* memory_ = nullptr;
+  std::atomic<std::size_t> used_{0};
+  std::atomic<char*> pieces_[Pieces] = {};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_TABLE_MEMORY_HPP
+
+// ---- prof/base/table.hpp ----
+// prof/base/table.hpp - lock-free hash tables that grow level by level, in pieces, and never move an entry.
+// Floor 2 (base). Used by process/ (stacks, labels, counts, threads) and sample/ (live objects, timers).
+// Safety: functions ending in _sig are async-signal-safe and wait-free: probing is bounded by max_probe slots on
+//         each of at most max_levels levels. Adding may map one piece by a system call.
+// Memory: level k has first << k slots, in pieces of at most 256 KiB that are mapped when a key falls into them,
+//         so a small program pays for a small table. Nothing is ever moved: an index stays valid for ever. When
+//         the limit is reached or the system refuses a piece, adding fails and overflow() counts it.
+// Source: chained doubling levels as in async-profiler's call trace storage (v4.5, idea only);
+//         linear probing, Knuth vol. 3, 6.4.
+#ifndef PROF_BASE_TABLE_HPP
+#define PROF_BASE_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// splitmix64's finalizer (Steele, Lea, Flood, 2014): spreads keys that are no hashes themselves.
+constexpr std::uint64_t mix_bits(std::uint64_t x) PROF_DETAIL_SIG {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+inline constexpr std::size_t max_probe = 16;
+inline constexpr unsigned max_levels = 16;
+inline constexpr std::size_t no_slot = ~std::size_t{0};
+
+using table_key = std::atomic<std::uint64_t>;
+
+// What the tables below share whatever they hold, so that it is compiled once. A slot is so many bytes that begin
+// with its key; all zero, it is empty.
+class leveled_table {
+  struct slot_place {
+    std::size_t piece;  // its number
+    std::size_t slot;   // in it
+  };
+
+ public:
+  static constexpr std::size_t slots_in(std::size_t first, unsigned levels) {
+    return first * ((std::size_t{1} << levels) - 1);
+  }
+
+  // How many pieces a full table has; a constant expression for users' static_asserts.
+  static constexpr std::size_t most_pieces = 264;
+  static constexpr std::size_t pieces_in(std::size_t slot_bytes, std::size_t first, unsigned levels) {
+    const unsigned shift = 63 - static_cast<unsigned>(__builtin_clzll(piece_bytes / slot_bytes));
+    const std::size_t whole = ((first << levels) - 1) >> shift;
+    return whole == 0 ? levels : whole + shift - (63 - static_cast<unsigned>(__builtin_clzll(first)));
+  }
+
+  // `first` is a power of two, at least max_probe; the slots of the first level fit a piece.
+  void bind(table_memory& memory, std::size_t slot_bytes, std::size_t first, unsigned levels) noexcept {
+    memory_ = &memory;
+    slot_bytes_ = slot_bytes;
+    first_ = first;
+    most_levels_ = levels;
+    piece_shift_ = 63 - static_cast<unsigned>(__builtin_clzll(piece_bytes / slot_bytes));
+    small_levels_ = piece_shift_ - (63 - static_cast<unsigned>(__builtin_clzll(first)));
+    open_levels_.store(1, std::memory_order_release);
+  }
+
+  unsigned levels() const PROF_DETAIL_SIG { return open_levels_.load(std::memory_order_acquire); }
+  // Indices of slots that may hold something now are below it; not all of them have memory: see find_place_sig.
+  std::size_t span() const PROF_DETAIL_SIG { return slots_in(first_, levels()); }
+  std::size_t used() const PROF_DETAIL_SIG { return used_.load(std::memory_order_relaxed); }
+  std::uint64_t overflow() const PROF_DETAIL_SIG { return overflow_.load(std::memory_order_relaxed); }
+
+  // Null where no key has ever been near.
+  void* find_place_sig(std::size_t index) const PROF_DETAIL_SIG {
+    const slot_place at = place_of(index);
+    char* const piece = pieces_[at.piece].load(std::memory_order_acquire);
+    return piece == nullptr ? nullptr : piece + at.slot * slot_bytes_;
+  }
+  // Of a key that was added.
+  void* place_sig(std::size_t index) const PROF_DETAIL_SIG {
+    const slot_place at = place_of(index);
+    return pieces_[at.piece].load(std::memory_order_acquire) + at.slot * slot_bytes_;
+  }
+
+ protected:
+  // The slots a key may be in on one level: a power of two of them, `begin` the index of the first.
+  struct run {
+    std::size_t begin;
+    std::size_t mask;
+    std::size_t first;  // where probing begins
+    std::size_t index(std::size_t step) const PROF_DETAIL_SIG { return begin + ((first + step) & mask); }
+  };
+
+  // Counted from `first_` on, levels begin at powers of two. Level k below small_levels_ is piece k; behind them pieces
+  // are numbered through.
+  slot_place place_of(std::size_t index) const PROF_DETAIL_SIG {
+    const std::size_t at = index + first_;
+    const std::size_t whole = at >> piece_shift_;
+    if (whole != 0) return {small_levels_ + whole - 1, at & ((std::size_t{1} << piece_shift_) - 1)};
+    const unsigned level = static_cast<unsigned>(__builtin_clzll(first_) - __builtin_clzll(at));
+    return {level, at - (first_ << level)};
+  }
+  // Probing stays in one piece, so that a lookup meets one that is mapped or one that is not.
+  run run_of(std::uint64_t key, unsigned level) const PROF_DETAIL_SIG {
+    const std::size_t slots = first_ << level;
+    const std::size_t hash = static_cast<std::size_t>(mix_bits(key)) & (slots - 1);
+    const std::size_t in_piece = slots >> piece_shift_ != 0 ? std::size_t{1} << piece_shift_ : slots;
+    return {slots_in(first_, level) + (hash & ~(in_piece - 1)), in_piece - 1, hash & (in_piece - 1)};
+  }
+  // The memory of a run's first slot; null when there is none and none can be had.
+  char* map_run_sig(const run& keys) PROF_DETAIL_SIG {
+    const std::size_t piece = place_of(keys.begin).piece;
+    return piece_at_sig(pieces_[piece], *memory_, (keys.mask + 1) * slot_bytes_);
+  }
+  table_key& key_in(void* place) const PROF_DETAIL_SIG { return *static_cast<table_key*>(place); }
+  table_key& key_of(std::size_t index) const PROF_DETAIL_SIG { return key_in(place_sig(index)); }
+
+  bool crowded(unsigned levels) const PROF_DETAIL_SIG {
+    const std::size_t span_now = slots_in(first_, levels);
+    return used() > span_now - span_now / 4;
+  }
+  // Whether the last level has memory for a key. If not, the level is not full, and one more would not help.
+  bool has_memory_sig(std::uint64_t key, unsigned open) const PROF_DETAIL_SIG {
+    return find_place_sig(run_of(key, open - 1).begin) != nullptr;
+  }
+  // Opens one more level unless another thread just did or there are no more.
+  bool open_level_sig(unsigned seen) PROF_DETAIL_SIG {
+    if (seen >= most_levels_) return false;
+    open_levels_.compare_exchange_strong(seen, seen + 1, std::memory_order_acq_rel);
+    return true;
+  }
+  std::size_t lose_sig() PROF_DETAIL_SIG {
+    overflow_.fetch_add(1, std::memory_order_relaxed);
+    return no_slot;
+  }
+
+  table_memory* memory_ = nullptr;
+  std::size_t slot_bytes_ = 0;
+  std::size_t first_ = 0;
+  unsigned most_levels_ = 0;
+  unsigned piece_shift_ = 0;   // log2 of the slots of a whole piece
+  unsigned small_levels_ = 0;  // so many levels are smaller than a whole piece
+  std::atomic<unsigned> open_levels_{0};
+  std::atomic<std::size_t> used_{0};
+  std::atomic<std::uint64_t> overflow_{0};
+  std::atomic<char*> pieces_[most_pieces] = {};
+};
+
+// Keys are only added. The key must be a 64-bit hash of what the slot stands for: equal hashes are
+// taken for equal things (a false match needs about 2^32 distinct keys).
+// Two threads that add the same new key while a level opens may end up with two slots for it;
+// readers merge equal entries, so that is harmless.
+class add_only_keys : public leveled_table {
+ public:
+  // Index of the key's slot; `fresh` tells the one caller that claimed it and must fill it in.
+  std::size_t find_or_add_sig(std::uint64_t key, bool& fresh) PROF_DETAIL_SIG {
+    fresh = false;
+    for (unsigned attempt = 0; attempt <= max_levels; ++attempt) {
+      const unsigned open = levels();
+      const std::size_t index = find_or_add_in_sig(key, open, fresh);
+      if (index != no_slot) {
+        if (fresh && crowded(open)) open_level_sig(open);
+        return index;
+      }
+      if (!has_memory_sig(key, open) || !open_level_sig(open)) break;
+    }
+    return lose_sig();
+  }
+
+ private:
+  std::size_t find_or_add_in_sig(std::uint64_t key, unsigned open, bool& fresh) PROF_DETAIL_SIG {
+    for (unsigned level = 0; level < open; ++level) {
+      const run keys = run_of(key, level);
+      const bool last = level + 1 == open;  // older levels take no new keys
+      char* const memory = last ? map_run_sig(keys) : static_cast<char*>(find_place_sig(keys.begin));
+      for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+        table_key& place = key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_);
+        std::uint64_t seen = place.load(std::memory_order_acquire);
+        if (seen == 0 && !last) break;
+        if (seen == 0 && place.compare_exchange_strong(seen, key, std::memory_order_acq_rel)) {
+          used_.fetch_add(1, std::memory_order_relaxed);
+          fresh = true;
+          return keys.index(step);
+        }
+        if (seen == key) return keys.index(step);
+      }
+    }
+    return no_slot;
+  }
+};
+
+// Keys come and go, and a key is present at most once because its owner is unique (a live
+// address). Keys 0 to 2 are reserved.
+class add_remove_keys : public leveled_table {
+ public:
+  static constexpr std::uint64_t empty = 0;
+  static constexpr std::uint64_t removed = 1;
+  static constexpr std::uint64_t claimed = 2;
+
+  // Claims a slot for a key that is not in the table; publish_sig makes it visible.
+  std::size_t claim_sig(std::uint64_t key) PROF_DETAIL_SIG {
+    for (unsigned attempt = 0; attempt <= max_levels; ++attempt) {
+      const unsigned open = levels();
+      for (unsigned level = open; level-- > 0;) {
+        const std::size_t index = claim_in_sig(key, level);
+        if (index == no_slot) continue;
+        if (crowded(open)) open_level_sig(open);
+        return index;
+      }
+      if (!has_memory_sig(key, open) || !open_level_sig(open)) break;
+    }
+    return lose_sig();
+  }
+
+  void publish_sig(std::size_t index, std::uint64_t key) PROF_DETAIL_SIG {
+    // Pairs with the acquire in find_sig: who sees the key sees the slot's payload.
+    key_of(index).store(key, std::memory_order_release);
+  }
+
+  std::size_t find_sig(std::uint64_t key) const PROF_DETAIL_SIG {
+    for (unsigned level = levels(); level-- > 0;) {
+      const run keys = run_of(key, level);
+      char* const memory = static_cast<char*>(find_place_sig(keys.begin));
+      for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+        const std::uint64_t seen =
+            key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_).load(std::memory_order_acquire);
+        if (seen == key) return keys.index(step);
+        if (seen == empty) break;
+      }
+    }
+    return no_slot;
+  }
+
+  // Gives the slot back; its payload must have been read before.
+  void remove_sig(std::size_t index) PROF_DETAIL_SIG {
+    key_of(index).store(removed, std::memory_order_release);
+    used_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  // The same where others may do so too, and the slot may have another key since; false: it was not there.
+  bool remove_key_sig(std::size_t index, std::uint64_t key) PROF_DETAIL_SIG {
+    if (!key_of(index).compare_exchange_strong(key, removed, std::memory_order_acq_rel)) return false;
+    used_.fetch_sub(1, std::memory_order_relaxed);
+    return true;
+  }
+
+ private:
+  std::size_t claim_in_sig(std::uint64_t key, unsigned level) PROF_DETAIL_SIG {
+    const run keys = run_of(key, level);
+    char* const memory = map_run_sig(keys);
+    for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+      table_key& place = key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_);
+      std::uint64_t seen = place.load(std::memory_order_relaxed);
+      if (seen > removed) continue;
+      if (place.compare_exchange_strong(seen, claimed, std::memory_order_acq_rel)) {
+        used_.fetch_add(1, std::memory_order_relaxed);
+        return keys.index(step);
+      }
+    }
+    return no_slot;
+  }
+};
+
+// Either of the two with slots of one type, whose first member is `table_key key`.
+template <class Keys, class Slot>
+class typed_table : public Keys {
+ public:
+  void bind(table_memory& memory, std::size_t first, unsigned levels) noexcept {
+    Keys::bind(memory, sizeof(Slot), first, levels);
+  }
+  // Of a key that was added.
+  Slot& at(std::size_t index) PROF_DETAIL_SIG { return *static_cast<Slot*>(this->place_sig(index)); }
+  const Slot& at(std::size_t index) const PROF_DETAIL_SIG { return *static_cast<const Slot*>(this->place_sig(index)); }
+  // Calls visit(index, slot) for every slot that has memory.
+  template <class Visit>
+  void for_each_sig(Visit visit) {
+    const std::size_t span = this->span();
+    for (std::size_t i = 0; i < span; ++i) {
+      void* const place = this->find_place_sig(i);
+      if (place != nullptr) visit(i, *static_cast<Slot*>(place));
+    }
+  }
+};
+template <class Slot>
+using add_only_table = typed_table<add_only_keys, Slot>;
+template <class Slot>
+using add_remove_table = typed_table<add_remove_keys, Slot>;
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_TABLE_HPP
+
+// ---- prof/base/random.hpp ----
+// prof/base/random.hpp - per-thread random numbers and the two functions that Poisson sampling
+// needs, without libm.
+// Floor 2 (base). Used by samplers.
+// Safety: async-signal-safe: pure arithmetic on the caller's state.
+// Memory: 8 bytes of state, owned by the caller.
+// Source: splitmix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+//         ln by the atanh series, 1-exp(-x) by Taylor; both within 1e-9 relative (unit test
+//         against libm), far below the statistical error of any profile.
+#ifndef PROF_BASE_RANDOM_HPP
+#define PROF_BASE_RANDOM_HPP
+
+PROF_DETAIL_BEGIN
+
+// The next of a sequence; any state is a good state.
+inline std::uint64_t random_sig(std::uint64_t& state) PROF_DETAIL_SIG {
+  state += 0x9e3779b97f4a7c15u;
+  return mix_bits(state);
+}
+
+// Uniform in (0, 1], 53 bits; never 0, so its logarithm is finite.
+inline double uniform_sig(std::uint64_t& state) PROF_DETAIL_SIG {
+  return static_cast<double>((random_sig(state) >> 11) + 1) * 0x1p-53;
+}
+
+// ln(x) for normal x > 0.
+inline double natural_log_sig(double x) PROF_DETAIL_SIG {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &x, sizeof bits);
+  int exponent = static_cast<int>(bits >> 52) - 1023;
+  bits = (bits & 0x000fffffffffffffu) | 0x3ff0000000000000u;
+  double mantissa = 0;
+  std::memcpy(&mantissa, &bits, sizeof mantissa);
+  if (mantissa > 1.4142135623730951) {
+    mantissa *= 0.5;
+    ++exponent;
+  }
+  const double s = (mantissa - 1) / (mantissa + 1);  // |s| <= 0.172
+  const double s2 = s * s;
+  const double series =
+      1 + s2 * (1.0 / 3 + s2 * (1.0 / 5 + s2 * (1.0 / 7 + s2 * (1.0 / 9 + s2 * (1.0 / 11)))));
+  return exponent * 0.69314718055994531 + 2 * s * series;
+}
+
+// exp(-x) for x >= 0.
+inline double exp_minus_sig(double x) PROF_DETAIL_SIG {
+  if (x > 700) return 0;
+  const int halvings = static_cast<int>(x * 1.4426950408889634 + 0.5);
+  const double r = x - halvings * 0.69314718055994531;  // |r| <= 0.35
+  double term = 1;
+  double sum = 1;
+  for (int i = 1; i <= 12; ++i) {
+    term *= -r / i;
+    sum += term;
+  }
+  std::uint64_t bits = static_cast<std::uint64_t>(1023 - halvings) << 52;
+  double scale = 0;
+  std::memcpy(&scale, &bits, sizeof scale);
+  return halvings > 1022 ? 0 : sum * scale;
+}
+
+// 1 - exp(-x) for x >= 0 without cancellation near 0.
+PROF_DETAIL_COLD inline double one_minus_exp_minus_sig(double x) PROF_DETAIL_SIG {
+  if (x > 0.3) return 1 - exp_minus_sig(x);
+  double inner = 1;
+  for (int i = 12; i >= 2; --i) inner = 1 - x / i * inner;
+  return x * inner;
+}
+
+// Exponentially distributed with the given mean: the gap between two points of a Poisson process.
+inline double exponential_sig(std::uint64_t& state, double mean) PROF_DETAIL_SIG {
+  return -natural_log_sig(uniform_sig(state)) * mean;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_RANDOM_HPP
+
+// ---- prof/base/poisson.hpp ----
+// prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
+// process, and what a sampled object weighs.
+// Floor 2 (base). Used by process/gap_table.hpp, which keeps a gap for each thread and object.
+// Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
+// Memory: none.
+// Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
+//         average (Go runtime/mprof.go, tcmalloc Sampler). An object of S bytes is sampled when a
+//         point falls into it, with probability 1 - exp(-S/R), and then stands for
+//         1 / (1 - exp(-S/R)) objects like itself: the weight is fixed then, with the rate its gap
+//         was drawn at, so sums are unbiased whatever happens to the rate later (jemalloc
+//         PROFILING_INTERNALS: unbias per sample, never after aggregation). A gap is memoryless,
+//         so it may be cut at max_gap and redrawn; that lets a new rate reach every thread after
+//         at most 4 MiB.
+#ifndef PROF_BASE_POISSON_HPP
+#define PROF_BASE_POISSON_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::int64_t max_gap = std::int64_t{4} << 20;
+
+// Of which only `left` is counted down by every object.
+struct poisson_gap {
+  std::int64_t left;     // bytes until the next sample point or cut; 0: none is under way
+  std::uint64_t random;  // not 0
+  std::uint64_t rate;    // the gap under way was drawn at this rate
+  bool ends_in_point;    // false: it was cut, nothing is sampled at its end
+};
+
+// Objects are counted in 1/65536: a weight such as 1.58 must not be rounded to 2.
+inline constexpr unsigned weight_bits = 16;
+
+inline std::uint64_t weight_sig(std::uint64_t size, std::uint64_t rate) PROF_DETAIL_SIG {
+  if (rate <= 1 || size == 0) return std::uint64_t{1} << weight_bits;
+  const double chance = one_minus_exp_minus_sig(static_cast<double>(size) /
+                                                static_cast<double>(rate));
+  return static_cast<std::uint64_t>((std::uint64_t{1} << weight_bits) / chance + 0.5);
+}
+
+// size * weight without overflow for sizes up to 2^63.
+inline std::uint64_t weighted_bytes_sig(std::uint64_t size, std::uint64_t weight) PROF_DETAIL_SIG {
+  if (weight == std::uint64_t{1} << weight_bits) return size;
+  return static_cast<std::uint64_t>(static_cast<double>(size) * static_cast<double>(weight) /
+                                        (1u << weight_bits) +
+                                    0.5);
+}
+
+// Counts an object down; true when no sample point or cut lies in it. Unsigned, so that a size
+// beyond half of the address space does not wrap to a huge gap; `left` is never negative here,
+// since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
+// are the answer, which g++ 12 does not find by itself (it takes four more instructions).
+inline bool count_down_sig(std::int64_t& left, std::uint64_t size) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  bool above = false;
+  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(left) : [size] "r"(size));
+  return above;
+#else
+  const auto before = static_cast<std::uint64_t>(left);
+  left = static_cast<std::int64_t>(before - size);
+  return before > size;
+#endif
+}
+
+// Draws the next gap, cut at max_gap, and returns its length (>= 1, or 0 at rate 1).
+PROF_DETAIL_NOINLINE inline std::int64_t draw_gap_sig(poisson_gap& gap,
+                                                      std::uint64_t rate) PROF_DETAIL_SIG {
+  gap.rate = rate;
+  gap.ends_in_point = false;
+  if (rate == 0) return max_gap;
+  if (rate == 1) return 0;  // the next object takes the slow path too
+  const double drawn = exponential_sig(gap.random, static_cast<double>(rate));
+  if (drawn >= static_cast<double>(max_gap)) return max_gap;
+  gap.ends_in_point = true;
+  return static_cast<std::int64_t>(drawn) + 1;
+}
+
+// Memoryless: after a sample the next gap starts behind the object. Returns `weighed_at`.
+inline std::uint64_t next_gap_sig(poisson_gap& gap, std::uint64_t rate, std::uint64_t weighed_at)
+    PROF_DETAIL_SIG {
+  gap.left = draw_gap_sig(gap, rate);
+  return weighed_at;
+}
+
+// Called when an object took `left` to 0 or below, on a seeded gap. Returns the rate to weigh the
+// object with, or 0 when no sample point lies in it; leaves left > 0, or 0 at rate 1.
+inline std::uint64_t sample_point_sig(poisson_gap& gap, std::uint64_t rate) PROF_DETAIL_SIG {
+  if (gap.left > 0) gap.left = -max_gap;  // wrapped by an absurd size, which will fail anyway
+  if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);  // also where the rate changed
+  if (rate == 1) return next_gap_sig(gap, rate, 1);
+  if (gap.left < -16 * max_gap) {
+    // Far past a cut: one draw for all the bytes behind it instead of one per 4 MiB.
+    const double chance = rate == 0 ? 0 : one_minus_exp_minus_sig(static_cast<double>(-gap.left) /
+                                                                  static_cast<double>(rate));
+    const bool hit = uniform_sig(gap.random) <= chance;
+    return next_gap_sig(gap, rate, hit ? rate : 0);
+  }
+  while (gap.left <= 0) {
+    if (gap.ends_in_point) return next_gap_sig(gap, rate, gap.rate);
+    gap.left += draw_gap_sig(gap, rate);
+  }
+  return 0;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_POISSON_HPP
+
+// ---- prof/process/annotation.hpp ----
+// prof/process/annotation.hpp - what annotated code hands over: labels, where it was called, and the countdown to
+// its thread's next sampled allocation.
+// Floor 7 (process). Part of the thin header: api.hpp needs no more of this floor than this and file_note.hpp.
+// Safety: types, and one thread-local word, which hooks and record_alloc count down.
+// Memory: 8 bytes per thread and object, the only ones of prof. They are of the initial-exec model, whose room
+//         (some 1.6 KB in glibc 2.36) all libraries of a process share: what else belongs to a thread is in
+//         process/thread_state.hpp and process/gap_table.hpp.
+// Source: ELF Handling For Thread-Local Storage (Drepper, 2013), 4.3.6; GCC manual, "Return Address".
+#ifndef PROF_PROCESS_ANNOTATION_HPP
+#define PROF_PROCESS_ANNOTATION_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -838,6 +1504,10 @@ struct label_pair {
   text_view key;
   text_view value;
 };
+
+// Bytes that this thread may still allocate before this object asks for a sample: see gap_table.hpp. 0 at the start
+// of a thread, so that its first allocation asks.
+inline PROF_DETAIL_TLS std::int64_t alloc_countdown PROF_DETAIL_TLS_MODEL = 0;
 
 // Where a function of ours was called, as its caller's walk needs it. The CFA is the caller's sp.
 struct call_frame {
@@ -856,85 +1526,264 @@ struct call_frame {
     __builtin_frame_address(0), PROF_DETAIL_CFA(), __builtin_return_address(0) \
   }
 
-// Of record_alloc on this thread; see hook_gap.
-inline PROF_DETAIL_TLS poisson_gap explicit_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
-
-// What annotations do, by whoever has the whole. The labels of all objects are kept in one of them,
-// so that the samplers, which may be in yet another one, have one place to look.
-struct annotate_part {
-  // Puts these labels on top of the calling thread's; returns the set in force before.
-  label_set_id (*enter_labels)(const label_pair* pairs, std::size_t count);
-  void (*leave_labels)(label_set_id before);
-  label_set_id (*labels_sig)() PROF_DETAIL_SIG;  // of the calling thread
-  // `gap` is used up; `call` is the call to record_alloc.
-  void (*record_alloc_sig)(poisson_gap& gap, void* object, std::size_t size,
-                           const call_frame& call) PROF_DETAIL_SIG;
-  void (*record_free_sig)(void* object) PROF_DETAIL_SIG;
-};
-
-// The beginning of process_state.
-struct process_head {
-  std::uint64_t magic;
-  std::uint32_t layout;
-  std::uint32_t version;
-  std::atomic<const annotate_part*> annotations;  // in an object that is pinned
-};
-
-// One per object that includes prof; notes point at it.
-struct object_anchor {
-  std::atomic<process_head*> process;
-};
-__attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v1"){};
-
-inline constexpr std::uint32_t file_note_type = 1;
-
 PROF_DETAIL_END
 
-// The record of this file: PROF_VERSION, offset of the object's anchor, file name.
-#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
-#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
-#if PROF_DETAIL_ELF
-__asm__(
-    ".pushsection .note.prof,\"a\",%note\n"
-    ".balign 4\n"
-    ".long 5, 2f - 1f, 1\n"
-    ".asciz \"prof\"\n"
-    ".balign 4\n"
-    "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n"
-    ".long prof_object_anchor_v1 - .\n"
-    ".asciz " PROF_DETAIL_TEXT(__BASE_FILE__) "\n"  // the literal itself, with its escapes
-    "2: .balign 4\n"
-    ".popsection\n");
-#endif
+#endif  // PROF_PROCESS_ANNOTATION_HPP
+
+// ---- prof/process/file_note.hpp ----
+// prof/process/file_note.hpp - the note that each file which includes prof leaves in its object.
+// Floor 7 (process). Part of the thin header. Read by process/versions.hpp and by whoever offers the API's table.
+// Safety: declarations and data only.
+// Memory: one pointer per object, some 50 bytes of note per file.
+// Source: ELF notes survive -fvisibility=hidden, --gc-sections, LTO, -static and RTLD_LOCAL, where
+//         symbols do not: verified with g++ 12, clang 14, GNU ld 2.40. System V gABI ch. 5, "Note Section".
+#ifndef PROF_PROCESS_FILE_NOTE_HPP
+#define PROF_PROCESS_FILE_NOTE_HPP
 
 PROF_DETAIL_BEGIN
 
-// Absent unless a file of this object includes the whole; where it is absent its address is null
-// in ELF, and must not be asked for elsewhere.
-extern "C" const annotate_part prof_part_annotate_v1
-    __attribute__((__weak__, __visibility__("hidden")));
+// Types of prof's notes. 1 was version 0.1's of November 2026, which meant another layout.
+inline constexpr std::uint32_t file_note_type = 2;    // version, offset of api_in_use, file name
+inline constexpr std::uint32_t anchor_note_type = 3;  // version, offset of the object's anchor: process/anchor.hpp
+inline constexpr std::uint32_t api_note_type = 4;     // version, offset of the API's table: collect/api_functions.hpp
 
-// Null until somebody with the whole has told the object, or while nobody keeps labels yet.
-inline const annotate_part* annotations_of_sig(const object_anchor& object) PROF_DETAIL_SIG {
-  const process_head* const process = object.process.load(std::memory_order_acquire);
-  return process == nullptr ? nullptr : process->annotations.load(std::memory_order_acquire);
-}
+// The table of another object that this object's public calls go through: an api_table, see collect/api_table.hpp. One
+// per object, whether it needs one or not.
+__attribute__((__used__)) inline std::atomic<const void*> api_in_use __asm__("prof_api_in_use_v1"){};
 
-// The calls behind this object's annotations: its own, if it has the whole, else the keeper's.
-inline const annotate_part* annotations_sig() PROF_DETAIL_SIG {
+PROF_DETAIL_END
+
+// A note that holds the version, how far the symbol is from there, and what `more` puts behind it.
+#define PROF_DETAIL_TEXT_(...) #__VA_ARGS__
+#define PROF_DETAIL_TEXT(...) PROF_DETAIL_TEXT_(__VA_ARGS__)
 #if PROF_DETAIL_ELF
-  if (&prof_part_annotate_v1 != nullptr) return &prof_part_annotate_v1;
+#define PROF_DETAIL_NOTE(type, symbol, more)          \
+  __asm__(                                            \
+      ".pushsection .note.prof,\"a\",%note\n"         \
+      ".balign 4\n"                                   \
+      ".long 5, 2f - 1f, " #type "\n"                 \
+      ".asciz \"prof\"\n"                             \
+      ".balign 4\n"                                   \
+      "1: .long " PROF_DETAIL_TEXT(PROF_VERSION) "\n" \
+      ".long " symbol " - .\n" more                   \
+      "2: .balign 4\n"                                \
+      ".popsection\n")
+#else
+#define PROF_DETAIL_NOTE(type, symbol, more) static_assert(true, "no notes here")
 #endif
-  return annotations_of_sig(this_object);
+
+// The literal itself, with its escapes.
+PROF_DETAIL_NOTE(2, "prof_api_in_use_v1", ".asciz " PROF_DETAIL_TEXT(__BASE_FILE__) "\n");
+
+#endif  // PROF_PROCESS_FILE_NOTE_HPP
+
+// ---- prof/process/http_part.hpp ----
+// prof/process/http_part.hpp - the beginning of every part's descriptor, and the descriptor of the server.
+// Floor 7 (process). Part of the thin header, whose http calls lead here.
+// Safety: data.
+// Memory: none.
+// Source: see part.hpp, which lists all parts.
+#ifndef PROF_PROCESS_HTTP_PART_HPP
+#define PROF_PROCESS_HTTP_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+// The beginning of every descriptor.
+struct part_head {
+  std::uint32_t size;    // of the whole descriptor: later versions append
+  std::uint32_t layout;  // of the state that the part's objects share; 0: it has none
+};
+
+// What prof::http calls lead to.
+struct http_part {
+  part_head head;
+  result (*serve)(const char* address);
+  void (*stop)();
+  const char* (*address)();
+};
+
+extern "C" const http_part prof_part_http_v2 __attribute__((__weak__, __visibility__("hidden")));
+
+// Null where no file of this object includes the whole with PROF_ENABLE_HTTP.
+inline const http_part* own_http_part() noexcept {
+  return &prof_part_http_v2 != nullptr ? &prof_part_http_v2 : nullptr;
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_PROCESS_ANCHOR_HPP
+#endif  // PROF_PROCESS_HTTP_PART_HPP
+
+// ---- prof/profile/request.hpp ----
+// prof/profile/request.hpp - what callers ask for: a profile, a CPU session, limits.
+// Floor 6 (profile). Public; read by collect/ and handed to the samplers.
+// Safety: plain data.
+// Memory: none.
+// Source: Go's net/http/pprof query parameters. Members are only ever appended: each call hands over the size of what
+//         it was compiled with, so that two versions of prof in one process understand each other.
+#ifndef PROF_PROFILE_REQUEST_HPP
+#define PROF_PROFILE_REQUEST_HPP
+
+PROF_PUBLIC_BEGIN
+
+// How a profile is written. pprof: gzipped profile.proto. text: what Go writes for debug=1. top: the
+// hottest functions as a table for a terminal.
+enum class format { pprof, text, top };
+
+// What to collect. New members are only ever appended.
+struct profile_request {
+  // As in Go: not 0 = text.
+  int debug = 0;
+  // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
+  // difference between the two ends.
+  unsigned seconds = 0;
+  // False: addresses and build ids only.
+  bool symbolize = true;
+  prof::format format = prof::format::pprof;
+  // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
+  unsigned hz = 0;
+  // Set from another thread to end the wait early with an error; may be null.
+  const std::atomic<bool>* cancel = nullptr;
+  // Rows of format::top; 0: all.
+  unsigned top_rows = 10;
+  // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
+  const char* top_type = nullptr;
+};
+
+// What a CPU profile samples by. New members are only ever appended.
+struct cpu_options {
+  // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
+  // set_cpu_profile_rate changed it. Totals are right at any rate.
+  unsigned hz = 0;
+  // False: addresses and build ids only.
+  bool symbolize = true;
+};
+
+// Limits of this process; see configure(). New members are only ever appended.
+struct options {
+  // Frames kept per stack, leaf end first; 1 to 1024.
+  std::size_t max_depth = 128;
+  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
+  int signal = 0;
+};
+
+PROF_PUBLIC_END
+
+#endif  // PROF_PROFILE_REQUEST_HPP
+
+// ---- prof/collect/api_table.hpp ----
+// prof/collect/api_table.hpp - the functions behind the public API, as one table, and how an object finds one.
+// Floor 11 (collect). Part of the thin header. Filled by collect/api_functions.hpp, which prof.hpp includes.
+// Safety: api_sig is two loads; finding another object's table is for ordinary context: it takes the loader's lock.
+// Memory: none.
+// Source: design rule "prof.hpp in one file, api.hpp everywhere else". No token here depends on a switch. A table
+//         crosses objects: it carries its size and version and is only ever appended to, and so do the structs that its
+//         functions get.
+#ifndef PROF_COLLECT_API_TABLE_HPP
+#define PROF_COLLECT_API_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// A row of status(): a value (number, or text when there is one), a hook (state and reason) or a cause of loss.
+struct status_row {
+  enum class kind : std::uint32_t { value, hook, drop };
+  kind type = kind::value;
+  const char* name = "";
+  std::uint64_t number = 0;
+  const char* text = nullptr;  // of a value: instead of the number; of a hook: its state
+  const char* why = "";        // of a hook
+};
+
+struct api_table {
+  std::uint32_t size;     // of this table as its object knows it
+  std::uint32_t version;  // PROF_VERSION
+
+  // Puts labels on top of the calling thread's and returns the set in force before; takes them away again.
+  label_set_id (*enter_labels)(const label_pair* pairs, std::size_t count);
+  void (*leave_labels)(label_set_id before);
+  // `countdown` is used up; `call` is the call to record_alloc. Also inside an allocator.
+  void (*record_alloc_sig)(std::int64_t& countdown, void* object, std::size_t size, const call_frame& call) PROF_DETAIL_SIG;
+  void (*record_free_sig)(void* object) PROF_DETAIL_SIG;
+
+  // `bytes`: of the struct as the caller knows it.
+  result (*configure)(const options& wanted, std::size_t bytes);
+  result (*start_session)(void*& session, const sink& target, const cpu_options& wanted, std::size_t bytes);
+  result (*stop_session)(void* session);
+  result (*start_cpu)(const sink& target, const cpu_options& wanted, std::size_t bytes);
+  result (*stop_cpu)();
+  result (*write_profile)(const char* name, const sink& target, const profile_request& request, std::size_t bytes);
+  void (*visit_profiles)(void (*visit)(void* context, const char* name, bool available), void* context);
+  // Of the part that has the profile; returns the rate before, 0 where there is none.
+  std::uint64_t (*set_rate)(const char* profile, std::uint64_t rate);
+  void (*visit_status)(void (*visit)(void* context, const status_row& row), void* context);
+  result (*write_status)(const sink& target);
+  // The server's descriptor, or null where no file of the process brings it.
+  const http_part* (*find_http)();
+};
+
+// Null where no file of this object includes the whole. Where symbols cannot stay undefined, it must be included.
+extern "C" const api_table prof_api_v1 __attribute__((__weak__, __visibility__("hidden")));
+
+// The table that this object's calls go through, if it has one or knows one.
+inline const api_table* api_sig() PROF_DETAIL_SIG {
+#if PROF_DETAIL_ELF
+  if (&prof_api_v1 == nullptr) {
+    return static_cast<const api_table*>(api_in_use.load(std::memory_order_acquire));
+  }
+#endif
+  return &prof_api_v1;
+}
+
+// ---- another object's table ------------------------------------------------------------------------------
+
+struct api_search {
+  const api_table* found = nullptr;
+  const char* object = "";  // valid while the object stays
+  bounded_text<1024> file;
+};
+
+// A table is usable if it has all that this header calls; later versions of the same minor number append.
+inline bool see_api(void* context, const object_note& note) noexcept {
+  auto& search = *static_cast<api_search*>(context);
+  if (note.type != api_note_type || note.size < 8) return true;
+  std::int32_t words[2];  // version, how far the table is from here
+  std::memcpy(words, note.data, sizeof words);
+  if (static_cast<std::uint32_t>(words[0]) / 1000 != PROF_VERSION / 1000) return true;
+  const auto* const table = reinterpret_cast<const api_table*>(note.data + 4 + words[1]);
+  if (table->size < sizeof(api_table)) return true;
+  search.found = table;
+  search.file.clear();
+  search.file.put(note.object);
+  return false;
+}
+
+// Looks through the loaded objects. What is found is kept, and its object stays loaded from then on; what is not found
+// is looked for again by the next call, for it may be loaded yet.
+PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
+  api_search first;
+  os_for_each_object_note({&see_api, &first});
+  if (first.found == nullptr) return nullptr;
+  os_pin_file(first.file.c_str());
+  // It may have been unloaded before it was pinned: what is there now stays.
+  api_search again;
+  os_for_each_object_note({&see_api, &again});
+  if (again.found != first.found) return nullptr;
+  const void* none = nullptr;
+  api_in_use.compare_exchange_strong(none, again.found, std::memory_order_acq_rel);
+  return again.found;
+}
+
+inline const api_table* api() noexcept {
+  const api_table* const known = api_sig();
+  return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_slow();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_COLLECT_API_TABLE_HPP
 
 // ---- prof/collect/annotations.hpp ----
 // prof/collect/annotations.hpp - what code says about itself: labels, and objects no hook sees.
-// Floor 11 (collect). The public half of annotate.hpp and of prof.hpp; knows no profile.
+// Floor 11 (collect). Public; part of the thin header.
 // Safety: labels are for ordinary context, any thread; record_alloc and record_free may be called
 //         from inside an allocator.
 // Memory: none of its own.
@@ -944,13 +1793,12 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// The sampled half of record_alloc. Where nobody records, it looks again after 4 MiB.
-PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
-                                                   std::size_t size) PROF_DETAIL_SIG {
-  const annotate_part* const part = annotations_sig();
-  explicit_gap.left = part == nullptr ? max_gap : explicit_gap.left;
-  if (part == nullptr) return;
-  part->record_alloc_sig(explicit_gap, object, size, PROF_DETAIL_CALL_FRAME());
+// The sampled half of record_alloc. Where no table is known, it looks again after some bytes more: a look is one load.
+inline constexpr std::int64_t gap_without_table = std::int64_t{64} << 10;
+PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object, std::size_t size) PROF_DETAIL_SIG {
+  const api_table* const table = api_sig();
+  if (table != nullptr) return table->record_alloc_sig(alloc_countdown, object, size, PROF_DETAIL_CALL_FRAME());
+  alloc_countdown = gap_without_table;
 }
 
 PROF_DETAIL_END
@@ -982,16 +1830,15 @@ struct label {
 // Labels the calling thread's samples for a scope, on top of those in force: CPU and heap samples
 // carry them, `go tool pprof -tagfocus tenant=a` selects them. Of one key the innermost value wins;
 // at most 16 keys. Equal sets are kept once, at most 8,128 of them; one too many is counted and
-// shown as "label sets overflowed". Costs about 0.2 us. Does nothing where no object of the process
-// includes prof.hpp; in an object without it, labels count from the first public call of the
-// process on. Source: Go's pprof.Do.
+// shown as "label sets overflowed". Costs about 0.3 us. Does nothing where no object of the process
+// includes prof.hpp. Source: Go's pprof.Do.
 //
 //   prof::label_scope labels{{"tenant", name}, {"stage", "parse"}};
 class label_scope {
  public:
-  label_scope(std::initializer_list<label> labels) noexcept {
-    const detail::annotate_part* const part = detail::annotations_sig();
-    if (part == nullptr) return;
+  PROF_DETAIL_LOCAL label_scope(std::initializer_list<label> labels) noexcept {
+    const detail::api_table* const table = detail::api();
+    if (table == nullptr) return;
     constexpr std::size_t most = 16;
     detail::label_pair pairs[most];
     std::size_t count = 0;
@@ -999,18 +1846,18 @@ class label_scope {
       if (count == most) break;
       pairs[count++] = {{each.key.data(), each.key.size()}, {each.value.data(), each.value.size()}};
     }
-    before_ = part->enter_labels(pairs, count);
-    part_ = part;
+    before_ = table->enter_labels(pairs, count);
+    table_ = table;
   }
-  ~label_scope() {
-    if (part_ != nullptr) static_cast<const detail::annotate_part*>(part_)->leave_labels(before_);
+  PROF_DETAIL_LOCAL ~label_scope() {
+    if (table_ != nullptr) static_cast<const detail::api_table*>(table_)->leave_labels(before_);
   }
   label_scope(const label_scope&) = delete;
   label_scope& operator=(const label_scope&) = delete;
 
  private:
-  const void* part_ = nullptr;  // a detail::annotate_part, whose visibility is narrower
-  std::uint32_t before_ = 0;    // the label set in force before
+  const void* table_ = nullptr;  // a detail::api_table, whose visibility is narrower
+  std::uint32_t before_ = 0;     // the label set in force before
 };
 
 // Calls function() under these labels; returns what it returns.
@@ -1022,23 +1869,321 @@ decltype(auto) with_labels(std::initializer_list<label> labels, Function&& funct
 
 // Tells the heap profile of an object that no hook sees: from a pool, an mmap, a device. Sampled
 // like malloc; costs a subtraction when not sampled. A null object is ignored. Any thread, also
-// inside an allocator.
-inline void record_alloc(void* object, std::size_t size) noexcept {
+// inside an allocator. In an object without prof.hpp it counts from that object's first other call on, or from the
+// first public call that another object makes.
+PROF_DETAIL_LOCAL inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(detail::explicit_gap, size)) {
-    detail::record_alloc_slow_sig(object, size);
-  }
+  if (!detail::count_down_sig(detail::alloc_countdown, size)) detail::record_alloc_slow_sig(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored. Costs a call.
-inline void record_free(void* object) noexcept {
-  const detail::annotate_part* const part = detail::annotations_sig();
-  if (part != nullptr) part->record_free_sig(object);
+PROF_DETAIL_LOCAL inline void record_free(void* object) noexcept {
+  const detail::api_table* const table = detail::api_sig();
+  if (table != nullptr) table->record_free_sig(object);
 }
 
 PROF_PUBLIC_END
 
 #endif  // PROF_COLLECT_ANNOTATIONS_HPP
+
+// ---- prof/collect/http_calls.hpp ----
+// prof/collect/http_calls.hpp - the server as users call it.
+// Floor 11 (collect). Public; part of the thin header: leads to the server's descriptor, wherever in the process it is.
+// Safety: ordinary context, any thread.
+// Memory: none.
+// Source: Go's net/http.ListenAndServe with net/http/pprof.
+#ifndef PROF_COLLECT_HTTP_CALLS_HPP
+#define PROF_COLLECT_HTTP_CALLS_HPP
+
+PROF_DETAIL_BEGIN
+
+// This object's server, else another's; null where no file of the process brings one.
+inline const http_part* find_http() noexcept {
+  const http_part* const own = own_http_part();
+  if (own != nullptr) return own;
+  const api_table* const table = api();
+  return table != nullptr ? table->find_http() : nullptr;
+}
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+namespace http {
+
+// Serves /debug/pprof/ on a thread of its own: "localhost:6060", ":6060", "127.0.0.1:0" (the system
+// picks a port), "[::1]:6060", "unix:/path". Loopback and Unix sockets only. At most 8 connections
+// and 300 s per profile. Errors: error::bad_address, not_loopback, address_in_use, listen_failed,
+// server_running, profile_off, not_included.
+PROF_DETAIL_LOCAL inline result serve(const char* address) {
+  const detail::http_part* const server = detail::find_http();
+  if (server != nullptr) return server->serve(address);
+  return detail::api() == nullptr ? result(error::not_included)
+                                  : result(error::profile_off, "the server needs PROF_ENABLE_HTTP, which");
+}
+
+// Ends the server: running requests are canceled, connections closed, the thread joined. Does
+// nothing when none runs.
+PROF_DETAIL_LOCAL inline void stop() {
+  const detail::http_part* const server = detail::find_http();
+  if (server != nullptr) server->stop();
+}
+
+// Where the server listens ("127.0.0.1:40123"), or "" when it does not. Lives until stop().
+PROF_DETAIL_LOCAL inline const char* address() {
+  const detail::http_part* const server = detail::find_http();
+  return server != nullptr ? server->address() : "";
+}
+
+}  // namespace http
+
+PROF_PUBLIC_END
+
+#endif  // PROF_COLLECT_HTTP_CALLS_HPP
+
+// ---- prof/collect/profiles.hpp ----
+// prof/collect/profiles.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.
+// Floor 11 (collect). Public; part of the thin header: forwards to the table of api_table.hpp.
+// Safety: ordinary context, any thread; never from a signal handler. Nothing throws, prints or
+//         aborts; a call that fails leaves what was running as it was.
+// Memory: pages of prof's own; nothing here shows up in the heap profile.
+// Source: Go's runtime/pprof (names and meanings; errors are values).
+#ifndef PROF_COLLECT_PROFILES_HPP
+#define PROF_COLLECT_PROFILES_HPP
+
+PROF_PUBLIC_BEGIN
+
+// Sets this process's limits. Before the first profile is started or written (later:
+// error::configured_late); out of range: error::bad_argument. Heap sampling that runs since the
+// first allocation goes on with the new limits.
+PROF_DETAIL_LOCAL inline result configure(const options& wanted) {
+  const detail::api_table* const table = detail::api();
+  return table != nullptr ? table->configure(wanted, sizeof wanted) : result(error::not_included);
+}
+
+// A CPU profile of its own, beside others (8 at most in the process). Not copyable; a session that
+// is destroyed while it runs is stopped and written.
+class cpu_session {
+ public:
+  cpu_session() noexcept = default;
+  ~cpu_session() { (void)stop(); }
+  cpu_session(const cpu_session&) = delete;
+  cpu_session& operator=(const cpu_session&) = delete;
+
+  // Begins sampling the CPU time of every thread. The sink's path is opened now; a borrowed sink
+  // must live until stop(). Errors: error::session_in_use, open_failed, too_many_sessions,
+  // signal_in_use, timer_failed, profile_off, not_included, bad_argument.
+  PROF_DETAIL_LOCAL result start(const sink& target, const cpu_options& wanted = {}) {
+    if (recording_ != nullptr) return result(error::session_in_use);
+    const detail::api_table* const table = detail::api();
+    if (table == nullptr) return result(error::not_included);
+    return table->start_session(recording_, target, wanted, sizeof wanted);
+  }
+
+  // Ends sampling, writes the profile and returns what went wrong on the way. Does nothing when
+  // the session does not run.
+  PROF_DETAIL_LOCAL result stop() {
+    const detail::api_table* const table = detail::api_sig();
+    if (recording_ == nullptr || table == nullptr) return {};
+    void* const ending = recording_;
+    recording_ = nullptr;
+    return table->stop_session(ending);
+  }
+
+  bool running() const noexcept { return recording_ != nullptr; }
+
+ private:
+  void* recording_ = nullptr;  // a detail::cpu_recording of the object that has the table
+};
+
+// Go's StartCPUProfile: the one unnamed session of the process. A second start is
+// error::cpu_in_use and leaves the first one and its file alone. Other errors as cpu_session.
+PROF_DETAIL_LOCAL inline result start_cpu_profile(const sink& target, const cpu_options& wanted = {}) {
+  const detail::api_table* const table = detail::api();
+  return table != nullptr ? table->start_cpu(target, wanted, sizeof wanted) : result(error::not_included);
+}
+
+// Go's StopCPUProfile: returns when the profile is written. Does nothing when none runs.
+PROF_DETAIL_LOCAL inline result stop_cpu_profile() {
+  const detail::api_table* const table = detail::api_sig();
+  return table != nullptr ? table->stop_cpu() : result();
+}
+
+// Writes a profile by name with the parameters of an HTTP query; blocks while it collects. "profile" is a CPU profile,
+// of 30 s when the request does not say. Errors: error::unknown_profile, profile_off, not_in_version, not_included,
+// canceled, open_failed, write_failed, out_of_memory and those of cpu_session.
+PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
+  const detail::api_table* const table = detail::api();
+  return table != nullptr ? table->write_profile(name, target, request, sizeof request) : result(error::not_included);
+}
+
+// Go's WriteHeapProfile: what is live now, and all allocations so far, by stack. Works without any
+// start call: sampling runs from the process's first allocation. About 1 ms and up with the number
+// of stacks; the host's threads go on meanwhile.
+PROF_DETAIL_LOCAL inline result write_heap_profile(const sink& target) { return write_profile("heap", target); }
+
+// Calls visit(name, available) for every profile this version knows, sorted by name; for none where no file of the
+// process includes prof.hpp.
+template <class Visit>
+PROF_DETAIL_LOCAL inline void for_each_profile(Visit visit) {
+  const detail::api_table* const table = detail::api();
+  if (table == nullptr) return;
+  table->visit_profiles([](void* context, const char* name, bool available) {
+    (*static_cast<Visit*>(context))(name, available);
+  }, &visit);
+}
+
+PROF_PUBLIC_END
+
+PROF_DETAIL_BEGIN
+
+inline std::uint64_t set_rate(const char* profile, std::uint64_t rate) {
+  const api_table* const table = api();
+  return table != nullptr ? table->set_rate(profile, rate) : 0;
+}
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// Sets the rate of later CPU profiles that do not say one (100 at start). Returns the previous
+// rate; values outside 1 to 10000 change nothing.
+PROF_DETAIL_LOCAL inline unsigned set_cpu_profile_rate(unsigned hz) {
+  return static_cast<unsigned>(detail::set_rate("profile", hz));
+}
+
+// One sample per `bytes` allocated on average (524288 at start); 1: every allocation; 0: none.
+// Counts at once for the calling thread, after at most 4 MiB of allocations for the others. What
+// was sampled before keeps its weight, so profiles stay right. Returns the previous rate.
+PROF_DETAIL_LOCAL inline std::size_t set_mem_profile_rate(std::size_t bytes) {
+  detail::alloc_countdown = 0;  // of this object's record_alloc
+  return static_cast<std::size_t>(detail::set_rate("heap", bytes));
+}
+
+PROF_PUBLIC_END
+
+#endif  // PROF_COLLECT_PROFILES_HPP
+
+// ---- prof/collect/status.hpp ----
+// prof/collect/status.hpp - what runs, which hooks are live, what was lost, what prof itself costs.
+// Floor 11 (collect). Public; part of the thin header: the rows come from whoever has the table of api_table.hpp.
+// Safety: ordinary context, any thread. Testing the hooks calls each hooked function once.
+// Memory: the report is a value of some 5 KB.
+// Source: design invariant "nothing is lost silently".
+#ifndef PROF_COLLECT_STATUS_HPP
+#define PROF_COLLECT_STATUS_HPP
+
+PROF_PUBLIC_BEGIN
+
+// A figure of a part ("cpu samples"), or a text ("cpu profile": "running"). Texts live for ever.
+struct value_status {
+  const char* name = "";
+  std::uint64_t number = 0;
+  const char* text = nullptr;  // null: the number
+};
+
+// One hooked function. state: "live" (counts), "forwarding" (counted elsewhere) or "dead"; why: the
+// reason in words. The texts live for ever.
+struct hook_status {
+  const char* name = "";
+  const char* state = "";
+  const char* why = "";
+};
+
+// A cause for which something was not recorded, and how often.
+struct drop_status {
+  const char* cause = "";
+  std::uint64_t count = 0;
+};
+
+// Rows beyond the arrays are left out of the report; write_status has them all.
+struct status_report {
+  static constexpr std::size_t max_values = 64;
+  static constexpr std::size_t max_hooks = 96;
+  static constexpr std::size_t max_drops = 40;
+
+  value_status values[max_values];
+  std::size_t value_count = 0;
+  hook_status hooks[max_hooks];
+  std::size_t hook_count = 0;
+  drop_status drops[max_drops];
+  std::size_t drop_count = 0;
+  std::uint64_t own_memory = 0;  // bytes of the address space that prof has mapped and keeps
+
+  // The number of the value with that name, or 0.
+  std::uint64_t number(const char* name) const noexcept {
+    for (std::size_t i = 0; i < value_count; ++i) {
+      if (std::strcmp(values[i].name, name) == 0) return values[i].number;
+    }
+    return 0;
+  }
+  // The text of the value with that name, or "".
+  const char* text(const char* name) const noexcept {
+    for (std::size_t i = 0; i < value_count; ++i) {
+      if (std::strcmp(values[i].name, name) == 0 && values[i].text != nullptr) return values[i].text;
+    }
+    return "";
+  }
+};
+
+PROF_PUBLIC_END
+
+PROF_DETAIL_BEGIN
+
+inline void add_status_row(void* context, const status_row& row) noexcept {
+  auto& report = *static_cast<status_report*>(context);
+  switch (row.type) {
+    case status_row::kind::value:
+      if (report.value_count == status_report::max_values) return;
+      report.values[report.value_count++] = {row.name, row.number, row.text};
+      return;
+    case status_row::kind::hook:
+      if (report.hook_count == status_report::max_hooks) return;
+      report.hooks[report.hook_count++] = {row.name, row.text, row.why};
+      return;
+    case status_row::kind::drop:
+      if (report.drop_count == status_report::max_drops) return;
+      report.drops[report.drop_count++] = {row.name, row.number};
+  }
+}
+
+inline constexpr const char* own_memory_name = "own memory (bytes)";
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// The state of the profiler now; an empty report where no file of the process includes prof.hpp.
+PROF_DETAIL_LOCAL inline status_report status() {
+  status_report report;
+  const detail::api_table* const table = detail::api();
+  if (table == nullptr) return report;
+  table->visit_status(&detail::add_status_row, &report);
+  report.own_memory = report.number(detail::own_memory_name);
+  return report;
+}
+
+// The report as text, as the status page shows it.
+PROF_DETAIL_LOCAL inline result write_status(const sink& target) {
+  const detail::api_table* const table = detail::api();
+  return table != nullptr ? table->write_status(target) : result(error::not_included);
+}
+
+PROF_PUBLIC_END
+
+#endif  // PROF_COLLECT_STATUS_HPP
+
+// ---- prof/api.hpp ----
+// prof/api.hpp - the whole public API, without the profiler: declarations, and forwards through one table.
+// Floor 14 (facade). Include it anywhere. A file that includes prof.hpp, in this object or another of the process, fills
+//           the table; where none does, labels and records do nothing and all other calls return an error that says so.
+// Safety: see each header; nothing throws, prints or aborts, and no constructor runs before main.
+// Memory: 8 bytes of thread-local storage and a pointer per object.
+// Source: README.md for users. The whole in one file, this in all the others.
+#ifndef PROF_API_HPP
+#define PROF_API_HPP
+
+#endif  // PROF_API_HPP
 
 // ---- prof/base/memory.hpp ----
 // prof/base/memory.hpp - arena and growing arrays over pages, so that nothing of ours is malloc'ed.
@@ -1299,695 +2444,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_MEMORY_HPP
 
-// ---- prof/profile/model.hpp ----
-// prof/profile/model.hpp - the profile model: plain data, which samplers fill, the symbolizer
-// names and writers read.
-// Floor 6 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
-// Safety: ordinary context; thread-compatible (one profile, one thread).
-// Memory: everything in the arena given at construction and gone with it. An exhausted arena loses
-//         entries, never consistency; complete() tells.
-// Source: google/pprof profile.proto (field meanings); every index here is 0-based, writers add
-//         the 1 that the wire format wants.
-//
-// Glossary
-//   mapping    a range of addresses that a file's segment was loaded at, now or earlier
-//   location   one code address in a mapping, with the source lines it stands for; or only a name
-//   line       a function and a line number; a location has several where calls were inlined,
-//              innermost first
-//   sample     a stack (locations, leaf first), labels and one value per value type
-//   label      key with a text, or key with a number and its unit
-#ifndef PROF_PROFILE_MODEL_HPP
-#define PROF_PROFILE_MODEL_HPP
-
-PROF_DETAIL_BEGIN
-
-using string_index = std::uint32_t;  // into profile::strings; 0 is ""
-inline constexpr std::uint32_t no_index = ~std::uint32_t{0};
-
-struct profile_value_type {
-  string_index type = 0;
-  string_index unit = 0;
-};
-
-struct profile_mapping {
-  std::uint64_t start = 0;
-  std::uint64_t limit = 0;
-  std::uint64_t offset = 0;
-  string_index file = 0;
-  string_index build_id = 0;  // lower-case hex
-  bool current = true;        // false: unmapped since (its samples keep their name and build id)
-  bool has_functions = false;
-  bool has_filenames = false;
-  bool has_line_numbers = false;
-  bool has_inline_frames = false;
-};
-
-struct profile_function {
-  string_index name = 0;         // as shown: demangled
-  string_index system_name = 0;  // as linked: mangled
-  string_index file = 0;
-  std::int64_t start_line = 0;
-};
-
-struct profile_line {
-  std::uint32_t function = 0;
-  std::int64_t line = 0;
-  std::int64_t column = 0;
-};
-
-struct profile_location {
-  std::uint32_t mapping = no_index;
-  std::uint64_t address = 0;  // 0: a name without an address
-  std::uint32_t first_line = 0;
-  std::uint32_t line_count = 0;  // 0 until symbolized
-};
-
-struct profile_label {
-  string_index key = 0;
-  string_index text = 0;    // 0: a number
-  std::int64_t number = 0;
-  string_index unit = 0;
-};
-
-struct profile_sample {
-  std::uint32_t first_frame = 0;  // into profile::frames
-  std::uint32_t depth = 0;
-  std::uint32_t first_label = 0;  // into profile::labels
-  std::uint32_t label_count = 0;
-  std::uint32_t first_value = 0;  // into profile::values; one per value type
-  bool approximate = false;       // a frame was found by scanning or by reading code
-  bool truncated = false;         // too deep, or no way to the root
-};
-
-// Finds equal things: a hash table of indices whose equality the caller knows.
-class index_set {
- public:
-  explicit index_set(arena& memory) noexcept : slots_(memory) {}
-
-  void clear() noexcept {
-    const std::size_t size = slots_.size();
-    slots_.clear();
-    slots_.resize(size);  // zeros
-    count_ = 0;
-  }
-
-  // Index of the entry for which equal(index) holds, or `fresh` after adding it.
-  template <class Equal>
-  std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Equal equal) noexcept {
-    if ((count_ + 1) * 2 > slots_.size() && !grow()) return no_index;
-    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t at = mixed & mask;
-    for (; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
-      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) {
-        return slots_[at].index_plus_1 - 1;
-      }
-    }
-    slots_[at] = {mixed, fresh + 1};
-    ++count_;
-    return fresh;
-  }
-
- private:
-  struct slot {
-    std::uint32_t hash;  // mixed, and cut: only a first look before equal()
-    std::uint32_t index_plus_1;
-  };
-  bool grow() noexcept {
-    arena_vector<slot> bigger(slots_.memory());
-    if (!bigger.resize(slots_.empty() ? 64 : slots_.size() * 2)) return false;
-    const std::size_t mask = bigger.size() - 1;
-    for (const slot& old : slots_) {
-      if (old.index_plus_1 == 0) continue;
-      std::size_t at = old.hash & mask;
-      while (bigger[at].index_plus_1 != 0) at = (at + 1) & mask;
-      bigger[at] = old;
-    }
-    slots_.take_over(bigger);
-    return true;
-  }
-
-  arena_vector<slot> slots_;
-  std::size_t count_ = 0;
-};
-
-struct profile {
-  explicit profile(arena& store) noexcept
-      : memory(store),
-        strings(store),
-        value_types(store),
-        comments(store),
-        mappings(store),
-        functions(store),
-        lines(store),
-        locations(store),
-        frames(store),
-        labels(store),
-        values(store),
-        samples(store),
-        known_strings_(store),
-        known_functions_(store),
-        known_locations_(store),
-        known_samples_(store) {
-    string({"", 0});
-  }
-
-  arena& memory;
-  arena_vector<text_view> strings;
-  arena_vector<profile_value_type> value_types;
-  arena_vector<string_index> comments;
-  arena_vector<profile_mapping> mappings;
-  arena_vector<profile_function> functions;
-  arena_vector<profile_line> lines;
-  arena_vector<profile_location> locations;
-  arena_vector<std::uint32_t> frames;
-  arena_vector<profile_label> labels;
-  arena_vector<std::int64_t> values;
-  arena_vector<profile_sample> samples;
-
-  string_index default_type = 0;
-  profile_value_type period_type;
-  std::int64_t period = 0;
-  std::uint64_t time_ns = 0;      // since 1970
-  std::uint64_t duration_ns = 0;  // 0: not an interval
-  string_index drop_frames = 0;
-  string_index keep_frames = 0;
-  string_index doc_url = 0;
-
-  // Nothing was lost for want of memory.
-  bool complete() const noexcept { return !memory.exhausted(); }
-
-  string_index string(text_view text) noexcept {
-    std::uint64_t hash = text.size;
-    for (std::size_t i = 0; i < text.size; ++i) {
-      hash = (hash ^ static_cast<unsigned char>(text.data[i])) * 0x100000001b3u;  // FNV-1a
-    }
-    const auto fresh = static_cast<string_index>(strings.size());
-    const string_index found = known_strings_.find_or_add(
-        hash, fresh,
-        [&](std::uint32_t i) { return i < strings.size() && strings[i].equals(text); });
-    if (found != fresh) return found == no_index ? 0 : found;
-    const char* const copy = memory.copy(text.data, text.size);
-    const bool is_kept = copy != nullptr && strings.push(text_view(copy, text.size));
-    return is_kept ? found : 0;
-  }
-
-  void add_value_type(text_view type, text_view unit) noexcept {
-    value_types.push({string(type), string(unit)});
-  }
-  void add_comment(text_view text) noexcept { comments.push(string(text)); }
-
-  std::uint32_t add_function(text_view name, text_view system_name, text_view file = {}) noexcept {
-    profile_function wanted;
-    wanted.name = string(name);
-    wanted.system_name = string(system_name);
-    wanted.file = string(file);
-    const std::uint64_t hash =
-        mix_bits((std::uint64_t{wanted.name} << 32 | wanted.system_name) ^
-                 mix_bits(wanted.file));
-    const auto fresh = static_cast<std::uint32_t>(functions.size());
-    const std::uint32_t found =
-        known_functions_.find_or_add(hash, fresh, [&](std::uint32_t i) {
-          return i < functions.size() && functions[i].name == wanted.name &&
-                 functions[i].system_name == wanted.system_name && functions[i].file == wanted.file;
-        });
-    return found != fresh || functions.push(wanted) ? found : no_index;
-  }
-
-  // The location of a code address; `mapping` may be no_index. no_index when out of memory.
-  std::uint32_t add_location(std::uint32_t mapping, std::uint64_t address) noexcept {
-    return find_location(mapping, address, no_index);
-  }
-  // A frame that has a name but no address, such as "[stack table full]".
-  std::uint32_t add_named_location(text_view name) noexcept {
-    return find_location(no_index, 0, add_function(name, name));
-  }
-  // The line a location stands for; repeat for inlined callers, innermost first. All lines of a
-  // location must be added before those of the next.
-  void add_line(profile_location& location, const profile_line& line) noexcept {
-    if (location.line_count == 0) location.first_line = static_cast<std::uint32_t>(lines.size());
-    if (lines.push(line)) location.line_count++;
-  }
-
-  // Adds to the sample with the same stack and labels, or makes it.
-  profile_sample* add_sample(const std::uint32_t* stack, std::size_t depth,
-                             const profile_label* marks, std::size_t mark_count,
-                             const std::int64_t* sums) noexcept {
-    const auto fresh = static_cast<std::uint32_t>(samples.size());
-    const std::uint32_t found =
-        known_samples_.find_or_add(hash_sample(stack, depth, marks, mark_count), fresh,
-                                   [&](std::uint32_t i) {
-                                     return i < samples.size() &&
-                                            same_sample(samples[i], stack, depth, marks,
-                                                        mark_count);
-                                   });
-    if (found == no_index) return nullptr;
-    if (found == fresh && !push_sample(stack, depth, marks, mark_count)) return nullptr;
-    std::int64_t* const sum = values.data() + samples[found].first_value;
-    for (std::size_t i = 0; i < value_types.size(); ++i) sum[i] += sums[i];
-    return &samples[found];
-  }
-
-  // Merges samples that became equal because their stacks were changed in place.
-  void merge_samples() noexcept {
-    known_samples_.clear();
-    std::uint32_t kept = 0;
-    for (const profile_sample sample : samples) {
-      const std::uint32_t* const stack = frames_of(sample);
-      const profile_label* const marks = labels.data() + sample.first_label;
-      const std::uint32_t found = known_samples_.find_or_add(
-          hash_sample(stack, sample.depth, marks, sample.label_count), kept,
-          [&](std::uint32_t i) {
-            return same_sample(samples[i], stack, sample.depth, marks, sample.label_count);
-          });
-      if (found == kept || found == no_index) {  // no memory to look: stays apart
-        samples[kept++] = sample;
-        continue;
-      }
-      profile_sample& same = samples[found];
-      same.approximate = same.approximate || sample.approximate;
-      same.truncated = same.truncated || sample.truncated;
-      std::int64_t* const sum = values.data() + same.first_value;
-      for (std::size_t i = 0; i < value_types.size(); ++i) sum[i] += values_of(sample)[i];
-    }
-    samples.resize(kept);
-  }
-
-  const std::int64_t* values_of(const profile_sample& sample) const noexcept {
-    return values.data() + sample.first_value;
-  }
-  const std::uint32_t* frames_of(const profile_sample& sample) const noexcept {
-    return frames.data() + sample.first_frame;
-  }
-
- private:
-  std::uint32_t find_location(std::uint32_t mapping, std::uint64_t address,
-                              std::uint32_t function) noexcept {
-    const std::uint64_t hash = mix_bits(address) ^ mapping ^ (std::uint64_t{function} << 32);
-    const auto fresh = static_cast<std::uint32_t>(locations.size());
-    const std::uint32_t found =
-        known_locations_.find_or_add(hash, fresh, [&](std::uint32_t i) {
-          if (i >= locations.size()) return false;  // lost when memory ran out
-          const profile_location& there = locations[i];
-          if (there.mapping != mapping || there.address != address) return false;
-          if (function == no_index) return true;
-          return there.line_count != 0 && lines[there.first_line].function == function;
-        });
-    if (found != fresh) return found;
-    profile_location made;
-    made.mapping = mapping;
-    made.address = address;
-    if (function != no_index) add_line(made, {function, 0, 0});
-    return locations.push(made) ? found : no_index;
-  }
-
-  std::uint64_t hash_sample(const std::uint32_t* stack, std::size_t depth,
-                            const profile_label* marks, std::size_t mark_count) const noexcept {
-    // One multiplication a frame (a polynomial in an odd base); index_set mixes the sum.
-    std::uint64_t hash = depth << 8 | mark_count;
-    for (std::size_t i = 0; i < depth; ++i) hash = hash * 0x9e3779b97f4a7c15u + stack[i];
-    for (std::size_t i = 0; i < mark_count; ++i) {
-      hash = mix_bits(hash ^ (std::uint64_t{marks[i].key} << 32 | marks[i].text));
-      hash = mix_bits(hash ^ static_cast<std::uint64_t>(marks[i].number) ^ marks[i].unit);
-    }
-    return hash;
-  }
-
-  bool same_sample(const profile_sample& there, const std::uint32_t* stack, std::size_t depth,
-                   const profile_label* marks, std::size_t mark_count) const noexcept {
-    if (there.depth != depth || there.label_count != mark_count) return false;
-    for (std::size_t i = 0; i < depth; ++i) {
-      if (frames[there.first_frame + i] != stack[i]) return false;
-    }
-    for (std::size_t i = 0; i < mark_count; ++i) {
-      const profile_label& a = labels[there.first_label + i];
-      const profile_label& b = marks[i];
-      if (a.key != b.key || a.text != b.text || a.number != b.number || a.unit != b.unit) {
-        return false;
-      }
-    }
-    return true;
-  }
-
-  bool push_sample(const std::uint32_t* stack, std::size_t depth, const profile_label* marks,
-                   std::size_t mark_count) noexcept {
-    profile_sample made;
-    made.first_frame = static_cast<std::uint32_t>(frames.size());
-    made.depth = static_cast<std::uint32_t>(depth);
-    made.first_label = static_cast<std::uint32_t>(labels.size());
-    made.label_count = static_cast<std::uint32_t>(mark_count);
-    made.first_value = static_cast<std::uint32_t>(values.size());
-    return frames.append(stack, depth) && labels.append(marks, mark_count) &&
-           values.resize(values.size() + value_types.size()) && samples.push(made);
-  }
-
-  index_set known_strings_;
-  index_set known_functions_;
-  index_set known_locations_;
-  index_set known_samples_;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_PROFILE_MODEL_HPP
-
-// ---- prof/process/labels.hpp ----
-// prof/process/labels.hpp - interned sets of key/value labels, so that a sample carries one number.
-// Floor 7 (process). Set by ordinary code, read by samplers through a thread-local number.
-// Safety: intern() is for ordinary context, any thread; current_labels_sig is async-signal-safe.
-// Memory: reservations given to bind(): at most max_sets sets; one set too many gets the
-//         overflow set's id and is counted.
-// Source: Go's runtime/pprof labels (string to string, later key wins), with a cap.
-#ifndef PROF_PROCESS_LABELS_HPP
-#define PROF_PROCESS_LABELS_HPP
-
-PROF_DETAIL_BEGIN
-
-inline constexpr label_set_id overflow_labels = 1;
-
-// The labels of the code that runs on this thread, if this object keeps them for the process; one
-// word, so a handler reads it whole.
-inline PROF_DETAIL_TLS label_set_id current_labels PROF_DETAIL_TLS_MODEL = no_labels;
-inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
-
-// The labels of this thread, wherever they are kept.
-inline label_set_id current_labels_sig(const process_head& process) PROF_DETAIL_SIG {
-  const annotate_part* const keeper = process.annotations.load(std::memory_order_acquire);
-  return keeper == nullptr ? no_labels : keeper->labels_sig();
-}
-
-class label_table {
- public:
-  static constexpr std::size_t max_labels = 16;  // per set
-  static constexpr std::size_t first_level = 64;
-  static constexpr unsigned levels = 7;  // 8,128 sets
-
-  struct slot {
-    std::atomic<std::uint64_t> key;
-    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
-  };
-  static constexpr std::size_t slot_bytes = add_only_table<slot>::bytes_for(first_level, levels);
-
-  void bind(void* slot_memory, char* text, std::size_t text_size) noexcept {
-    slots_.bind(slot_memory, first_level, levels);
-    text_ = text;
-    capacity_ = text_size;
-  }
-
-  // Sorts by key; of equal keys the later one wins.
-  label_set_id intern(const label_pair* pairs, std::size_t count) noexcept {
-    label_pair sorted[max_labels];
-    const std::size_t kept = normalize(pairs, count, sorted);
-    if (kept == 0) return no_labels;
-    std::size_t size = 1;
-    std::uint64_t hash = kept;
-    for (std::size_t i = 0; i < kept; ++i) {
-      size += 4 + sorted[i].key.size + sorted[i].value.size;
-      hash = hash_text(hash_text(hash, sorted[i].key), sorted[i].value);
-    }
-    bool fresh = false;
-    const std::size_t index = slots_.find_or_add_sig(hash > 2 ? hash : 3, fresh);
-    if (index == no_slot) return full();
-    if (fresh) write(slots_.at(index), sorted, kept, size);
-    if (slots_.at(index).where.load(std::memory_order_relaxed) == no_room) return full();
-    return static_cast<label_set_id>(index + 2);
-  }
-
-  // Calls visit(pair) for each label of a set in key order.
-  template <class Visit>
-  void for_each(label_set_id id, Visit visit) const {
-    if (id == no_labels) return;
-    if (id == overflow_labels) return visit(label_pair{"prof", "label sets overflowed"});
-    const std::uint64_t where = slots_.at(id - 2).where.load(std::memory_order_acquire);
-    if (where == 0 || where == no_room) return;
-    const char* at = text_ + (where - 1);
-    for (auto left = static_cast<unsigned char>(*at++); left != 0; --left) {
-      const text_view key = take(at);
-      const text_view value = take(at);
-      visit(label_pair{key, value});
-    }
-  }
-
-  std::size_t used() const noexcept { return slots_.used(); }
-  std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
-
- private:
-  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
-
-  static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-      std::size_t at = 0;
-      while (at < kept && less(sorted[at].key, pairs[i].key)) ++at;
-      const bool same = at < kept && sorted[at].key.equals(pairs[i].key);
-      if (!same && kept == max_labels) continue;
-      for (std::size_t k = kept; !same && k > at; --k) sorted[k] = sorted[k - 1];
-      if (!same) ++kept;
-      sorted[at] = pairs[i];
-    }
-    return kept;
-  }
-  static bool less(text_view a, text_view b) {
-    const std::size_t n = a.size < b.size ? a.size : b.size;
-    const int order = n == 0 ? 0 : std::memcmp(a.data, b.data, n);
-    return order != 0 ? order < 0 : a.size < b.size;
-  }
-  static std::uint64_t hash_text(std::uint64_t hash, text_view text) {
-    for (std::size_t i = 0; i < text.size; ++i) {
-      hash = mix_bits(hash ^ static_cast<unsigned char>(text.data[i]));
-    }
-    return mix_bits(hash + text.size);
-  }
-  static char* store(char* at, text_view text) {
-    const auto size = static_cast<std::uint16_t>(text.size);
-    std::memcpy(at, &size, 2);
-    std::memcpy(at + 2, text.data, size);
-    return at + 2 + size;
-  }
-  static text_view take(const char*& at) {
-    std::uint16_t size = 0;
-    std::memcpy(&size, at, 2);
-    const text_view text{at + 2, size};
-    at += 2 + size;
-    return text;
-  }
-  void write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
-    const std::size_t begin = used_.fetch_add(size, std::memory_order_relaxed);
-    if (begin + size > capacity_) return target.where.store(no_room, std::memory_order_relaxed);
-    char* at = text_ + begin;
-    *at++ = static_cast<char>(count);
-    for (std::size_t i = 0; i < count; ++i) at = store(store(at, pairs[i].key), pairs[i].value);
-    target.where.store(begin + 1, std::memory_order_release);
-  }
-  label_set_id full() noexcept {
-    overflow_.fetch_add(1, std::memory_order_relaxed);
-    return overflow_labels;
-  }
-
-  add_only_table<slot> slots_;
-  char* text_ = nullptr;
-  std::size_t capacity_ = 0;
-  std::atomic<std::size_t> used_{0};
-  std::atomic<std::uint64_t> overflow_{0};
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_PROCESS_LABELS_HPP
-
-// ---- prof/base/guard.hpp ----
-// prof/base/guard.hpp - scope guards that restore what they found.
-// Floor 2 (base). Used by samplers and hooks.
-// Safety: async-signal-safe; a guard touches only what it is given.
-// Memory: none.
-// Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks
-//         handlers to leave errno alone, which os/ does with errno_guard).
-#ifndef PROF_BASE_GUARD_HPP
-#define PROF_BASE_GUARD_HPP
-
-PROF_DETAIL_BEGIN
-
-// Raises a depth counter for a scope. Nested scopes see first() == false; the counter may be a
-// thread-local plain int because only this thread and its own signal handlers touch it.
-class depth_guard {
- public:
-  explicit depth_guard(int& depth) PROF_DETAIL_SIG : depth_(depth), before_(depth) {
-    depth_ = before_ + 1;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-  }
-  ~depth_guard() {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    depth_ = before_;
-  }
-  depth_guard(const depth_guard&) = delete;
-  depth_guard& operator=(const depth_guard&) = delete;
-  bool first() const PROF_DETAIL_SIG { return before_ == 0; }
-
- private:
-  int& depth_;
-  const int before_;
-};
-
-// Counts the threads inside a region; the one who closes the region waits (bounded) for zero.
-class presence_guard {
- public:
-  explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
-    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
-  }
-  ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
-  presence_guard(const presence_guard&) = delete;
-  presence_guard& operator=(const presence_guard&) = delete;
-
- private:
-  std::atomic<std::uint32_t>& inside_;
-};
-
-// Waited for in ordinary context only, with a pause that the caller gives because base/ knows no OS;
-// handlers and hooks may try it.
-class spin_lock {
- public:
-  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
-  void unlock() noexcept { held_.store(false, std::memory_order_release); }
-  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
-
- private:
-  std::atomic<bool> held_{false};
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_GUARD_HPP
-
-// ---- prof/base/result.hpp ----
-// prof/base/result.hpp - errors as values: one enum, one message table, one small value.
-// Floor 2 (base). Returned by every public call that can fail.
-// Safety: not for signal handlers; copying is thread-safe, nothing is shared.
-// Memory: a result holds its text inline; nothing is allocated.
-// Source: Go's error texts where Go has one (net/http/pprof, runtime/pprof), own words elsewhere.
-#ifndef PROF_BASE_RESULT_HPP
-#define PROF_BASE_RESULT_HPP
-
-PROF_PUBLIC_BEGIN
-
-// Why a call failed. The order is the order of detail::error_messages; a test compares them.
-enum class error : int {
-  none = 0,
-  cpu_in_use,
-  session_in_use,
-  too_many_sessions,
-  unknown_profile,
-  profile_off,
-  not_in_version,
-  unsupported,
-  bad_argument,
-  open_failed,
-  write_failed,
-  out_of_memory,
-  signal_in_use,
-  timer_failed,
-  bad_address,
-  not_loopback,
-  address_in_use,
-  listen_failed,
-  server_running,
-  configured_late,
-  version_mismatch,
-  canceled,
-  count_
-};
-
-PROF_PUBLIC_END
-
-PROF_DETAIL_BEGIN
-
-struct error_message {
-  error code;
-  const char* text;  // at most one %s, replaced by the detail given with the error
-};
-
-inline constexpr error_message error_messages[] = {
-    {error::none, "ok"},
-    {error::cpu_in_use, "cpu profiling already in use"},
-    {error::session_in_use, "this cpu_session is already running; stop it before starting it again"},
-    {error::too_many_sessions, "8 CPU sessions are running already; stop one first"},
-    {error::unknown_profile, "unknown profile \"%s\"; for_each_profile lists the names"},
-    {error::profile_off, "%s is off; define it to 1 in a file that includes prof.hpp"},
-    {error::not_in_version, "%s is not available in this version"},
-    {error::unsupported, "%s is not supported on this platform"},
-    {error::bad_argument, "%s"},
-    {error::open_failed, "cannot write to %s; pass another path"},
-    {error::write_failed, "writing the profile failed: %s"},
-    {error::out_of_memory, "no memory for %s; raise the address space or memory limit"},
-    {error::signal_in_use, "no free signal for sampling: %s has a foreign handler; set"
-                           " options::signal to a free real-time signal"},
-    {error::timer_failed, "cannot create a CPU timer: %s; raise RLIMIT_SIGPENDING"},
-    {error::bad_address, "cannot understand the address \"%s\"; use host:port, :port or"
-                         " unix:/path"},
-    {error::not_loopback, "%s is not a loopback address; profiles hold addresses and command"
-                          " lines, so listen on localhost and forward the port"},
-    {error::address_in_use, "%s is in use; pass another address or stop the other process"},
-    {error::listen_failed, "cannot listen on %s"},
-    {error::server_running, "the profile server runs already; call prof::http::stop() first"},
-    {error::configured_late, "configure() after the first profile was started or written; call it"
-                             " at the top of main()"},
-    {error::version_mismatch, "files of this program include different versions of prof: %s"},
-    {error::canceled, "the request was canceled"},
-};
-
-inline constexpr std::size_t result_text_size = 232;
-
-// Appends text to a NUL-terminated buffer, cutting what does not fit.
-inline void append_text(char* buffer, std::size_t size, const char* text, std::size_t length) {
-  const std::size_t used = std::strlen(buffer);
-  const std::size_t room = size - used - 1;
-  const std::size_t n = length < room ? length : room;
-  std::memcpy(buffer + used, text, n);
-  buffer[used + n] = '\0';
-}
-
-inline void append_text(char* buffer, std::size_t size, const char* text) {
-  append_text(buffer, size, text, std::strlen(text));
-}
-
-PROF_DETAIL_END
-
-PROF_PUBLIC_BEGIN
-
-// The outcome of a call: true in a condition when it succeeded. message() is one sentence without
-// a newline that says what happened and what to do next; it lives as long as the result.
-class [[nodiscard]] result {
- public:
-  result() noexcept { message_[0] = '\0'; }
-
-  // `detail` replaces %s of the table's text; `os_error` is the errno behind it, or 0.
-  explicit result(error code, const char* detail = "", int os_error = 0) noexcept
-      : code_(code), os_errno_(os_error) {
-    const char* text = detail::error_messages[static_cast<int>(code)].text;
-    message_[0] = '\0';
-    const char* mark = std::strstr(text, "%s");
-    const std::size_t before =
-        mark == nullptr ? std::strlen(text) : static_cast<std::size_t>(mark - text);
-    detail::append_text(message_, sizeof message_, text, before);
-    if (mark == nullptr) return;
-    detail::append_text(message_, sizeof message_, detail);
-    detail::append_text(message_, sizeof message_, mark + 2);
-  }
-
-  explicit operator bool() const noexcept { return code_ == error::none; }
-  error code() const noexcept { return code_; }
-  int os_errno() const noexcept { return os_errno_; }
-  const char* message() const noexcept { return code_ == error::none ? "ok" : message_; }
-
- private:
-  error code_ = error::none;
-  int os_errno_ = 0;
-  char message_[detail::result_text_size];
-};
-
-PROF_PUBLIC_END
-
-#endif  // PROF_BASE_RESULT_HPP
-
 // ---- prof/os/os.hpp ----
 // prof/os/os.hpp - the OS contract: every question prof asks the system, and the backend that
 // answers it.
@@ -2138,6 +2594,24 @@ inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG {
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return answer < 0 && answer > -4096 ? nullptr : reinterpret_cast<void*>(answer);
 }
+// The same, of which the kernel fills in 256 KiB at a time under mlockall(MCL_FUTURE), where it fills in all that can be
+// written: mprotect(2) lets others map in between.
+PROF_DETAIL_NOINLINE inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG {
+  constexpr std::size_t step = std::size_t{256} << 10;
+  if (size <= step) return os_map_sig(size);
+  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (answer < 0 && answer > -4096) return nullptr;
+  for (std::size_t done = 0; done < size; done += step) {
+    const std::size_t rest = size - done < step ? size - done : step;
+    const long opened = os_call_sig(SYS_mprotect, answer + static_cast<long>(done), static_cast<long>(rest),
+                                    PROT_READ | PROT_WRITE);
+    if (opened == 0) continue;
+    os_call_sig(SYS_munmap, answer, static_cast<long>(size));
+    return nullptr;
+  }
+  return reinterpret_cast<void*>(answer);
+}
 inline void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
   os_call_sig(SYS_munmap, os_word(pages), static_cast<long>(size));
 }
@@ -2174,6 +2648,21 @@ inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG {
 }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_gettid));
+}
+// The first word of the thread control block is its own address (x86-64); aarch64 has a register for it. ELF Handling For
+// Thread-Local Storage, 3.4.
+inline std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG {
+  std::uintptr_t pointer;
+#if defined(__x86_64__)
+  __asm__("movq %%fs:0, %0" : "=r"(pointer));
+#else
+  __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#endif
+  return pointer;
+}
+// tgkill(2) with signal 0 only looks.
+inline bool os_thread_has_ended_sig(std::uint32_t process, std::uint32_t thread) PROF_DETAIL_SIG {
+  return os_call_sig(SYS_tgkill, static_cast<long>(process), static_cast<long>(thread), 0) == -ESRCH;
 }
 inline timespec os_timespec(std::uint64_t ns) PROF_DETAIL_SIG {
   timespec t{};
@@ -2550,15 +3039,7 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
 // time.
 inline void os_pin_object(const void* address) noexcept {
   Dl_info self;
-  // Looked up at run time: a static link warns about any reference to dlopen.
-  if (!os_has_dlsym()) return;
-  void* const found = prof_libc_dlsym(RTLD_DEFAULT, "dlopen");
-  void* (*open)(const char*, int) = nullptr;
-  std::memcpy(&open, &found, sizeof open);
-  if (open == nullptr) return;
-  if (prof_libc_dladdr(address, &self) == 0) return;
-  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
-  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  if (os_has_dlsym() && prof_libc_dladdr(address, &self) != 0) os_pin_file(self.dli_fname);
 }
 
 // The file that holds an address ("" when unknown); for status texts.
@@ -2837,7 +3318,10 @@ inline void os_unblock_signal_sig(int number) PROF_DETAIL_SIG {
 }
 
 // Runs main(argument) on a new thread that blocks every signal but `open_signal` (0: every one).
-// Returns 0 or an errno.
+// Returns 0 or an errno. Threads of ours need a small stack only: the default one is 8 MiB of the host's address space,
+// and all resident under mlockall(MCL_FUTURE). A host with large thread-locals gets the default, since glibc takes them
+// out of the stack and refuses (EINVAL) what is too small for them.
+inline constexpr std::size_t os_thread_stack = std::size_t{256} << 10;
 inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
                            os_thread_handle& thread) noexcept {
   sigset_t all;
@@ -2845,7 +3329,11 @@ inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
   sigfillset(&all);
   if (open_signal != 0) sigdelset(&all, open_signal);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int answer = pthread_create(&thread, nullptr, main, argument);
+  pthread_attr_t small;
+  const bool has_attributes = pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, os_thread_stack) == 0;
+  int answer = has_attributes ? pthread_create(&thread, &small, main, argument) : EINVAL;
+  if (has_attributes) pthread_attr_destroy(&small);
+  if (answer == EINVAL) answer = pthread_create(&thread, nullptr, main, argument);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return answer;
 }
@@ -2985,10 +3473,13 @@ class sigpipe_guard {
 
 inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
 inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }
+inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG { return os_map_sig(size); }
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
 inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG { return 1; }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG { return 1; }
+inline std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG { return 1; }
+inline bool os_thread_has_ended_sig(std::uint32_t, std::uint32_t) PROF_DETAIL_SIG { return false; }
 inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint64_t>(std::time(nullptr)) * 1000000000u;
 }
@@ -3051,6 +3542,7 @@ inline void os_timer_delete_sig(int) PROF_DETAIL_SIG {}
 
 using os_thread_handle = int;
 using os_thread_main = void* (*)(void*);
+inline constexpr std::size_t os_thread_stack = 0;
 inline int os_start_thread(os_thread_main, void*, int, os_thread_handle&) noexcept { return -1; }
 inline void os_join_thread(os_thread_handle) noexcept {}
 
@@ -3078,9 +3570,14 @@ PROF_DETAIL_BEGIN
 // and handlers may call it (a system call, no lock of ours).
 void* os_map_sig(std::size_t size) PROF_DETAIL_SIG;
 void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
+// The same as os_map_sig in steps that keep nobody waiting: for more than 256 KiB in a hook.
+void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG;
 
 std::uint32_t os_process_id_sig() PROF_DETAIL_SIG;
 std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG;
+// A number that no other thread has while this one runs, and one that runs later may have: where its own words are.
+std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG;
+bool os_thread_has_ended_sig(std::uint32_t process, std::uint32_t thread) PROF_DETAIL_SIG;
 std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG;  // CLOCK_MONOTONIC
 std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG;  // what this thread used
 std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG;   // since 1970
@@ -3141,8 +3638,8 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
-// Runs main(argument) on a thread that blocks every signal but `open_signal` (0: every one); both
-// types are the backend's. 0 or an errno.
+// Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that
+// blocks every signal but `open_signal` (0: every one); both types are the backend's. 0 or an errno.
 int os_start_thread(os_thread_main main, void* argument, int open_signal,
                     os_thread_handle& thread) noexcept;
 void os_join_thread(os_thread_handle thread) noexcept;
@@ -3168,111 +3665,414 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_OS_HPP
 
-// ---- prof/unwind/frame_list.hpp ----
-// prof/unwind/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
-// Floor 4 (unwind). Filled by unwind.hpp; frames and their mark are named by process/profile_builder.hpp.
-// Safety: async-signal-safe.
-// Memory: the caller's buffer.
-// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
-//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
-//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
-#ifndef PROF_UNWIND_FRAME_LIST_HPP
-#define PROF_UNWIND_FRAME_LIST_HPP
+// ---- prof/collect/deliver.hpp ----
+// prof/collect/deliver.hpp - brings bytes to a sink and its errors back.
+// Floor 11 (collect). Used by sessions.hpp and report.hpp.
+// Safety: ordinary context. No SIGPIPE reaches the host while a delivery is open.
+// Memory: none.
+// Source: write(2), fflush(3): a full disk shows up at write or at close, so both are looked at.
+#ifndef PROF_COLLECT_DELIVER_HPP
+#define PROF_COLLECT_DELIVER_HPP
 
 PROF_DETAIL_BEGIN
 
-// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
-// so that a library loaded later at the same address does not take it over. 0: no range is known.
-using range_number = std::uint32_t;
-inline constexpr unsigned frame_address_bits = 48;
-
-inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-  return std::uint64_t{address} >> frame_address_bits == 0;
-}
-inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
-  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
-}
-inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
-  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
-  return static_cast<std::uintptr_t>(frame & mask);
-}
-inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
-  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
-}
-
-// Of the frames that are kept of a longer stack, one in four is of the root's end.
-inline constexpr std::size_t root_share = 4;
-// Stands where frames were left out. No code has this address.
-inline constexpr std::uintptr_t truncation_mark = 1;
-
-// What is said of them.
-struct walked_stack {
-  std::size_t depth = 0;
-  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
-  // what somebody pushed for another purpose.
-  bool approximate = false;
-  bool truncated = false;  // frames are missing: too many, or no way on
-};
-
-// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
-// the last quarter of the buffer is a ring.
-class frame_list {
+// Opened when the profile starts, so that a wrong path is an error then and not an hour later.
+class delivery {
  public:
-  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
-      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+  explicit delivery(const sink& target) noexcept : target_(target) {}
+  ~delivery() { close_path(); }
+  delivery(const delivery&) = delete;
+  delivery& operator=(const delivery&) = delete;
 
-  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
-  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
-  // How many of the first frames are in their places until finish().
-  std::size_t first_kept() const PROF_DETAIL_SIG { return walked_ < head_ ? walked_ : head_; }
-  std::uintptr_t operator[](std::size_t i) const PROF_DETAIL_SIG { return out_[i]; }
-  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
-    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
-    ++walked_;
+  result open() noexcept {
+    if (!target_.valid()) {
+      return result(error::bad_argument, "the sink is null; pass a FILE*, fd, path or callback");
+    }
+    if (target_.type() != sink::kind::path) return {};
+    path_ = os_open_write(target_.path(), os_error_);
+    if (path_ >= 0) return {};
+    bounded_text<160> what;
+    what.put(target_.path()).put(": ").put(os_error_text(os_error_));
+    return result(error::open_failed, what.c_str(), os_error_);
   }
 
-  // Puts the list in order and marks what is missing; returns its length.
-  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
-    if (walked_ > capacity_ && head_ != capacity_) {
-      rotate_sig(place(walked_));
-      out_[head_] = truncation_mark;
+  output out() noexcept { return {&write, this}; }
+
+  // Flushes, closes a path, and tells whether everything arrived.
+  result close() noexcept {
+    const sigpipe_guard quiet;
+    if (!failed_ && target_.type() == sink::kind::file) {
+      failed_ = !os_flush(target_.file(), os_error_);
     }
-    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
-    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
-    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
-    out_[depth - 1] = truncation_mark;
-    return depth;
+    if (!failed_ && target_.type() == sink::kind::callback) failed_ = !target_.finish();
+    if (!close_path()) failed_ = true;
+    if (!failed_) return {};
+    return result(error::write_failed,
+                  os_error_ != 0 ? os_error_text(os_error_) : "the sink refused the bytes",
+                  os_error_);
   }
 
  private:
-  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
-    if (frame < head_) return frame;
-    const std::size_t ring = capacity_ - head_;
-    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  static bool write(void* context, const void* data, std::size_t size) {
+    delivery& self = *static_cast<delivery*>(context);
+    const sigpipe_guard quiet;
+    if (!self.failed_) self.failed_ = !self.write_once(data, size);
+    return !self.failed_;
   }
-  // Brings the ring's oldest frame to its begin.
-  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
-    reverse_sig(head_, oldest);
-    reverse_sig(oldest, capacity_);
-    reverse_sig(head_, capacity_);
-  }
-  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
-    for (; begin + 1 < end; ++begin, --end) {
-      const std::uintptr_t kept = out_[begin];
-      out_[begin] = out_[end - 1];
-      out_[end - 1] = kept;
+  bool write_once(const void* data, std::size_t size) {
+    switch (target_.type()) {
+      case sink::kind::file: return os_write(target_.file(), data, size, os_error_);
+      case sink::kind::descriptor: return os_write(target_.descriptor(), data, size, os_error_);
+      case sink::kind::path: return os_write(path_, data, size, os_error_);
+      case sink::kind::callback: return target_.call(data, size);
     }
+    return false;
+  }
+  bool close_path() noexcept {
+    const int descriptor = path_;
+    path_ = -1;
+    return descriptor < 0 || os_close(descriptor, os_error_);
   }
 
-  std::uintptr_t* const out_;
-  const std::size_t capacity_;
-  const std::size_t head_;
-  std::size_t walked_ = 0;
+  sink target_;
+  int path_ = -1;
+  int os_error_ = 0;
+  bool failed_ = false;
 };
 
 PROF_DETAIL_END
 
-#endif  // PROF_UNWIND_FRAME_LIST_HPP
+#endif  // PROF_COLLECT_DELIVER_HPP
+
+// ---- prof/base/guard.hpp ----
+// prof/base/guard.hpp - scope guards that restore what they found.
+// Floor 2 (base). Used by samplers and hooks.
+// Safety: async-signal-safe; a guard touches only what it is given.
+// Memory: none.
+// Source: a nested entry must see the outer value survive (C++ RAII; POSIX signal-safety(7) asks
+//         handlers to leave errno alone, which os/ does with errno_guard).
+#ifndef PROF_BASE_GUARD_HPP
+#define PROF_BASE_GUARD_HPP
+
+PROF_DETAIL_BEGIN
+
+// Raises a depth counter for a scope. Nested scopes see first() == false; the counter may be a
+// thread-local plain int because only this thread and its own signal handlers touch it.
+class depth_guard {
+ public:
+  explicit depth_guard(int& depth) PROF_DETAIL_SIG : depth_(depth), before_(depth) {
+    depth_ = before_ + 1;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  ~depth_guard() {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    depth_ = before_;
+  }
+  depth_guard(const depth_guard&) = delete;
+  depth_guard& operator=(const depth_guard&) = delete;
+  bool first() const PROF_DETAIL_SIG { return before_ == 0; }
+
+ private:
+  int& depth_;
+  const int before_;
+};
+
+// Counts the threads inside a region; the one who closes the region waits (bounded) for zero.
+class presence_guard {
+ public:
+  explicit presence_guard(std::atomic<std::uint32_t>& inside) PROF_DETAIL_SIG : inside_(inside) {
+    inside_.fetch_add(1);  // in the single order: who closes stores first and looks here then
+  }
+  ~presence_guard() { inside_.fetch_sub(1, std::memory_order_release); }
+  presence_guard(const presence_guard&) = delete;
+  presence_guard& operator=(const presence_guard&) = delete;
+
+ private:
+  std::atomic<std::uint32_t>& inside_;
+};
+
+// Waited for in ordinary context only, with a pause that the caller gives because base/ knows no OS;
+// handlers and hooks may try it.
+class spin_lock {
+ public:
+  bool try_lock() noexcept { return !held_.exchange(true, std::memory_order_acquire); }
+  void unlock() noexcept { held_.store(false, std::memory_order_release); }
+  bool held() const noexcept { return held_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> held_{false};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_GUARD_HPP
+
+// ---- prof/unwind/call_site.hpp ----
+// prof/unwind/call_site.hpp - is this word a return address: what call stands before it, and does that
+// call lead into the function the walk came from?
+// Floor 4 (unwind). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
+// Memory: none.
+// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
+//         GNU ld 2.40 and lld 14 write them.
+#ifndef PROF_UNWIND_CALL_SITE_HPP
+#define PROF_UNWIND_CALL_SITE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What kind of call ends where a return address points.
+enum class call_kind { none, direct, indirect, by_slot };
+struct call_site {
+  call_kind kind = call_kind::none;
+  // Of a direct call; of an indirect one, where it may be a direct one as well, else 0; of call *disp(%rip), as
+  // -fno-plt writes it, where the target is read from.
+  std::uintptr_t target = 0;
+};
+
+// How far behind its entry point a function's code is believed to reach where no table tells.
+inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
+// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
+// PLT, ours again).
+inline constexpr int max_hops = 8;
+// Bytes e9 of a function's begin that are taken for a jump out.
+inline constexpr int max_tail_jumps = 4;
+
+// The call before `ra`; `before` holds the 8 bytes below it.
+inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  const auto instruction = static_cast<std::uint32_t>(before >> 32);
+  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
+    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
+    return {call_kind::direct,
+            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
+  }
+  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
+                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
+  return {blr ? call_kind::indirect : call_kind::none, 0};
+#else
+  const auto byte = [before](unsigned back) {
+    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
+  };
+  const auto displacement = static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(before >> 32)});
+  for (unsigned length = 2; length <= 7; ++length) {
+    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
+    const unsigned modrm = byte(length - 1);
+    if ((modrm >> 3 & 7) != 2) continue;
+    const unsigned mode = modrm >> 6;
+    const unsigned base = modrm & 7;
+    unsigned size = 2;
+    if (mode != 3 && base == 4) size += 1;                 // SIB byte
+    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
+    if (mode == 1) size += 1;                              // disp8
+    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
+    if (size != length) continue;
+    if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
+    // The last bytes of a call rel32 may look like that.
+    return {call_kind::indirect, byte(5) == 0xe8 ? ra + displacement : 0};
+  }
+  if (byte(5) != 0xe8) return {};  // call rel32
+  return {call_kind::direct, ra + displacement};
+#endif
+}
+
+// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
+inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+  return address & 0x0000ffffffffffffu;
+#else
+  return address;
+#endif
+}
+
+// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_copy.
+template <class Memory>
+struct any_code {
+  Memory& memory;
+  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    return memory.read_copy(address, word);
+  }
+};
+
+// The word of a stub's slot; return_address.hpp, which chooses how to read by the stub, overloads it.
+template <class Memory>
+bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
+  return memory.read_word(slot, word);
+}
+
+// Looks at code through Memory: bool read_word(address, word&).
+template <class Memory>
+class call_tracer {
+ public:
+  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
+
+  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
+    std::uintptr_t before = 0;
+    if (return_address <= 4096 || !read_before_sig(return_address, before)) return {};
+    return call_before_sig(return_address, before);
+  }
+  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    return call_at_sig(address).kind != call_kind::none;
+  }
+
+  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
+  // pc: directly, or through PLT stubs and tail jumps, which are followed.
+  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
+      PROF_DETAIL_SIG {
+    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+      if (target == here) return true;
+      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
+      const std::uintptr_t next = jump_target_sig(target);
+      if (next == 0) return tail_called_sig(target, here);
+      target = next;
+    }
+    return false;
+  }
+
+  // Where a call goes; an indirect one by what its slot holds now, which may have been changed since. 0: unknown.
+  std::uintptr_t target_of_sig(const call_site& call, std::uintptr_t return_address) PROF_DETAIL_SIG {
+    std::uintptr_t target = 0;
+    if (call.kind != call_kind::by_slot) return call.target;
+    return read_slot_sig(memory_, return_address, call.target, target) ? target : 0;
+  }
+
+  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
+  // libstdc++'s string growth ends in a jump to operator new.
+  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
+#if !defined(__x86_64__)
+    here = 0;  // only x86-64's jumps are read
+#endif
+    int jumps = 0;
+    for (std::size_t i = 0; here != 0 && i < 96 && jumps < max_tail_jumps; ++i) {
+      std::uintptr_t code = 0;
+      if (!memory_.read_word(at + i, code)) return false;
+      if ((code & 0xff) != 0xe9) continue;
+      ++jumps;
+      std::uintptr_t target = at + i;
+      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
+        if (target == here) return true;
+        target = jump_target_sig(target);
+      }
+    }
+    return false;
+  }
+
+  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
+  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to). aarch64: a PLT entry; b imm26.
+  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+    std::uintptr_t code = 0;
+    if (!memory_.read_word(at, code)) return 0;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
+    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
+    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
+    const auto offset_at = [&code](unsigned byte) {
+      return static_cast<std::uintptr_t>(
+          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
+    };
+    std::uintptr_t slot = 0;
+    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
+    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
+    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
+    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
+    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
+    std::uintptr_t target = 0;
+    return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
+#elif defined(__aarch64__)
+    std::uint32_t code = 0;
+    std::uint32_t load = 0;
+    if (!instruction_sig(at, code)) return 0;
+    if (code == bti_c && !instruction_sig(at += 4, code)) return 0;
+    if ((code & 0xfc000000u) == 0x14000000u) {
+      return at + static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(code << 6) >> 4});
+    }
+    const bool is_stub = (code & 0x9f00001fu) == 0x90000010u && instruction_sig(at + 4, load) &&
+                         is_stub_load_sig(load);
+    const auto pages = static_cast<std::int32_t>((code & 0xffffe0u) << 8 | (code >> 29 & 3u) << 11) >> 11;
+    const std::uintptr_t slot = (at & ~std::uintptr_t{4095}) + static_cast<std::uintptr_t>(std::intptr_t{pages} * 4096) +
+                                (load >> 10 & 0xfffu) * 8;
+    std::uintptr_t target = 0;
+    return is_stub && read_slot_sig(memory_, at, slot, target) ? target : 0;
+#else
+    (void)at;
+    return 0;
+#endif
+  }
+
+  // Whether pc is in a PLT, and how far above sp the caller's is there, but for the return address of
+  // x86-64. x86-64's entry is [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that
+  // one push disp(%rip), jmp *disp(%rip). aarch64's is [bti c], adrp x16, ldr x17, add x16,
+  // [autia1716], br x17; the first one stores x16 and lr below sp before the adrp.
+  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
+#if defined(__aarch64__)
+    depth = 0;
+    bool loads = false;
+    std::uint32_t code = 0;
+    std::uintptr_t at = pc;
+    for (; instruction_sig(at, code) && code != 0xd61f0220u; at += 4) {  // br x17
+      if (!is_stub_code_sig(code) || at - pc > most_stub_bytes) return false;
+      loads = loads || is_stub_load_sig(code);
+    }
+    if (code != 0xd61f0220u) return false;
+    for (at = pc - 4; pc - at <= most_stub_bytes; at -= 4) {
+      if (!instruction_sig(at, code) || !is_stub_code_sig(code)) break;
+      loads = loads || is_stub_load_sig(code);
+      if (code == stub_push) depth = 16;
+    }
+    return loads;
+#else
+    std::uintptr_t code = 0;
+    std::uintptr_t before = 0;
+    if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
+    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(pc + 4, code)) return false;
+    if ((code & 0xff) == 0xf2) code >>= 8;
+    const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
+    const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
+    const bool is_jump = (code & 0xffff) == 0x25ff;
+    // Other code pushes, too: of a PLT's only what a jump follows.
+    const std::uintptr_t behind = (code & 0xff) == 0x68 ? code >> 40 : code >> 48;
+    const bool is_push = (code & 0xff) == 0x68 && ((behind & 0xff) == 0xe9 || (behind & 0xffff) == 0xe9f2);
+    const bool is_load = (code & 0xffff) == 0x35ff && (behind == 0x25ff || behind == 0xfff2);
+    depth = is_jump && behind_load ? 16 : is_jump || is_push ? 0 : 8;
+    return is_jump || is_push || is_load || ((code & 0xff) == 0xe9 && behind_push);
+#endif
+  }
+
+ private:
+  // The 8 bytes before an address; zeros for those of a page before it that cannot be read, for a mapping's
+  // code (a JIT compiler's) may begin with the call.
+  bool read_before_sig(std::uintptr_t address, std::uintptr_t& before) PROF_DETAIL_SIG {
+    if (memory_.read_word(address - 8, before)) return true;
+    const std::uintptr_t in_page = address & 4095;
+    if (in_page == 0 || in_page >= 8 || !memory_.read_word(address - in_page, before)) return false;
+    before <<= 64 - 8 * in_page;
+    return true;
+  }
+#if defined(__aarch64__)
+  static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
+  static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
+  static constexpr std::uint32_t bti_c = 0xd503245fu;
+
+  bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
+    std::uintptr_t two = 0;
+    if (!memory_.read_word(at & ~std::uintptr_t{7}, two)) return false;
+    code = static_cast<std::uint32_t>(two >> ((at & 4) * 8));
+    return true;
+  }
+  static bool is_stub_load_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0xffc003ffu) == 0xf9400211u;  // ldr x17, [x16, #n]
+  }
+  static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
+    return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
+           (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
+           is_stub_load_sig(code) || code == stub_push || code == bti_c || code == 0xd503219fu;  // autia1716
+  }
+#endif
+  Memory& memory_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_UNWIND_CALL_SITE_HPP
 
 // ---- prof/code/elf_image.hpp ----
 // prof/code/elf_image.hpp - the bytes of one ELF file: segments, sections, strings, build id.
@@ -3753,6 +4553,112 @@ PROF_DETAIL_INLINE bool find_last_start_sig(std::size_t count, std::uintptr_t pc
 PROF_DETAIL_END
 
 #endif  // PROF_UNWIND_CFI_HPP
+
+// ---- prof/unwind/frame_list.hpp ----
+// prof/unwind/frame_list.hpp - what a frame is; the frames of one walk in a buffer that may be too small.
+// Floor 4 (unwind). Filled by unwind.hpp; frames and their mark are named by process/profile_builder.hpp.
+// Safety: async-signal-safe.
+// Memory: the caller's buffer.
+// Source: both ends of a deep stack are needed: the leaf says where time goes, the root which thread or
+//         request it is. Addresses of x86-64 and aarch64 Linux processes have 48 bits, unless a program
+//         asks mmap(2) for higher ones (kernel Documentation/arch/x86/x86_64/5level-paging.rst).
+#ifndef PROF_UNWIND_FRAME_LIST_HPP
+#define PROF_UNWIND_FRAME_LIST_HPP
+
+PROF_DETAIL_BEGIN
+
+// A frame is a call address and above it the number of the code range that it lies in (code_range.hpp),
+// so that a library loaded later at the same address does not take it over. 0: no range is known.
+using range_number = std::uint32_t;
+inline constexpr unsigned frame_address_bits = 48;
+
+inline bool fits_frame_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  return std::uint64_t{address} >> frame_address_bits == 0;
+}
+inline std::uintptr_t make_frame_sig(std::uintptr_t address, range_number number) PROF_DETAIL_SIG {
+  return address | static_cast<std::uintptr_t>(std::uint64_t{number} << frame_address_bits);
+}
+inline std::uintptr_t frame_address_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  constexpr auto mask = (std::uint64_t{1} << frame_address_bits) - 1;
+  return static_cast<std::uintptr_t>(frame & mask);
+}
+inline range_number frame_range_sig(std::uintptr_t frame) PROF_DETAIL_SIG {
+  return static_cast<range_number>(std::uint64_t{frame} >> frame_address_bits);
+}
+
+// Of the frames that are kept of a longer stack, one in four is of the root's end.
+inline constexpr std::size_t root_share = 4;
+// Stands where frames were left out. No code has this address.
+inline constexpr std::uintptr_t truncation_mark = 1;
+
+// What is said of them.
+struct walked_stack {
+  std::size_t depth = 0;
+  // A frame was found by scanning, by reading code, by a record that no call confirms, or its caller may be
+  // what somebody pushed for another purpose.
+  bool approximate = false;
+  bool truncated = false;  // frames are missing: too many, or no way on
+};
+
+// The frames of a walk. When there are more than fit, the leaf's end, a mark and the root's end stay:
+// the last quarter of the buffer is a ring.
+class frame_list {
+ public:
+  frame_list(std::uintptr_t* out, std::size_t capacity) PROF_DETAIL_SIG
+      : out_(out), capacity_(capacity), head_(capacity - capacity / root_share) {}
+
+  std::size_t walked() const PROF_DETAIL_SIG { return walked_; }
+  std::size_t capacity() const PROF_DETAIL_SIG { return capacity_; }
+  // How many of the first frames are in their places until finish().
+  std::size_t first_kept() const PROF_DETAIL_SIG { return walked_ < head_ ? walked_ : head_; }
+  std::uintptr_t operator[](std::size_t i) const PROF_DETAIL_SIG { return out_[i]; }
+  void push(std::uintptr_t frame) PROF_DETAIL_SIG {
+    if (walked_ < capacity_ || head_ != capacity_) out_[place(walked_)] = frame;
+    ++walked_;
+  }
+
+  // Puts the list in order and marks what is missing; returns its length.
+  std::size_t finish(bool reached_root) PROF_DETAIL_SIG {
+    if (walked_ > capacity_ && head_ != capacity_) {
+      rotate_sig(place(walked_));
+      out_[head_] = truncation_mark;
+    }
+    const bool has_root = reached_root && (walked_ <= capacity_ || head_ != capacity_);
+    if (has_root || capacity_ == 1) return walked_ < capacity_ ? walked_ : capacity_;
+    const std::size_t depth = walked_ < capacity_ ? walked_ + 1 : capacity_;
+    out_[depth - 1] = truncation_mark;
+    return depth;
+  }
+
+ private:
+  std::size_t place(std::size_t frame) const PROF_DETAIL_SIG {
+    if (frame < head_) return frame;
+    const std::size_t ring = capacity_ - head_;
+    return ring == 0 ? capacity_ - 1 : head_ + (frame - head_) % ring;
+  }
+  // Brings the ring's oldest frame to its begin.
+  void rotate_sig(std::size_t oldest) PROF_DETAIL_SIG {
+    reverse_sig(head_, oldest);
+    reverse_sig(oldest, capacity_);
+    reverse_sig(head_, capacity_);
+  }
+  void reverse_sig(std::size_t begin, std::size_t end) PROF_DETAIL_SIG {
+    for (; begin + 1 < end; ++begin, --end) {
+      const std::uintptr_t kept = out_[begin];
+      out_[begin] = out_[end - 1];
+      out_[end - 1] = kept;
+    }
+  }
+
+  std::uintptr_t* const out_;
+  const std::size_t capacity_;
+  const std::size_t head_;
+  std::size_t walked_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_UNWIND_FRAME_LIST_HPP
 
 // ---- prof/unwind/unwind_rule.hpp ----
 // prof/unwind/unwind_rule.hpp - how to get from one frame's registers to its caller's, in 64 bits.
@@ -4825,14 +5731,509 @@ PROF_DETAIL_END
 
 #endif  // PROF_CODE_MODULE_CFI_HPP
 
+// ---- prof/code/copied_cfi.hpp ----
+// prof/code/copied_cfi.hpp - the call frame information of an address in a module that may be unloaded meanwhile.
+// Floor 5 (code). rule_lookup.hpp asks it instead of module_cfi.hpp's cfi_search where a module may go.
+// Safety: async-signal-safe: copies by system calls that fail where memory is gone; what is read then is the copy.
+// Memory: the caller's cfi_copy.
+// Source: process_vm_readv(2); LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
+#ifndef PROF_CODE_COPIED_CFI_HPP
+#define PROF_CODE_COPIED_CFI_HPP
+
+PROF_DETAIL_BEGIN
+
+class copied_cfi_search {
+ public:
+  copied_cfi_search(cfi_place place, cfi_copy& copy) PROF_DETAIL_SIG : place_(place), copy_(copy) {}
+
+  // The FDE that holds pc; its instructions are in the copy.
+  bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
+    if (!copy_header_sig() || !find_entry_sig(pc) || !copy_entry_sig()) return false;
+    fde.cie_at = nullptr;  // what was there may be another module's
+    return parse_fde_sig(copy_.bytes + fde_begin_, section_, fde) && pc >= fde.begin && pc < fde.limit;
+  }
+
+ private:
+  struct row {  // of the header's table, relative to the header
+    std::int32_t start;
+    std::int32_t fde;
+  };
+  static constexpr std::size_t rows = sizeof(cfi_copy) / sizeof(row);
+
+  std::uintptr_t away_sig(std::int32_t offset) const PROF_DETAIL_SIG {
+    return place_.header + static_cast<std::uintptr_t>(std::intptr_t{offset});
+  }
+
+  PROF_DETAIL_NOINLINE bool copy_header_sig() PROF_DETAIL_SIG {
+    if (place_.header == 0 || !os_copy_sig(copy_.bytes, place_.header, cfi_header_size)) return false;
+    return parse_header_sig(copy_.bytes, place_.header, header_) && header_.count <= place_.most_entries();
+  }
+
+  // The last row whose function begins at or before pc; it is in the copy then.
+  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
+    std::size_t entry = 0;
+    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
+      if (!has_row_sig(i) && !copy_rows_sig(i)) return false;
+      begin = away_sig(row_sig(i).start);
+      return true;
+    };
+    if (!find_last_start_sig(header_.count, pc, start_of, entry)) return false;
+    if (!has_row_sig(entry) && !copy_rows_sig(entry)) return false;
+    entry_ = away_sig(row_sig(entry).fde);
+    return true;
+  }
+  bool has_row_sig(std::size_t i) const PROF_DETAIL_SIG { return i >= first_ && i - first_ < copied_; }
+  row row_sig(std::size_t i) const PROF_DETAIL_SIG {
+    row there;
+    std::memcpy(&there, copy_.bytes + (i - first_) * sizeof there, sizeof there);
+    return there;
+  }
+  // Row i and its neighbours: the last steps of a search are next to each other.
+  bool copy_rows_sig(std::size_t i) PROF_DETAIL_SIG {
+    first_ = i < rows / 2 ? 0 : i - rows / 2;
+    copied_ = header_.count - first_ < rows ? header_.count - first_ : rows;
+    return os_copy_sig(copy_.bytes, place_.header + cfi_header_size + first_ * sizeof(row), copied_ * sizeof(row));
+  }
+
+  // The CIE to the begin and the FDE behind it, which points to that CIE then.
+  PROF_DETAIL_NOINLINE bool copy_entry_sig() PROF_DETAIL_SIG {
+    std::uint32_t back = 0;  // how far before this word the CIE is
+    if (!is_inside_sig(entry_, 8) || !os_copy_sig(&back, entry_ + 4, sizeof back) || back == 0) return false;
+    if (!copy_part_sig(entry_ + 4 - back, 0)) return false;
+    fde_begin_ = (part_size_ + 7) & ~std::size_t{7};
+    if (!copy_part_sig(entry_, fde_begin_) || part_size_ < 8) return false;
+    back = static_cast<std::uint32_t>(fde_begin_ + 4);
+    std::memcpy(copy_.bytes + fde_begin_ + 4, &back, sizeof back);
+    section_.begin = copy_.bytes;
+    section_.end = copy_.bytes + fde_begin_ + part_size_;
+    section_.moved = entry_ - reinterpret_cast<std::uintptr_t>(copy_.bytes + fde_begin_);
+    return true;
+  }
+  // An entry with its length, `to` bytes behind the begin.
+  bool copy_part_sig(std::uintptr_t at, std::size_t to) PROF_DETAIL_SIG {
+    std::uint32_t length = 0;
+    if (!is_inside_sig(at, 4) || !os_copy_sig(&length, at, sizeof length)) return false;
+    part_size_ = std::size_t{length} + 4;
+    return to + part_size_ <= sizeof copy_.bytes && is_inside_sig(at, part_size_) &&
+           os_copy_sig(copy_.bytes + to, at, part_size_) &&
+           std::memcmp(copy_.bytes + to, &length, sizeof length) == 0;
+  }
+  bool is_inside_sig(std::uintptr_t at, std::size_t size) const PROF_DETAIL_SIG {
+    const auto begin = reinterpret_cast<std::uintptr_t>(header_.eh_frame);
+    return at >= begin && at < place_.limit && place_.limit - at >= size;
+  }
+
+  const cfi_place place_;
+  cfi_copy& copy_;
+  cfi_header header_;
+  cfi_section section_;
+  std::size_t first_ = 0;  // rows that are in the copy
+  std::size_t copied_ = 0;
+  std::uintptr_t entry_ = 0;  // where the FDE is
+  std::size_t part_size_ = 0;
+  std::size_t fde_begin_ = 0;  // of the FDE in the copy
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_CODE_COPIED_CFI_HPP
+
+// ---- prof/unwind/exit_path.hpp ----
+// prof/unwind/exit_path.hpp - an unwind rule for code that comes without one: how its instructions put the
+// stack back before they return.
+// Floor 4 (unwind). Asked by rule_lookup.hpp for code without call frame information: musl's libc (4 FDEs in
+//          all of it), C built without unwind tables.
+// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded; works
+//         in room that the caller has.
+// Memory: none of its own.
+// Source: Intel SDM vol. 2, chapter 2 (instruction format) and appendix A (opcode maps).
+//
+// Followed from an address on, whatever branches do, until one way comes to a ret: what lies between sp
+// and the return address, and which registers were popped on the way, is the same on every way. Calls
+// leave sp as it was. What stands behind a call that never returns is not known as such, so a walk
+// believes such a rule only when it leads behind a call, and marks the stack approximate.
+#ifndef PROF_UNWIND_EXIT_PATH_HPP
+#define PROF_UNWIND_EXIT_PATH_HPP
+
+PROF_DETAIL_BEGIN
+
+#if defined(__x86_64__)
+
+// One instruction: as much as tells its length, where it goes and what it does to sp.
+class x86_instruction {
+ public:
+  // `low`, `high`: the 16 bytes from the instruction's address on. False: not in the maps below.
+  bool decode_sig(std::uint64_t low, std::uint64_t high) PROF_DETAIL_SIG {
+    low_ = low;
+    high_ = high;
+    take_prefixes_sig();
+    if (!take_opcode_sig()) return false;
+    if (has_modrm_sig()) take_modrm_sig();
+    value_ = length_;
+    length_ += immediate_size_sig();
+    return length_ <= 15;
+  }
+
+  unsigned length() const PROF_DETAIL_SIG { return length_; }
+  unsigned map() const PROF_DETAIL_SIG { return map_; }  // 1: one byte, 2: 0f, 3: 0f 38, 4: 0f 3a
+  unsigned opcode() const PROF_DETAIL_SIG { return opcode_; }
+  unsigned modrm() const PROF_DETAIL_SIG { return modrm_; }
+  bool is_wide() const PROF_DETAIL_SIG { return (rex_ & 8) != 0; }
+  unsigned reg() const PROF_DETAIL_SIG { return (modrm_ >> 3 & 7) | (rex_ & 4) << 1; }
+  unsigned rm() const PROF_DETAIL_SIG { return (modrm_ & 7) | (rex_ & 1) << 3; }
+  unsigned low_register() const PROF_DETAIL_SIG { return (opcode_ & 7) | (rex_ & 1) << 3; }
+  unsigned sib() const PROF_DETAIL_SIG { return byte_sig(sib_); }
+  std::int32_t displacement() const PROF_DETAIL_SIG { return number_sig(displacement_, shown_); }
+  std::int32_t immediate() const PROF_DETAIL_SIG { return number_sig(value_, length_ - value_); }
+
+ private:
+  unsigned byte_sig(unsigned at) const PROF_DETAIL_SIG {
+    const std::uint64_t word = at < 8 ? low_ : high_;
+    return static_cast<unsigned>(word >> (8 * (at & 7))) & 0xffu;
+  }
+  std::int32_t number_sig(unsigned at, unsigned size) const PROF_DETAIL_SIG {
+    if (size == 1) return static_cast<signed char>(byte_sig(at));
+    std::uint32_t value = 0;
+    for (unsigned i = 0; size >= 4 && i < 4; ++i) value |= byte_sig(at + i) << (8 * i);
+    return static_cast<std::int32_t>(value);
+  }
+
+  void take_prefixes_sig() PROF_DETAIL_SIG {
+    for (; length_ < 15; ++length_) {
+      const unsigned byte = byte_sig(length_);
+      const bool segment = (byte & 0xe7) == 0x26 || byte == 0x64 || byte == 0x65;
+      const bool other = byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 || byte == 0xf3;
+      if (!segment && !other) break;
+      short_ = short_ || byte == 0x66;
+    }
+    if ((byte_sig(length_) & 0xf0) == 0x40) rex_ = byte_sig(length_++);
+  }
+
+  bool take_opcode_sig() PROF_DETAIL_SIG {
+    opcode_ = byte_sig(length_++);
+    if (opcode_ == 0xc5 || opcode_ == 0xc4 || opcode_ == 0x62) return take_vector_sig();
+    if (opcode_ != 0x0f) return true;
+    map_ = 2;
+    opcode_ = byte_sig(length_++);
+    if (opcode_ != 0x38 && opcode_ != 0x3a) return true;
+    map_ = opcode_ == 0x38 ? 3 : 4;
+    opcode_ = byte_sig(length_++);
+    return true;
+  }
+  // VEX and EVEX, which touch no register that matters here.
+  bool take_vector_sig() PROF_DETAIL_SIG {
+    const unsigned mode = opcode_ == 0xc5 ? 1u : byte_sig(length_) & (opcode_ == 0xc4 ? 0x1fu : 7u);
+    length_ += opcode_ == 0xc5 ? 1 : opcode_ == 0xc4 ? 2 : 3;
+    map_ = mode + 1;
+    opcode_ = byte_sig(length_++);
+    return mode >= 1 && mode <= 3;
+  }
+
+  bool has_modrm_sig() const PROF_DETAIL_SIG {
+    const unsigned op = opcode_;
+    if (map_ > 2) return true;
+    if (map_ == 2) {
+      const bool without = op == 0x05 || op == 0x06 || op == 0x08 || op == 0x09 || op == 0x0b ||
+                           op == 0x0e || (op & 0xf8) == 0x30 || op == 0x77 || (op & 0xf0) == 0x80 ||
+                           (op & 0xf6) == 0xa0 || op == 0xa2 || op == 0xaa || (op & 0xf8) == 0xc8;
+      return !without;
+    }
+    if (op < 0x40) return (op & 4) == 0;
+    return op == 0x63 || op == 0x69 || op == 0x6b || (op & 0xf0) == 0x80 || op == 0xc0 ||
+           op == 0xc1 || op == 0xc6 || op == 0xc7 || (op & 0xfc) == 0xd0 || (op & 0xf8) == 0xd8 ||
+           op == 0xf6 || op == 0xf7 || op >= 0xfe;
+  }
+
+  void take_modrm_sig() PROF_DETAIL_SIG {
+    modrm_ = byte_sig(length_++);
+    const unsigned mode = modrm_ >> 6;
+    if (mode == 3) return;
+    sib_ = length_;
+    const bool has_sib = (modrm_ & 7) == 4;
+    const unsigned base = has_sib ? byte_sig(length_++) & 7 : modrm_ & 7;
+    displacement_ = length_;
+    shown_ = mode == 1 ? 1 : mode == 2 || base == 5 ? 4 : 0;
+    length_ += shown_;
+  }
+
+  unsigned immediate_size_sig() const PROF_DETAIL_SIG {
+    const unsigned op = opcode_;
+    const unsigned word = short_ ? 2 : 4;
+    if (map_ == 4) return 1;
+    if (map_ == 3) return 0;
+    if (map_ == 2) {
+      if ((op & 0xf0) == 0x80) return 4;
+      return (op >= 0x70 && op <= 0x73) || op == 0xa4 || op == 0xac || op == 0xba || op == 0xc2 ||
+             (op >= 0xc4 && op <= 0xc6);
+    }
+    if (op < 0x40) return (op & 7) == 4 ? 1 : (op & 7) == 5 ? word : 0;
+    const bool tests = (modrm_ & 0x30) == 0;  // of f6 and f7, only test has a number
+    switch (op) {
+      case 0x68: case 0x69: case 0x81: case 0xa9: case 0xc7: return word;
+      case 0xe8: case 0xe9: return 4;
+      case 0xa0: case 0xa1: case 0xa2: case 0xa3: return 8;
+      case 0xc2: case 0xca: return 2;
+      case 0xc8: return 3;
+      case 0x6a: case 0x6b: case 0x80: case 0x83: case 0xa8: case 0xc0: case 0xc1: case 0xc6:
+      case 0xcd: case 0xeb: return 1;
+      case 0xf6: return tests ? 1 : 0;
+      case 0xf7: return tests ? word : 0;
+      default: break;
+    }
+    if ((op & 0xf0) == 0x70 || (op & 0xf8) == 0xb0 || (op & 0xf8) == 0xe0) return 1;
+    if ((op & 0xf8) == 0xb8) return is_wide() ? 8 : word;
+    return 0;
+  }
+
+  std::uint64_t low_ = 0;
+  std::uint64_t high_ = 0;
+  unsigned length_ = 0;
+  unsigned map_ = 1;
+  unsigned opcode_ = 0;
+  unsigned rex_ = 0;
+  unsigned modrm_ = 0;
+  unsigned sib_ = 0;
+  unsigned displacement_ = 0;
+  unsigned shown_ = 0;  // size of the displacement
+  unsigned value_ = 0;
+  bool short_ = false;
+};
+
+// Memory: bool read_word(address, word&).
+template <class Memory>
+class exit_path {
+ public:
+  exit_path(std::uintptr_t begin, Memory& memory) PROF_DETAIL_SIG : begin_(begin), memory_(memory) {}
+
+  // The rule of `begin`, marked as read from code; of kind none when no way was found.
+  unwind_rule find_sig() PROF_DETAIL_SIG {
+    at_.pc = begin_;
+    while (budget_ != 0) {
+      --budget_;
+      const step next = step_sig();
+      if (next == step::returned) return rule_sig();
+      if (next == step::unclear) is_clear_ = false;
+      if (next == step::on) continue;
+      if (pending_ == 0) break;
+      at_ = waiting_[--pending_];
+    }
+    unwind_rule rule;
+    if (budget_ == 0 || !is_clear_) return rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = never_returns;
+    return rule;
+  }
+
+ private:
+  enum class step { on, returned, ended, unclear };
+  static constexpr std::int32_t unknown = INT32_MIN;
+
+  // Where one way is. Places are counted from what sp, or fp, is at `begin`.
+  struct way {
+    std::uintptr_t pc = 0;
+    std::int32_t sp = 0;           // or unknown
+    std::int32_t fp = unknown;     // of which sp's value fp is a copy
+    std::int32_t fp_at = unknown;  // where fp and rbx were popped from
+    std::int32_t rbx_at = unknown;
+    bool from_fp = false;    // sp is counted from fp
+    bool fp_is_new = false;  // fp is no longer what it was
+    std::int32_t pushed_to = unknown;  // what pops give from below is what the way itself pushed
+  };
+
+  step step_sig() PROF_DETAIL_SIG {
+    std::uintptr_t low = 0;
+    std::uintptr_t high = 0;
+    x86_instruction one;
+    if (!memory_.read_word(at_.pc, low)) return step::unclear;
+    if (!memory_.read_word(at_.pc + 8, high)) high = 0;  // the end of the mapping
+    if (!one.decode_sig(low, high)) return step::unclear;
+    const std::uintptr_t here = at_.pc;
+    at_.pc += one.length();
+    if (one.map() == 2) {
+      if ((one.opcode() & 0xf0) == 0x80) return branch_sig(one);
+      const bool is_padding = one.opcode() == 0x1f && behind_call_ == here;
+      return one.opcode() == 0x0b || is_padding ? step::ended : step::on;
+    }
+    if (one.map() != 1) return step::on;
+    return one_byte_sig(one, here);
+  }
+
+  step one_byte_sig(const x86_instruction& one, std::uintptr_t here) PROF_DETAIL_SIG {
+    const unsigned op = one.opcode();
+    if ((op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) return branch_sig(one);
+    switch (op) {
+      case 0xc2: case 0xc3: return at_.sp == unknown ? step::unclear : step::returned;
+      case 0xe9: case 0xeb: return jump_sig(one);
+      case 0xe8: behind_call_ = at_.pc; return step::on;
+      case 0xf4: case 0xcc: return step::ended;  // hlt, int3
+      case 0x90: return behind_call_ == here ? step::ended : step::on;  // it never came back
+      case 0xff: break;
+      default: return moves_sig(one);
+    }
+    const unsigned what = one.modrm() >> 3 & 7;
+    if (what == 4 || what == 5) return step::unclear;
+    if (what == 6) return push_sig();
+    if (what == 2) behind_call_ = at_.pc;
+    return step::on;
+  }
+
+  // What is not a jump.
+  step moves_sig(const x86_instruction& one) PROF_DETAIL_SIG {
+    const unsigned op = one.opcode();
+    if ((op & 0xf8) == 0x50 || op == 0x68 || op == 0x6a || op == 0x9c) return push_sig();
+    if ((op & 0xf8) == 0x58) return pop_sig(one.low_register());
+    if (op == 0x9d || op == 0x8f) return moved_sig(8);
+    if (op == 0xc9) return leave_sig();
+    const bool registers_only = one.modrm() >> 6 == 3;
+    if ((op == 0x81 || op == 0x83) && registers_only && one.rm() == sp_number) return add_sig(one);
+    if (op == 0x8d && one.reg() == sp_number) return address_sig(one);
+    if (op != 0x89 && op != 0x8b && op != 0x01 && op != 0x03 && op != 0x29 && op != 0x2b) {
+      return step::on;
+    }
+    const bool to_rm = (op & 2) == 0;
+    const unsigned to = to_rm ? one.rm() : one.reg();
+    if (to_rm && !registers_only) return step::on;
+    if (to != sp_number && to != fp_number) return step::on;
+    const unsigned from = !registers_only ? 16 : to_rm ? one.reg() : one.rm();
+    return copy_sig(op >= 0x80, from, to);
+  }
+
+  step copy_sig(bool whole, unsigned from, unsigned to) PROF_DETAIL_SIG {
+    if (to == sp_number && whole && from == fp_number) return back_to_fp_sig(0);
+    if (to == sp_number) at_.sp = unknown;
+    if (to == fp_number) {
+      at_.fp = whole && from == sp_number ? at_.sp : unknown;
+      at_.fp_is_new = true;
+    }
+    return step::on;
+  }
+
+  step moved_sig(std::int32_t by) PROF_DETAIL_SIG {
+    at_.sp = sum_sig(at_.sp, by);
+    return step::on;
+  }
+  static std::int32_t sum_sig(std::int32_t place, std::int32_t by) PROF_DETAIL_SIG {
+    constexpr std::int32_t most = 1 << 24;  // bytes; no stack has such a frame
+    if (place == unknown || by > most || by < -most) return unknown;
+    const std::int32_t sum = place + by;
+    return sum > most || sum < -most ? unknown : sum;
+  }
+  step add_sig(const x86_instruction& one) PROF_DETAIL_SIG {
+    const unsigned what = one.modrm() >> 3 & 7;
+    if (what == 0) return moved_sig(one.immediate());
+    if (what == 5 && one.immediate() != unknown) return moved_sig(-one.immediate());
+    if (what != 7) at_.sp = unknown;  // aligned; a comparison changes nothing
+    return step::on;
+  }
+  // lea n(%rsp),%rsp and lea n(%rbp),%rsp.
+  step address_sig(const x86_instruction& one) PROF_DETAIL_SIG {
+    const bool has_sib = (one.modrm() & 7) == 4;
+    if (has_sib && one.sib() == 0x24) return moved_sig(one.displacement());
+    if (!has_sib && one.rm() == fp_number) return back_to_fp_sig(one.displacement());
+    at_.sp = unknown;
+    return step::on;
+  }
+  step leave_sig() PROF_DETAIL_SIG {
+    const step done = back_to_fp_sig(0);
+    return done == step::on ? pop_sig(fp_number) : done;
+  }
+  step back_to_fp_sig(std::int32_t offset) PROF_DETAIL_SIG {
+    if (at_.fp_is_new) {
+      at_.sp = sum_sig(at_.fp, offset);
+    } else {
+      at_.sp = sum_sig(0, offset);
+      if (!at_.from_fp) at_.fp_at = at_.rbx_at = at_.pushed_to = unknown;  // they were counted from sp
+      at_.from_fp = true;
+    }
+    return step::on;
+  }
+  step push_sig() PROF_DETAIL_SIG {
+    if (at_.sp > at_.pushed_to) at_.pushed_to = at_.sp;
+    return moved_sig(-8);
+  }
+  // The last one counts: what a register has at the end is the caller's.
+  step pop_sig(unsigned number) PROF_DETAIL_SIG {
+    const bool was_saved = at_.sp >= at_.pushed_to;
+    if (number == fp_number && was_saved) at_.fp_at = at_.sp;
+    if (number == rbx_number && was_saved) at_.rbx_at = at_.sp;
+    return moved_sig(8);
+  }
+
+  step branch_sig(const x86_instruction& one) PROF_DETAIL_SIG {
+    const std::uintptr_t target = target_sig(one);
+    if (pending_ == most_pending || seen_count_ == most_seen) {
+      is_clear_ = false;
+      return step::on;
+    }
+    if (!is_new_sig(target)) return step::on;
+    waiting_[pending_] = at_;
+    waiting_[pending_++].pc = target;
+    return step::on;
+  }
+  // Also out of the function: who is called like that returns for it.
+  step jump_sig(const x86_instruction& one) PROF_DETAIL_SIG {
+    at_.pc = target_sig(one);
+    return is_new_sig(at_.pc) ? step::on : step::ended;
+  }
+  std::uintptr_t target_sig(const x86_instruction& one) const PROF_DETAIL_SIG {
+    return at_.pc + static_cast<std::uintptr_t>(std::intptr_t{one.immediate()});
+  }
+  // When there is no room to remember it, it may be seen again; the budget ends that.
+  bool is_new_sig(std::uintptr_t target) PROF_DETAIL_SIG {
+    const auto offset = static_cast<std::uint32_t>(target - begin_);
+    for (unsigned i = 0; i < seen_count_; ++i) {
+      if (seen_[i] == offset) return false;
+    }
+    if (seen_count_ < most_seen) seen_[seen_count_++] = offset;
+    return true;
+  }
+
+  unwind_rule rule_sig() const PROF_DETAIL_SIG {
+    unwind_rule rule;
+    rule.kind = rule_kind::offset;
+    rule.reg = (at_.from_fp ? dwarf_fp : dwarf_sp) + read_from_code;
+    rule.offset = at_.sp + 8;
+    const auto saved = [&](std::int32_t place) {
+      return place == unknown ? saved_register{}
+                              : saved_register{saved_at::cfa, place - rule.offset};
+    };
+    rule.fp = saved(at_.fp_at);
+    rule.rbx_or_lr = saved(at_.rbx_at);
+    return rule;
+  }
+
+  static constexpr unsigned rbx_number = 3;  // as instructions count: rax rcx rdx rbx rsp rbp
+  static constexpr unsigned sp_number = 4;
+  static constexpr unsigned fp_number = 5;
+  static constexpr unsigned most_pending = 8;
+  static constexpr unsigned most_seen = 32;
+
+  const std::uintptr_t begin_;
+  Memory& memory_;
+  way at_;
+  std::uintptr_t behind_call_ = 0;
+  unsigned budget_ = 1500;  // instructions
+  unsigned pending_ = 0;
+  unsigned seen_count_ = 0;
+  bool is_clear_ = true;  // no way was given up
+  way waiting_[most_pending];
+  std::uint32_t seen_[most_seen];
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_UNWIND_EXIT_PATH_HPP
+
 // ---- prof/code/code_range.hpp ----
 // prof/code/code_range.hpp - every executable segment that was ever seen loaded, each with a number.
 // Floor 5 (code). Filled by modules.hpp, and by range_lookup.hpp when a walk meets new code. A frame is a
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of paths, then new ones
-//         have no number.
+// Memory: in pieces, as ranges are added; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of
+//         paths, then new ones have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_CODE_CODE_RANGE_HPP
 #define PROF_CODE_CODE_RANGE_HPP
@@ -4883,29 +6284,34 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 
 // ---- the registry ------------------------------------------------------------------------------------
 
-// Open addressing by where the file's first byte is mapped. All zero when empty.
+// Ranges are numbered as they come; a small table of numbers, open addressing by where the file's first byte is mapped,
+// finds them. All zero, but for where its memory comes from, when empty.
 class range_registry {
  public:
+  void bind(table_memory& memory) noexcept {
+    memory_ = &memory;
+    paths_.bind(memory);
+  }
+
   std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
   bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
   bool others_full() const PROF_DETAIL_SIG { return others_full_.load(std::memory_order_relaxed); }
 
   const code_range* at(range_number number) const PROF_DETAIL_SIG {
-    if (number == 0 || number > max_range_number) return nullptr;
-    const slot& there = slots_[number - 1];
-    return there.state.load(std::memory_order_acquire) == state_ready ? &there.range : nullptr;
+    if (number == 0 || number > max_ranges) return nullptr;
+    const slot* const there = slot_of(number);
+    const bool is_ready = there != nullptr && there->ready.load(std::memory_order_acquire);
+    return is_ready ? &there->range : nullptr;
   }
 
   // The first range of the file mapped at `first` for which matches(range); null: none.
   template <class Matches>
   const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
     for (std::size_t step = 0; step < max_steps; ++step) {
-      const slot& there = slots_[place_of(first, step)];
-      const std::uint32_t state = there.state.load(std::memory_order_acquire);
-      if (state == state_free) return nullptr;
-      if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
-        return &there.range;
-      }
+      const range_number number = numbers_[place_of(first, step)].load(std::memory_order_acquire);
+      if (number == 0) return nullptr;
+      const code_range* const there = at(number);
+      if (there != nullptr && first_of(*there) == first && matches(*there)) return there;
     }
     return nullptr;
   }
@@ -4936,14 +6342,15 @@ class range_registry {
   }
 
  private:
-  enum : std::uint32_t { state_free, state_filling, state_ready };
   struct slot {
-    std::atomic<std::uint32_t> state;
+    std::atomic<bool> ready;
     code_range range;
   };
+  static constexpr std::size_t per_piece = 256;
+  static constexpr std::size_t pieces = max_ranges / per_piece;
+  static_assert(max_ranges % per_piece == 0 && per_piece * sizeof(slot) <= piece_bytes);
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
   static constexpr std::size_t max_steps = 512;
-  static constexpr std::size_t path_room = std::size_t{512} << 10;
   static constexpr std::size_t recent_count = 16;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
@@ -4953,6 +6360,11 @@ class range_registry {
     return static_cast<std::size_t>(mix_bits(first) + step) % max_range_number;
   }
 
+  slot* slot_of(std::size_t number) const PROF_DETAIL_SIG {
+    char* const piece = pieces_[(number - 1) / per_piece].load(std::memory_order_acquire);
+    return piece == nullptr ? nullptr : reinterpret_cast<slot*>(piece) + (number - 1) % per_piece;
+  }
+
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
     const bool is_other = !range.image;
@@ -4960,35 +6372,52 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
-    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
-    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
-      const std::size_t place = place_of(first_of(range), step);
-      slot& there = slots_[place];
-      std::uint32_t free = state_free;
-      if (!there.state.compare_exchange_strong(free, state_filling)) continue;
-      there.range = range;
-      there.range.path = paths_ + text;
-      there.range.number = static_cast<range_number>(place + 1);
-      std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
-      there.state.store(state_ready, std::memory_order_release);
-      if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
-      ready_.fetch_add(1, std::memory_order_release);
-      return &there.range;
+    const code_range* const added = fill_sig(range);
+    if (added == nullptr || !list_sig(*added)) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
     }
-    full_.store(true, std::memory_order_relaxed);
-    return nullptr;
+    if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
+    ready_.fetch_add(1, std::memory_order_release);
+    return added;
+  }
+  // A copy of it, with the next number and its path.
+  const code_range* fill_sig(const code_range& range) PROF_DETAIL_SIG {
+    std::size_t text = 0;
+    if (last_.load(std::memory_order_relaxed) >= max_ranges) return nullptr;
+    if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
+    const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
+    if (number > max_ranges) return nullptr;
+    if (piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) return nullptr;
+    slot& there = *slot_of(number);
+    there.range = range;
+    there.range.path = paths_.at_sig(text);
+    there.range.number = static_cast<range_number>(number);
+    std::memcpy(paths_.at_sig(text), range.path, range.path_size);  // a zero follows
+    there.ready.store(true, std::memory_order_release);
+    return &there.range;
+  }
+  // Into the table of numbers.
+  bool list_sig(const code_range& range) PROF_DETAIL_SIG {
+    const auto number = static_cast<std::uint16_t>(range.number);
+    for (std::size_t step = 0; step < max_steps; ++step) {
+      std::uint16_t none = 0;
+      if (numbers_[place_of(first_of(range), step)].compare_exchange_strong(none, number)) return true;
+    }
+    return false;
   }
 
-  slot slots_[max_range_number];
-  std::atomic<const code_range*> recent_[recent_count];
-  std::atomic<std::size_t> next_recent_;
-  std::atomic<std::size_t> ready_;
-  std::atomic<std::size_t> others_;  // of those, the ones that are no images
-  std::atomic<std::size_t> path_used_;
-  std::atomic<bool> full_;
-  std::atomic<bool> others_full_;
-  char paths_[path_room];
+  table_memory* memory_ = nullptr;
+  std::atomic<std::uint16_t> numbers_[max_range_number] = {};
+  std::atomic<char*> pieces_[pieces] = {};
+  std::atomic<const code_range*> recent_[recent_count] = {};
+  std::atomic<std::size_t> next_recent_{0};
+  std::atomic<std::size_t> last_{0};  // the highest number that was given
+  std::atomic<std::size_t> ready_{0};
+  std::atomic<std::size_t> others_{0};  // of those, the ones that are no images
+  std::atomic<bool> full_{false};
+  std::atomic<bool> others_full_{false};
+  append_store<8, std::size_t{64} << 10> paths_;
 };
 
 PROF_DETAIL_END
@@ -5503,8 +6932,10 @@ struct registration_scratch {
 
 #endif
 
-// All code that this process ever had. All zero when empty.
+// All code that this process ever had.
 struct code_registry {
+  void bind(table_memory& memory) noexcept { ranges.bind(memory); }
+
   module_registry modules;
   range_registry ranges;
   registration_scratch scratch[4];  // as many walks at once register; one may have interrupted another in a hook
@@ -5662,7 +7093,7 @@ inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
 // Appends what is registered and not mapped now.
 inline void list_history_sig(code_map& map, const range_registry& ranges, std::size_t room)
     PROF_DETAIL_SIG {
-  for (range_number number = 1; number <= max_range_number && map.count < room; ++number) {
+  for (range_number number = 1; number <= max_ranges && map.count < room; ++number) {
     const code_range* const range = ranges.at(number);
     if (range == nullptr) continue;
     const code_range* const now = map.find_current(range->start);
@@ -5786,1153 +7217,6 @@ inline const code_map* read_code_map_sig(const code_map* before, code_registry&,
 PROF_DETAIL_END
 
 #endif  // PROF_CODE_MODULES_HPP
-
-// ---- prof/process/stack_table.hpp ----
-// prof/process/stack_table.hpp - gives every distinct stack one small number.
-// Floor 7 (process). Called by samplers; read when a profile is snapshotted.
-// Safety: intern_sig and the readers are async-signal-safe and wait-free (bounded probing).
-// Memory: two reservations given to bind(): slots and frame words; never grows, never frees.
-//         A stack that finds no room gets id overflow_stack and is counted, so its weight is
-//         still shown, under a frame that says so.
-// Source: interning by 64-bit hash, as async-profiler's call trace storage does (idea only).
-#ifndef PROF_PROCESS_STACK_TABLE_HPP
-#define PROF_PROCESS_STACK_TABLE_HPP
-
-PROF_DETAIL_BEGIN
-
-// 1 + slot index; 0 is the stack of everything that found no room.
-using stack_id = std::uint32_t;
-inline constexpr stack_id overflow_stack = 0;
-
-struct stack_slot {
-  std::atomic<std::uint64_t> key;
-  // 0 until the frames are written; then begin << 16 | truncated << 15 | approximate << 14 | depth.
-  std::atomic<std::uint64_t> where;
-};
-
-struct stack_view {
-  const std::uintptr_t* frames = nullptr;  // call addresses, leaf first
-  std::size_t depth = 0;
-  bool approximate = false;
-  bool truncated = false;
-};
-
-inline std::uint64_t hash_words_sig(const std::uintptr_t* words, std::size_t count,
-                                    std::uint64_t seed) PROF_DETAIL_SIG {
-  std::uint64_t hash = seed + count;
-  for (std::size_t i = 0; i < count; ++i) hash = mix_bits(hash ^ words[i]) + 0x9e3779b97f4a7c15u;
-  return hash > 2 ? hash : 3;  // 0 is "empty" in the table
-}
-
-class stack_table {
- public:
-  static constexpr std::size_t first_level = 1024;
-  static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
-  static constexpr std::size_t slot_bytes = add_only_table<stack_slot>::bytes_for(first_level, levels);
-
-  void bind(void* slot_memory, std::uintptr_t* words, std::size_t word_count) noexcept {
-    slots_.bind(slot_memory, first_level, levels);
-    words_ = words;
-    capacity_ = word_count;
-  }
-
-  stack_id intern_sig(const stack_view& stack) PROF_DETAIL_SIG {
-    bool fresh = false;
-    const std::uint64_t marks = (stack.truncated ? 1u << 15 : 0u) | (stack.approximate ? 1u << 14 : 0u);
-    const std::uint64_t key = hash_words_sig(stack.frames, stack.depth, marks);
-    const std::size_t index = slots_.find_or_add_sig(key, fresh);
-    if (index == no_slot) return full_sig();
-    stack_slot& slot = slots_.at(index);
-    if (!fresh) {
-      const bool lost = slot.where.load(std::memory_order_relaxed) == no_room;
-      return lost ? full_sig() : static_cast<stack_id>(index + 1);
-    }
-    std::size_t begin = 0;
-    if (!reserve_sig(stack.depth, begin)) {
-      slot.where.store(no_room, std::memory_order_relaxed);
-      return full_sig();
-    }
-    std::memcpy(words_ + begin, stack.frames, stack.depth * sizeof words_[0]);
-    // Pairs with the acquire in view(): who sees `where` sees the frames.
-    slot.where.store(std::uint64_t{begin} << 16 | marks | stack.depth, std::memory_order_release);
-    return static_cast<stack_id>(index + 1);
-  }
-
-  // Empty for overflow_stack and for a stack whose writer was interrupted before publishing it.
-  stack_view view(stack_id id) const noexcept {
-    stack_view stack;
-    if (id == overflow_stack) return stack;
-    const std::uint64_t where = slots_.at(id - 1).where.load(std::memory_order_acquire);
-    if (where == no_room) return stack;
-    stack.frames = words_ + (where >> 16);
-    stack.depth = where & 0x3fff;
-    stack.approximate = (where >> 14 & 1) != 0;
-    stack.truncated = (where >> 15 & 1) != 0;
-    return stack;
-  }
-
-  std::size_t used() const noexcept { return slots_.used(); }
-  std::size_t bytes() const noexcept {
-    const std::size_t used = used_.load(std::memory_order_relaxed);
-    return (used < capacity_ ? used : capacity_) * sizeof words_[0] + slots_.span() * sizeof(stack_slot);
-  }
-  std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
-
- private:
-  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
-
-  // Words for one stack; false when they run out. No loop that others could win again and again: under an
-  // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
-  bool reserve_sig(std::size_t depth, std::size_t& begin) PROF_DETAIL_SIG {
-    if (used_.load(std::memory_order_relaxed) + depth > capacity_) return false;
-    // What goes beyond the end is not given back: another may have got what is behind it meanwhile.
-    begin = used_.fetch_add(depth, std::memory_order_relaxed);
-    return begin + depth <= capacity_;
-  }
-
-  stack_id full_sig() PROF_DETAIL_SIG {
-    overflow_.fetch_add(1, std::memory_order_relaxed);
-    return overflow_stack;
-  }
-
-  add_only_table<stack_slot> slots_;
-  std::uintptr_t* words_ = nullptr;
-  std::size_t capacity_ = 0;
-  std::atomic<std::size_t> used_{0};
-  std::atomic<std::uint64_t> overflow_{0};
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_PROCESS_STACK_TABLE_HPP
-
-// ---- prof/process/profile_builder.hpp ----
-// prof/process/profile_builder.hpp - from interned stacks and a code map to the locations of a profile.
-// Floor 7 (process). Used by every sampler's snapshot.
-// Safety: ordinary context; thread-compatible.
-// Memory: the profile's arena.
-// Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
-//         the main binary, which address order gives on Linux.
-#ifndef PROF_PROCESS_PROFILE_BUILDER_HPP
-#define PROF_PROCESS_PROFILE_BUILDER_HPP
-
-PROF_DETAIL_BEGIN
-
-class profile_builder {
- public:
-  static constexpr std::size_t max_extra_labels = 4;
-
-  profile_builder(profile& target, const code_map* code, const stack_table& stacks,
-                  const label_table& labels) noexcept
-      : target_(target), code_(code), stacks_(stacks), labels_(labels), frames_(target.memory) {
-    add_mappings();
-  }
-
-  // One entry of a sampler's table; entries with the same stack and labels are summed.
-  void add(stack_id stack, label_set_id label_set, const profile_label* extra,
-           std::size_t extra_count, const std::int64_t* values) noexcept {
-    const stack_view view = stacks_.view(stack);
-    frames_.clear();
-    for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
-    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
-    profile_label marks[label_table::max_labels + max_extra_labels];
-    std::size_t count = 0;
-    labels_.for_each(label_set, [&](const label_pair& pair) {
-      marks[count++] = {target_.string(pair.key), target_.string(pair.value), 0, 0};
-    });
-    for (std::size_t i = 0; i < extra_count && i < max_extra_labels; ++i) marks[count++] = extra[i];
-    profile_sample* const sample =
-        target_.add_sample(frames_.data(), frames_.size(), marks, count, values);
-    if (sample == nullptr) return;
-    sample->approximate |= view.approximate;
-    sample->truncated |= view.truncated;
-    all_.count(values[0]);
-    if (view.approximate) approximate_.count(values[0]);
-    if (view.truncated) truncated_.count(values[0]);
-  }
-
-  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
-  // profile's first values are.
-  void add_stack_comments() noexcept {
-    add_share(approximate_,
-              "have frames found by scanning or by reading code (no call frame information)");
-    add_share(truncated_, "are truncated (too deep, or no way to the root)");
-  }
-
- private:
-  void add_mappings() noexcept {
-    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
-      const code_range& range = code_->ranges[i];
-      char hex[2 * build_id_size];
-      for (std::size_t k = 0; k < range.build_id_length; ++k) {
-        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
-        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
-      }
-      profile_mapping mapping;
-      mapping.start = range.start;
-      mapping.limit = range.limit;
-      mapping.offset = range.offset;
-      mapping.file = target_.string({range.path, range.path_size});
-      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
-      mapping.current = range.current;
-      target_.mappings.push(mapping);
-    }
-  }
-
-  std::uint32_t locate(std::uintptr_t frame) noexcept {
-    if (frame == truncation_mark) return target_.add_named_location("[truncated]");
-    const std::uintptr_t address = frame_address_sig(frame);
-    const code_range* const range = range_of(frame);
-    if (range == nullptr) return target_.add_location(no_index, address);
-    return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
-  }
-  const code_range* range_of(std::uintptr_t frame) const noexcept {
-    return code_ == nullptr ? nullptr : code_->find_frame(frame);
-  }
-
-  // Stacks with their labels, and the sum of their first values.
-  struct tally {
-    std::uint64_t stacks = 0;
-    std::uint64_t weight = 0;
-    void count(std::int64_t value) noexcept {
-      ++stacks;
-      weight += value > 0 ? static_cast<std::uint64_t>(value) : 0;
-    }
-  };
-
-  void add_share(const tally& part, text_view what) noexcept {
-    if (all_.stacks == 0) return;
-    struct line {
-      char text[256];
-      std::size_t size;
-    } made{};
-    {
-      text_writer words({[](void* context, const void* data, std::size_t size) {
-                           line& to = *static_cast<line*>(context);
-                           const std::size_t room = sizeof to.text - to.size;
-                           const std::size_t n = size < room ? size : room;
-                           std::memcpy(to.text + to.size, data, n);
-                           to.size += n;
-                           return true;
-                         },
-                         &made});
-      words.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
-      words.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
-      words.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
-      words.put(") ").put(what);
-    }
-    target_.add_comment({made.text, made.size});
-  }
-
-  profile& target_;
-  const code_map* code_;
-  const stack_table& stacks_;
-  const label_table& labels_;
-  arena_vector<std::uint32_t> frames_;
-  tally all_;
-  tally approximate_;
-  tally truncated_;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_PROCESS_PROFILE_BUILDER_HPP
-
-// ---- prof/unwind/probed_memory.hpp ----
-// prof/unwind/probed_memory.hpp - reads of addresses that nobody vouches for.
-// Floor 4 (unwind). The Memory of unwind.hpp's walks.
-// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
-//         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
-//         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
-// Memory: eight pages are remembered, for one walk, and those that are read now; and 128 copied bytes. For all
-//         walks, 128 ends of stacks.
-// Source: the probe is os/linux.hpp's os_readable_sig.
-#ifndef PROF_UNWIND_PROBED_MEMORY_HPP
-#define PROF_UNWIND_PROBED_MEMORY_HPP
-
-PROF_DETAIL_BEGIN
-
-// Pages behind which nothing could be read, by any walk: a hint only. What is mapped there since is asked for when
-// it is needed.
-inline std::atomic<std::uintptr_t> last_pages[128] = {};
-
-// A walk reads stacks as words, a scan also what is between the host's variables: a sanitizer would stop the host.
-PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-  std::uintptr_t word;
-#if PROF_DETAIL_SANITIZED && defined(__x86_64__)
-  __asm__ volatile("{movq (%1), %0|mov %0, [%1]}" : "=r"(word) : "r"(address) : "memory");
-#elif PROF_DETAIL_SANITIZED && defined(__aarch64__)
-  __asm__ volatile("ldr %0, [%1]" : "=r"(word) : "r"(address) : "memory");
-#else
-  std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
-#endif
-  return word;
-}
-
-class probed_memory {
- public:
-  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
-  probed_memory() PROF_DETAIL_SIG {
-    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
-    known_[here % pages] = here;
-    begin_ = here << page_bits;
-  }
-
-  // Inlined: called, a frame takes half as long again.
-  PROF_DETAIL_INLINE bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (PROF_DETAIL_UNLIKELY(address - begin_ >= words_) && !move_slow_sig(address)) return false;
-    word = load_word_sig(address);
-    return true;
-  }
-  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
-    const std::uintptr_t last = address + size - 1;
-    if (last < address) return false;
-    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
-      if (!page_ok_sig(page)) return false;
-    }
-    return true;
-  }
-
- private:
-  static constexpr unsigned page_bits = 12;
-  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
-  static constexpr std::size_t pages = 8;
-  static constexpr std::uintptr_t rest = sizeof(std::uintptr_t) - 1;
-  // The pages that are read now follow the word at `address`, or grow by its page: a walk goes up.
-  PROF_DETAIL_NOINLINE bool move_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t first = address & ~page_mask;
-    const std::uintptr_t last = (address + rest) & ~page_mask;
-    if (!page_ok_sig(first) || (last != first && !page_ok_sig(last))) return false;
-    if (first - begin_ > words_ + rest) {  // not the page behind them, nor the last of them
-      begin_ = first;
-    }
-    words_ = last + page_mask + 1 - begin_ - rest;
-    return true;
-  }
-  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    const std::uintptr_t page = address >> page_bits;
-    if (page == 0) return false;  // what an empty entry of known_ would match
-    std::uintptr_t& known = known_[page % pages];
-    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
-  }
-  // A walk goes up: eight bytes across the page's end answer for the next one as well. On the last page of a stack
-  // that is a fault inside the kernel, 630 ns instead of 95 (Linux 6.18), so such pages are remembered.
-  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
-      PROF_DETAIL_SIG {
-    std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
-    const bool is_last = last.load(std::memory_order_relaxed) == page;
-    const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
-    if (!both && !os_readable_sig(page << page_bits)) return false;
-    if (both) known_[(page + 1) % pages] = page + 1;
-    else if (!is_last) last.store(page, std::memory_order_relaxed);
-    known = page;
-    return true;
-  }
-  std::uintptr_t known_[pages] = {};
-  std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
-  std::uintptr_t words_ = page_mask + 1 - rest;
-};
-
-// Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
-// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter
-// denies process_vm_readv(2), pages are probed before they are read.
-class walk_memory : public probed_memory {
- public:
-  bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
-        !copy_slow_sig(copies_[latest_], address)) {
-      return os_copy_sig(&word, address, sizeof word);
-    }
-    const copy& there = copies_[latest_];
-    std::memcpy(&word, there.bytes + (address - there.at), sizeof word);
-    return true;
-  }
-
- private:
-  // Two, for a walk by frame records reads stack and code in turn.
-  struct copy {
-    std::uintptr_t at = 0;  // 0: of nothing
-    unsigned char bytes[64];
-  };
-  static bool has_copy_sig(const copy& there, std::uintptr_t address) PROF_DETAIL_SIG {
-    return address - there.at <= sizeof there.bytes - sizeof(std::uintptr_t) && there.at != 0;
-  }
-  // False: that reaches into a page that cannot be read, or the word's cannot.
-  PROF_DETAIL_NOINLINE static bool copy_slow_sig(copy& to, std::uintptr_t address) PROF_DETAIL_SIG {
-    to.at = address & ~std::uintptr_t{31};
-    if (os_copy_sig(to.bytes, to.at, sizeof to.bytes)) return true;
-    to.at = 0;
-    return false;
-  }
-  unsigned latest_ = 0;
-  copy copies_[2];
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_UNWIND_PROBED_MEMORY_HPP
-
-// ---- prof/unwind/call_site.hpp ----
-// prof/unwind/call_site.hpp - is this word a return address: what call stands before it, and does that
-// call lead into the function the walk came from?
-// Floor 4 (unwind). The last resort of unwind.hpp, where neither tables nor frame pointers tell.
-// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded.
-// Memory: none.
-// Source: Intel SDM vol. 2 (call, jmp, their ModR/M forms), Arm ARM C6.2 (BL, BLR); PLT entries as
-//         GNU ld 2.40 and lld 14 write them.
-#ifndef PROF_UNWIND_CALL_SITE_HPP
-#define PROF_UNWIND_CALL_SITE_HPP
-
-PROF_DETAIL_BEGIN
-
-// What kind of call ends where a return address points.
-enum class call_kind { none, direct, indirect, by_slot };
-struct call_site {
-  call_kind kind = call_kind::none;
-  // Of a direct call; of an indirect one, where it may be a direct one as well, else 0; of call *disp(%rip), as
-  // -fno-plt writes it, where the target is read from.
-  std::uintptr_t target = 0;
-};
-
-// How far behind its entry point a function's code is believed to reach where no table tells.
-inline constexpr std::uintptr_t max_function_size = std::uintptr_t{32} * 1024;
-// Stubs followed from a call to the function it enters: new[] takes six (ours, the library's, its
-// PLT, ours again).
-inline constexpr int max_hops = 8;
-// Bytes e9 of a function's begin that are taken for a jump out.
-inline constexpr int max_tail_jumps = 4;
-
-// The call before `ra`; `before` holds the 8 bytes below it.
-inline call_site call_before_sig(std::uintptr_t ra, std::uint64_t before) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  const auto instruction = static_cast<std::uint32_t>(before >> 32);
-  if ((instruction & 0xfc000000u) == 0x94000000u) {  // bl imm26
-    const auto offset = static_cast<std::int32_t>(instruction << 6) >> 4;
-    return {call_kind::direct,
-            ra - 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(offset))};
-  }
-  const bool blr = (instruction & 0xfffffc1fu) == 0xd63f0000u ||  // blr
-                   (instruction & 0xfefff800u) == 0xd63f0800u;    // blraa and kin
-  return {blr ? call_kind::indirect : call_kind::none, 0};
-#else
-  const auto byte = [before](unsigned back) {
-    return static_cast<unsigned>(before >> (64 - 8 * back)) & 0xffu;
-  };
-  const auto displacement = static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(before >> 32)});
-  for (unsigned length = 2; length <= 7; ++length) {
-    if (byte(length) != 0xff) continue;  // call r/m64 is ff /2
-    const unsigned modrm = byte(length - 1);
-    if ((modrm >> 3 & 7) != 2) continue;
-    const unsigned mode = modrm >> 6;
-    const unsigned base = modrm & 7;
-    unsigned size = 2;
-    if (mode != 3 && base == 4) size += 1;                 // SIB byte
-    if (mode == 0 && base == 4 && length > 2 && (byte(length - 2) & 7) == 5) size += 4;  // no base
-    if (mode == 1) size += 1;                              // disp8
-    if (mode == 2 || (mode == 0 && base == 5)) size += 4;  // disp32, rip-relative
-    if (size != length) continue;
-    if (mode == 0 && base == 5) return {call_kind::by_slot, ra + displacement};
-    // The last bytes of a call rel32 may look like that.
-    return {call_kind::indirect, byte(5) == 0xe8 ? ra + displacement : 0};
-  }
-  if (byte(5) != 0xe8) return {};  // call rel32
-  return {call_kind::direct, ra + displacement};
-#endif
-}
-
-// Strips a pointer-authentication code (aarch64 keeps 48-bit user addresses; x86-64: no change).
-inline std::uintptr_t strip_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-  return address & 0x0000ffffffffffffu;
-#else
-  return address;
-#endif
-}
-
-// Code that another thread may be unloading, or that is none: a Memory whose every read is Memory's read_copy.
-template <class Memory>
-struct any_code {
-  Memory& memory;
-  bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
-    return memory.read_copy(address, word);
-  }
-};
-
-// The word of a stub's slot; return_address.hpp, which chooses how to read by the stub, overloads it.
-template <class Memory>
-bool read_slot_sig(Memory& memory, std::uintptr_t, std::uintptr_t slot, std::uintptr_t& word) PROF_DETAIL_SIG {
-  return memory.read_word(slot, word);
-}
-
-// Looks at code through Memory: bool read_word(address, word&).
-template <class Memory>
-class call_tracer {
- public:
-  explicit call_tracer(Memory& memory) PROF_DETAIL_SIG : memory_(memory) {}
-
-  call_site call_at_sig(std::uintptr_t return_address) PROF_DETAIL_SIG {
-    std::uintptr_t before = 0;
-    if (return_address <= 4096 || !read_before_sig(return_address, before)) return {};
-    return call_before_sig(return_address, before);
-  }
-  bool is_return_address_sig(std::uintptr_t address) PROF_DETAIL_SIG {
-    return call_at_sig(address).kind != call_kind::none;
-  }
-
-  // Whether a call to `target` leads into the function that starts at `here` (0: unknown) and holds
-  // pc: directly, or through PLT stubs and tail jumps, which are followed.
-  bool entered_through_sig(std::uintptr_t target, std::uintptr_t pc, std::uintptr_t here)
-      PROF_DETAIL_SIG {
-    for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-      if (target == here) return true;
-      if (here == 0 && target <= pc && pc - target < max_function_size) return true;
-      const std::uintptr_t next = jump_target_sig(target);
-      if (next == 0) return tail_called_sig(target, here);
-      target = next;
-    }
-    return false;
-  }
-
-  // Where a call goes; an indirect one by what its slot holds now, which may have been changed since. 0: unknown.
-  std::uintptr_t target_of_sig(const call_site& call, std::uintptr_t return_address) PROF_DETAIL_SIG {
-    std::uintptr_t target = 0;
-    if (call.kind != call_kind::by_slot) return call.target;
-    return read_slot_sig(memory_, return_address, call.target, target) ? target : 0;
-  }
-
-  // Whether the function at `at` has a jump out that leads to the function that starts at `here`:
-  // libstdc++'s string growth ends in a jump to operator new.
-  bool tail_called_sig(std::uintptr_t at, std::uintptr_t here) PROF_DETAIL_SIG {
-#if !defined(__x86_64__)
-    here = 0;  // only x86-64's jumps are read
-#endif
-    int jumps = 0;
-    for (std::size_t i = 0; here != 0 && i < 96 && jumps < max_tail_jumps; ++i) {
-      std::uintptr_t code = 0;
-      if (!memory_.read_word(at + i, code)) return false;
-      if ((code & 0xff) != 0xe9) continue;
-      ++jumps;
-      std::uintptr_t target = at + i;
-      for (int hop = 0; hop < max_hops && target != 0; ++hop) {
-        if (target == here) return true;
-        target = jump_target_sig(target);
-      }
-    }
-    return false;
-  }
-
-  // Where a stub that only jumps goes; 0 for anything else. x86-64: [endbr64] [bnd] jmp *disp(%rip);
-  // jmp rel32; mov disp(%rip),%rax; jmp *%rax (which our own hooks compile to). aarch64: a PLT entry; b imm26.
-  std::uintptr_t jump_target_sig(std::uintptr_t at) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-    std::uintptr_t code = 0;
-    if (!memory_.read_word(at, code)) return 0;
-    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(at += 4, code)) return 0;
-    if ((code & 0xff) == 0xf2 && !memory_.read_word(at += 1, code)) return 0;
-    if ((code & 0xffffffffu) == 0xe5894855u && !memory_.read_word(at += 4, code)) return 0;
-    const auto offset_at = [&code](unsigned byte) {
-      return static_cast<std::uintptr_t>(
-          static_cast<std::intptr_t>(static_cast<std::int32_t>(code >> (8 * byte))));
-    };
-    std::uintptr_t slot = 0;
-    if ((code & 0xff) == 0xe9) return at + 5 + offset_at(1);
-    if ((code & 0xffff) == 0x25ff) slot = at + 6 + offset_at(2);
-    // jmp *%rax, or pop %rbp before it, follows (clang with frame pointers).
-    const bool jumps = code >> 56 == 0xff || code >> 56 == 0x5d;
-    if ((code & 0xffffff) == 0x058b48 && jumps) slot = at + 7 + offset_at(3);
-    std::uintptr_t target = 0;
-    return slot != 0 && read_slot_sig(memory_, at, slot, target) ? target : 0;
-#elif defined(__aarch64__)
-    std::uint32_t code = 0;
-    std::uint32_t load = 0;
-    if (!instruction_sig(at, code)) return 0;
-    if (code == bti_c && !instruction_sig(at += 4, code)) return 0;
-    if ((code & 0xfc000000u) == 0x14000000u) {
-      return at + static_cast<std::uintptr_t>(std::intptr_t{static_cast<std::int32_t>(code << 6) >> 4});
-    }
-    const bool is_stub = (code & 0x9f00001fu) == 0x90000010u && instruction_sig(at + 4, load) &&
-                         is_stub_load_sig(load);
-    const auto pages = static_cast<std::int32_t>((code & 0xffffe0u) << 8 | (code >> 29 & 3u) << 11) >> 11;
-    const std::uintptr_t slot = (at & ~std::uintptr_t{4095}) + static_cast<std::uintptr_t>(std::intptr_t{pages} * 4096) +
-                                (load >> 10 & 0xfffu) * 8;
-    std::uintptr_t target = 0;
-    return is_stub && read_slot_sig(memory_, at, slot, target) ? target : 0;
-#else
-    (void)at;
-    return 0;
-#endif
-  }
-
-  // Whether pc is in a PLT, and how far above sp the caller's is there, but for the return address of
-  // x86-64. x86-64's entry is [endbr64] [bnd] jmp *disp(%rip), push $n, jmp to the first entry; that
-  // one push disp(%rip), jmp *disp(%rip). aarch64's is [bti c], adrp x16, ldr x17, add x16,
-  // [autia1716], br x17; the first one stores x16 and lr below sp before the adrp.
-  bool stub_depth_sig(std::uintptr_t pc, std::uintptr_t& depth) PROF_DETAIL_SIG {
-#if defined(__aarch64__)
-    depth = 0;
-    bool loads = false;
-    std::uint32_t code = 0;
-    std::uintptr_t at = pc;
-    for (; instruction_sig(at, code) && code != 0xd61f0220u; at += 4) {  // br x17
-      if (!is_stub_code_sig(code) || at - pc > most_stub_bytes) return false;
-      loads = loads || is_stub_load_sig(code);
-    }
-    if (code != 0xd61f0220u) return false;
-    for (at = pc - 4; pc - at <= most_stub_bytes; at -= 4) {
-      if (!instruction_sig(at, code) || !is_stub_code_sig(code)) break;
-      loads = loads || is_stub_load_sig(code);
-      if (code == stub_push) depth = 16;
-    }
-    return loads;
-#else
-    std::uintptr_t code = 0;
-    std::uintptr_t before = 0;
-    if (!memory_.read_word(pc, code) || !memory_.read_word(pc - 8, before)) return false;
-    if ((code & 0xffffffffu) == 0xfa1e0ff3u && !memory_.read_word(pc + 4, code)) return false;
-    if ((code & 0xff) == 0xf2) code >>= 8;
-    const bool behind_push = (before >> 24 & 0xff) == 0x68;        // push $n takes 5 bytes
-    const bool behind_load = (before >> 16 & 0xffff) == 0x35ff;    // push disp(%rip) takes 6
-    const bool is_jump = (code & 0xffff) == 0x25ff;
-    // Other code pushes, too: of a PLT's only what a jump follows.
-    const std::uintptr_t behind = (code & 0xff) == 0x68 ? code >> 40 : code >> 48;
-    const bool is_push = (code & 0xff) == 0x68 && ((behind & 0xff) == 0xe9 || (behind & 0xffff) == 0xe9f2);
-    const bool is_load = (code & 0xffff) == 0x35ff && (behind == 0x25ff || behind == 0xfff2);
-    depth = is_jump && behind_load ? 16 : is_jump || is_push ? 0 : 8;
-    return is_jump || is_push || is_load || ((code & 0xff) == 0xe9 && behind_push);
-#endif
-  }
-
- private:
-  // The 8 bytes before an address; zeros for those of a page before it that cannot be read, for a mapping's
-  // code (a JIT compiler's) may begin with the call.
-  bool read_before_sig(std::uintptr_t address, std::uintptr_t& before) PROF_DETAIL_SIG {
-    if (memory_.read_word(address - 8, before)) return true;
-    const std::uintptr_t in_page = address & 4095;
-    if (in_page == 0 || in_page >= 8 || !memory_.read_word(address - in_page, before)) return false;
-    before <<= 64 - 8 * in_page;
-    return true;
-  }
-#if defined(__aarch64__)
-  static constexpr std::uintptr_t most_stub_bytes = 5 * 4;
-  static constexpr std::uint32_t stub_push = 0xa9bf7bf0u;  // stp x16, x30, [sp, #-16]!
-  static constexpr std::uint32_t bti_c = 0xd503245fu;
-
-  bool instruction_sig(std::uintptr_t at, std::uint32_t& code) PROF_DETAIL_SIG {
-    std::uintptr_t two = 0;
-    if (!memory_.read_word(at & ~std::uintptr_t{7}, two)) return false;
-    code = static_cast<std::uint32_t>(two >> ((at & 4) * 8));
-    return true;
-  }
-  static bool is_stub_load_sig(std::uint32_t code) PROF_DETAIL_SIG {
-    return (code & 0xffc003ffu) == 0xf9400211u;  // ldr x17, [x16, #n]
-  }
-  static bool is_stub_code_sig(std::uint32_t code) PROF_DETAIL_SIG {
-    return (code & 0x9f00001fu) == 0x90000010u ||  // adrp x16, page
-           (code & 0xffc003ffu) == 0x91000210u ||  // add x16, x16, #n
-           is_stub_load_sig(code) || code == stub_push || code == bti_c || code == 0xd503219fu;  // autia1716
-  }
-#endif
-  Memory& memory_;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_UNWIND_CALL_SITE_HPP
-
-// ---- prof/code/copied_cfi.hpp ----
-// prof/code/copied_cfi.hpp - the call frame information of an address in a module that may be unloaded meanwhile.
-// Floor 5 (code). rule_lookup.hpp asks it instead of module_cfi.hpp's cfi_search where a module may go.
-// Safety: async-signal-safe: copies by system calls that fail where memory is gone; what is read then is the copy.
-// Memory: the caller's cfi_copy.
-// Source: process_vm_readv(2); LSB 5.0 Core 10.6.2 (search table of .eh_frame_hdr).
-#ifndef PROF_CODE_COPIED_CFI_HPP
-#define PROF_CODE_COPIED_CFI_HPP
-
-PROF_DETAIL_BEGIN
-
-class copied_cfi_search {
- public:
-  copied_cfi_search(cfi_place place, cfi_copy& copy) PROF_DETAIL_SIG : place_(place), copy_(copy) {}
-
-  // The FDE that holds pc; its instructions are in the copy.
-  bool find_fde_sig(std::uintptr_t pc, cfi_fde& fde) PROF_DETAIL_SIG {
-    if (!copy_header_sig() || !find_entry_sig(pc) || !copy_entry_sig()) return false;
-    fde.cie_at = nullptr;  // what was there may be another module's
-    return parse_fde_sig(copy_.bytes + fde_begin_, section_, fde) && pc >= fde.begin && pc < fde.limit;
-  }
-
- private:
-  struct row {  // of the header's table, relative to the header
-    std::int32_t start;
-    std::int32_t fde;
-  };
-  static constexpr std::size_t rows = sizeof(cfi_copy) / sizeof(row);
-
-  std::uintptr_t away_sig(std::int32_t offset) const PROF_DETAIL_SIG {
-    return place_.header + static_cast<std::uintptr_t>(std::intptr_t{offset});
-  }
-
-  PROF_DETAIL_NOINLINE bool copy_header_sig() PROF_DETAIL_SIG {
-    if (place_.header == 0 || !os_copy_sig(copy_.bytes, place_.header, cfi_header_size)) return false;
-    return parse_header_sig(copy_.bytes, place_.header, header_) && header_.count <= place_.most_entries();
-  }
-
-  // The last row whose function begins at or before pc; it is in the copy then.
-  PROF_DETAIL_NOINLINE bool find_entry_sig(std::uintptr_t pc) PROF_DETAIL_SIG {
-    std::size_t entry = 0;
-    const auto start_of = [this](std::size_t i, std::uintptr_t& begin) PROF_DETAIL_SIG {
-      if (!has_row_sig(i) && !copy_rows_sig(i)) return false;
-      begin = away_sig(row_sig(i).start);
-      return true;
-    };
-    if (!find_last_start_sig(header_.count, pc, start_of, entry)) return false;
-    if (!has_row_sig(entry) && !copy_rows_sig(entry)) return false;
-    entry_ = away_sig(row_sig(entry).fde);
-    return true;
-  }
-  bool has_row_sig(std::size_t i) const PROF_DETAIL_SIG { return i >= first_ && i - first_ < copied_; }
-  row row_sig(std::size_t i) const PROF_DETAIL_SIG {
-    row there;
-    std::memcpy(&there, copy_.bytes + (i - first_) * sizeof there, sizeof there);
-    return there;
-  }
-  // Row i and its neighbours: the last steps of a search are next to each other.
-  bool copy_rows_sig(std::size_t i) PROF_DETAIL_SIG {
-    first_ = i < rows / 2 ? 0 : i - rows / 2;
-    copied_ = header_.count - first_ < rows ? header_.count - first_ : rows;
-    return os_copy_sig(copy_.bytes, place_.header + cfi_header_size + first_ * sizeof(row), copied_ * sizeof(row));
-  }
-
-  // The CIE to the begin and the FDE behind it, which points to that CIE then.
-  PROF_DETAIL_NOINLINE bool copy_entry_sig() PROF_DETAIL_SIG {
-    std::uint32_t back = 0;  // how far before this word the CIE is
-    if (!is_inside_sig(entry_, 8) || !os_copy_sig(&back, entry_ + 4, sizeof back) || back == 0) return false;
-    if (!copy_part_sig(entry_ + 4 - back, 0)) return false;
-    fde_begin_ = (part_size_ + 7) & ~std::size_t{7};
-    if (!copy_part_sig(entry_, fde_begin_) || part_size_ < 8) return false;
-    back = static_cast<std::uint32_t>(fde_begin_ + 4);
-    std::memcpy(copy_.bytes + fde_begin_ + 4, &back, sizeof back);
-    section_.begin = copy_.bytes;
-    section_.end = copy_.bytes + fde_begin_ + part_size_;
-    section_.moved = entry_ - reinterpret_cast<std::uintptr_t>(copy_.bytes + fde_begin_);
-    return true;
-  }
-  // An entry with its length, `to` bytes behind the begin.
-  bool copy_part_sig(std::uintptr_t at, std::size_t to) PROF_DETAIL_SIG {
-    std::uint32_t length = 0;
-    if (!is_inside_sig(at, 4) || !os_copy_sig(&length, at, sizeof length)) return false;
-    part_size_ = std::size_t{length} + 4;
-    return to + part_size_ <= sizeof copy_.bytes && is_inside_sig(at, part_size_) &&
-           os_copy_sig(copy_.bytes + to, at, part_size_) &&
-           std::memcmp(copy_.bytes + to, &length, sizeof length) == 0;
-  }
-  bool is_inside_sig(std::uintptr_t at, std::size_t size) const PROF_DETAIL_SIG {
-    const auto begin = reinterpret_cast<std::uintptr_t>(header_.eh_frame);
-    return at >= begin && at < place_.limit && place_.limit - at >= size;
-  }
-
-  const cfi_place place_;
-  cfi_copy& copy_;
-  cfi_header header_;
-  cfi_section section_;
-  std::size_t first_ = 0;  // rows that are in the copy
-  std::size_t copied_ = 0;
-  std::uintptr_t entry_ = 0;  // where the FDE is
-  std::size_t part_size_ = 0;
-  std::size_t fde_begin_ = 0;  // of the FDE in the copy
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_CODE_COPIED_CFI_HPP
-
-// ---- prof/unwind/exit_path.hpp ----
-// prof/unwind/exit_path.hpp - an unwind rule for code that comes without one: how its instructions put the
-// stack back before they return.
-// Floor 4 (unwind). Asked by rule_lookup.hpp for code without call frame information: musl's libc (4 FDEs in
-//          all of it), C built without unwind tables.
-// Safety: async-signal-safe: every load goes through the caller's reader, every loop is bounded; works
-//         in room that the caller has.
-// Memory: none of its own.
-// Source: Intel SDM vol. 2, chapter 2 (instruction format) and appendix A (opcode maps).
-//
-// Followed from an address on, whatever branches do, until one way comes to a ret: what lies between sp
-// and the return address, and which registers were popped on the way, is the same on every way. Calls
-// leave sp as it was. What stands behind a call that never returns is not known as such, so a walk
-// believes such a rule only when it leads behind a call, and marks the stack approximate.
-#ifndef PROF_UNWIND_EXIT_PATH_HPP
-#define PROF_UNWIND_EXIT_PATH_HPP
-
-PROF_DETAIL_BEGIN
-
-#if defined(__x86_64__)
-
-// One instruction: as much as tells its length, where it goes and what it does to sp.
-class x86_instruction {
- public:
-  // `low`, `high`: the 16 bytes from the instruction's address on. False: not in the maps below.
-  bool decode_sig(std::uint64_t low, std::uint64_t high) PROF_DETAIL_SIG {
-    low_ = low;
-    high_ = high;
-    take_prefixes_sig();
-    if (!take_opcode_sig()) return false;
-    if (has_modrm_sig()) take_modrm_sig();
-    value_ = length_;
-    length_ += immediate_size_sig();
-    return length_ <= 15;
-  }
-
-  unsigned length() const PROF_DETAIL_SIG { return length_; }
-  unsigned map() const PROF_DETAIL_SIG { return map_; }  // 1: one byte, 2: 0f, 3: 0f 38, 4: 0f 3a
-  unsigned opcode() const PROF_DETAIL_SIG { return opcode_; }
-  unsigned modrm() const PROF_DETAIL_SIG { return modrm_; }
-  bool is_wide() const PROF_DETAIL_SIG { return (rex_ & 8) != 0; }
-  unsigned reg() const PROF_DETAIL_SIG { return (modrm_ >> 3 & 7) | (rex_ & 4) << 1; }
-  unsigned rm() const PROF_DETAIL_SIG { return (modrm_ & 7) | (rex_ & 1) << 3; }
-  unsigned low_register() const PROF_DETAIL_SIG { return (opcode_ & 7) | (rex_ & 1) << 3; }
-  unsigned sib() const PROF_DETAIL_SIG { return byte_sig(sib_); }
-  std::int32_t displacement() const PROF_DETAIL_SIG { return number_sig(displacement_, shown_); }
-  std::int32_t immediate() const PROF_DETAIL_SIG { return number_sig(value_, length_ - value_); }
-
- private:
-  unsigned byte_sig(unsigned at) const PROF_DETAIL_SIG {
-    const std::uint64_t word = at < 8 ? low_ : high_;
-    return static_cast<unsigned>(word >> (8 * (at & 7))) & 0xffu;
-  }
-  std::int32_t number_sig(unsigned at, unsigned size) const PROF_DETAIL_SIG {
-    if (size == 1) return static_cast<signed char>(byte_sig(at));
-    std::uint32_t value = 0;
-    for (unsigned i = 0; size >= 4 && i < 4; ++i) value |= byte_sig(at + i) << (8 * i);
-    return static_cast<std::int32_t>(value);
-  }
-
-  void take_prefixes_sig() PROF_DETAIL_SIG {
-    for (; length_ < 15; ++length_) {
-      const unsigned byte = byte_sig(length_);
-      const bool segment = (byte & 0xe7) == 0x26 || byte == 0x64 || byte == 0x65;
-      const bool other = byte == 0x66 || byte == 0x67 || byte == 0xf0 || byte == 0xf2 || byte == 0xf3;
-      if (!segment && !other) break;
-      short_ = short_ || byte == 0x66;
-    }
-    if ((byte_sig(length_) & 0xf0) == 0x40) rex_ = byte_sig(length_++);
-  }
-
-  bool take_opcode_sig() PROF_DETAIL_SIG {
-    opcode_ = byte_sig(length_++);
-    if (opcode_ == 0xc5 || opcode_ == 0xc4 || opcode_ == 0x62) return take_vector_sig();
-    if (opcode_ != 0x0f) return true;
-    map_ = 2;
-    opcode_ = byte_sig(length_++);
-    if (opcode_ != 0x38 && opcode_ != 0x3a) return true;
-    map_ = opcode_ == 0x38 ? 3 : 4;
-    opcode_ = byte_sig(length_++);
-    return true;
-  }
-  // VEX and EVEX, which touch no register that matters here.
-  bool take_vector_sig() PROF_DETAIL_SIG {
-    const unsigned mode = opcode_ == 0xc5 ? 1u : byte_sig(length_) & (opcode_ == 0xc4 ? 0x1fu : 7u);
-    length_ += opcode_ == 0xc5 ? 1 : opcode_ == 0xc4 ? 2 : 3;
-    map_ = mode + 1;
-    opcode_ = byte_sig(length_++);
-    return mode >= 1 && mode <= 3;
-  }
-
-  bool has_modrm_sig() const PROF_DETAIL_SIG {
-    const unsigned op = opcode_;
-    if (map_ > 2) return true;
-    if (map_ == 2) {
-      const bool without = op == 0x05 || op == 0x06 || op == 0x08 || op == 0x09 || op == 0x0b ||
-                           op == 0x0e || (op & 0xf8) == 0x30 || op == 0x77 || (op & 0xf0) == 0x80 ||
-                           (op & 0xf6) == 0xa0 || op == 0xa2 || op == 0xaa || (op & 0xf8) == 0xc8;
-      return !without;
-    }
-    if (op < 0x40) return (op & 4) == 0;
-    return op == 0x63 || op == 0x69 || op == 0x6b || (op & 0xf0) == 0x80 || op == 0xc0 ||
-           op == 0xc1 || op == 0xc6 || op == 0xc7 || (op & 0xfc) == 0xd0 || (op & 0xf8) == 0xd8 ||
-           op == 0xf6 || op == 0xf7 || op >= 0xfe;
-  }
-
-  void take_modrm_sig() PROF_DETAIL_SIG {
-    modrm_ = byte_sig(length_++);
-    const unsigned mode = modrm_ >> 6;
-    if (mode == 3) return;
-    sib_ = length_;
-    const bool has_sib = (modrm_ & 7) == 4;
-    const unsigned base = has_sib ? byte_sig(length_++) & 7 : modrm_ & 7;
-    displacement_ = length_;
-    shown_ = mode == 1 ? 1 : mode == 2 || base == 5 ? 4 : 0;
-    length_ += shown_;
-  }
-
-  unsigned immediate_size_sig() const PROF_DETAIL_SIG {
-    const unsigned op = opcode_;
-    const unsigned word = short_ ? 2 : 4;
-    if (map_ == 4) return 1;
-    if (map_ == 3) return 0;
-    if (map_ == 2) {
-      if ((op & 0xf0) == 0x80) return 4;
-      return (op >= 0x70 && op <= 0x73) || op == 0xa4 || op == 0xac || op == 0xba || op == 0xc2 ||
-             (op >= 0xc4 && op <= 0xc6);
-    }
-    if (op < 0x40) return (op & 7) == 4 ? 1 : (op & 7) == 5 ? word : 0;
-    const bool tests = (modrm_ & 0x30) == 0;  // of f6 and f7, only test has a number
-    switch (op) {
-      case 0x68: case 0x69: case 0x81: case 0xa9: case 0xc7: return word;
-      case 0xe8: case 0xe9: return 4;
-      case 0xa0: case 0xa1: case 0xa2: case 0xa3: return 8;
-      case 0xc2: case 0xca: return 2;
-      case 0xc8: return 3;
-      case 0x6a: case 0x6b: case 0x80: case 0x83: case 0xa8: case 0xc0: case 0xc1: case 0xc6:
-      case 0xcd: case 0xeb: return 1;
-      case 0xf6: return tests ? 1 : 0;
-      case 0xf7: return tests ? word : 0;
-      default: break;
-    }
-    if ((op & 0xf0) == 0x70 || (op & 0xf8) == 0xb0 || (op & 0xf8) == 0xe0) return 1;
-    if ((op & 0xf8) == 0xb8) return is_wide() ? 8 : word;
-    return 0;
-  }
-
-  std::uint64_t low_ = 0;
-  std::uint64_t high_ = 0;
-  unsigned length_ = 0;
-  unsigned map_ = 1;
-  unsigned opcode_ = 0;
-  unsigned rex_ = 0;
-  unsigned modrm_ = 0;
-  unsigned sib_ = 0;
-  unsigned displacement_ = 0;
-  unsigned shown_ = 0;  // size of the displacement
-  unsigned value_ = 0;
-  bool short_ = false;
-};
-
-// Memory: bool read_word(address, word&).
-template <class Memory>
-class exit_path {
- public:
-  exit_path(std::uintptr_t begin, Memory& memory) PROF_DETAIL_SIG : begin_(begin), memory_(memory) {}
-
-  // The rule of `begin`, marked as read from code; of kind none when no way was found.
-  unwind_rule find_sig() PROF_DETAIL_SIG {
-    at_.pc = begin_;
-    while (budget_ != 0) {
-      --budget_;
-      const step next = step_sig();
-      if (next == step::returned) return rule_sig();
-      if (next == step::unclear) is_clear_ = false;
-      if (next == step::on) continue;
-      if (pending_ == 0) break;
-      at_ = waiting_[--pending_];
-    }
-    unwind_rule rule;
-    if (budget_ == 0 || !is_clear_) return rule;
-    rule.kind = rule_kind::offset;
-    rule.reg = never_returns;
-    return rule;
-  }
-
- private:
-  enum class step { on, returned, ended, unclear };
-  static constexpr std::int32_t unknown = INT32_MIN;
-
-  // Where one way is. Places are counted from what sp, or fp, is at `begin`.
-  struct way {
-    std::uintptr_t pc = 0;
-    std::int32_t sp = 0;           // or unknown
-    std::int32_t fp = unknown;     // of which sp's value fp is a copy
-    std::int32_t fp_at = unknown;  // where fp and rbx were popped from
-    std::int32_t rbx_at = unknown;
-    bool from_fp = false;    // sp is counted from fp
-    bool fp_is_new = false;  // fp is no longer what it was
-    std::int32_t pushed_to = unknown;  // what pops give from below is what the way itself pushed
-  };
-
-  step step_sig() PROF_DETAIL_SIG {
-    std::uintptr_t low = 0;
-    std::uintptr_t high = 0;
-    x86_instruction one;
-    if (!memory_.read_word(at_.pc, low)) return step::unclear;
-    if (!memory_.read_word(at_.pc + 8, high)) high = 0;  // the end of the mapping
-    if (!one.decode_sig(low, high)) return step::unclear;
-    const std::uintptr_t here = at_.pc;
-    at_.pc += one.length();
-    if (one.map() == 2) {
-      if ((one.opcode() & 0xf0) == 0x80) return branch_sig(one);
-      const bool is_padding = one.opcode() == 0x1f && behind_call_ == here;
-      return one.opcode() == 0x0b || is_padding ? step::ended : step::on;
-    }
-    if (one.map() != 1) return step::on;
-    return one_byte_sig(one, here);
-  }
-
-  step one_byte_sig(const x86_instruction& one, std::uintptr_t here) PROF_DETAIL_SIG {
-    const unsigned op = one.opcode();
-    if ((op & 0xf0) == 0x70 || (op & 0xfc) == 0xe0) return branch_sig(one);
-    switch (op) {
-      case 0xc2: case 0xc3: return at_.sp == unknown ? step::unclear : step::returned;
-      case 0xe9: case 0xeb: return jump_sig(one);
-      case 0xe8: behind_call_ = at_.pc; return step::on;
-      case 0xf4: case 0xcc: return step::ended;  // hlt, int3
-      case 0x90: return behind_call_ == here ? step::ended : step::on;  // it never came back
-      case 0xff: break;
-      default: return moves_sig(one);
-    }
-    const unsigned what = one.modrm() >> 3 & 7;
-    if (what == 4 || what == 5) return step::unclear;
-    if (what == 6) return push_sig();
-    if (what == 2) behind_call_ = at_.pc;
-    return step::on;
-  }
-
-  // What is not a jump.
-  step moves_sig(const x86_instruction& one) PROF_DETAIL_SIG {
-    const unsigned op = one.opcode();
-    if ((op & 0xf8) == 0x50 || op == 0x68 || op == 0x6a || op == 0x9c) return push_sig();
-    if ((op & 0xf8) == 0x58) return pop_sig(one.low_register());
-    if (op == 0x9d || op == 0x8f) return moved_sig(8);
-    if (op == 0xc9) return leave_sig();
-    const bool registers_only = one.modrm() >> 6 == 3;
-    if ((op == 0x81 || op == 0x83) && registers_only && one.rm() == sp_number) return add_sig(one);
-    if (op == 0x8d && one.reg() == sp_number) return address_sig(one);
-    if (op != 0x89 && op != 0x8b && op != 0x01 && op != 0x03 && op != 0x29 && op != 0x2b) {
-      return step::on;
-    }
-    const bool to_rm = (op & 2) == 0;
-    const unsigned to = to_rm ? one.rm() : one.reg();
-    if (to_rm && !registers_only) return step::on;
-    if (to != sp_number && to != fp_number) return step::on;
-    const unsigned from = !registers_only ? 16 : to_rm ? one.reg() : one.rm();
-    return copy_sig(op >= 0x80, from, to);
-  }
-
-  step copy_sig(bool whole, unsigned from, unsigned to) PROF_DETAIL_SIG {
-    if (to == sp_number && whole && from == fp_number) return back_to_fp_sig(0);
-    if (to == sp_number) at_.sp = unknown;
-    if (to == fp_number) {
-      at_.fp = whole && from == sp_number ? at_.sp : unknown;
-      at_.fp_is_new = true;
-    }
-    return step::on;
-  }
-
-  step moved_sig(std::int32_t by) PROF_DETAIL_SIG {
-    at_.sp = sum_sig(at_.sp, by);
-    return step::on;
-  }
-  static std::int32_t sum_sig(std::int32_t place, std::int32_t by) PROF_DETAIL_SIG {
-    constexpr std::int32_t most = 1 << 24;  // bytes; no stack has such a frame
-    if (place == unknown || by > most || by < -most) return unknown;
-    const std::int32_t sum = place + by;
-    return sum > most || sum < -most ? unknown : sum;
-  }
-  step add_sig(const x86_instruction& one) PROF_DETAIL_SIG {
-    const unsigned what = one.modrm() >> 3 & 7;
-    if (what == 0) return moved_sig(one.immediate());
-    if (what == 5 && one.immediate() != unknown) return moved_sig(-one.immediate());
-    if (what != 7) at_.sp = unknown;  // aligned; a comparison changes nothing
-    return step::on;
-  }
-  // lea n(%rsp),%rsp and lea n(%rbp),%rsp.
-  step address_sig(const x86_instruction& one) PROF_DETAIL_SIG {
-    const bool has_sib = (one.modrm() & 7) == 4;
-    if (has_sib && one.sib() == 0x24) return moved_sig(one.displacement());
-    if (!has_sib && one.rm() == fp_number) return back_to_fp_sig(one.displacement());
-    at_.sp = unknown;
-    return step::on;
-  }
-  step leave_sig() PROF_DETAIL_SIG {
-    const step done = back_to_fp_sig(0);
-    return done == step::on ? pop_sig(fp_number) : done;
-  }
-  step back_to_fp_sig(std::int32_t offset) PROF_DETAIL_SIG {
-    if (at_.fp_is_new) {
-      at_.sp = sum_sig(at_.fp, offset);
-    } else {
-      at_.sp = sum_sig(0, offset);
-      if (!at_.from_fp) at_.fp_at = at_.rbx_at = at_.pushed_to = unknown;  // they were counted from sp
-      at_.from_fp = true;
-    }
-    return step::on;
-  }
-  step push_sig() PROF_DETAIL_SIG {
-    if (at_.sp > at_.pushed_to) at_.pushed_to = at_.sp;
-    return moved_sig(-8);
-  }
-  // The last one counts: what a register has at the end is the caller's.
-  step pop_sig(unsigned number) PROF_DETAIL_SIG {
-    const bool was_saved = at_.sp >= at_.pushed_to;
-    if (number == fp_number && was_saved) at_.fp_at = at_.sp;
-    if (number == rbx_number && was_saved) at_.rbx_at = at_.sp;
-    return moved_sig(8);
-  }
-
-  step branch_sig(const x86_instruction& one) PROF_DETAIL_SIG {
-    const std::uintptr_t target = target_sig(one);
-    if (pending_ == most_pending || seen_count_ == most_seen) {
-      is_clear_ = false;
-      return step::on;
-    }
-    if (!is_new_sig(target)) return step::on;
-    waiting_[pending_] = at_;
-    waiting_[pending_++].pc = target;
-    return step::on;
-  }
-  // Also out of the function: who is called like that returns for it.
-  step jump_sig(const x86_instruction& one) PROF_DETAIL_SIG {
-    at_.pc = target_sig(one);
-    return is_new_sig(at_.pc) ? step::on : step::ended;
-  }
-  std::uintptr_t target_sig(const x86_instruction& one) const PROF_DETAIL_SIG {
-    return at_.pc + static_cast<std::uintptr_t>(std::intptr_t{one.immediate()});
-  }
-  // When there is no room to remember it, it may be seen again; the budget ends that.
-  bool is_new_sig(std::uintptr_t target) PROF_DETAIL_SIG {
-    const auto offset = static_cast<std::uint32_t>(target - begin_);
-    for (unsigned i = 0; i < seen_count_; ++i) {
-      if (seen_[i] == offset) return false;
-    }
-    if (seen_count_ < most_seen) seen_[seen_count_++] = offset;
-    return true;
-  }
-
-  unwind_rule rule_sig() const PROF_DETAIL_SIG {
-    unwind_rule rule;
-    rule.kind = rule_kind::offset;
-    rule.reg = (at_.from_fp ? dwarf_fp : dwarf_sp) + read_from_code;
-    rule.offset = at_.sp + 8;
-    const auto saved = [&](std::int32_t place) {
-      return place == unknown ? saved_register{}
-                              : saved_register{saved_at::cfa, place - rule.offset};
-    };
-    rule.fp = saved(at_.fp_at);
-    rule.rbx_or_lr = saved(at_.rbx_at);
-    return rule;
-  }
-
-  static constexpr unsigned rbx_number = 3;  // as instructions count: rax rcx rdx rbx rsp rbp
-  static constexpr unsigned sp_number = 4;
-  static constexpr unsigned fp_number = 5;
-  static constexpr unsigned most_pending = 8;
-  static constexpr unsigned most_seen = 32;
-
-  const std::uintptr_t begin_;
-  Memory& memory_;
-  way at_;
-  std::uintptr_t behind_call_ = 0;
-  unsigned budget_ = 1500;  // instructions
-  unsigned pending_ = 0;
-  unsigned seen_count_ = 0;
-  bool is_clear_ = true;  // no way was given up
-  way waiting_[most_pending];
-  std::uint32_t seen_[most_seen];
-};
-
-#endif
-
-PROF_DETAIL_END
-
-#endif  // PROF_UNWIND_EXIT_PATH_HPP
 
 // ---- prof/code/range_lookup.hpp ----
 // prof/code/range_lookup.hpp - which code range a walk is in, whatever was unloaded and loaded since the
@@ -7325,64 +7609,1137 @@ PROF_DETAIL_END
 
 #endif  // PROF_CODE_RULE_LOOKUP_HPP
 
-// ---- prof/process/process.hpp ----
-// prof/process/process.hpp - what is one per process: the tables, the code map, the registered parts;
-// and how every object that includes prof finds it.
-// Floor 7 (process). Entered by every hook, handler and public call.
-// Safety: process_sig() is one load once attached. attach_slow_sig runs in a hook's slow path: raw
-//         system calls, no loader lock, no allocation but pages; concurrent first calls agree by
-//         one compare-and-swap.
-// Memory: one reservation of process_bytes of address space, touched on demand; never freed.
-// Source: each object carries an ELF note per file (owner "prof") with the offset of its anchor; see
-//         process/anchor.hpp.
-#ifndef PROF_PROCESS_PROCESS_HPP
-#define PROF_PROCESS_PROCESS_HPP
-
-PROF_PUBLIC_BEGIN
-
-// Limits of this process; see configure(). 0 keeps a default.
-struct options {
-  // Frames kept per stack, leaf end first; 1 to 1024.
-  std::size_t max_depth = 128;
-  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
-  int signal = 0;
-};
-
-PROF_PUBLIC_END
+// ---- prof/process/anchor.hpp ----
+// prof/process/anchor.hpp - the words by which the objects of a process agree on one process state.
+// Floor 7 (process). Used by process/process.hpp; emitted by every file that includes the whole.
+// Safety: attached_sig is one load.
+// Memory: 32 bytes per object.
+// Source: see file_note.hpp for why notes; design decision "several DSOs with the header".
+#ifndef PROF_PROCESS_ANCHOR_HPP
+#define PROF_PROCESS_ANCHOR_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::size_t default_depth = 128;
-inline constexpr std::size_t max_depth = 1024;
-
-// Raised when a member of process_state or of a part's descriptor gets another meaning; other sizes show
-// by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 4;
-inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
-
-// The optional parts. A part's descriptor is a weak symbol that is null where no file of the
-// object brings the part; attaching registers the ones that exist, so the union of all objects'
-// switches is what the process has.
-enum class part : unsigned { cpu, heap, symbolize, http, count_ };
-
-// Why something was not recorded. Shown in status(), in that order.
-enum class drop : unsigned {
-  stack_table_full,
-  count_table_full,
-  live_table_full,
-  no_frame_buffer,
-  thread_table_full,
-  timer_failed,
-  threads_unlisted,
-  start_records_full,
-  foreign_signal,
-  late_signal,
-  code_map_busy,
-  ranges_full,
-  tables_full,
-  code_map_unread,
-  count_
+// The beginning of process_state, whatever its layout.
+struct process_head {
+  std::uint64_t magic;
+  std::uint32_t layout;
+  std::uint32_t version;
 };
+
+// One per object that includes the whole; anchor notes lead to it. Others read it by copying, and write `offered` only.
+struct object_anchor {
+  std::atomic<process_head*> process;  // what this object uses; stored by itself
+  std::atomic<process_head*> offered;  // where first comers agree: the one with the lowest address of equal layout
+  std::uint32_t version;
+  std::uint32_t layout;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_ANCHOR_HPP
+
+// ---- prof/process/stack_table.hpp ----
+// prof/process/stack_table.hpp - gives every distinct stack one small number.
+// Floor 7 (process). Called by samplers; read when a profile is snapshotted.
+// Safety: intern_sig and the readers are async-signal-safe and wait-free (bounded probing).
+// Memory: slots and 32 MiB of frame words, in pieces that are mapped when they are needed; nothing is freed.
+//         A stack that finds no room gets id overflow_stack and is counted, so its weight is
+//         still shown, under a frame that says so.
+// Source: interning by 64-bit hash, as async-profiler's call trace storage does (idea only).
+#ifndef PROF_PROCESS_STACK_TABLE_HPP
+#define PROF_PROCESS_STACK_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// 1 + slot index; 0 is the stack of everything that found no room.
+using stack_id = std::uint32_t;
+inline constexpr stack_id overflow_stack = 0;
+
+struct stack_slot {
+  table_key key;
+  // 0 until the frames are written; then begin << 16 | truncated << 15 | approximate << 14 | depth.
+  std::atomic<std::uint64_t> where;
+};
+
+struct stack_view {
+  const std::uintptr_t* frames = nullptr;  // call addresses, leaf first
+  std::size_t depth = 0;
+  bool approximate = false;
+  bool truncated = false;
+};
+
+inline std::uint64_t hash_words_sig(const std::uintptr_t* words, std::size_t count,
+                                    std::uint64_t seed) PROF_DETAIL_SIG {
+  std::uint64_t hash = seed + count;
+  for (std::size_t i = 0; i < count; ++i) hash = mix_bits(hash ^ words[i]) + 0x9e3779b97f4a7c15u;
+  return hash > 2 ? hash : 3;  // 0 is "empty" in the table
+}
+
+class stack_table {
+ public:
+  static constexpr std::size_t first_level = 1024;
+  static constexpr unsigned levels = 8;  // 261,120 slots; the first stack is refused at about 100,000
+
+  void bind(table_memory& memory) noexcept {
+    slots_.bind(memory, first_level, levels);
+    words_.bind(memory);
+  }
+
+  stack_id intern_sig(const stack_view& stack) PROF_DETAIL_SIG {
+    bool fresh = false;
+    const std::uint64_t marks = (stack.truncated ? 1u << 15 : 0u) | (stack.approximate ? 1u << 14 : 0u);
+    const std::uint64_t key = hash_words_sig(stack.frames, stack.depth, marks);
+    const std::size_t index = slots_.find_or_add_sig(key, fresh);
+    if (index == no_slot) return full_sig();
+    stack_slot& slot = slots_.at(index);
+    // What found no room is tried again: the system may give memory again. All who write, write the same.
+    const bool lost = slot.where.load(std::memory_order_relaxed) == no_room;
+    if (!fresh && !lost) return static_cast<stack_id>(index + 1);
+    std::size_t begin = 0;
+    if (!words_.reserve_sig(stack.depth * word, begin)) {
+      slot.where.store(no_room, std::memory_order_relaxed);
+      return full_sig();
+    }
+    if (stack.depth != 0) std::memcpy(words_.at_sig(begin), stack.frames, stack.depth * word);
+    // Pairs with the acquire in view(): who sees `where` sees the frames.
+    slot.where.store(std::uint64_t{begin / word} << 16 | marks | stack.depth, std::memory_order_release);
+    return static_cast<stack_id>(index + 1);
+  }
+
+  // Empty for overflow_stack and for a stack whose writer was interrupted before publishing it.
+  stack_view view(stack_id id) const noexcept {
+    stack_view stack;
+    if (id == overflow_stack) return stack;
+    const std::uint64_t where = slots_.at(id - 1).where.load(std::memory_order_acquire);
+    if (where == no_room) return stack;
+    stack.depth = where & 0x3fff;
+    if (stack.depth != 0) stack.frames = reinterpret_cast<const std::uintptr_t*>(words_.at_sig((where >> 16) * word));
+    stack.approximate = (where >> 14 & 1) != 0;
+    stack.truncated = (where >> 15 & 1) != 0;
+    return stack;
+  }
+
+  std::size_t used() const noexcept { return slots_.used(); }
+  std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+  static constexpr std::size_t word = sizeof(std::uintptr_t);
+
+  stack_id full_sig() PROF_DETAIL_SIG {
+    overflow_.fetch_add(1, std::memory_order_relaxed);
+    return overflow_stack;
+  }
+
+  add_only_table<stack_slot> slots_;
+  append_store<128> words_;
+  std::atomic<std::uint64_t> overflow_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_STACK_TABLE_HPP
+
+// ---- prof/process/count_table.hpp ----
+// prof/process/count_table.hpp - what samplers count: (stack, labels, one word more) to some counters, and the
+// difference between two moments.
+// Floor 7 (process). One per kind of profile, in its sampler's state.
+// Safety: functions ending in _sig are async-signal-safe and wait-free; snapshots are for ordinary context.
+// Memory: 32 bytes and 8 for each counter per distinct entry, in pieces; at most 261,888 of them, of which the
+//         first is refused at about 100,000, since only the last level takes new ones. What finds no room is
+//         counted under the stack that says so.
+// Source: Go's runtime/mprof.go (a bucket per stack); nothing is ever drained, so that any number of profiles may run
+//         at once, each the difference of two snapshots.
+#ifndef PROF_PROCESS_COUNT_TABLE_HPP
+#define PROF_PROCESS_COUNT_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What an entry stands for. `extra` is the sampler's: a size, a kind, a lock.
+struct count_key {
+  stack_id stack = overflow_stack;
+  label_set_id labels = no_labels;
+  std::uint64_t extra = 0;
+};
+
+// The counters of all entries at one moment, by index: `width` numbers for each.
+struct count_snapshot {
+  explicit count_snapshot(arena& memory) noexcept : values(memory) {}
+  arena_vector<std::uint64_t> values;
+  std::size_t width = 0;
+  std::size_t size() const noexcept { return width == 0 ? 0 : values.size() / width; }
+};
+
+class count_table {
+ public:
+  static constexpr std::size_t first_level = 256;
+  static constexpr unsigned levels = 10;
+  static constexpr std::size_t max_counters = 8;
+  static constexpr std::size_t slots = leveled_table::slots_in(first_level, levels);
+
+  void bind(table_memory& memory, std::size_t counters) noexcept {
+    counters_ = counters;
+    keys_.bind(memory, sizeof(slot) + counters * sizeof(counter), first_level, levels);
+  }
+
+  // The entry of a key, made when there is none; `lost`: there is no room, and it is the overflow entry. no_slot when not
+  // even that has memory.
+  std::size_t find_or_add_sig(const count_key& key, bool& lost) PROF_DETAIL_SIG {
+    const std::uintptr_t words[3] = {key.stack, key.labels, static_cast<std::uintptr_t>(key.extra)};
+    const std::size_t index = add_sig(hash_words_sig(words, 3, 1), key);
+    lost = index == no_slot;
+    return lost ? add_sig(overflow_key, {}) : index;
+  }
+  void add_to_sig(std::size_t index, std::size_t which, std::uint64_t amount) PROF_DETAIL_SIG {
+    counters_of(index)[which].fetch_add(amount, std::memory_order_relaxed);
+  }
+
+  // Entries in use.
+  std::size_t used() const PROF_DETAIL_SIG { return keys_.used(); }
+  std::uint64_t overflow() const PROF_DETAIL_SIG { return keys_.overflow(); }
+  count_key key_of(std::size_t index) const noexcept {
+    const slot& there = slot_at(index);
+    return {there.stack.load(std::memory_order_relaxed), there.labels.load(std::memory_order_relaxed),
+            there.extra.load(std::memory_order_relaxed)};
+  }
+
+  // The counters now. An entry's last counter is read first: a sampler whose later counters take back what earlier ones
+  // counted (freed, allocated) must not show more taken back than counted.
+  void read(count_snapshot& snapshot) const noexcept {
+    const std::size_t span = keys_.span();
+    snapshot.width = counters_;
+    if (!snapshot.values.resize(span * counters_)) return;
+    for (std::size_t i = 0; i < span; ++i) {
+      if (!is_ready(i)) continue;
+      for (std::size_t k = counters_; k-- > 0;) {
+        snapshot.values[i * counters_ + k] = counters_of(i)[k].load(std::memory_order_acquire);
+      }
+    }
+  }
+
+  // Calls visit(key, values) for every entry that differs between two snapshots of this table; base null: that has
+  // counted anything.
+  template <class Visit>
+  void for_each_since(const count_snapshot* base, const count_snapshot& now, Visit visit) const {
+    for (std::size_t i = 0; i < now.size(); ++i) {
+      std::uint64_t values[max_counters] = {};
+      std::uint64_t any = 0;
+      for (std::size_t k = 0; k < counters_; ++k) {
+        values[k] = now.values[i * counters_ + k];
+        if (base != nullptr && i < base->size()) values[k] -= base->values[i * counters_ + k];
+        any |= values[k];
+      }
+      if (any != 0) visit(key_of(i), values);
+    }
+  }
+
+ private:
+  using counter = std::atomic<std::uint64_t>;
+  struct slot {
+    table_key key;
+    std::atomic<std::uint32_t> ready;  // the members below are written
+    std::atomic<stack_id> stack;
+    std::atomic<label_set_id> labels;
+    std::atomic<std::uint64_t> extra;
+  };
+  static constexpr std::uint64_t overflow_key = 3;
+  static_assert(leveled_table::pieces_in(sizeof(slot) + max_counters * sizeof(counter), first_level, levels) <=
+                leveled_table::most_pieces);
+
+  const slot& slot_at(std::size_t index) const PROF_DETAIL_SIG {
+    return *static_cast<const slot*>(keys_.place_sig(index));
+  }
+  counter* counters_of(std::size_t index) const PROF_DETAIL_SIG {
+    return reinterpret_cast<counter*>(static_cast<slot*>(keys_.place_sig(index)) + 1);
+  }
+  bool is_ready(std::size_t index) const noexcept {
+    const auto* const there = static_cast<const slot*>(keys_.find_place_sig(index));
+    return there != nullptr && there->ready.load(std::memory_order_acquire) != 0;
+  }
+
+  std::size_t add_sig(std::uint64_t hash, const count_key& key) PROF_DETAIL_SIG {
+    bool fresh = false;
+    const std::size_t index = keys_.find_or_add_sig(hash, fresh);
+    if (index == no_slot) return no_slot;
+    slot& there = *static_cast<slot*>(keys_.place_sig(index));
+    if (there.ready.load(std::memory_order_acquire) != 0) return index;
+    // Everyone who meets an unready entry writes the same values: the key is their hash.
+    there.stack.store(key.stack, std::memory_order_relaxed);
+    there.labels.store(key.labels, std::memory_order_relaxed);
+    there.extra.store(key.extra, std::memory_order_relaxed);
+    there.ready.store(1, std::memory_order_release);
+    return index;
+  }
+
+  add_only_keys keys_;
+  std::size_t counters_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_COUNT_TABLE_HPP
+
+// ---- prof/process/drops.hpp ----
+// prof/process/drops.hpp - why something was not recorded: one row for each cause, with its text.
+// Floor 7 (process). Counted by whoever loses something; shown in status() and in the profiles' comments.
+// Safety: data only.
+// Memory: none.
+// Source: design invariant "nothing is lost silently".
+#ifndef PROF_PROCESS_DROPS_HPP
+#define PROF_PROCESS_DROPS_HPP
+
+PROF_DETAIL_BEGIN
+
+// X(cause, text), in the order of status().
+#define PROF_DETAIL_DROPS(X)                                                                                        \
+  X(stack_table_full, "stacks lost: the stack table is full or has no memory")                                      \
+  X(count_table_full, "samples under [stack table full]: the count table is full or has no memory")                 \
+  X(live_table_full, "objects not tracked until freed: the live table is full or has no memory")                    \
+  X(no_frame_buffer, "stacks lost: more than 64 captures at once, or no memory for their frames")                   \
+  X(no_memory, "pieces of tables that the system did not give: raise the memory or locked memory limit")            \
+  X(thread_table_full, "threads not sampled: the thread table is full or has no memory")                            \
+  X(thread_states_full, "labels and scopes of own code lost: the table of thread states is full")                   \
+  X(timer_failed, "threads not sampled: no timer (RLIMIT_SIGPENDING)")                                              \
+  X(threads_unlisted, "CPU profiles without the threads that existed before: /proc/self/task cannot be read")       \
+  X(start_records_full, "threads started unwrapped: more than 256 starts at once")                                  \
+  X(foreign_signal, "signals that were not from our timers")                                                        \
+  X(late_signal, "ticks that arrived after the end")                                                                \
+  X(code_map_busy, "refreshes of the code map put off: old maps are still in use")                                  \
+  X(ranges_full, "profiles with nameless code: more than 3072 code segments, or 1024 of no ELF file, were loaded")  \
+  X(tables_full, "modules walked without a table, which is slower: 12 MiB of tables are built")                     \
+  X(code_map_unread,                                                                                                \
+    "refreshes of the code map failed, new code has no names: /proc/self/maps cannot be read (is /proc mounted?)")
+
+enum class drop : unsigned {
+#define PROF_DETAIL_DROP(cause, text) cause,
+  PROF_DETAIL_DROPS(PROF_DETAIL_DROP)
+#undef PROF_DETAIL_DROP
+      count_
+};
+inline constexpr unsigned drop_count = static_cast<unsigned>(drop::count_);
+
+inline constexpr const char* drop_texts[drop_count] = {
+#define PROF_DETAIL_DROP(cause, text) text,
+    PROF_DETAIL_DROPS(PROF_DETAIL_DROP)
+#undef PROF_DETAIL_DROP
+};
+static_assert(max_ranges == 3072 && max_other_ranges == 1024 && max_table_bytes >> 20 == 12,
+              "the texts say how many");
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_DROPS_HPP
+
+// ---- prof/process/frame_pool.hpp ----
+// prof/process/frame_pool.hpp - buffers that walks write their frames to, so that a handler's stack stays small.
+// Floor 7 (process). Leased by process/capture.hpp for the time of one walk.
+// Safety: async-signal-safe; no lock: a buffer is taken by one exchange.
+// Memory: 64 buffers of 12.5 KB, eight at a time as more are in use at once; never given back.
+// Source: none; one flag per buffer.
+#ifndef PROF_PROCESS_FRAME_POOL_HPP
+#define PROF_PROCESS_FRAME_POOL_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t max_depth = 1024;  // frames of one stack
+
+struct frame_buffer {
+  std::atomic<std::uint32_t> taken;
+  alignas(16) unsigned char scratch[4352];  // capture.hpp's walk_scratch
+  std::uintptr_t frames[max_depth];
+};
+
+class frame_pool {
+ public:
+  static constexpr std::size_t per_piece = 8;
+  static constexpr std::size_t pieces = 8;
+  static_assert(per_piece * sizeof(frame_buffer) <= piece_bytes);
+
+  void bind(table_memory& memory) noexcept { memory_ = &memory; }
+
+  // A buffer that nobody else has; null when all are taken or the system gives no more. `seed` spreads those who ask.
+  frame_buffer* take_sig(std::size_t seed) PROF_DETAIL_SIG {
+    for (std::atomic<char*>& place : pieces_) {
+      char* const piece = piece_at_sig(place, *memory_, per_piece * sizeof(frame_buffer));
+      if (piece == nullptr) return nullptr;
+      auto* const buffers = reinterpret_cast<frame_buffer*>(piece);
+      for (std::size_t i = 0; i < per_piece; ++i) {
+        frame_buffer& buffer = buffers[(seed + i) % per_piece];
+        // In the single order of all threads: see give_back_maps.
+        if (buffer.taken.exchange(1) == 0) return &buffer;
+      }
+    }
+    return nullptr;
+  }
+
+  // Calls visit(buffer) for every buffer that there is until it returns false; false if it did.
+  template <class Visit>
+  bool for_each(Visit visit) {
+    for (std::atomic<char*>& place : pieces_) {
+      auto* const buffers = reinterpret_cast<frame_buffer*>(place.load());
+      for (std::size_t i = 0; buffers != nullptr && i < per_piece; ++i) {
+        if (!visit(buffers[i])) return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  table_memory* memory_ = nullptr;
+  std::atomic<char*> pieces_[pieces] = {};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_FRAME_POOL_HPP
+
+// ---- prof/process/thread_state.hpp ----
+// prof/process/thread_state.hpp - what prof knows of a thread, for all objects of the process: its labels, and whether
+// it runs code of ours.
+// Floor 7 (process). Set by ordinary code; read by samplers and hooks.
+// Safety: find_sig is async-signal-safe; so is make_sig, for the calling thread only. A record belongs to its
+//         thread; others only take away those of threads that have ended.
+// Memory: 40 bytes per thread that has set a label or made a public call, in pieces; at most 32,512 threads.
+// Source: a table and not thread-locals, because initial-exec thread-locals of every object come out of one small
+//         budget of the process (glibc's static TLS surplus), and other models may allocate in a handler.
+//         gettid(2), tgkill(2).
+#ifndef PROF_PROCESS_THREAD_STATE_HPP
+#define PROF_PROCESS_THREAD_STATE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Above the keys that tables reserve.
+inline constexpr std::uint64_t thread_key_base = std::uint64_t{1} << 32;
+
+struct thread_state {
+  table_key key;                        // thread id + thread_key_base
+  std::atomic<std::uintptr_t> pointer;  // the thread pointer: tells a thread from a later one with its id
+  std::atomic<label_set_id> labels;     // of the code that runs now
+  std::atomic<std::uint32_t> own_code;  // > 0: code of ours runs, whose allocations and threads are not the host's
+  std::atomic<bool> forking;            // between the two handlers of pthread_atfork(3)
+};
+
+// Each new record of a thread pays for a look at some old ones of its table, so that those of threads that have ended
+// do not pile up. ThreadOf: the thread id of a slot with a key above the reserved ones. `next` goes round.
+template <class Slot, class ThreadOf>
+inline void forget_ended_sig(add_remove_table<Slot>& table, std::atomic<std::size_t>& next,
+                             ThreadOf thread_of) PROF_DETAIL_SIG {
+  const std::uint32_t process_id = os_process_id_sig();  // asked here: a forked child may not have been noticed yet
+  const std::size_t span = table.span();
+  for (int looks = 0; looks < 4; ++looks) {
+    const std::size_t index = next.fetch_add(1, std::memory_order_relaxed) % span;
+    if (table.find_place_sig(index) == nullptr) continue;
+    const Slot& slot = table.at(index);
+    const std::uint64_t key = slot.key.load(std::memory_order_acquire);
+    if (key <= add_remove_keys::claimed) continue;
+    if (os_thread_has_ended_sig(process_id, thread_of(slot, key))) table.remove_key_sig(index, key);
+  }
+}
+
+class thread_states {
+ public:
+  static constexpr std::size_t first_level = 256;
+  static constexpr unsigned levels = 7;
+
+  void bind(table_memory& memory) noexcept { table_.bind(memory, first_level, levels); }
+
+  // The calling thread's record, or null.
+  thread_state* find_sig(std::uint32_t thread) PROF_DETAIL_SIG {
+    const std::size_t index = table_.find_sig(thread_key_base + thread);
+    if (index == no_slot) return nullptr;
+    thread_state& found = table_.at(index);
+    return found.pointer.load(std::memory_order_relaxed) == os_thread_pointer_sig() ? &found : nullptr;
+  }
+
+  // The same, made when there is none; null when the table is full or has no memory.
+  PROF_DETAIL_NOINLINE thread_state* make_sig(std::uint32_t thread) PROF_DETAIL_SIG {
+    thread_state* const known = find_sig(thread);
+    if (known != nullptr) return known;
+    const std::uint64_t key = thread_key_base + thread;
+    const std::size_t ended = table_.find_sig(key);  // an earlier thread with this id
+    if (ended != no_slot) table_.remove_key_sig(ended, key);
+    forget_ended_sig(table_, next_look_, [](const thread_state&, std::uint64_t old) PROF_DETAIL_SIG {
+      return static_cast<std::uint32_t>(old - thread_key_base);
+    });
+    const std::size_t index = table_.claim_sig(key);
+    if (index == no_slot) return nullptr;
+    thread_state& made = table_.at(index);
+    made.pointer.store(os_thread_pointer_sig(), std::memory_order_relaxed);
+    made.labels.store(no_labels, std::memory_order_relaxed);
+    made.own_code.store(0, std::memory_order_relaxed);
+    made.forking.store(false, std::memory_order_relaxed);
+    table_.publish_sig(index, key);
+    return &made;
+  }
+
+  // In a forked child: the record of its one thread goes on under the thread's new id, all others go. Returns the
+  // id that the thread had in the parent; 0 when it had no record.
+  std::uint32_t keep_forking(std::uint32_t thread) noexcept {
+    label_set_id labels = no_labels;
+    std::uint32_t own_code = 0;
+    std::uint32_t before = 0;
+    table_.for_each_sig([&](std::size_t index, thread_state& state) {
+      const std::uint64_t key = state.key.load();
+      if (key < thread_key_base) return;
+      if (state.forking.load() && state.pointer.load() == os_thread_pointer_sig()) {
+        before = static_cast<std::uint32_t>(key - thread_key_base);
+        labels = state.labels.load();
+        own_code = state.own_code.load();
+      }
+      table_.remove_sig(index);
+    });
+    thread_state* const kept = before == 0 ? nullptr : make_sig(thread);
+    if (kept == nullptr) return before;
+    kept->labels.store(labels);
+    kept->own_code.store(own_code);
+    return before;
+  }
+
+  std::size_t used() const noexcept { return table_.used(); }
+
+ private:
+  add_remove_table<thread_state> table_;
+  std::atomic<std::size_t> next_look_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_THREAD_STATE_HPP
+
+// ---- prof/process/gap_table.hpp ----
+// prof/process/gap_table.hpp - at which rate the gap under each countdown was drawn, and what a countdown that is
+// used up means: whether its object is sampled, and where the next sample point lies.
+// Floor 7 (process). Asked by the hooks' slow paths and by record_alloc's.
+// Safety: async-signal-safe; a countdown belongs to one thread.
+// Memory: 24 bytes per thread and object that samples, in pieces; at most 65,280. Where there is no room, every
+//         allocation of that thread asks, which is slow and right.
+// Source: base/poisson.hpp. The bytes of hooked allocations and of recorded ones are one stream: what is counted by
+//         another object's hooks uses the countdown up as well, and a sample point in it is passed over. The rest of
+//         a Poisson process is one of the same rate (thinning by an independent choice; Kingman, Poisson Processes,
+//         1993, 5.1).
+#ifndef PROF_PROCESS_GAP_TABLE_HPP
+#define PROF_PROCESS_GAP_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+struct gap_slot {
+  table_key key;                        // the countdown's address
+  std::atomic<std::uint64_t> drawn_at;  // the rate of a gap that ends in a sample point; 0: it was cut
+  std::atomic<std::uint32_t> thread;
+};
+
+class gap_table {
+ public:
+  static constexpr std::size_t first_level = 256;
+  static constexpr unsigned levels = 8;
+
+  void bind(table_memory& memory) noexcept {
+    table_.bind(memory, first_level, levels);
+    random_.store(os_monotonic_ns_sig() ^ std::uint64_t{os_process_id_sig()} << 32, std::memory_order_relaxed);
+  }
+
+  // An object of `size` bytes used a countdown up, which is `countdown` behind it. Returns the rate to weigh the
+  // object with, or 0 when no sample point lies in it; the countdown goes on from there.
+  std::uint64_t sample_sig(std::int64_t& countdown, std::uint64_t size, std::uint64_t rate) PROF_DETAIL_SIG {
+    const auto key = std::uint64_t{reinterpret_cast<std::uintptr_t>(&countdown)};
+    // 0: no gap was under way, as at the start of a thread, whose countdown an earlier one may have had.
+    const bool is_first = static_cast<std::uint64_t>(countdown) + size == 0;
+    std::size_t index = table_.find_sig(key);
+    const std::uint64_t drawn_at =
+        is_first || index == no_slot ? 0 : table_.at(index).drawn_at.load(std::memory_order_relaxed);
+    poisson_gap gap{countdown, next_random_sig(), drawn_at, drawn_at != 0};
+    const std::uint64_t weighed_at = sample_point_sig(gap, rate);
+    countdown = gap.left;
+    if (gap.left == 0) return weighed_at;  // rate 1: the next object asks again
+    if (index == no_slot && gap.ends_in_point) index = add_sig(key);
+    if (index == no_slot) {
+      if (gap.ends_in_point) countdown = 0;
+      return weighed_at;
+    }
+    gap_slot& slot = table_.at(index);
+    slot.drawn_at.store(gap.ends_in_point ? gap.rate : 0, std::memory_order_relaxed);
+    if (is_first) slot.thread.store(os_thread_id_sig(), std::memory_order_relaxed);
+    return weighed_at;
+  }
+
+  // In a forked child, whose one thread had another id in the parent: only its gaps are under way.
+  void keep_thread(std::uint32_t before, std::uint32_t now) noexcept {
+    table_.for_each_sig([&](std::size_t index, gap_slot& slot) {
+      if (slot.key.load() <= add_remove_keys::claimed) return;
+      if (slot.thread.load() == before) slot.thread.store(now);
+      else table_.remove_sig(index);
+    });
+  }
+
+  std::size_t used() const noexcept { return table_.used(); }
+
+ private:
+  std::uint64_t next_random_sig() PROF_DETAIL_SIG {
+    return mix_bits(random_.fetch_add(0x9e3779b97f4a7c15u, std::memory_order_relaxed)) | 1;
+  }
+
+  PROF_DETAIL_NOINLINE std::size_t add_sig(std::uint64_t key) PROF_DETAIL_SIG {
+    // A gap may go although it is under way, if its thread has the id of one that has just ended: then one sample
+    // point is passed over.
+    forget_ended_sig(table_, next_look_, [](const gap_slot& slot, std::uint64_t) PROF_DETAIL_SIG {
+      return slot.thread.load(std::memory_order_relaxed);
+    });
+    const std::size_t index = table_.claim_sig(key);
+    if (index == no_slot) return no_slot;
+    table_.at(index).thread.store(os_thread_id_sig(), std::memory_order_relaxed);
+    table_.publish_sig(index, key);
+    return index;
+  }
+
+  add_remove_table<gap_slot> table_;
+  std::atomic<std::uint64_t> random_{0};
+  std::atomic<std::size_t> next_look_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_GAP_TABLE_HPP
+
+// ---- prof/profile/model.hpp ----
+// prof/profile/model.hpp - the profile model: plain data, which samplers fill, the symbolizer
+// names and writers read.
+// Floor 6 (profile). Between sample/ below and symbol/, write/ above; neither side knows the other.
+// Safety: ordinary context; thread-compatible (one profile, one thread).
+// Memory: everything in the arena given at construction and gone with it. An exhausted arena loses
+//         entries, never consistency; complete() tells.
+// Source: google/pprof profile.proto (field meanings); every index here is 0-based, writers add
+//         the 1 that the wire format wants.
+//
+// Glossary
+//   mapping    a range of addresses that a file's segment was loaded at, now or earlier
+//   location   one code address in a mapping, with the source lines it stands for; or only a name
+//   line       a function and a line number; a location has several where calls were inlined,
+//              innermost first
+//   sample     a stack (locations, leaf first), labels and one value per value type
+//   label      key with a text, or key with a number and its unit
+#ifndef PROF_PROFILE_MODEL_HPP
+#define PROF_PROFILE_MODEL_HPP
+
+PROF_DETAIL_BEGIN
+
+using string_index = std::uint32_t;  // into profile::strings; 0 is ""
+inline constexpr std::uint32_t no_index = ~std::uint32_t{0};
+
+struct profile_value_type {
+  string_index type = 0;
+  string_index unit = 0;
+};
+
+struct profile_mapping {
+  std::uint64_t start = 0;
+  std::uint64_t limit = 0;
+  std::uint64_t offset = 0;
+  string_index file = 0;
+  string_index build_id = 0;  // lower-case hex
+  bool current = true;        // false: unmapped since (its samples keep their name and build id)
+  bool has_functions = false;
+  bool has_filenames = false;
+  bool has_line_numbers = false;
+  bool has_inline_frames = false;
+};
+
+struct profile_function {
+  string_index name = 0;         // as shown: demangled
+  string_index system_name = 0;  // as linked: mangled
+  string_index file = 0;
+  std::int64_t start_line = 0;
+};
+
+struct profile_line {
+  std::uint32_t function = 0;
+  std::int64_t line = 0;
+  std::int64_t column = 0;
+};
+
+struct profile_location {
+  std::uint32_t mapping = no_index;
+  std::uint64_t address = 0;  // 0: a name without an address
+  std::uint32_t first_line = 0;
+  std::uint32_t line_count = 0;  // 0 until symbolized
+};
+
+struct profile_label {
+  string_index key = 0;
+  string_index text = 0;    // 0: a number
+  std::int64_t number = 0;
+  string_index unit = 0;
+};
+
+struct profile_sample {
+  std::uint32_t first_frame = 0;  // into profile::frames
+  std::uint32_t depth = 0;
+  std::uint32_t first_label = 0;  // into profile::labels
+  std::uint32_t label_count = 0;
+  std::uint32_t first_value = 0;  // into profile::values; one per value type
+  bool approximate = false;       // a frame was found by scanning or by reading code
+  bool truncated = false;         // too deep, or no way to the root
+};
+
+// Finds equal things: a hash table of indices whose equality the caller knows.
+class index_set {
+ public:
+  explicit index_set(arena& memory) noexcept : slots_(memory) {}
+
+  void clear() noexcept {
+    const std::size_t size = slots_.size();
+    slots_.clear();
+    slots_.resize(size);  // zeros
+    count_ = 0;
+  }
+
+  // Index of the entry for which equal(index) holds, or `fresh` after adding it.
+  template <class Equal>
+  std::uint32_t find_or_add(std::uint64_t hash, std::uint32_t fresh, Equal equal) noexcept {
+    if ((count_ + 1) * 2 > slots_.size() && !grow()) return no_index;
+    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
+    const std::size_t mask = slots_.size() - 1;
+    std::size_t at = mixed & mask;
+    for (; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
+      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) {
+        return slots_[at].index_plus_1 - 1;
+      }
+    }
+    slots_[at] = {mixed, fresh + 1};
+    ++count_;
+    return fresh;
+  }
+
+ private:
+  struct slot {
+    std::uint32_t hash;  // mixed, and cut: only a first look before equal()
+    std::uint32_t index_plus_1;
+  };
+  bool grow() noexcept {
+    arena_vector<slot> bigger(slots_.memory());
+    if (!bigger.resize(slots_.empty() ? 64 : slots_.size() * 2)) return false;
+    const std::size_t mask = bigger.size() - 1;
+    for (const slot& old : slots_) {
+      if (old.index_plus_1 == 0) continue;
+      std::size_t at = old.hash & mask;
+      while (bigger[at].index_plus_1 != 0) at = (at + 1) & mask;
+      bigger[at] = old;
+    }
+    slots_.take_over(bigger);
+    return true;
+  }
+
+  arena_vector<slot> slots_;
+  std::size_t count_ = 0;
+};
+
+struct profile {
+  explicit profile(arena& store) noexcept
+      : memory(store),
+        strings(store),
+        value_types(store),
+        comments(store),
+        mappings(store),
+        functions(store),
+        lines(store),
+        locations(store),
+        frames(store),
+        labels(store),
+        values(store),
+        samples(store),
+        known_strings_(store),
+        known_functions_(store),
+        known_locations_(store),
+        known_samples_(store) {
+    string({"", 0});
+  }
+
+  arena& memory;
+  arena_vector<text_view> strings;
+  arena_vector<profile_value_type> value_types;
+  arena_vector<string_index> comments;
+  arena_vector<profile_mapping> mappings;
+  arena_vector<profile_function> functions;
+  arena_vector<profile_line> lines;
+  arena_vector<profile_location> locations;
+  arena_vector<std::uint32_t> frames;
+  arena_vector<profile_label> labels;
+  arena_vector<std::int64_t> values;
+  arena_vector<profile_sample> samples;
+
+  string_index default_type = 0;
+  profile_value_type period_type;
+  std::int64_t period = 0;
+  std::uint64_t time_ns = 0;      // since 1970
+  std::uint64_t duration_ns = 0;  // 0: not an interval
+  string_index drop_frames = 0;
+  string_index keep_frames = 0;
+  string_index doc_url = 0;
+
+  // Nothing was lost for want of memory.
+  bool complete() const noexcept { return !memory.exhausted(); }
+
+  string_index string(text_view text) noexcept {
+    std::uint64_t hash = text.size;
+    for (std::size_t i = 0; i < text.size; ++i) {
+      hash = (hash ^ static_cast<unsigned char>(text.data[i])) * 0x100000001b3u;  // FNV-1a
+    }
+    const auto fresh = static_cast<string_index>(strings.size());
+    const string_index found = known_strings_.find_or_add(
+        hash, fresh,
+        [&](std::uint32_t i) { return i < strings.size() && strings[i].equals(text); });
+    if (found != fresh) return found == no_index ? 0 : found;
+    const char* const copy = memory.copy(text.data, text.size);
+    const bool is_kept = copy != nullptr && strings.push(text_view(copy, text.size));
+    return is_kept ? found : 0;
+  }
+
+  void add_value_type(text_view type, text_view unit) noexcept {
+    value_types.push({string(type), string(unit)});
+  }
+  void add_comment(text_view text) noexcept { comments.push(string(text)); }
+
+  std::uint32_t add_function(text_view name, text_view system_name, text_view file = {}) noexcept {
+    profile_function wanted;
+    wanted.name = string(name);
+    wanted.system_name = string(system_name);
+    wanted.file = string(file);
+    const std::uint64_t hash =
+        mix_bits((std::uint64_t{wanted.name} << 32 | wanted.system_name) ^
+                 mix_bits(wanted.file));
+    const auto fresh = static_cast<std::uint32_t>(functions.size());
+    const std::uint32_t found =
+        known_functions_.find_or_add(hash, fresh, [&](std::uint32_t i) {
+          return i < functions.size() && functions[i].name == wanted.name &&
+                 functions[i].system_name == wanted.system_name && functions[i].file == wanted.file;
+        });
+    return found != fresh || functions.push(wanted) ? found : no_index;
+  }
+
+  // The location of a code address; `mapping` may be no_index. no_index when out of memory.
+  std::uint32_t add_location(std::uint32_t mapping, std::uint64_t address) noexcept {
+    return find_location(mapping, address, no_index);
+  }
+  // A frame that has a name but no address, such as "[stack table full]".
+  std::uint32_t add_named_location(text_view name) noexcept {
+    return find_location(no_index, 0, add_function(name, name));
+  }
+  // The line a location stands for; repeat for inlined callers, innermost first. All lines of a
+  // location must be added before those of the next.
+  void add_line(profile_location& location, const profile_line& line) noexcept {
+    if (location.line_count == 0) location.first_line = static_cast<std::uint32_t>(lines.size());
+    if (lines.push(line)) location.line_count++;
+  }
+
+  // Adds to the sample with the same stack and labels, or makes it.
+  profile_sample* add_sample(const std::uint32_t* stack, std::size_t depth,
+                             const profile_label* marks, std::size_t mark_count,
+                             const std::int64_t* sums) noexcept {
+    const auto fresh = static_cast<std::uint32_t>(samples.size());
+    const std::uint32_t found =
+        known_samples_.find_or_add(hash_sample(stack, depth, marks, mark_count), fresh,
+                                   [&](std::uint32_t i) {
+                                     return i < samples.size() &&
+                                            same_sample(samples[i], stack, depth, marks,
+                                                        mark_count);
+                                   });
+    if (found == no_index) return nullptr;
+    if (found == fresh && !push_sample(stack, depth, marks, mark_count)) return nullptr;
+    std::int64_t* const sum = values.data() + samples[found].first_value;
+    for (std::size_t i = 0; i < value_types.size(); ++i) sum[i] += sums[i];
+    return &samples[found];
+  }
+
+  // Merges samples that became equal because their stacks were changed in place.
+  void merge_samples() noexcept {
+    known_samples_.clear();
+    std::uint32_t kept = 0;
+    for (const profile_sample sample : samples) {
+      const std::uint32_t* const stack = frames_of(sample);
+      const profile_label* const marks = labels.data() + sample.first_label;
+      const std::uint32_t found = known_samples_.find_or_add(
+          hash_sample(stack, sample.depth, marks, sample.label_count), kept,
+          [&](std::uint32_t i) {
+            return same_sample(samples[i], stack, sample.depth, marks, sample.label_count);
+          });
+      if (found == kept || found == no_index) {  // no memory to look: stays apart
+        samples[kept++] = sample;
+        continue;
+      }
+      profile_sample& same = samples[found];
+      same.approximate = same.approximate || sample.approximate;
+      same.truncated = same.truncated || sample.truncated;
+      std::int64_t* const sum = values.data() + same.first_value;
+      for (std::size_t i = 0; i < value_types.size(); ++i) sum[i] += values_of(sample)[i];
+    }
+    samples.resize(kept);
+  }
+
+  const std::int64_t* values_of(const profile_sample& sample) const noexcept {
+    return values.data() + sample.first_value;
+  }
+  const std::uint32_t* frames_of(const profile_sample& sample) const noexcept {
+    return frames.data() + sample.first_frame;
+  }
+
+ private:
+  std::uint32_t find_location(std::uint32_t mapping, std::uint64_t address,
+                              std::uint32_t function) noexcept {
+    const std::uint64_t hash = mix_bits(address) ^ mapping ^ (std::uint64_t{function} << 32);
+    const auto fresh = static_cast<std::uint32_t>(locations.size());
+    const std::uint32_t found =
+        known_locations_.find_or_add(hash, fresh, [&](std::uint32_t i) {
+          if (i >= locations.size()) return false;  // lost when memory ran out
+          const profile_location& there = locations[i];
+          if (there.mapping != mapping || there.address != address) return false;
+          if (function == no_index) return true;
+          return there.line_count != 0 && lines[there.first_line].function == function;
+        });
+    if (found != fresh) return found;
+    profile_location made;
+    made.mapping = mapping;
+    made.address = address;
+    if (function != no_index) add_line(made, {function, 0, 0});
+    return locations.push(made) ? found : no_index;
+  }
+
+  std::uint64_t hash_sample(const std::uint32_t* stack, std::size_t depth,
+                            const profile_label* marks, std::size_t mark_count) const noexcept {
+    // One multiplication a frame (a polynomial in an odd base); index_set mixes the sum.
+    std::uint64_t hash = depth << 8 | mark_count;
+    for (std::size_t i = 0; i < depth; ++i) hash = hash * 0x9e3779b97f4a7c15u + stack[i];
+    for (std::size_t i = 0; i < mark_count; ++i) {
+      hash = mix_bits(hash ^ (std::uint64_t{marks[i].key} << 32 | marks[i].text));
+      hash = mix_bits(hash ^ static_cast<std::uint64_t>(marks[i].number) ^ marks[i].unit);
+    }
+    return hash;
+  }
+
+  bool same_sample(const profile_sample& there, const std::uint32_t* stack, std::size_t depth,
+                   const profile_label* marks, std::size_t mark_count) const noexcept {
+    if (there.depth != depth || there.label_count != mark_count) return false;
+    for (std::size_t i = 0; i < depth; ++i) {
+      if (frames[there.first_frame + i] != stack[i]) return false;
+    }
+    for (std::size_t i = 0; i < mark_count; ++i) {
+      const profile_label& a = labels[there.first_label + i];
+      const profile_label& b = marks[i];
+      if (a.key != b.key || a.text != b.text || a.number != b.number || a.unit != b.unit) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  bool push_sample(const std::uint32_t* stack, std::size_t depth, const profile_label* marks,
+                   std::size_t mark_count) noexcept {
+    profile_sample made;
+    made.first_frame = static_cast<std::uint32_t>(frames.size());
+    made.depth = static_cast<std::uint32_t>(depth);
+    made.first_label = static_cast<std::uint32_t>(labels.size());
+    made.label_count = static_cast<std::uint32_t>(mark_count);
+    made.first_value = static_cast<std::uint32_t>(values.size());
+    return frames.append(stack, depth) && labels.append(marks, mark_count) &&
+           values.resize(values.size() + value_types.size()) && samples.push(made);
+  }
+
+  index_set known_strings_;
+  index_set known_functions_;
+  index_set known_locations_;
+  index_set known_samples_;
+};
+
+// Drops the leaf frames of functions for which hides(name) holds, but never a whole stack, and merges the samples that
+// became equal: a heap profile's stacks begin inside the allocator, and the reader wants who called it.
+inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) noexcept {
+  arena_vector<bool> hidden(p.memory);  // by location
+  if (!hidden.resize(p.locations.size())) return;
+  for (std::size_t i = 0; i < hidden.size(); ++i) {
+    const profile_location& location = p.locations[i];
+    if (location.line_count == 0) continue;
+    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
+    const std::uint32_t innermost = p.lines[location.first_line].function;
+    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
+    hidden[i] = name < p.strings.size() && hides(p.strings[name]);
+  }
+  for (profile_sample& sample : p.samples) {
+    const std::uint32_t* const frames = p.frames_of(sample);
+    std::uint32_t leading = 0;
+    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
+    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
+    if (leading == sample.depth) continue;
+    sample.first_frame += leading;
+    sample.depth -= leading;
+  }
+  p.merge_samples();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROFILE_MODEL_HPP
+
+// ---- prof/process/part.hpp ----
+// prof/process/part.hpp - what the core knows of a part: one descriptor, without the part's types.
+// Floor 7 (process). Defined by part/, one for each feature; reached by collect/ and by hooks.
+// Safety: data; which functions may run where is said beside each.
+// Memory: none.
+// Source: design rule "mixing switches is legal and the union wins": a descriptor is a weak symbol, null where no file
+//         of the object brings the part, and no token here depends on a switch.
+#ifndef PROF_PROCESS_PART_HPP
+#define PROF_PROCESS_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+struct process_state;
+
+// ---- profiles ------------------------------------------------------------------------------------------
+
+// One profile by name, as the index lists it. Lives as long as the process.
+struct profile_row {
+  text_view name;
+  text_view description;         // one line
+  unsigned default_seconds = 0;  // how long it is collected when a request does not say; 0: what is known now
+  text_view default_type = {};   // the value type shown first; empty: the last one
+  text_view delta_name = {};     // of the download when it is a difference over some seconds
+  // What debug=1 writes; null: debug changes nothing.
+  bool (*write_text)(const profile& p, arena& scratch, output out) = nullptr;
+  // Of functions whose frames are left out at the leaf end, true; null: none are.
+  bool (*hides)(text_view function) = nullptr;
+  // Writes the answer itself instead of filling a profile; null: it fills one.
+  bool (*write)(process_state& process, void* run, const profile_request& request, output out) = nullptr;
+};
+
+// A number of status(), or a text.
+struct status_value {
+  const char* name;
+  std::uint64_t number;
+  const char* text;  // null: the number
+};
+
+template <class Thing>
+struct visitor {
+  void (*visit)(void* context, const Thing& thing);
+  void* context;
+  void operator()(const Thing& thing) const { visit(context, thing); }
+};
+
+// One collection of one row, between begin and end. `run` is run_bytes zeroed bytes in `memory`, which lives as long.
+struct profile_run {
+  process_state& process;
+  const profile_row& row;
+  const profile_request& request;
+  arena& memory;
+  void* state = nullptr;
+};
+
+// A part that brings profiles. Ordinary context, any thread, where nothing else is said. Null functions are allowed where
+// it is said what they mean.
+struct profile_part {
+  part_head head;
+  std::size_t run_bytes;
+  // Its profiles. Their names may be made at run time.
+  void (*visit_rows)(process_state& process, visitor<profile_row> visit);
+  // begin starts counting for the run, end stops it and copies the counts; cancel ends it without. end and cancel are
+  // called once, and only if begin succeeded.
+  result (*begin)(profile_run& run);
+  result (*end)(profile_run& run);
+  void (*cancel)(profile_run& run);
+  // The counts of an ended run as a profile. Time, duration and the row's default type are the caller's to fill in.
+  void (*fill)(profile& p, profile_run& run);
+  // Sets the sampling rate, in the part's own unit, and returns the one before; a value it does not know changes nothing.
+  std::uint64_t (*set_rate)(process_state& process, std::uint64_t rate);
+  // How many stacks or entries it has, for the index. Null: 0.
+  std::uint64_t (*count)(const process_state& process);
+  void (*report)(const process_state& process, visitor<status_value> visit);
+  // In a forked child, before anything else; `alone`: it has no other thread for certain. Null: there is nothing to do.
+  void (*forget_parent)(process_state& process, bool alone);
+  // The object whose hooks counted for it was unloaded. In a hook or an allocator. Null: there is nothing to do.
+  void (*hooks_unloaded_sig)(process_state& process);
+};
+
+// ---- names -----------------------------------------------------------------------------------------------
+
+struct symbolize_part {
+  part_head head;
+  // Gives every location of a profile a function.
+  void (*symbolize)(profile& p, const code_map* code);
+  // Calls found(context, address, demangled name) for each address whose function is known.
+  void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
+                   void (*found)(void* context, std::uint64_t address, text_view name), void* context);
+};
+
+// ---- explicit records --------------------------------------------------------------------------------------
+
+struct call_frame;
+
+// What record_alloc and record_free lead to.
+struct record_part {
+  part_head head;
+  // `countdown` is used up by an object of `size` bytes; `call` is the call to record_alloc.
+  void (*record_alloc_sig)(process_state& process, std::int64_t& countdown, void* object, std::size_t size,
+                           const call_frame& call) PROF_DETAIL_SIG;
+  void (*record_free_sig)(process_state& process, void* object) PROF_DETAIL_SIG;
+};
+
+// ---- the list ------------------------------------------------------------------------------------------------
+
+// X(identifier, type of the descriptor, switch, names of its profiles). The one place that knows all parts: it declares
+// the descriptors, registers them, and says which switch a profile needs. A part that brings a switch brings a row.
+#define PROF_DETAIL_PARTS(X)                                          \
+  X(cpu, profile_part, "PROF_ENABLE_CPU", "profile")                  \
+  X(heap, profile_part, "PROF_ENABLE_HEAP", "allocs heap")            \
+  X(records, record_part, "PROF_ENABLE_HEAP", "")                     \
+  X(symbolize, symbolize_part, "PROF_ENABLE_SYMBOLIZE", "")           \
+  X(http, http_part, "PROF_ENABLE_HTTP", "")
+
+// X(switch, names): parts that this version does not have.
+#define PROF_DETAIL_LATER_PARTS(X)                                    \
+  X("PROF_ENABLE_BLOCK", "block")                                     \
+  X("PROF_ENABLE_MUTEX", "mutex")                                     \
+  X("PROF_ENABLE_THREADS", "goroutine threadcreate threads")
+
+enum class part : unsigned {
+#define PROF_DETAIL_PART(identifier, type, needs, names) identifier,
+  PROF_DETAIL_PARTS(PROF_DETAIL_PART)
+#undef PROF_DETAIL_PART
+      count_
+};
+inline constexpr unsigned part_count = static_cast<unsigned>(part::count_);
+
+// Declared weak: the address is null unless a file of this object defines it. The definitions are
+// weak too, so that many files may have them.
+#define PROF_DETAIL_PART(identifier, type, needs, names) \
+  extern "C" const type prof_part_##identifier##_v2 __attribute__((__weak__, __visibility__("hidden")));
+PROF_DETAIL_PARTS(PROF_DETAIL_PART)
+#undef PROF_DETAIL_PART
+
+// This object's descriptor of a part, or null.
+inline const part_head* own_part_sig(unsigned which) PROF_DETAIL_SIG {
+  switch (which) {
+#define PROF_DETAIL_PART(identifier, type, needs, names) \
+  case static_cast<unsigned>(part::identifier):          \
+    return &prof_part_##identifier##_v2 != nullptr ? &prof_part_##identifier##_v2.head : nullptr;
+    PROF_DETAIL_PARTS(PROF_DETAIL_PART)
+#undef PROF_DETAIL_PART
+    default: return nullptr;
+  }
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_PART_HPP
+
+// ---- prof/process/hook_family.hpp ----
+// prof/process/hook_family.hpp - who counts what hooks see: each family of hooks has one owner among the objects of the
+// process, whose hooks count; the others forward.
+// Floor 7 (process). Claimed by hook/, kept by process/enter.hpp, shown by collect/status.hpp.
+// Safety: claiming is one compare-and-swap; the rest is for ordinary context where it is not said.
+// Memory: two words per family.
+// Source: design decision "several DSOs with the header": the first object in symbol order is entered first.
+#ifndef PROF_PROCESS_HOOK_FAMILY_HPP
+#define PROF_PROCESS_HOOK_FAMILY_HPP
+
+PROF_DETAIL_BEGIN
 
 // One hooked entry, as status() shows it. `state` and `why` are string literals.
 struct hook_record {
@@ -7390,214 +8747,375 @@ struct hook_record {
   std::atomic<const char*> state;
   std::atomic<const char*> why;
 };
+inline void set_record_sig(hook_record& record, const char* state, const char* why) PROF_DETAIL_SIG {
+  record.state.store(state, std::memory_order_relaxed);
+  record.why.store(why, std::memory_order_relaxed);
+}
 
-inline constexpr std::uint64_t hook_part_magic = 0x70726f66686f6f6bu;  // "profhook"
+inline constexpr std::uint64_t hook_family_magic = 0x70726f66686f6f6bu;  // "profhook"
 
-// A group of hooks of one object: what it knows of them and how it tests them.
-struct hook_part {
-  std::uint64_t magic;  // hook_part_magic: tells whether the object that claimed is still loaded
+// The hooks of one family in one object: what it knows of them and how it tests them.
+struct hook_family_part {
+  std::uint64_t magic;  // hook_family_magic: tells whether the object that claimed is still loaded
   hook_record* records;
   int count;
   void (*test)() noexcept;
-  void (*rate_changed)() noexcept;  // the calling thread should notice at once
-  int* (*own_depth)() noexcept;     // this object's own_code_depth of the calling thread
+  void (*rate_changed)() noexcept;  // the calling thread should notice at once; null: it does anyway
 };
 
-struct frame_buffer {
-  std::atomic<std::uint32_t> taken;
-  alignas(16) unsigned char scratch[4352];  // capture.hpp's walk_scratch
-  std::uintptr_t frames[max_depth];
+// X(identifier, how status() says whose hooks count, the part that counts what they see).
+#define PROF_DETAIL_HOOK_FAMILIES(X)                   \
+  X(heap, "malloc hooks counted by", heap)             \
+  X(thread, "pthread_create hook counted by", cpu)
+
+enum class hook_family : unsigned {
+#define PROF_DETAIL_FAMILY(identifier, name, counts) identifier,
+  PROF_DETAIL_HOOK_FAMILIES(PROF_DETAIL_FAMILY)
+#undef PROF_DETAIL_FAMILY
+      count_
 };
-inline constexpr std::size_t frame_buffers = 64;
+inline constexpr unsigned hook_family_count = static_cast<unsigned>(hook_family::count_);
+
+// Null where no file of this object defines the family's hooks.
+#define PROF_DETAIL_FAMILY(identifier, name, counts) \
+  extern "C" const hook_family_part prof_hooks_##identifier##_v2 __attribute__((__weak__, __visibility__("hidden")));
+PROF_DETAIL_HOOK_FAMILIES(PROF_DETAIL_FAMILY)
+#undef PROF_DETAIL_FAMILY
+
+struct hook_family_row {
+  const char* counted_by;
+  part counts;
+  const hook_family_part* own;
+};
+inline hook_family_row family_row(unsigned which) noexcept {
+  switch (which) {
+#define PROF_DETAIL_FAMILY(identifier, name, counts)  \
+  case static_cast<unsigned>(hook_family::identifier): \
+    return {name, part::counts, &prof_hooks_##identifier##_v2};
+    PROF_DETAIL_HOOK_FAMILIES(PROF_DETAIL_FAMILY)
+#undef PROF_DETAIL_FAMILY
+    default: return {"", part::count_, nullptr};
+  }
+}
+
+struct hook_owner {
+  std::atomic<const hook_family_part*> owner;  // the object whose hooks count
+  std::atomic<const hook_family_part*> kept;   // the same once its object is pinned
+};
+
+// Stands in the owner's place while what an unloaded one left is undone: an address that nothing has.
+inline const hook_family_part* unloading_hooks() PROF_DETAIL_SIG { return reinterpret_cast<const hook_family_part*>(8); }
+
+// True for the one object whose hooks count.
+inline bool claim_hooks_sig(hook_owner& family, const hook_family_part* mine) PROF_DETAIL_SIG {
+  const hook_family_part* there = nullptr;
+  return family.owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
+}
+
+// Another object may count instead.
+inline void disclaim_hooks_sig(hook_owner& family, const hook_family_part* mine) PROF_DETAIL_SIG {
+  family.owner.compare_exchange_strong(mine, nullptr, std::memory_order_acq_rel);
+}
+
+inline bool is_hook_family_sig(const hook_family_part* hooks) PROF_DETAIL_SIG {
+  std::uint64_t magic = 0;
+  return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
+         magic == hook_family_magic;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_HOOK_FAMILY_HPP
+
+// ---- prof/process/labels.hpp ----
+// prof/process/labels.hpp - interned sets of key/value labels, so that a sample carries one number.
+// Floor 7 (process). Sets are made by ordinary code; the profile builder reads them.
+// Safety: intern() is for ordinary context, any thread.
+// Memory: at most 8,128 sets in 1 MiB of text, in pieces; one set too many gets the overflow set's id and is
+//         counted.
+// Source: Go's runtime/pprof labels (string to string, later key wins), with a cap.
+#ifndef PROF_PROCESS_LABELS_HPP
+#define PROF_PROCESS_LABELS_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr label_set_id overflow_labels = 1;
+
+class label_table {
+ public:
+  static constexpr std::size_t max_labels = 16;  // per set
+  static constexpr std::size_t first_level = 64;
+  static constexpr unsigned levels = 7;  // 8,128 sets
+
+  void bind(table_memory& memory) noexcept {
+    slots_.bind(memory, first_level, levels);
+    text_.bind(memory);
+  }
+
+  // Sorts by key; of equal keys the later one wins.
+  label_set_id intern(const label_pair* pairs, std::size_t count) noexcept {
+    label_pair sorted[max_labels];
+    const std::size_t kept = normalize(pairs, count, sorted);
+    if (kept == 0) return no_labels;
+    std::size_t size = 1;
+    std::uint64_t hash = kept;
+    for (std::size_t i = 0; i < kept; ++i) {
+      size += 4 + sorted[i].key.size + sorted[i].value.size;
+      hash = hash_text(hash_text(hash, sorted[i].key), sorted[i].value);
+    }
+    bool fresh = false;
+    const std::size_t index = slots_.find_or_add_sig(hash > 2 ? hash : 3, fresh);
+    if (index == no_slot) return full();
+    const bool lost = slots_.at(index).where.load(std::memory_order_relaxed) == no_room;  // and is tried again
+    if (fresh || lost) write(slots_.at(index), sorted, kept, size);
+    if (slots_.at(index).where.load(std::memory_order_relaxed) == no_room) return full();
+    return static_cast<label_set_id>(index + 2);
+  }
+
+  // Calls visit(pair) for each label of a set in key order.
+  template <class Visit>
+  void for_each(label_set_id id, Visit visit) const {
+    if (id == no_labels) return;
+    if (id == overflow_labels) return visit(label_pair{"prof", "label sets overflowed"});
+    const std::uint64_t where = slots_.at(id - 2).where.load(std::memory_order_acquire);
+    if (where == 0 || where == no_room) return;
+    const char* at = text_.at_sig(where - 1);
+    for (auto left = static_cast<unsigned char>(*at++); left != 0; --left) {
+      const text_view key = take(at);
+      const text_view value = take(at);
+      visit(label_pair{key, value});
+    }
+  }
+
+  std::size_t used() const noexcept { return slots_.used(); }
+  std::uint64_t overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+  struct slot {
+    table_key key;
+    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
+  };
+
+  static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::size_t at = 0;
+      while (at < kept && less(sorted[at].key, pairs[i].key)) ++at;
+      const bool same = at < kept && sorted[at].key.equals(pairs[i].key);
+      if (!same && kept == max_labels) continue;
+      for (std::size_t k = kept; !same && k > at; --k) sorted[k] = sorted[k - 1];
+      if (!same) ++kept;
+      sorted[at] = pairs[i];
+    }
+    return kept;
+  }
+  static bool less(text_view a, text_view b) {
+    const std::size_t n = a.size < b.size ? a.size : b.size;
+    const int order = n == 0 ? 0 : std::memcmp(a.data, b.data, n);
+    return order != 0 ? order < 0 : a.size < b.size;
+  }
+  static std::uint64_t hash_text(std::uint64_t hash, text_view text) {
+    for (std::size_t i = 0; i < text.size; ++i) {
+      hash = mix_bits(hash ^ static_cast<unsigned char>(text.data[i]));
+    }
+    return mix_bits(hash + text.size);
+  }
+  static char* store(char* at, text_view text) {
+    const auto size = static_cast<std::uint16_t>(text.size);
+    std::memcpy(at, &size, 2);
+    std::memcpy(at + 2, text.data, size);
+    return at + 2 + size;
+  }
+  static text_view take(const char*& at) {
+    std::uint16_t size = 0;
+    std::memcpy(&size, at, 2);
+    const text_view text{at + 2, size};
+    at += 2 + size;
+    return text;
+  }
+  void write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
+    std::size_t begin = 0;
+    if (!text_.reserve_sig(size, begin)) return target.where.store(no_room, std::memory_order_relaxed);
+    char* at = text_.at_sig(begin);
+    *at++ = static_cast<char>(count);
+    for (std::size_t i = 0; i < count; ++i) at = store(store(at, pairs[i].key), pairs[i].value);
+    target.where.store(begin + 1, std::memory_order_release);
+  }
+  label_set_id full() noexcept {
+    overflow_.fetch_add(1, std::memory_order_relaxed);
+    return overflow_labels;
+  }
+
+  add_only_table<slot> slots_;
+  append_store<4> text_;
+  std::atomic<std::uint64_t> overflow_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_LABELS_HPP
+
+// ---- prof/process/process.hpp ----
+// prof/process/process.hpp - what is one per process: tables, code map, registered parts, owners of hooks; and how an
+// object that includes the whole finds it.
+// Floor 7 (process). Entered by every hook, handler and public call.
+// Safety: data, each part of which says who may touch it; functions ending in _sig are async-signal-safe.
+// Memory: some 400 KB at the start, of which the cache of rules is 256; tables are mapped as they grow. Never freed.
+// Source: anchors and their notes: process/anchor.hpp.
+#ifndef PROF_PROCESS_PROCESS_HPP
+#define PROF_PROCESS_PROCESS_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::size_t default_depth = options{}.max_depth;
+
+// Raised when a member of what objects share gets another meaning; other sizes show by themselves in layout_version.
+inline constexpr std::uint32_t layout_revision = 5;
+inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 inline constexpr std::size_t max_retired_maps = 16;
+inline constexpr unsigned max_parts = part_count + 8;  // with those that are registered at run time
 
-struct process_state : process_head {
+// A part as the process has it: what all objects that share this state agree on.
+struct part_slot {
+  std::atomic<std::uint32_t> layout;  // of the first object that brought the part; 0: none did yet
+  std::atomic<const part_head*> descriptor;  // of an object that is pinned
+  std::atomic<void*> state;
+};
+
+struct process_state {
+  process_head head;
   std::atomic<std::uint32_t> pid;
-  std::atomic<bool> used;  // a public call was made: configure() is late
+  std::atomic<bool> used;  // a profile was started or written: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
-  std::atomic<std::uint32_t> hz;  // of CPU profiles that do not say
-  std::atomic<std::uint64_t> objects_told;  // os_objects_loaded() when all anchors were set
+  std::atomic<std::uint64_t> objects_seen;  // os_objects_loaded() when the API's table was last offered to all
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
   std::atomic<const code_map*> code;
-  std::atomic<const void*> parts[static_cast<unsigned>(part::count_)];
-  std::atomic<void*> part_states[static_cast<unsigned>(part::count_)];
-  // Of the object whose hooks count: the first that is entered, which is the first in symbol order.
-  std::atomic<const hook_part*> heap_hooks;
-  std::atomic<const hook_part*> thread_hooks;
-  std::atomic<const hook_part*> kept_heap_hooks;  // whose object is pinned
-  std::atomic<const hook_part*> kept_thread_hooks;
-  std::atomic<std::uint64_t> drops[static_cast<unsigned>(drop::count_)];
-  std::atomic<std::uint64_t> own_bytes;
+  part_slot parts[max_parts];
+  hook_owner hooks[hook_family_count];
+  std::atomic<std::uint64_t> drops[drop_count];
+  table_memory memory;
+  std::atomic<std::uint64_t> code_map_bytes;  // of all code maps that are not given back
   std::atomic<std::uint32_t> code_readers;  // ordinary context: code maps are in use
   spin_lock refresh_lock;
+  std::atomic<std::uint64_t> refreshed_at;  // os_monotonic_ns_sig()
   std::atomic<std::uint32_t> forks;       // under way
   std::atomic<bool> forks_hold_refresh;  // the first of them took refresh_lock
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
-  std::atomic<bool> code_map_outdated;        // a walk met code that the map does not know
+  std::atomic<bool> code_map_outdated;   // a walk met code that the map does not know
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
-  code_registry* registry;
+  code_registry registry;
   stack_table stacks;
   label_table labels;
-  frame_buffer buffers[frame_buffers];
+  thread_states threads;
+  gap_table gaps;
+  frame_pool buffers;
 };
 
-// Objects with another layout do not share the process state: two headers of the same version may differ,
-// where a project vendors two snapshots.
-inline constexpr std::uint32_t layout_version =
-    layout_revision * 0x01000193u ^
-    static_cast<std::uint32_t>(sizeof(process_state) + sizeof(code_registry)) * 31u ^
-    static_cast<std::uint32_t>(offsetof(frame_buffer, frames)) << 8 ^
-    static_cast<std::uint32_t>(part::count_) << 20 ^ static_cast<std::uint32_t>(drop::count_) << 24 ^
-    static_cast<std::uint32_t>(sizeof(hook_part)) << 28;
-
-inline constexpr std::size_t stack_words = std::size_t{4} << 20;  // 32 MiB of address space
-inline constexpr std::size_t label_text = std::size_t{1} << 20;
-inline constexpr std::size_t page_round(std::size_t n) { return (n + 4095) & ~std::size_t{4095}; }
-inline constexpr std::size_t process_bytes =
-    page_round(sizeof(process_state)) + page_round(stack_table::slot_bytes) +
-    stack_words * sizeof(std::uintptr_t) + page_round(label_table::slot_bytes) + label_text +
-    page_round(sizeof(rule_cache)) + page_round(sizeof(code_registry));
-
-// A file's record as read back from its note.
-struct file_record {
-  std::uint32_t version = 0;
-  object_anchor* anchor = nullptr;
-  const char* file = "";  // dies with the visitor's call
-};
-
-inline bool parse_file_record_sig(std::uint32_t type, text_view owner, std::uintptr_t address,
-                                  const unsigned char* data, std::size_t size, file_record& record)
-    PROF_DETAIL_SIG {
-  if (type != file_note_type || !owner.equals({"prof", 4}) || size < 9) return false;
-  std::int32_t words[2];
-  std::memcpy(words, data, sizeof words);
-  record.version = static_cast<std::uint32_t>(words[0]);
-  record.anchor = reinterpret_cast<object_anchor*>(
-      address + 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[1])));
-  record.file = reinterpret_cast<const char*>(data) + 8;
-  return true;
+// Objects with another layout do not share the process state: two headers of the same version may differ, where a
+// project vendors two snapshots. What parts share is compared part by part, see part_head::layout.
+constexpr std::uint32_t layout_of(std::initializer_list<std::size_t> sizes) {
+  std::uint32_t hash = 0x811c9dc5u;  // FNV-1a
+  for (const std::size_t size : sizes) hash = (hash ^ static_cast<std::uint32_t>(size)) * 0x01000193u;
+  return hash | 1;
 }
+inline constexpr std::uint32_t layout_version = layout_of(
+    {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
+     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, registry),
+     offsetof(process_state, stacks), sizeof(code_range), sizeof(code_map), sizeof(frame_buffer),
+     offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state), sizeof(gap_slot), sizeof(unwind_table),
+     sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count});
 
-#if PROF_DETAIL_OS_LINUX
-// Calls visit(context, record) for every file of every loaded object that includes prof.
-struct file_record_visitor {
-  void (*visit)(void* context, const file_record& record);
-  void* context;
-};
-inline void for_each_file_record_sig(file_record_visitor visitor) PROF_DETAIL_SIG {
-  for_each_image_note_sig({[](void* context, const elf_note& note) {
-                             auto& target = *static_cast<file_record_visitor*>(context);
-                             file_record record;
-                             if (parse_file_record_sig(note.type, note.owner, note.address,
-                                                       note.data, note.size, record)) {
-                               target.visit(target.context, record);
-                             }
-                           },
-                           &visitor});
-}
-#else
-struct file_record_visitor {
-  void (*visit)(void* context, const file_record& record);
-  void* context;
-};
-inline void for_each_file_record_sig(file_record_visitor) PROF_DETAIL_SIG {}
-#endif
+// This object's anchor, and the note by which others find it.
+__attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v2"){
+    {nullptr}, {nullptr}, PROF_VERSION, layout_version};
 
-// ---- finding or making the process state -----------------------------------------------------------
+PROF_DETAIL_END
 
-PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
-  char* at = static_cast<char*>(os_map_sig(process_bytes));
-  if (at == nullptr) return nullptr;
-  auto* const process = new (at) process_state;
-  at += page_round(sizeof(process_state));
-  void* const stack_slots = at;
-  at += page_round(stack_table::slot_bytes);
-  auto* const words = reinterpret_cast<std::uintptr_t*>(at);
-  at += stack_words * sizeof(std::uintptr_t);
-  process->stacks.bind(stack_slots, words, stack_words);
-  process->labels.bind(at, at + page_round(label_table::slot_bytes), label_text);
-  at += page_round(label_table::slot_bytes) + label_text;
-  // Zero pages are what both begin with; constructing them would touch them all.
-  process->rules = reinterpret_cast<rule_cache*>(at);
-  process->registry = reinterpret_cast<code_registry*>(at + page_round(sizeof(rule_cache)));
-  process->layout = layout_version;
-  process->version = PROF_VERSION;
-  process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
-  process->depth.store(default_depth, std::memory_order_relaxed);
-  process->hz.store(100, std::memory_order_relaxed);
-  process->magic = process_magic;
-  return process;
-}
+PROF_DETAIL_NOTE(3, "prof_object_anchor_v2", "");
 
-struct anchor_search {
-  process_state* found = nullptr;
-  object_anchor* first = nullptr;  // the arbiter: lowest address among objects with prof
-};
-
-inline void see_anchor_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
-  anchor_search& search = *static_cast<anchor_search*>(context);
-  if (record.version / 1000 != PROF_VERSION / 1000) return;
-  std::uintptr_t there = 0;
-  // Copied: the object may be unloaded meanwhile.
-  if (!os_copy_sig(&there, reinterpret_cast<std::uintptr_t>(&record.anchor->process), sizeof there)) return;
-  if (search.first == nullptr || record.anchor < search.first) search.first = record.anchor;
-  struct {
-    std::uint64_t magic;
-    std::uint32_t layout;
-  } head{};
-  static_assert(offsetof(process_head, layout) == sizeof head.magic, "the same beginning");
-  if (there == 0 || !os_copy_sig(&head, there, sizeof head)) return;
-  if (head.magic != process_magic || head.layout != layout_version) return;
-  std::atomic_thread_fence(std::memory_order_acquire);
-  search.found = static_cast<process_state*>(reinterpret_cast<process_head*>(there));
-}
-
-PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
-  anchor_search search;
-  for_each_file_record_sig({&see_anchor_sig, &search});
-  if (search.found == nullptr) {
-    // A hook cannot keep that object loaded: the loader knew it a moment ago.
-    object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
-    process_state* const made = make_process_sig();
-    if (made == nullptr) return nullptr;
-    process_head* winner = nullptr;
-    if (arbiter.process.compare_exchange_strong(winner, made, std::memory_order_acq_rel)) {
-      winner = made;
-    } else {
-      os_unmap_sig(made, process_bytes);
-    }
-    search.found = static_cast<process_state*>(winner);
-  }
-  this_object.process.store(search.found, std::memory_order_release);
-  return search.found;
-}
-
-// The process state if this object is attached; the handler's way in.
-inline process_state* attached_process_sig() PROF_DETAIL_SIG {
-  return static_cast<process_state*>(this_object.process.load(std::memory_order_acquire));
-}
-// The same, attaching on first use; null only when no memory can be mapped.
-inline process_state* process_sig() PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  return PROF_DETAIL_LIKELY(process != nullptr) ? process : attach_slow_sig();
-}
+PROF_DETAIL_BEGIN
 
 inline void count_drop_sig(process_state& process, drop cause, std::uint64_t n = 1)
     PROF_DETAIL_SIG {
   process.drops[static_cast<unsigned>(cause)].fetch_add(n, std::memory_order_relaxed);
 }
-
-// True for the one object whose hooks count.
-inline bool claim_hooks_sig(std::atomic<const hook_part*>& owner, const hook_part* mine)
-    PROF_DETAIL_SIG {
-  const hook_part* there = nullptr;
-  return owner.compare_exchange_strong(there, mine, std::memory_order_acq_rel) || there == mine;
+inline std::uint64_t drops_of(const process_state& process, unsigned cause) noexcept {
+  const std::uint64_t counted = process.drops[cause].load(std::memory_order_relaxed);
+  const bool is_memory = cause == static_cast<unsigned>(drop::no_memory);
+  return is_memory ? counted + process.memory.refused.load(std::memory_order_relaxed) : counted;
 }
 
-// ---- ordinary context ------------------------------------------------------------------------------------
+// A part's state as this object's code knows it; null where the process has none, or that of another layout.
+template <class State>
+inline State* state_of_sig(const process_state& process, part which) PROF_DETAIL_SIG {
+  return static_cast<State*>(
+      process.parts[static_cast<unsigned>(which)].state.load(std::memory_order_acquire));
+}
+
+// The descriptor that the process has for a part, or null. An earlier version's that lacks what this one asks of it is none.
+template <class Part>
+inline const Part* find_part_sig(const process_state& process, part which) PROF_DETAIL_SIG {
+  const part_head* const found =
+      process.parts[static_cast<unsigned>(which)].descriptor.load(std::memory_order_acquire);
+  return found != nullptr && found->size >= sizeof(Part) ? reinterpret_cast<const Part*>(found) : nullptr;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_PROCESS_HPP
+
+// ---- prof/process/own_code.hpp ----
+// prof/process/own_code.hpp - code of ours that runs in the host's threads: its allocations and threads are not the
+// host's.
+// Floor 7 (process). Entered by every public call that works; asked by hooks before they record.
+// Safety: scopes are for ordinary context; runs_own_code_sig is async-signal-safe.
+// Memory: none.
+// Source: design invariant "own memory is invisible".
+#ifndef PROF_PROCESS_OWN_CODE_HPP
+#define PROF_PROCESS_OWN_CODE_HPP
+
+PROF_DETAIL_BEGIN
+
+// The calling thread's record, made when there is none; null, counted, when there is no room.
+inline thread_state* this_thread_sig(process_state& process) PROF_DETAIL_SIG {
+  thread_state* const made = process.threads.make_sig(os_thread_id_sig());
+  if (made == nullptr) count_drop_sig(process, drop::thread_states_full);
+  return made;
+}
+
+class own_code_scope {
+ public:
+  explicit own_code_scope(process_state& process) noexcept : process_(process) {
+    thread_state* const thread = this_thread_sig(process);
+    if (thread != nullptr) thread->own_code.fetch_add(1, std::memory_order_relaxed);
+  }
+  // Looked up again: the record of a thread that forked meanwhile is another one in the child.
+  ~own_code_scope() {
+    thread_state* const thread = process_.threads.find_sig(os_thread_id_sig());
+    if (thread == nullptr || thread->own_code.load(std::memory_order_relaxed) == 0) return;
+    thread->own_code.fetch_sub(1, std::memory_order_relaxed);
+  }
+  own_code_scope(const own_code_scope&) = delete;
+  own_code_scope& operator=(const own_code_scope&) = delete;
+
+ private:
+  process_state& process_;
+};
+
+inline bool runs_own_code_sig(process_state& process, std::uint32_t thread) PROF_DETAIL_SIG {
+  const thread_state* const known = process.threads.find_sig(thread);
+  return known != nullptr && known->own_code.load(std::memory_order_relaxed) != 0;
+}
+
+// The labels of a thread's code, for the calling thread only.
+inline label_set_id labels_of_sig(process_state& process, std::uint32_t thread) PROF_DETAIL_SIG {
+  const thread_state* const known = process.threads.find_sig(thread);
+  return known == nullptr ? no_labels : known->labels.load(std::memory_order_relaxed);
+}
 
 // Waits its turn; for ordinary context. Whoever holds the lock may need this CPU, and a thread with a real-time
 // policy leaves it to others only when it sleeps (sched(7)).
@@ -7617,37 +9135,143 @@ class spin_guard {
   spin_lock& lock_;
 };
 
-// Code of ours that runs in ordinary context: its allocations and threads are not the host's. The
-// counting hooks may be another object's, which has a flag of its own.
-inline PROF_DETAIL_TLS int own_code_depth PROF_DETAIL_TLS_MODEL = 0;
-inline int* own_code_depth_address() noexcept { return &own_code_depth; }
+PROF_DETAIL_END
 
-class own_code_scope {
+#endif  // PROF_PROCESS_OWN_CODE_HPP
+
+// ---- prof/unwind/probed_memory.hpp ----
+// prof/unwind/probed_memory.hpp - reads of addresses that nobody vouches for.
+// Floor 4 (unwind). The Memory of unwind.hpp's walks.
+// Safety: async-signal-safe: a page is probed by one system call before its first load. A page that
+//         another thread unmaps between probe and load still faults: so only what a rule says of a walk's own
+//         stack, and code that stays, is read that way; all else is copied by the kernel (read_copy).
+// Memory: eight pages are remembered, for one walk, and those that are read now; and 128 copied bytes. For all
+//         walks, 128 ends of stacks.
+// Source: the probe is os/linux.hpp's os_readable_sig.
+#ifndef PROF_UNWIND_PROBED_MEMORY_HPP
+#define PROF_UNWIND_PROBED_MEMORY_HPP
+
+PROF_DETAIL_BEGIN
+
+// Pages behind which nothing could be read, by any walk: a hint only. What is mapped there since is asked for when
+// it is needed.
+inline std::atomic<std::uintptr_t> last_pages[128] = {};
+
+// A walk reads stacks as words, a scan also what is between the host's variables: a sanitizer would stop the host.
+PROF_DETAIL_INLINE std::uintptr_t load_word_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+  std::uintptr_t word;
+#if PROF_DETAIL_SANITIZED && defined(__x86_64__)
+  __asm__ volatile("{movq (%1), %0|mov %0, [%1]}" : "=r"(word) : "r"(address) : "memory");
+#elif PROF_DETAIL_SANITIZED && defined(__aarch64__)
+  __asm__ volatile("ldr %0, [%1]" : "=r"(word) : "r"(address) : "memory");
+#else
+  std::memcpy(&word, reinterpret_cast<const void*>(address), sizeof word);
+#endif
+  return word;
+}
+
+class probed_memory {
  public:
-  explicit own_code_scope(process_state& process) noexcept
-      : heap_(owner_depth(process.heap_hooks.load())),
-        threads_(owner_depth(process.thread_hooks.load())) {
-    ++*heap_;
-    ++*threads_;
+  // The page that the walk itself stands on needs no question; mostly the stack that it walks begins there.
+  probed_memory() PROF_DETAIL_SIG {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> page_bits;
+    known_[here % pages] = here;
+    begin_ = here << page_bits;
   }
-  ~own_code_scope() {
-    --*heap_;
-    --*threads_;
+
+  // Inlined: called, a frame takes half as long again.
+  PROF_DETAIL_INLINE bool read_word(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (PROF_DETAIL_UNLIKELY(address - begin_ >= words_) && !move_slow_sig(address)) return false;
+    word = load_word_sig(address);
+    return true;
   }
-  own_code_scope(const own_code_scope&) = delete;
-  own_code_scope& operator=(const own_code_scope&) = delete;
+  bool readable(std::uintptr_t address, std::size_t size) PROF_DETAIL_SIG {
+    const std::uintptr_t last = address + size - 1;
+    if (last < address) return false;
+    for (std::uintptr_t page = address & ~page_mask; page <= last; page += page_mask + 1) {
+      if (!page_ok_sig(page)) return false;
+    }
+    return true;
+  }
 
  private:
-  static int* owner_depth(const hook_part* hooks) noexcept {
-    return hooks != nullptr ? hooks->own_depth() : &own_code_depth;
+  static constexpr unsigned page_bits = 12;
+  static constexpr std::uintptr_t page_mask = (std::uintptr_t{1} << page_bits) - 1;
+  static constexpr std::size_t pages = 8;
+  static constexpr std::uintptr_t rest = sizeof(std::uintptr_t) - 1;
+  // The pages that are read now follow the word at `address`, or grow by its page: a walk goes up.
+  PROF_DETAIL_NOINLINE bool move_slow_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t first = address & ~page_mask;
+    const std::uintptr_t last = (address + rest) & ~page_mask;
+    if (!page_ok_sig(first) || (last != first && !page_ok_sig(last))) return false;
+    if (first - begin_ > words_ + rest) {  // not the page behind them, nor the last of them
+      begin_ = first;
+    }
+    words_ = last + page_mask + 1 - begin_ - rest;
+    return true;
   }
-  int* const heap_;
-  int* const threads_;
+  bool page_ok_sig(std::uintptr_t address) PROF_DETAIL_SIG {
+    const std::uintptr_t page = address >> page_bits;
+    if (page == 0) return false;  // what an empty entry of known_ would match
+    std::uintptr_t& known = known_[page % pages];
+    return PROF_DETAIL_LIKELY(known == page) || probe_slow_sig(page, known);
+  }
+  // A walk goes up: eight bytes across the page's end answer for the next one as well. On the last page of a stack
+  // that is a fault inside the kernel, 630 ns instead of 95 (Linux 6.18), so such pages are remembered.
+  PROF_DETAIL_NOINLINE bool probe_slow_sig(std::uintptr_t page, std::uintptr_t& known)
+      PROF_DETAIL_SIG {
+    std::atomic<std::uintptr_t>& last = last_pages[page % (sizeof last_pages / sizeof last_pages[0])];
+    const bool is_last = last.load(std::memory_order_relaxed) == page;
+    const bool both = !is_last && os_readable_sig(((page + 1) << page_bits) - 4);
+    if (!both && !os_readable_sig(page << page_bits)) return false;
+    if (both) known_[(page + 1) % pages] = page + 1;
+    else if (!is_last) last.store(page, std::memory_order_relaxed);
+    known = page;
+    return true;
+  }
+  std::uintptr_t known_[pages] = {};
+  std::uintptr_t begin_;  // of the pages that are read now, and at how many addresses in them a word begins
+  std::uintptr_t words_ = page_mask + 1 - rest;
+};
+
+// Reads also what another thread may unmap at this moment: code before every stale word of the stack, what a
+// register that may be no frame pointer points to. A copy by one system call cannot fault; where a seccomp filter
+// denies process_vm_readv(2), pages are probed before they are read.
+class walk_memory : public probed_memory {
+ public:
+  bool read_copy(std::uintptr_t address, std::uintptr_t& word) PROF_DETAIL_SIG {
+    if (!has_copy_sig(copies_[latest_], address) && !has_copy_sig(copies_[latest_ ^= 1], address) &&
+        !copy_slow_sig(copies_[latest_], address)) {
+      return os_copy_sig(&word, address, sizeof word);
+    }
+    const copy& there = copies_[latest_];
+    std::memcpy(&word, there.bytes + (address - there.at), sizeof word);
+    return true;
+  }
+
+ private:
+  // Two, for a walk by frame records reads stack and code in turn.
+  struct copy {
+    std::uintptr_t at = 0;  // 0: of nothing
+    unsigned char bytes[64];
+  };
+  static bool has_copy_sig(const copy& there, std::uintptr_t address) PROF_DETAIL_SIG {
+    return address - there.at <= sizeof there.bytes - sizeof(std::uintptr_t) && there.at != 0;
+  }
+  // False: that reaches into a page that cannot be read, or the word's cannot.
+  PROF_DETAIL_NOINLINE static bool copy_slow_sig(copy& to, std::uintptr_t address) PROF_DETAIL_SIG {
+    to.at = address & ~std::uintptr_t{31};
+    if (os_copy_sig(to.bytes, to.at, sizeof to.bytes)) return true;
+    to.at = 0;
+    return false;
+  }
+  unsigned latest_ = 0;
+  copy copies_[2];
 };
 
 PROF_DETAIL_END
 
-#endif  // PROF_PROCESS_PROCESS_HPP
+#endif  // PROF_UNWIND_PROBED_MEMORY_HPP
 
 // ---- prof/unwind/rule_step.hpp ----
 // prof/unwind/rule_step.hpp - one frame by its unwind rule: from a function's registers to its caller's.
@@ -8538,17 +10162,17 @@ inline void replace_code_map_sig(process_state& process, const never_unloaded_ob
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_map_outdated.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, *process.registry, never_unloaded);
+  const code_map* const now = read_code_map_sig(before, process.registry, never_unloaded);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     process.code_map_outdated.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_busy);
   }
-  const range_registry& ranges = process.registry->ranges;
+  const range_registry& ranges = process.registry.ranges;
   if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
-  build_headerless_tables_sig(process.registry->modules, *now, never_unloaded);
-  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+  build_headerless_tables_sig(process.registry.modules, *now, never_unloaded);
+  process.code_map_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
@@ -8568,14 +10192,15 @@ inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
 // refresh_lock.
 inline void give_back_maps(process_state& process) noexcept {
   if (process.retired_count == 0 || process.code_readers.load() != 0) return;
-  for (const frame_buffer& buffer : process.buffers) {
+  const bool all_free = process.buffers.for_each([](frame_buffer& buffer) {
     for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
-    if (buffer.taken.load() != 0) return;  // next time
-  }
+    return buffer.taken.load() == 0;
+  });
+  if (!all_free) return;  // next time
   while (process.retired_count != 0) {
     const code_map* const old = process.retired[--process.retired_count];
     const std::size_t bytes = old->bytes;
-    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    process.code_map_bytes.fetch_sub(bytes, std::memory_order_relaxed);
     os_unmap_sig(const_cast<code_map*>(old), bytes);
   }
 }
@@ -8591,7 +10216,7 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
     const code_range& range = map.ranges[i];
     os_object object;
     if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
-    if (!build_table_once(process.registry->modules, *range.module, image_of(range))) {
+    if (!build_table_once(process.registry.modules, *range.module, image_of(range))) {
       count_drop_sig(process, drop::tables_full);
     }
   }
@@ -8637,25 +10262,28 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
+        if (r.process.registry.unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);
   give_back_maps(process);
+  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
+}
+
+// The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
+// run, which may take minutes. Ordinary context.
+inline void refresh_outdated_code_map(process_state& process) noexcept {
+  constexpr std::uint64_t pause_ns = 1000000000;
+  if (!process.code_map_outdated.load(std::memory_order_relaxed)) return;
+  const std::uint64_t last = process.refreshed_at.load(std::memory_order_relaxed);
+  if (os_monotonic_ns_sig() - last >= pause_ns) refresh_code_map(process);
 }
 
 // A frame buffer from the pool; null (counted) when 64 captures are under way.
 class frame_lease {
  public:
-  explicit frame_lease(process_state& process) PROF_DETAIL_SIG {
-    const std::size_t home = os_thread_id_sig() % frame_buffers;
-    for (std::size_t i = 0; i < frame_buffers; ++i) {
-      frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
-      if (buffer.taken.exchange(1) != 0) continue;
-      buffer_ = &buffer;
-      return;
-    }
-    count_drop_sig(process, drop::no_frame_buffer);
+  frame_lease(process_state& process, std::uint32_t thread) PROF_DETAIL_SIG : buffer_(process.buffers.take_sig(thread)) {
+    if (buffer_ == nullptr) count_drop_sig(process, drop::no_frame_buffer);
   }
   ~frame_lease() {
     if (buffer_ != nullptr) buffer_->taken.store(0, std::memory_order_release);
@@ -8665,7 +10293,7 @@ class frame_lease {
   frame_buffer* buffer() const PROF_DETAIL_SIG { return buffer_; }
 
  private:
-  frame_buffer* buffer_ = nullptr;
+  frame_buffer* const buffer_;
 };
 
 // All that a walk needs while it goes on, so that a handler's stack needs little.
@@ -8674,7 +10302,7 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_map_outdated,
+        rules(process.code.load(), process.registry, *process.rules, epoch, process.code_map_outdated,
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
   const std::uint64_t epoch;  // initialised first
@@ -8694,10 +10322,11 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
-// Walks and interns the stack that `start` belongs to. `period_ns`: how often the thread is walked.
-inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
-                                  std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
-  const frame_lease lease(process);
+// Walks and interns the stack that `start` belongs to, which is `thread`'s, the calling one. `period_ns`: how often the
+// thread is walked.
+inline stack_id capture_stack_sig(process_state& process, std::uint32_t thread, const registers& start,
+                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
+  const frame_lease lease(process, thread);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
   auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
@@ -8715,846 +10344,215 @@ PROF_DETAIL_END
 
 #endif  // PROF_PROCESS_CAPTURE_HPP
 
-// ---- prof/sample/cpu.hpp ----
-// prof/sample/cpu.hpp - CPU time by stack: one CPU-time timer per thread, aggregated in its handler.
-// Floor 8 (sample). Started by serve/, told of new threads by hook/thread.hpp.
-// Safety: tick_sig is the signal handler's body: no lock, no allocation, no libc; its frame is
-//         small because frames go to a pooled buffer. Everything else is for ordinary context.
-// Memory: one reservation (cpu_bytes) of address space, touched on demand, never freed.
-// Source: timer_create(2) on each thread's CPU clock (user and system time); expirations beyond the
-//         kernel tick are folded into si_overrun, so a sample weighs 1 + overrun periods. A random
-//         first phase as in Go's runtime, so that short-lived threads are seen without bias.
-//         A session is the difference of two readings of one table: nothing is drained.
-#ifndef PROF_SAMPLE_CPU_HPP
-#define PROF_SAMPLE_CPU_HPP
+// ---- prof/process/attach.hpp ----
+// prof/process/attach.hpp - how an object finds the process state, or makes it.
+// Floor 7 (process). Entered by every hook, handler and public call, once per object.
+// Safety: async-signal-safe: raw system calls, no loader lock, no allocation but pages. Concurrent first calls agree by
+//         compare-and-swap.
+// Memory: see process.hpp.
+// Source: an anchor is arbiter only among objects of its layout, and what is offered there is joined only when all
+//         parts of both have equal states: two snapshots of prof in one process stay apart.
+#ifndef PROF_PROCESS_ATTACH_HPP
+#define PROF_PROCESS_ATTACH_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr std::uint32_t max_hz = 10000;
-inline constexpr std::size_t max_cpu_sessions = 8;
-
-// Counts of one (stack, labels).
-struct cpu_slot {
-  std::atomic<std::uint64_t> key;
-  std::atomic<std::uint32_t> ready;
-  std::atomic<stack_id> stack;
-  std::atomic<label_set_id> labels;
-  std::atomic<std::uint64_t> ticks;
-  std::atomic<std::uint64_t> nanoseconds;
+// A note of prof as read back: the version and the symbol it leads to.
+struct prof_note {
+  std::uint32_t type = 0;
+  std::uint32_t version = 0;
+  std::uintptr_t symbol = 0;
+  const char* text = "";  // what follows; dies with the visitor's call
 };
 
-// A thread with a timer. The kernel hands the slot's address back in every signal.
-struct thread_slot {
-  std::atomic<std::uint64_t> key;  // thread id + thread_key_base
-  std::atomic<int> timer;
-  std::atomic<std::uint64_t> period_ns;
-};
-inline constexpr std::uint64_t thread_key_base = std::uint64_t{1} << 32;
-
-using cpu_counts = add_only_table<cpu_slot>;
-using thread_table = add_remove_table<thread_slot>;
-
-struct cpu_state {
-  static constexpr std::size_t counts_first = 256;
-  static constexpr unsigned counts_levels = 10;  // 261,888 slots
-  static constexpr std::size_t threads_first = 256;
-  static constexpr unsigned threads_levels = 7;  // 32,512 threads
-
-  cpu_counts counts;
-  thread_table threads;
-  std::size_t overflow_counts;
-  thread_slot* first_thread;  // bounds of the table, to tell our slots from foreign pointers
-  thread_slot* last_thread;
-  spin_lock threads_lock;   // ordinary context: arming, disarming, retiming
-  spin_lock sessions_lock;  // ordinary context: start and stop
-  std::atomic<std::uint64_t> period_ns;  // of the running timers; 0: no session runs
-  std::atomic<std::uint32_t> in_handler;
-  std::atomic<std::uint32_t> pid;  // of the process whose timers these are
-  std::atomic<int> signal;         // 0 until chosen
-  std::atomic<const void*> handler;
-  std::atomic<std::uint64_t> handler_ns;
-  std::atomic<std::uint64_t> ticks;
-  std::atomic<std::uint32_t> unsampled_threads;
-  std::atomic<std::uint64_t> threads_started;  // seen by the thread hook
-  std::uint64_t random;
-  std::uint32_t session_hz[max_cpu_sessions];  // 0: free
-};
-
-inline constexpr std::size_t cpu_counts_bytes =
-    page_round(cpu_counts::bytes_for(cpu_state::counts_first, cpu_state::counts_levels));
-inline constexpr std::size_t cpu_threads_bytes =
-    page_round(thread_table::bytes_for(cpu_state::threads_first, cpu_state::threads_levels));
-inline constexpr std::size_t cpu_bytes =
-    page_round(sizeof(cpu_state)) + cpu_counts_bytes + cpu_threads_bytes;
-
-inline void fill_slot_sig(cpu_slot& slot, stack_id stack, label_set_id labels) PROF_DETAIL_SIG {
-  if (slot.ready.load(std::memory_order_acquire) != 0) return;
-  slot.stack.store(stack, std::memory_order_relaxed);
-  slot.labels.store(labels, std::memory_order_relaxed);
-  slot.ready.store(1, std::memory_order_release);
+inline bool parse_note_sig(std::uint32_t type, text_view owner, std::uintptr_t address, const unsigned char* data,
+                           std::size_t size, prof_note& note) PROF_DETAIL_SIG {
+  if (!owner.equals({"prof", 4}) || type < file_note_type || size < 8) return false;
+  if (type == file_note_type && (size < 9 || data[size - 1] != '\0')) return false;
+  std::int32_t words[2];
+  std::memcpy(words, data, sizeof words);
+  note.type = type;
+  note.version = static_cast<std::uint32_t>(words[0]);
+  note.symbol = address + 4 + static_cast<std::uintptr_t>(static_cast<std::intptr_t>(words[1]));
+  note.text = type == file_note_type ? reinterpret_cast<const char*>(data) + 8 : "";
+  return true;
 }
 
-PROF_DETAIL_COLD inline cpu_state* make_cpu() noexcept {
-  char* at = static_cast<char*>(os_map_sig(cpu_bytes));
-  if (at == nullptr) return nullptr;
-  auto* const cpu = new (at) cpu_state{};
-  at += page_round(sizeof(cpu_state));
-  cpu->counts.bind(at, cpu_state::counts_first, cpu_state::counts_levels);
-  at += cpu_counts_bytes;
-  cpu->threads.bind(at, cpu_state::threads_first, cpu_state::threads_levels);
-  cpu->first_thread = reinterpret_cast<thread_slot*>(at);
-  cpu->last_thread = cpu->first_thread + thread_table::slots_in(cpu_state::threads_first,
-                                                                cpu_state::threads_levels);
-  bool fresh = false;
-  cpu->overflow_counts = cpu->counts.find_or_add_sig(3, fresh);
-  fill_slot_sig(cpu->counts.at(cpu->overflow_counts), overflow_stack, no_labels);
-  cpu->random = os_monotonic_ns_sig() ^ os_thread_id_sig();
-  cpu->pid.store(os_process_id_sig());
-  return cpu;
+// Calls visit(note) for every note of prof in every loaded object.
+#if PROF_DETAIL_OS_LINUX
+inline void for_each_note_sig(visitor<prof_note> visit) PROF_DETAIL_SIG {
+  for_each_image_note_sig({[](void* context, const elf_note& note) {
+                             prof_note found;
+                             if (parse_note_sig(note.type, note.owner, note.address, note.data, note.size, found)) {
+                               (*static_cast<visitor<prof_note>*>(context))(found);
+                             }
+                           },
+                           &visit});
+}
+#else
+inline void for_each_note_sig(visitor<prof_note>) PROF_DETAIL_SIG {}
+#endif
+
+// ---- making one --------------------------------------------------------------------------------------------
+
+inline void unmake_process_sig(process_state* process) PROF_DETAIL_SIG {
+  os_unmap_sig(process->rules, page_round(sizeof(rule_cache)));
+  os_unmap_sig(process, page_round(sizeof(process_state)));
 }
 
-inline cpu_state* attached_cpu_sig(process_state& process) PROF_DETAIL_SIG {
-  return static_cast<cpu_state*>(
-      process.part_states[static_cast<unsigned>(part::cpu)].load(std::memory_order_acquire));
-}
-inline cpu_state* cpu_of(process_state& process) noexcept {
-  auto& place = process.part_states[static_cast<unsigned>(part::cpu)];
-  void* there = place.load(std::memory_order_acquire);
-  if (there != nullptr) return static_cast<cpu_state*>(there);
-  cpu_state* const made = make_cpu();
-  if (made == nullptr) return nullptr;
-  if (place.compare_exchange_strong(there, made, std::memory_order_acq_rel)) return made;
-  os_unmap_sig(made, cpu_bytes);
-  return static_cast<cpu_state*>(there);
-}
-
-// ---- the handler -----------------------------------------------------------------------------------
-
-inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
-                           std::uint64_t period_ns) PROF_DETAIL_SIG {
-  const stack_id stack = capture_stack_sig(process, event.regs, false, period_ns);
-  const label_set_id labels = current_labels_sig(process);
-  const std::uintptr_t words[2] = {stack, labels};
-  bool fresh = false;
-  std::size_t index = cpu.counts.find_or_add_sig(hash_words_sig(words, 2, 2), fresh);
-  if (index == no_slot) {
-    count_drop_sig(process, drop::count_table_full);
-    index = cpu.overflow_counts;
-  } else {
-    fill_slot_sig(cpu.counts.at(index), stack, labels);
+PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
+  void* const pages = os_map_sig(page_round(sizeof(process_state)));
+  if (pages == nullptr) return nullptr;
+  auto* const process = new (pages) process_state;
+  table_memory& memory = process->memory;
+  memory.map_sig = &os_map_in_steps_sig;
+  memory.unmap_sig = &os_unmap_sig;
+  memory.bytes.store(page_round(sizeof(process_state)), std::memory_order_relaxed);
+  // Zero pages are what it begins with; constructing it would touch them all.
+  process->rules = static_cast<rule_cache*>(memory.take_sig(sizeof(rule_cache)));
+  if (process->rules == nullptr) {
+    os_unmap_sig(pages, page_round(sizeof(process_state)));
+    return nullptr;
   }
-  cpu_slot& slot = cpu.counts.at(index);
-  slot.ticks.fetch_add(event.expirations, std::memory_order_relaxed);
-  slot.nanoseconds.fetch_add(event.expirations * period_ns, std::memory_order_relaxed);
-  cpu.ticks.fetch_add(1, std::memory_order_relaxed);
+  process->registry.bind(memory);
+  process->stacks.bind(memory);
+  process->labels.bind(memory);
+  process->threads.bind(memory);
+  process->gaps.bind(memory);
+  process->buffers.bind(memory);
+  process->head.layout = layout_version;
+  process->head.version = PROF_VERSION;
+  process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
+  process->depth.store(default_depth, std::memory_order_relaxed);
+  process->head.magic = process_magic;
+  return process;
 }
 
-inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
+// ---- agreeing on one -----------------------------------------------------------------------------------------
+
+// Whether this object's parts have the same states as those of the objects that use a process state.
+inline bool parts_fit_sig(const process_state& process) PROF_DETAIL_SIG {
+  for (unsigned i = 0; i < part_count; ++i) {
+    const part_head* const own = own_part_sig(i);
+    const std::uint32_t there = process.parts[i].layout.load(std::memory_order_acquire);
+    if (own != nullptr && there != 0 && own->layout != 0 && there != own->layout) return false;
+  }
+  return true;
+}
+// The same, and from now on other objects must fit this one's, too.
+inline bool join_parts_sig(process_state& process) PROF_DETAIL_SIG {
+  if (!parts_fit_sig(process)) return false;
+  for (unsigned i = 0; i < part_count; ++i) {
+    const part_head* const own = own_part_sig(i);
+    std::uint32_t there = 0;
+    if (own == nullptr || own->layout == 0) continue;
+    process.parts[i].layout.compare_exchange_strong(there, own->layout, std::memory_order_acq_rel);
+    if (there != 0 && there != own->layout) return false;
+  }
+  return true;
+}
+
+struct anchor_search {
+  process_state* found = nullptr;
+  object_anchor* first = nullptr;  // the arbiter: the lowest address where nothing is offered yet
+};
+
+// The process state that a word of an anchor leads to, if this object can share it.
+inline process_state* usable_sig(process_head* there) PROF_DETAIL_SIG {
+  std::uint64_t head[2] = {};  // magic; layout and version
+  static_assert(sizeof(process_head) == sizeof head, "all of it");
+  if (there == nullptr || !os_copy_sig(head, reinterpret_cast<std::uintptr_t>(there), sizeof head)) return nullptr;
+  process_head copy{};
+  std::memcpy(&copy, head, sizeof copy);
+  if (copy.magic != process_magic || copy.layout != layout_version) return nullptr;
+  std::atomic_thread_fence(std::memory_order_acquire);
+  auto* const process = reinterpret_cast<process_state*>(there);
+  return parts_fit_sig(*process) ? process : nullptr;
+}
+
+inline void see_anchor_sig(void* context, const prof_note& note) PROF_DETAIL_SIG {
+  auto& search = *static_cast<anchor_search*>(context);
+  if (note.type != anchor_note_type || note.version / 1000 != PROF_VERSION / 1000) return;
+  struct {
+    process_head* process;
+    process_head* offered;
+    std::uint32_t version;
+    std::uint32_t layout;
+  } copy{};
+  static_assert(sizeof copy == sizeof(object_anchor), "a copy of its words");
+  // Copied: the object may be unloaded meanwhile.
+  if (!os_copy_sig(&copy, note.symbol, sizeof copy) || copy.layout != layout_version) return;
+  if (search.found == nullptr) search.found = usable_sig(copy.process);
+  if (search.found == nullptr) search.found = usable_sig(copy.offered);
+  auto* const anchor = reinterpret_cast<object_anchor*>(note.symbol);
+  if (copy.offered == nullptr && (search.first == nullptr || anchor < search.first)) search.first = anchor;
+}
+
+// Two first calls in two objects meet at the same anchor: one offers its state there, the other finds it when it looks
+// again. Whoever cannot share what is offered goes to the next anchor.
+PROF_DETAIL_COLD inline process_state* attach_slow_sig() PROF_DETAIL_SIG {
+  process_state* made = nullptr;
+  for (int tries = 0; tries < 16; ++tries) {
+    anchor_search search;
+    for_each_note_sig({&see_anchor_sig, &search});
+    if (search.found != nullptr && join_parts_sig(*search.found)) {
+      if (made != nullptr) unmake_process_sig(made);
+      this_object.process.store(&search.found->head, std::memory_order_release);
+      return search.found;
+    }
+    if (made == nullptr) made = make_process_sig();
+    if (made == nullptr) return nullptr;
+    (void)join_parts_sig(*made);  // before anybody else can see it
+    // A hook cannot keep that object loaded: the loader knew it a moment ago.
+    object_anchor& arbiter = search.first != nullptr ? *search.first : this_object;
+    process_head* none = nullptr;
+    if (!arbiter.offered.compare_exchange_strong(none, &made->head, std::memory_order_acq_rel)) continue;
+    break;
+  }
+  this_object.process.store(&made->head, std::memory_order_release);
+  return made;
+}
+
+// The process state if this object is attached; the handler's way in.
+inline process_state* attached_process_sig() PROF_DETAIL_SIG {
+  return reinterpret_cast<process_state*>(this_object.process.load(std::memory_order_acquire));
+}
+// The same, attaching on first use; null only when no memory can be mapped.
+inline process_state* process_sig() PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu == nullptr) return;
-  const std::uint64_t began = os_monotonic_ns_sig();
-  const presence_guard inside(cpu->in_handler);
-  auto* const slot = static_cast<thread_slot*>(event.slot);
-  if (slot < cpu->first_thread || slot >= cpu->last_thread) {
-    return count_drop_sig(*process, drop::foreign_signal);
-  }
-  if (cpu->period_ns.load(std::memory_order_acquire) == 0) {
-    return count_drop_sig(*process, drop::late_signal);  // was pending when the timer was deleted
-  }
-  count_tick_sig(*process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
-  cpu->handler_ns.fetch_add(os_monotonic_ns_sig() - began, std::memory_order_relaxed);
+  return PROF_DETAIL_LIKELY(process != nullptr) ? process : attach_slow_sig();
 }
 
-// ---- threads and their timers --------------------------------------------------------------------------
-
-// First expiry uniform in (0, period]; returns 0 or an errno. Caller holds threads_lock.
-inline int set_timer(cpu_state& cpu, thread_slot& slot, std::uint64_t period_ns) noexcept {
-  slot.period_ns.store(period_ns, std::memory_order_relaxed);
-  const std::uint64_t first = 1 + random_sig(cpu.random) % period_ns;
-  return os_timer_set_sig(slot.timer.load(std::memory_order_relaxed), first, period_ns);
-}
-
-inline void disarm_slot(cpu_state& cpu, std::size_t index) noexcept {
-  os_timer_delete_sig(cpu.threads.at(index).timer.load(std::memory_order_relaxed));
-  cpu.threads.remove_sig(index);
-}
-
-// Gives a thread its timer. `replace`: the thread is new, so an entry with its id is a dead
-// thread's. Returns 0 or an errno; failures are counted. Caller holds threads_lock.
-inline int arm_thread(process_state& process, cpu_state& cpu, std::uint32_t thread,
-                      bool replace) noexcept {
-  const std::uint64_t period_ns = cpu.period_ns.load(std::memory_order_relaxed);
-  const std::uint64_t key = thread_key_base + thread;
-  const std::size_t known = cpu.threads.find_sig(key);
-  if (period_ns == 0) return 0;
-  if (known != no_slot && !replace) return 0;
-  if (known != no_slot) disarm_slot(cpu, known);
-  const std::size_t index = cpu.threads.claim_sig(key);
-  if (index == no_slot) {
-    count_drop_sig(process, drop::thread_table_full);
-    return -1;
-  }
-  thread_slot& slot = cpu.threads.at(index);
-  int timer = -1;
-  int failed = os_timer_create_sig(thread, cpu.signal.load(), &slot, timer);
-  slot.timer.store(timer, std::memory_order_relaxed);
-  if (failed == 0) failed = set_timer(cpu, slot, period_ns);
-  cpu.threads.publish_sig(index, key);
-  if (failed != 0) {
-    disarm_slot(cpu, index);
-    count_drop_sig(process, drop::timer_failed);
-  }
-  return failed;
-}
-
-// Calls act(index) for every thread with a timer.
-template <class Act>
-inline void for_each_armed(cpu_state& cpu, Act act) {
-  const std::size_t span = cpu.threads.span();
-  for (std::size_t i = 0; i < span; ++i) {
-    if (cpu.threads.at(i).key.load(std::memory_order_acquire) >= thread_key_base) act(i);
-  }
-}
-
-struct arm_all_context {
-  process_state& process;
-  cpu_state& cpu;
-  int armed = 0;
-  int failed = 0;
-  std::uint32_t blocked = 0;
-};
-
-// Arms every thread that exists. New ones arm themselves, since period_ns is set before. Returns 0
-// if at least one thread has a timer, else the errno.
-inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
-  arm_all_context all{process, cpu};
-  const bool listed = os_for_each_thread(
-      [](void* context, std::uint32_t thread) {
-        auto& here = *static_cast<arm_all_context*>(context);
-        const spin_guard lock(here.cpu.threads_lock);
-        const int failed = arm_thread(here.process, here.cpu, thread, false);
-        if (failed == 0) ++here.armed;
-        else here.failed = failed;
-        if (os_signal_blocked(thread, here.cpu.signal.load())) ++here.blocked;
-      },
-      &all);
-  cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);
-  if (!listed) {  // no /proc: this thread and the ones to come
-    const spin_guard lock(cpu.threads_lock);
-    count_drop_sig(process, drop::threads_unlisted);
-    return arm_thread(process, cpu, os_thread_id_sig(), false);
-  }
-  return all.armed != 0 ? 0 : all.failed;
-}
-
-inline void disarm_all_threads(cpu_state& cpu) noexcept {
-  const spin_guard lock(cpu.threads_lock);
-  for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
-}
-
-// Sets all timers to a period and gives those of threads that are gone back: the kernel answers
-// ESRCH for them (6.18, posix_cpu_timer_set), also when a new thread has got the same id.
-inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
-  const spin_guard lock(cpu.threads_lock);
-  for_each_armed(cpu, [&](std::size_t index) {
-    if (set_timer(cpu, cpu.threads.at(index), period_ns) != 0) disarm_slot(cpu, index);
-  });
-}
-
-// In a forked child: no timer was inherited and no session is its own.
-inline void forget_parent_cpu(cpu_state& cpu) noexcept {
-  cpu.threads_lock.unlock();
-  cpu.sessions_lock.unlock();
-  cpu.pid.store(os_process_id_sig());
-  cpu.period_ns.store(0);
-  cpu.in_handler.store(0);
-  for (std::uint32_t& hz : cpu.session_hz) hz = 0;
-  for_each_armed(cpu, [&](std::size_t index) { cpu.threads.remove_sig(index); });
-}
-
-// ---- reading ---------------------------------------------------------------------------------------------
-
-// The counts at one moment: see heap_reading.
-struct cpu_reading {
-  explicit cpu_reading(arena& memory) noexcept : values(memory) {}
-  struct row {
-    std::uint64_t ticks;
-    std::uint64_t nanoseconds;
-  };
-  arena_vector<row> values;  // by slot index
-};
-
-inline void read_cpu(const cpu_state& cpu, cpu_reading& reading) noexcept {
-  const std::size_t span = cpu.counts.span();
-  reading.values.resize(span);
-  for (std::size_t i = 0; i < span && i < reading.values.size(); ++i) {
-    const cpu_slot& slot = cpu.counts.at(i);
-    if (slot.ready.load(std::memory_order_acquire) == 0) continue;
-    reading.values[i] = {slot.ticks.load(std::memory_order_relaxed),
-                         slot.nanoseconds.load(std::memory_order_relaxed)};
-  }
-}
-
-// Go's CPU profile shape: what was counted from one reading to another.
-inline void fill_cpu_profile(profile& p, const process_state& process, const cpu_state& cpu,
-                             const cpu_reading& base, const cpu_reading& reading, std::uint32_t hz) noexcept {
-  p.add_value_type("samples", "count");
-  p.add_value_type("cpu", "nanoseconds");
-  p.period_type = {p.string("cpu"), p.string("nanoseconds")};
-  p.period = static_cast<std::int64_t>(1000000000u / hz);
-  profile_builder build(p, process.code.load(), process.stacks, process.labels);
-  for (std::size_t i = 0; i < reading.values.size(); ++i) {
-    const cpu_slot& slot = cpu.counts.at(i);
-    std::uint64_t ticks = reading.values[i].ticks;
-    std::uint64_t nanoseconds = reading.values[i].nanoseconds;
-    if (i < base.values.size()) {
-      ticks -= base.values[i].ticks;
-      nanoseconds -= base.values[i].nanoseconds;
-    }
-    if (ticks == 0) continue;
-    const std::int64_t values[2] = {static_cast<std::int64_t>(ticks),
-                                    static_cast<std::int64_t>(nanoseconds)};
-    build.add(slot.stack.load(std::memory_order_relaxed),
-              slot.labels.load(std::memory_order_relaxed), nullptr, 0, values);
-  }
-  build.add_stack_comments();
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_SAMPLE_CPU_HPP
-
-// ---- prof/base/live_table.hpp ----
-// prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
-// free() that an address is not among them.
-// Floor 2 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
-// Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
-//         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
-//         publishes the filter.
-// Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
-//         of 64 KiB that doubles up to 8 MiB.
-// Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
-//         "maybe" costs only a look into the table.
-#ifndef PROF_BASE_LIVE_TABLE_HPP
-#define PROF_BASE_LIVE_TABLE_HPP
-
-PROF_DETAIL_BEGIN
-
-// What is known about a live object.
-struct live_object {
-  std::uint64_t size = 0;
-  std::uint64_t weight = 0;
-  std::uint32_t counts = 0;  // index of the counts it was added to
-};
-
-struct live_slot {
-  std::atomic<std::uint64_t> key;  // address
-  live_object object;
-};
-
-// ---- the filter's word -----------------------------------------------------------------------------
-
-// A filter is a table of one-byte counters. Base (64-byte aligned) and shift share one word, so that
-// a reader never combines two filters.
-constexpr std::size_t filter_index_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
-  return static_cast<std::size_t>((address * 0x9e3779b97f4a7c15u) >> (word & 63));
-}
-inline std::atomic<std::uint8_t>& filter_byte_sig(std::uint64_t address, std::uint64_t word)
-    PROF_DETAIL_SIG {
-  auto* const base = reinterpret_cast<std::atomic<std::uint8_t>*>(word & ~std::uint64_t{63});
-  return base[filter_index_sig(address, word)];
-}
-inline void filter_add_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
-  auto& byte = filter_byte_sig(address, word);
-  std::uint8_t seen = byte.load(std::memory_order_relaxed);
-  // 255 is sticky: it only means that such frees take the slow path.
-  while (seen != 255 && !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1))) {
-  }
-}
-inline void filter_remove_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
-  auto& byte = filter_byte_sig(address, word);
-  std::uint8_t seen = byte.load(std::memory_order_relaxed);
-  while (seen != 255 && seen != 0 &&
-         !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen - 1))) {
-  }
-}
-
-// ---- the table ----------------------------------------------------------------------------------------
-
-class live_table {
- public:
-  static constexpr std::size_t first_level = 1024;
-  static constexpr unsigned levels = 10;            // 1,047,552 objects
-  static constexpr unsigned first_filter_bits = 16;  // 64 KiB
-  static constexpr unsigned last_filter_bits = 23;   // 8 MiB
-  static constexpr std::size_t slot_bytes =
-      (add_remove_table<live_slot>::bytes_for(first_level, levels) + 63) & ~std::size_t{63};
-  // Filter k lies behind the smaller ones; its size is 2^k.
-  static constexpr std::size_t filter_offset(unsigned bits) {
-    return (std::size_t{1} << bits) - (std::size_t{1} << first_filter_bits);
-  }
-  static constexpr std::size_t bytes() { return slot_bytes + filter_offset(last_filter_bits + 1); }
-  // Addresses up to this one are marks of the table.
-  static constexpr std::uint64_t last_reserved = add_remove_table<live_slot>::claimed;
-
-  // `memory`: bytes() zero bytes, 64-byte aligned.
-  void bind(char* memory) noexcept {
-    slots_.bind(memory, first_level, levels);
-    filters_ = memory + slot_bytes;
-    set_filter_sig(first_filter_bits);
-  }
-
-  // Remembers an object; false when there is no room.
-  bool add_sig(std::uint64_t address, const live_object& object) PROF_DETAIL_SIG {
-    const std::size_t index = slots_.claim_sig(address);
-    if (index == no_slot) return false;
-    slots_.at(index).object = object;
-    slots_.publish_sig(index, address);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::uint64_t next = next_filter_.load();  // before filter_: see grow_filter_sig
-    const std::uint64_t now = filter_.load();
-    filter_add_sig(address, now);
-    if (next != 0 && next != now) filter_add_sig(address, next);
-    if (slots_.used() > filter_size(now) / 8) grow_filter_sig();
-    return true;
-  }
-
-  // Forgets an object if it is known. To be called before the real free: afterwards another thread
-  // may own the address.
-  bool take_sig(std::uint64_t address, live_object& object) PROF_DETAIL_SIG {
-    if (address <= last_reserved) return false;
-    const std::size_t index = slots_.find_sig(address);
-    if (index == no_slot) return false;
-    object = slots_.at(index).object;
-    // Only the filter that was in force while the key was still there: one that is being filled
-    // may not have counted it, and taking from it could hide a neighbour.
-    const std::uint64_t now = filter_.load();
-    slots_.remove_sig(index);
-    filter_remove_sig(address, now);
-    return true;
-  }
-
-  // False: certainly not known.
-  bool maybe_known_sig(std::uint64_t address) const PROF_DETAIL_SIG {
-    return filter_byte_sig(address, filter_.load()).load(std::memory_order_relaxed) != 0;
-  }
-  bool contains_sig(std::uint64_t address) const PROF_DETAIL_SIG {
-    return address > last_reserved && slots_.find_sig(address) != no_slot;
-  }
-
-  // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
-  // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
-  // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
-  void publish_filter_to_sig(std::atomic<char*>& fast) PROF_DETAIL_SIG {
-    constexpr int patience = 1000000;
-    bool alone = false;
-    for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
-    fast_filter_.store(&fast);
-    fast.store(reinterpret_cast<char*>(filter_.load()));
-    if (alone) growing_.store(0);
-  }
-  // Where the filter's word is published now, and an end to that if it still is there: its object
-  // may have been unloaded.
-  std::atomic<char*>* published_to_sig() const PROF_DETAIL_SIG { return fast_filter_.load(); }
-  void stop_publishing_sig(std::atomic<char*>* to) PROF_DETAIL_SIG {
-    fast_filter_.compare_exchange_strong(to, nullptr);
-  }
-
-  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its
-  // key before it looks at next_filter_, the grower publishes next_filter_ before it looks at keys: one of
-  // them sees the other (all sequentially consistent), so no object is ever missing from a filter. Counting
-  // one twice only makes a byte stick above zero.
-  PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
-    if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
-    // Another thread may have grown it between the look and the lock.
-    if (filter_bits() < last_filter_bits) fill_next_filter_sig(filter_bits() + 1);
-    growing_.store(0);
-  }
-
-  // In a forked child: the thread that was growing the filter is not here; the old one is complete.
-  void forget_growing() noexcept {
-    auto* const fast = fast_filter_.load();
-    if (fast != nullptr) fast->store(reinterpret_cast<char*>(filter_.load()));
-    next_filter_.store(0);
-    growing_.store(0);
-  }
-
-  std::size_t used() const PROF_DETAIL_SIG { return slots_.used(); }
-  std::uint64_t filter() const PROF_DETAIL_SIG { return filter_.load(); }
-  unsigned filter_bits() const PROF_DETAIL_SIG {
-    return 64 - static_cast<unsigned>(filter_.load() & 63);
-  }
-  bool growing() const PROF_DETAIL_SIG { return growing_.load() != 0; }
-  // Bytes that were touched at most.
-  std::size_t touched() const noexcept {
-    return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
-  }
-
- private:
-  static constexpr std::size_t filter_size(std::uint64_t word) PROF_DETAIL_SIG {
-    return std::size_t{1} << (64 - (word & 63));
-  }
-  std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
-    return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
-  }
-  void fill_next_filter_sig(unsigned bits) PROF_DETAIL_SIG {
-    const std::uint64_t word = word_of(bits);
-    next_filter_.store(word);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::size_t span = slots_.span();
-    for (std::size_t i = 0; i < span; ++i) {
-      const std::uint64_t address = slots_.at(i).key.load();
-      if (address > last_reserved) filter_add_sig(address, word);
-    }
-    set_filter_sig(bits);
-    next_filter_.store(0);
-  }
-  void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
-    const std::uint64_t word = word_of(bits);
-    // What free() reads goes first: an object that was added to the new filter only must not be
-    // freed by the old one.
-    auto* const fast = fast_filter_.load();
-    if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
-    filter_.store(word);
-  }
-
-  add_remove_table<live_slot> slots_;
-  char* filters_ = nullptr;
-  std::atomic<std::uint64_t> filter_{0};       // the filter in force
-  std::atomic<std::uint64_t> next_filter_{0};  // being filled, or 0
-  std::atomic<std::atomic<char*>*> fast_filter_{nullptr};  // where the owner's free() reads it
-  std::atomic<std::uint32_t> growing_{0};
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_BASE_LIVE_TABLE_HPP
-
-// ---- prof/sample/heap.hpp ----
-// prof/sample/heap.hpp - what is counted of sampled allocations, and which of them are live.
-// Floor 8 (sample). Fed by hook/malloc.hpp and by record_alloc; read by serve/.
-// Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
-// Memory: one reservation (heap_bytes) of address space, touched on demand.
-// Source: Go's heap profile (runtime/mprof.go): a bucket per stack and size class, four columns.
-//         What is sampled, and what it weighs: base/poisson.hpp.
-#ifndef PROF_SAMPLE_HEAP_HPP
-#define PROF_SAMPLE_HEAP_HPP
-
-PROF_DETAIL_BEGIN
-
-inline constexpr std::uint64_t default_heap_rate = std::uint64_t{512} * 1024;
-
-// Counts of one (stack, labels, size class).
-struct heap_slot {
-  std::atomic<std::uint64_t> key;
-  std::atomic<std::uint32_t> ready;  // the three fields below are written
-  std::atomic<stack_id> stack;
-  std::atomic<label_set_id> labels;
-  std::atomic<std::uint64_t> size;
-  std::atomic<std::uint64_t> allocated_objects;  // in 1 / 2^weight_bits
-  std::atomic<std::uint64_t> allocated_bytes;
-  std::atomic<std::uint64_t> freed_objects;
-  std::atomic<std::uint64_t> freed_bytes;
-};
-
-// The counts of an object that a hook made itself while it could not forward.
-inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
-
-// ---- state ------------------------------------------------------------------------------------------
-
-using heap_counts = add_only_table<heap_slot>;
-
-struct heap_state {
-  static constexpr std::size_t counts_first = 256;
-  static constexpr unsigned counts_levels = 10;  // 261,888 slots; see counted_size_sig
-
-  std::atomic<std::uint64_t> rate;
-  heap_counts counts;
-  live_table live;
-  std::size_t overflow_counts;  // the slot of samples that found no slot
-  std::atomic<std::uint64_t> samples;
-};
-
-inline constexpr std::size_t heap_counts_slots =
-    heap_counts::slots_in(heap_state::counts_first, heap_state::counts_levels);
-inline constexpr std::size_t heap_counts_bytes = page_round(
-    heap_counts::bytes_for(heap_state::counts_first, heap_state::counts_levels));
-inline constexpr std::size_t heap_bytes =
-    page_round(sizeof(heap_state)) + heap_counts_bytes + page_round(live_table::bytes());
-
-// The next size class, four to a doubling, at or above `size`.
-constexpr std::uint64_t size_class_sig(std::uint64_t size) PROF_DETAIL_SIG {
-  if (size <= 8 || size > std::uint64_t{1} << 62) return size;
-  const int shift = 61 - __builtin_clzll(size - 1);
-  return (((size - 1) >> shift) + 1) << shift;
-}
-
-// By which size an object is counted. Exact while there is room; a server that allocates every
-// size there is must not fill the table with them, so from a quarter on by class, and from three
-// eighths on by stack alone (0): the table refuses its first key at about 100,000 of its 261,888
-// slots, since only the last level takes new ones. Sums are right in any case.
-constexpr std::uint64_t counted_size_sig(std::size_t used, std::uint64_t size) PROF_DETAIL_SIG {
-  if (used < heap_counts_slots / 4) return size;
-  return used < heap_counts_slots / 8 * 3 ? size_class_sig(size) : 0;
-}
-
-inline void fill_slot_sig(heap_slot& slot, stack_id stack, label_set_id labels, std::uint64_t size)
-    PROF_DETAIL_SIG {
-  if (slot.ready.load(std::memory_order_acquire) != 0) return;
-  // Everyone who meets an unready slot writes the same values: the key is their hash.
-  slot.stack.store(stack, std::memory_order_relaxed);
-  slot.labels.store(labels, std::memory_order_relaxed);
-  slot.size.store(size, std::memory_order_relaxed);
-  slot.ready.store(1, std::memory_order_release);
-}
-
-PROF_DETAIL_COLD inline heap_state* make_heap_sig() PROF_DETAIL_SIG {
-  char* at = static_cast<char*>(os_map_sig(heap_bytes));
-  if (at == nullptr) return nullptr;
-  auto* const heap = new (at) heap_state{};
-  at += page_round(sizeof(heap_state));
-  heap->counts.bind(at, heap_state::counts_first, heap_state::counts_levels);
-  at += heap_counts_bytes;
-  heap->live.bind(at);
-  heap->rate.store(default_heap_rate, std::memory_order_relaxed);
-  bool fresh = false;
-  heap->overflow_counts = heap->counts.find_or_add_sig(3, fresh);
-  fill_slot_sig(heap->counts.at(heap->overflow_counts), overflow_stack, no_labels, 0);
-  return heap;
-}
-
-// The process's heap state, made on first use; null only when no memory can be mapped.
-inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
-  auto& place = process.part_states[static_cast<unsigned>(part::heap)];
+// A part's state, made on first use; null when no memory can be mapped. make_sig(process) maps one, drop_sig(process,
+// state) gives it back, for another thread may have been quicker.
+template <class State>
+inline State* part_state_sig(process_state& process, part which, State* (*make_sig)(process_state&),
+                             void (*drop_sig)(process_state&, State*)) PROF_DETAIL_SIG {
+  std::atomic<void*>& place = process.parts[static_cast<unsigned>(which)].state;
   void* there = place.load(std::memory_order_acquire);
-  if (PROF_DETAIL_LIKELY(there != nullptr)) return static_cast<heap_state*>(there);
-  heap_state* const made = make_heap_sig();
+  if (PROF_DETAIL_LIKELY(there != nullptr)) return static_cast<State*>(there);
+  State* const made = make_sig(process);
   if (made == nullptr) return nullptr;
   if (place.compare_exchange_strong(there, made, std::memory_order_acq_rel)) return made;
-  os_unmap_sig(made, heap_bytes);
-  return static_cast<heap_state*>(there);
-}
-
-// ---- recording --------------------------------------------------------------------------------------
-
-// Remembers a sampled object; false (counted) when there is no room.
-inline bool add_live_sig(process_state& process, heap_state& heap, std::uint64_t address,
-                         const live_object& object) PROF_DETAIL_SIG {
-  if (heap.live.add_sig(address, object)) return true;
-  count_drop_sig(process, drop::live_table_full);
-  return false;
-}
-
-inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DETAIL_SIG {
-  if (object.counts == bootstrap_object) return;
-  heap_slot& slot = heap.counts.at(object.counts);
-  slot.freed_objects.fetch_add(object.weight, std::memory_order_relaxed);
-  slot.freed_bytes.fetch_add(weighted_bytes_sig(object.size, object.weight),
-                             std::memory_order_relaxed);
-}
-
-// An allocation that the sampler chose. `rate` is what its gap was drawn at.
-inline void record_sampled_alloc_sig(process_state& process, heap_state& heap,
-                                     std::uint64_t address, std::uint64_t size, std::uint64_t rate,
-                                     const registers& caller) PROF_DETAIL_SIG {
-  first_code_map_sig(process);
-  const stack_id stack = capture_stack_sig(process, caller, true);
-  const label_set_id labels = current_labels_sig(process);
-  const std::uint64_t counted = counted_size_sig(heap.counts.used(), size);
-  const std::uintptr_t words[3] = {stack, labels, counted};
-  bool fresh = false;
-  std::size_t index = heap.counts.find_or_add_sig(hash_words_sig(words, 3, 1), fresh);
-  if (index == no_slot) {
-    count_drop_sig(process, drop::count_table_full);
-    index = heap.overflow_counts;
-  } else {
-    fill_slot_sig(heap.counts.at(index), stack, labels, counted);
-  }
-  const std::uint64_t weight = weight_sig(size, rate);
-  const std::uint64_t bytes = weighted_bytes_sig(size, weight);
-  heap_slot& slot = heap.counts.at(index);
-  slot.allocated_objects.fetch_add(weight, std::memory_order_relaxed);
-  slot.allocated_bytes.fetch_add(bytes, std::memory_order_relaxed);
-  heap.samples.fetch_add(1, std::memory_order_relaxed);
-  if (add_live_sig(process, heap, address, {size, weight, static_cast<std::uint32_t>(index)})) return;
-  // Untracked objects must not look live for ever.
-  slot.freed_objects.fetch_add(weight, std::memory_order_relaxed);
-  slot.freed_bytes.fetch_add(bytes, std::memory_order_relaxed);
-}
-
-// A gap that was never drawn starts from the clock, the thread and its own address.
-inline void seed_gap_sig(poisson_gap& gap) PROF_DETAIL_SIG {
-  if (gap.random != 0) return;
-  gap.random = mix_bits(os_monotonic_ns_sig() ^ std::uint64_t{os_thread_id_sig()} << 40 ^
-                        reinterpret_cast<std::uintptr_t>(&gap)) | 1;
-}
-
-// The gap of hooked allocations; record_alloc has one of its own, because hooks that only forward
-// are parked. 0 at thread start, so that a thread's first allocation draws the first gap.
-inline PROF_DETAIL_TLS poisson_gap hook_gap PROF_DETAIL_TLS_MODEL = {0, 0, 0, false};
-
-inline void redraw_hook_gap() noexcept { redraw_sig(hook_gap); }
-
-// ---- reading ----------------------------------------------------------------------------------------
-
-// The counts at one moment: a copy of the slots that were used. Read before the code map is refreshed, so that
-// the map knows all code that their stacks went through; and for deltas.
-struct heap_reading {
-  explicit heap_reading(arena& memory) noexcept : values(memory) {}
-  struct row {
-    std::uint64_t allocated_objects;
-    std::uint64_t allocated_bytes;
-    std::uint64_t freed_objects;
-    std::uint64_t freed_bytes;
-  };
-  arena_vector<row> values;  // by slot index
-};
-
-inline heap_reading::row read_slot(const heap_slot& slot) noexcept {
-  // Freed before allocated: an object freed meanwhile must not count as freed only.
-  heap_reading::row row;
-  row.freed_objects = slot.freed_objects.load(std::memory_order_acquire);
-  row.freed_bytes = slot.freed_bytes.load(std::memory_order_acquire);
-  row.allocated_objects = slot.allocated_objects.load(std::memory_order_acquire);
-  row.allocated_bytes = slot.allocated_bytes.load(std::memory_order_acquire);
-  return row;
-}
-
-inline void read_heap(const heap_state& heap, heap_reading& reading) noexcept {
-  const std::size_t span = heap.counts.span();
-  reading.values.resize(span);
-  for (std::size_t i = 0; i < span && i < reading.values.size(); ++i) {
-    if (heap.counts.at(i).ready.load(std::memory_order_acquire) == 0) continue;
-    reading.values[i] = read_slot(heap.counts.at(i));
-  }
-}
-
-inline std::int64_t whole_objects(std::uint64_t weight) noexcept {
-  const auto value = static_cast<std::int64_t>(weight);
-  const std::int64_t half = std::int64_t{1} << (weight_bits - 1);
-  return (value + half) >> weight_bits;
-}
-
-// Fills in Go's heap profile shape (four columns; label "bytes" = object size). `base` non-null:
-// the difference to that reading.
-inline void fill_heap_profile(profile& p, const process_state& process, const heap_state& heap,
-                              const heap_reading& reading, const heap_reading* base) noexcept {
-  p.add_value_type("alloc_objects", "count");
-  p.add_value_type("alloc_space", "bytes");
-  p.add_value_type("inuse_objects", "count");
-  p.add_value_type("inuse_space", "bytes");
-  p.period_type = {p.string("space"), p.string("bytes")};
-  p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
-  profile_builder build(p, process.code.load(), process.stacks, process.labels);
-  const string_index bytes_key = p.string("bytes");
-  for (std::size_t i = 0; i < reading.values.size(); ++i) {
-    const heap_slot& slot = heap.counts.at(i);
-    heap_reading::row now = reading.values[i];
-    if (base != nullptr && i < base->values.size()) {
-      now.allocated_objects -= base->values[i].allocated_objects;
-      now.allocated_bytes -= base->values[i].allocated_bytes;
-      now.freed_objects -= base->values[i].freed_objects;
-      now.freed_bytes -= base->values[i].freed_bytes;
-    }
-    if ((now.allocated_objects | now.allocated_bytes | now.freed_objects) == 0) continue;  // or not used
-    const std::int64_t values[4] = {
-        whole_objects(now.allocated_objects), static_cast<std::int64_t>(now.allocated_bytes),
-        whole_objects(now.allocated_objects - now.freed_objects),
-        static_cast<std::int64_t>(now.allocated_bytes - now.freed_bytes)};
-    const auto size = static_cast<std::int64_t>(slot.size.load(std::memory_order_relaxed));
-    const profile_label object_size{bytes_key, 0, size, 0};
-    build.add(slot.stack.load(std::memory_order_relaxed),
-              slot.labels.load(std::memory_order_relaxed), &object_size, size != 0 ? 1 : 0, values);
-  }
-  build.add_stack_comments();
-}
-
-// Stacks known to the heap profile, for the index page.
-inline std::size_t heap_stack_count(const heap_state& heap) noexcept {
-  return heap.counts.used() - 1;
+  drop_sig(process, made);
+  return static_cast<State*>(there);
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_SAMPLE_HEAP_HPP
+#endif  // PROF_PROCESS_ATTACH_HPP
 
-// ---- prof/part/parts.hpp ----
-// prof/part/parts.hpp - how the core reaches an optional part: a weak descriptor that is null when
-// no file of this object brings the part, or one that another object registered.
-// Floor 10 (part). Used by collect, api, status and the server; filled in by *_part.hpp.
-// Safety: ordinary context; the lookups are one or two loads.
+// ---- prof/process/fork.hpp ----
+// prof/process/fork.hpp - what a fork leaves behind: a forked child has one thread, no timers and no sessions, and locks
+// that other threads of its parent held are held by nobody.
+// Floor 7 (process). forget_parent is entered by every public call; the handlers are registered by enter.hpp.
+// Safety: ordinary context, and the handlers of pthread_atfork(3).
 // Memory: none.
-// Source: design rule "mixing switches is legal and the union wins": no function here has tokens
-//         that depend on a switch, and what no file brings leaves no code behind.
-#ifndef PROF_PART_PARTS_HPP
-#define PROF_PART_PARTS_HPP
+// Source: fork(2), pthread_atfork(3); glibc 2.36 posix/fork.c.
+#ifndef PROF_PROCESS_FORK_HPP
+#define PROF_PROCESS_FORK_HPP
 
 PROF_DETAIL_BEGIN
-
-// What a running CPU profile needs to remember; lives in the run's own arena.
-struct cpu_run {
-  explicit cpu_run(arena& memory) noexcept : base(memory), last(memory) {}
-  cpu_reading base;
-  cpu_reading last;  // when it ended; other runs may go on
-  int slot = -1;  // in cpu_state::session_hz
-  std::uint32_t hz = 0;
-  std::uint64_t started_at = 0;  // CLOCK_REALTIME
-  std::uint64_t started = 0;     // CLOCK_MONOTONIC
-  std::uint64_t ended = 0;
-};
-
-struct cpu_part {
-  result (*begin)(process_state& process, cpu_run& run);
-  void (*end)(process_state& process, cpu_run& run);
-  void (*fill)(profile& p, const process_state& process, const cpu_run& run);
-};
-
-struct heap_part {
-  void (*set_rate)(process_state& process, std::uint64_t bytes, std::uint64_t& before);
-  bool (*read)(process_state& process, heap_reading& reading);
-  void (*fill)(profile& p, process_state& process, const heap_reading& reading, const heap_reading* base);
-  // A call of record_alloc whose gap is used up; a call of record_free.
-  void (*record_alloc_sig)(process_state& process, poisson_gap& gap, void* object,
-                           std::size_t size, const registers& caller) PROF_DETAIL_SIG;
-  void (*record_free_sig)(process_state& process, void* object) PROF_DETAIL_SIG;
-};
-
-struct symbolize_part {
-  void (*symbolize)(profile& p, const code_map* code, bool hide_allocators);
-  // Calls found(context, address, demangled name) for each address whose function is known.
-  void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                   void (*found)(void* context, std::uint64_t address, text_view name),
-                   void* context);
-};
-
-// Declared weak: the address is null unless a file of this object defines it. The definitions are
-// weak too, so that many files may have them.
-#define PROF_DETAIL_PART(type, name) \
-  extern "C" const type name __attribute__((__weak__, __visibility__("hidden")))
-PROF_DETAIL_PART(cpu_part, prof_part_cpu_v1);
-PROF_DETAIL_PART(heap_part, prof_part_heap_v1);
-PROF_DETAIL_PART(symbolize_part, prof_part_symbolize_v1);
-PROF_DETAIL_PART(hook_part, prof_part_heap_hooks_v1);
-PROF_DETAIL_PART(hook_part, prof_part_thread_hooks_v1);
-
-inline const heap_part* own_heap_part_sig() PROF_DETAIL_SIG { return &prof_part_heap_v1; }
-
-inline void register_part(process_state& process, part which, const void* descriptor) noexcept {
-  const void* none = nullptr;
-  if (descriptor == nullptr) return;
-  process.parts[static_cast<unsigned>(which)].compare_exchange_strong(none, descriptor);
-}
-
-inline void append_version(char* text, std::size_t size, std::uint32_t version) noexcept {
-  char number[48];
-  std::size_t n = format_decimal(version / 1000000, number);
-  number[n++] = '.';
-  n += format_decimal(version / 1000 % 1000, number + n);
-  number[n++] = '.';
-  n += format_decimal(version % 1000, number + n);
-  append_text(text, size, number, n);
-}
 
 // What a thread of this process holds for a moment, and a thread that the fork left behind holds for
 // ever. Right after the fork (`alone`) it is certainly the latter; later it is, when it is still
@@ -9563,42 +10561,56 @@ template <class Held>
 inline void outwait(bool alone, Held held) noexcept {
   for (int i = 0; !alone && i < 100 && held(); ++i) os_sleep_ns(1000000);
 }
+inline void release_lock(spin_lock& lock, bool alone) noexcept {
+  outwait(alone, [&] { return lock.held(); });
+  lock.unlock();
+}
+
+// One entry for each part of the list, in its order.
+inline constexpr bool brings_profiles[] = {
+#define PROF_DETAIL_PART(identifier, type, needs, names) std::is_same_v<type, profile_part>,
+    PROF_DETAIL_PARTS(PROF_DETAIL_PART)
+#undef PROF_DETAIL_PART
+};
+inline bool is_profile_part(unsigned which) noexcept {
+  return which >= part_count || brings_profiles[which];  // beyond the list: registered at run time
+}
+
+// A part that brings profiles, as any object brought it to the process; null: there is none at this place.
+inline const profile_part* profile_part_at(const process_state& process, unsigned which) noexcept {
+  return is_profile_part(which) ? find_part_sig<profile_part>(process, static_cast<part>(which)) : nullptr;
+}
 
 // Undoes what other threads of the parent were doing at the fork.
 inline void release_parent(process_state& process, bool alone) noexcept {
-  outwait(alone, [&] { return process.refresh_lock.held(); });
+  release_lock(process.refresh_lock, alone);
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
-  process.refresh_lock.unlock();
-  for (registration_scratch& scratch : process.registry->scratch) {
-    outwait(alone, [&] { return scratch.lock.held(); });
-    scratch.lock.unlock();
-  }
+  for (registration_scratch& scratch : process.registry.scratch) release_lock(scratch.lock, alone);
   process.code_readers.store(0);
   process.unnamed_session.store(nullptr);
-  const auto busy = [&process] {
-    for (frame_buffer& buffer : process.buffers) {
-      if (buffer.taken.load() != 0) return true;
-    }
-    return false;
-  };
-  outwait(alone, busy);
-  for (frame_buffer& buffer : process.buffers) {
-    if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch 64 pages in every child
+  const auto is_free = [](frame_buffer& buffer) { return buffer.taken.load() == 0; };
+  outwait(alone, [&] { return !process.buffers.for_each(is_free); });
+  process.buffers.for_each([](frame_buffer& buffer) {
+    if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch all their pages in every child
+    return true;
+  });
+  const std::uint32_t thread = os_thread_id_sig();
+  const std::uint32_t before = process.threads.keep_forking(thread);
+  // 0: nobody saw the fork, and which gaps are this thread's is not known. The others' go when room is needed.
+  if (before != 0) process.gaps.keep_thread(before, thread);
+  for (hook_owner& family : process.hooks) {
+    const hook_family_part* unfinished = unloading_hooks();
+    family.owner.compare_exchange_strong(unfinished, nullptr);
   }
-  const auto state = [&process](part which) {
-    return process.part_states[static_cast<unsigned>(which)].load();
-  };
-  if (state(part::cpu) != nullptr) forget_parent_cpu(*static_cast<cpu_state*>(state(part::cpu)));
-  auto* const heap = static_cast<heap_state*>(state(part::heap));
-  if (heap == nullptr) return;
-  outwait(alone, [&] { return heap->live.growing(); });
-  heap->live.forget_growing();
+  for (unsigned i = 0; i < max_parts; ++i) {
+    const profile_part* const known = profile_part_at(process, i);
+    if (known != nullptr && known->forget_parent != nullptr) known->forget_parent(process, alone);
+  }
 }
 
-// A forked child has one thread, no timers and no sessions; locks that other threads of the parent
-// held at the fork are held by nobody. Runs when fork returns in the child (`alone`) if the parent
-// has made a public call, else in the first public call of the child; others wait for it.
+// Runs when fork returns in the child (`alone`) if the parent has made a public call, else in the first public call of
+// the child; others wait for it.
 inline void forget_parent(process_state& process, bool alone = false) noexcept {
   constexpr std::uint32_t at_it = std::uint32_t{1} << 31;  // a pid has at most 22 bits
   const std::uint32_t pid = os_process_id_sig();
@@ -9613,11 +10625,16 @@ inline void forget_parent(process_state& process, bool alone = false) noexcept {
   process.pid.store(pid, std::memory_order_release);
 }
 
+// ---- the handlers. Every object runs them; the first one acts. ---------------------------------------------------
+
 // No fork while a refresh holds the loader's lock: glibc (2.36, posix/fork.c) leaves dl_load_write_lock as
-// it is, so it would be held in the child for ever. Every object runs these; the first one acts.
+// it is, so it would be held in the child for ever.
 inline void wait_for_refresh_before_fork() noexcept {
   process_state* const process = attached_process_sig();
-  if (process == nullptr || process->forks.fetch_add(1) != 0) return;
+  if (process == nullptr) return;
+  thread_state* const thread = this_thread_sig(*process);
+  if (thread != nullptr) thread->forking.store(true);
+  if (process->forks.fetch_add(1) != 0) return;
   for (int i = 0; i < 1000; ++i) {
     if (process->refresh_lock.try_lock()) return process->forks_hold_refresh.store(true);
     os_sleep_ns(1000000);
@@ -9625,132 +10642,441 @@ inline void wait_for_refresh_before_fork() noexcept {
 }
 inline void allow_refresh_after_fork() noexcept {
   process_state* const process = attached_process_sig();
-  if (process == nullptr || process->forks.fetch_sub(1) != 1) return;
+  if (process == nullptr) return;
+  thread_state* const thread = process->threads.find_sig(os_thread_id_sig());
+  if (thread != nullptr) thread->forking.store(false);
+  if (process->forks.fetch_sub(1) != 1) return;
   if (process->forks_hold_refresh.exchange(false)) process->refresh_lock.unlock();
 }
-
 inline void forget_parent_at_fork() noexcept {
   process_state* const process = attached_process_sig();
   if (process != nullptr) forget_parent(*process, true);
 }
 
-inline bool is_hook_part_sig(const hook_part* hooks) PROF_DETAIL_SIG {
-  std::uint64_t magic = 0;
-  return os_copy_sig(&magic, reinterpret_cast<std::uintptr_t>(hooks), sizeof magic) &&
-         magic == hook_part_magic;
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_FORK_HPP
+
+// ---- prof/process/enter.hpp ----
+// prof/process/enter.hpp - the first public call of an object: it brings its parts to the process and stays loaded.
+// Floor 7 (process). Entered by every public call, by way of collect/enter.hpp.
+// Safety: ordinary context, any thread; never inside an allocator, for it calls into the loader.
+// Memory: none.
+// Source: dlopen(3), RTLD_NODELETE.
+#ifndef PROF_PROCESS_ENTER_HPP
+#define PROF_PROCESS_ENTER_HPP
+
+PROF_DETAIL_BEGIN
+
+// Brings a descriptor that lives as long as the process; the first one stays.
+inline void register_part(process_state& process, unsigned which, const part_head* descriptor) noexcept {
+  const part_head* none = nullptr;
+  if (descriptor == nullptr) return;
+  process.parts[which].descriptor.compare_exchange_strong(none, descriptor);
 }
 
-// The object whose hooks count may have claimed them without a public call, and may be unloaded
-// with dlclose. Tells whether it is still there, and forgets it when it is not.
-inline bool owner_is_there_sig(process_state& process, std::atomic<const hook_part*>& owner,
-                               const hook_part* hooks) PROF_DETAIL_SIG {
-  auto* const heap = static_cast<heap_state*>(
-      process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire));
-  std::atomic<char*>* const published = heap != nullptr ? heap->live.published_to_sig() : nullptr;
-  if (is_hook_part_sig(hooks)) return true;
-  // The filter first: whoever claims next publishes it anew.
-  if (heap != nullptr && &owner == &process.heap_hooks) heap->live.stop_publishing_sig(published);
-  owner.compare_exchange_strong(hooks, nullptr);
+// Brings profiles that no switch knows, such as a test's or a plugin's. False: there are max_parts already.
+inline bool register_profile_part(process_state& process, const profile_part& descriptor) noexcept {
+  for (unsigned i = part_count; i < max_parts; ++i) {
+    const part_head* none = nullptr;
+    if (process.parts[i].descriptor.compare_exchange_strong(none, &descriptor.head)) return true;
+    if (none == &descriptor.head) return true;
+  }
   return false;
 }
 
-// Keeps that object loaded from now on. Not inside an allocator: calls into the loader.
-inline void keep_owner(process_state& process, std::atomic<const hook_part*>& owner,
-                       std::atomic<const hook_part*>& kept) noexcept {
-  const hook_part* const hooks = owner.load(std::memory_order_acquire);
-  if (hooks == nullptr || hooks == kept.load(std::memory_order_relaxed)) return;
-  if (!owner_is_there_sig(process, owner, hooks)) return;
-  os_pin_object(hooks);
-  if (owner_is_there_sig(process, owner, hooks)) kept.store(hooks, std::memory_order_relaxed);
+// The object whose hooks count may have claimed them without a public call, and may be unloaded with dlclose. Tells
+// whether it is still there, and forgets it when it is not: the claim is free again then.
+inline bool owner_is_there_sig(process_state& process, unsigned family, const hook_family_part* hooks) PROF_DETAIL_SIG {
+  if (is_hook_family_sig(hooks)) return true;
+  // One thread undoes what the object left behind; others come back when it is done.
+  if (hooks == unloading_hooks()) return false;
+  if (!process.hooks[family].owner.compare_exchange_strong(hooks, unloading_hooks())) return false;
+  const part counts = family_row(family).counts;
+  const auto* const known = find_part_sig<profile_part>(process, counts);
+  if (known != nullptr && known->hooks_unloaded_sig != nullptr) known->hooks_unloaded_sig(process);
+  process.hooks[family].owner.store(nullptr);
+  return false;
 }
 
-// Tells objects that only annotate, and were loaded since the last time, where the process state is.
-// Under the loader's lock, so that none is unloaded meanwhile.
-inline void tell_new_objects(process_state& process) noexcept {
-  const std::uint64_t loaded = os_objects_loaded();
-  if (process.objects_told.exchange(loaded, std::memory_order_relaxed) == loaded) return;
-  os_with_objects_kept(
-      [](void* context) {
-        for_each_file_record_sig({[](void* told, const file_record& record) {
-                                    process_head* none = nullptr;
-                                    if (record.version / 1000 != PROF_VERSION / 1000) return;
-                                    record.anchor->process.compare_exchange_strong(
-                                        none, static_cast<process_state*>(told));
-                                  },
-                                  context});
-      },
-      &process);
+// The owner if it is there; null: nobody counts.
+inline const hook_family_part* owner_of_sig(process_state& process, unsigned family) PROF_DETAIL_SIG {
+  const hook_family_part* const hooks = process.hooks[family].owner.load(std::memory_order_acquire);
+  if (hooks == nullptr || hooks == process.hooks[family].kept.load(std::memory_order_relaxed)) return hooks;
+  return owner_is_there_sig(process, family, hooks) ? hooks : nullptr;
+}
+
+// Keeps the owners' objects loaded from now on.
+inline void keep_owners(process_state& process) noexcept {
+  for (unsigned i = 0; i < hook_family_count; ++i) {
+    const hook_family_part* const hooks = owner_of_sig(process, i);
+    if (hooks == nullptr || hooks == process.hooks[i].kept.load(std::memory_order_relaxed)) continue;
+    {
+      const own_code_scope own(process);  // the loader allocates
+      os_pin_object(hooks);
+    }
+    if (owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
+  }
 }
 
 inline std::atomic<bool> object_pinned{false};
 
-// Entered by every public call that needs the process: attaches, registers this object's parts and
-// keeps the object loaded, because handlers and descriptors in it are reachable from now on.
+// Attaches, registers this object's parts and keeps the object loaded, because handlers and descriptors in it are
+// reachable from now on. Null only when no memory can be mapped.
 inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
-  forget_parent(*process);
-  keep_owner(*process, process->heap_hooks, process->kept_heap_hooks);
-  keep_owner(*process, process->thread_hooks, process->kept_thread_hooks);
-  tell_new_objects(*process);
-  if (object_pinned.load(std::memory_order_acquire)) return process;
-  register_part(*process, part::cpu, &prof_part_cpu_v1);
-  register_part(*process, part::heap, &prof_part_heap_v1);
-  register_part(*process, part::symbolize, &prof_part_symbolize_v1);
-  os_pin_object(&this_object);
-  const annotate_part* nobody = nullptr;
-  process->annotations.compare_exchange_strong(nobody, &prof_part_annotate_v1);
+  const bool is_first = !object_pinned.load(std::memory_order_acquire);
+  for (unsigned i = 0; is_first && i < part_count; ++i) register_part(*process, i, own_part_sig(i));
+  forget_parent(*process);  // behind that: it asks the parts
+  keep_owners(*process);
+  if (!is_first) return process;
   {
-    const own_code_scope own(*process);  // libc may allocate for the handler
+    const own_code_scope own(*process);  // the loader allocates, and libc may for the handlers
+    os_pin_object(&this_object);
     (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 
-// ---- versions ------------------------------------------------------------------------------------------
+PROF_DETAIL_END
 
-// The first file of another version, and the first of this one.
-struct version_search {
-  char other[100];
-  char same[100];
-  std::uint32_t other_version;
-};
+#endif  // PROF_PROCESS_ENTER_HPP
 
-inline void see_version_sig(void* context, const file_record& record) PROF_DETAIL_SIG {
-  auto& found = *static_cast<version_search*>(context);
-  const bool same = record.version == PROF_VERSION;
-  char* const name = same ? found.same : found.other;
-  if (name[0] != '\0') return;
-  append_text(name, sizeof found.same, record.file);
-  if (!same) found.other_version = record.version;
+// ---- prof/collect/enter.hpp ----
+// prof/collect/enter.hpp - what every public call does first.
+// Floor 11 (collect). Called by the functions behind the API and by http/.
+// Safety: ordinary context, any thread.
+// Memory: none.
+// Source: process/enter.hpp.
+#ifndef PROF_COLLECT_ENTER_HPP
+#define PROF_COLLECT_ENTER_HPP
+
+PROF_DETAIL_BEGIN
+
+// Gives this object's table to objects that have none and were loaded since the last time: a record_alloc inside an
+// allocator cannot look for one itself. Under the loader's lock, so that none is unloaded meanwhile.
+inline void offer_api(process_state& process) noexcept {
+  const std::uint64_t loaded = os_objects_loaded();
+  if (process.objects_seen.exchange(loaded, std::memory_order_relaxed) == loaded) return;
+  os_with_objects_kept(
+      [](void*) {
+        for_each_note_sig({[](void*, const prof_note& note) {
+                             const void* none = nullptr;
+                             // A later version may call what this table lacks.
+                             const bool is_newer = note.version > PROF_VERSION;
+                             if (note.type != file_note_type || is_newer || note.version / 1000 != PROF_VERSION / 1000) return;
+                             auto* const place = reinterpret_cast<std::atomic<const void*>*>(note.symbol);
+                             place->compare_exchange_strong(none, &prof_api_v1);
+                           },
+                           nullptr});
+      },
+      nullptr);
 }
 
-// All files of the process that include prof must agree on its version.
-inline result check_versions() noexcept {
-  version_search found{};
-  for_each_file_record_sig({&see_version_sig, &found});
-  if (found.other[0] == '\0') return {};
-  char text[300] = "";
-  append_text(text, sizeof text, found.other);
-  append_text(text, sizeof text, " has ");
-  append_version(text, sizeof text, found.other_version);
-  append_text(text, sizeof text, ", ");
-  append_text(text, sizeof text, found.same);
-  append_text(text, sizeof text, " has ");
-  append_version(text, sizeof text, PROF_VERSION);
-  return result(error::version_mismatch, text);
-}
-
-template <class Part>
-inline const Part* find_part_sig(const process_state& process, part which) PROF_DETAIL_SIG {
-  return static_cast<const Part*>(
-      process.parts[static_cast<unsigned>(which)].load(std::memory_order_acquire));
+// The process state, with this object's parts in it; null only when no memory can be mapped. Where walks of a running
+// profile meet libraries that were loaded meanwhile, their tables are made now.
+inline process_state* enter() noexcept {
+  process_state* const process = enter_process();
+  if (process == nullptr) return nullptr;
+  offer_api(*process);
+  refresh_outdated_code_map(*process);
+  return process;
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_PART_PARTS_HPP
+#endif  // PROF_COLLECT_ENTER_HPP
+
+// ---- prof/process/versions.hpp ----
+// prof/process/versions.hpp - whether all files of the process that include prof have the same one.
+// Floor 7 (process). Asked before the first profile and by the server's start.
+// Safety: ordinary context.
+// Memory: none.
+// Source: design rule "only a version mismatch is an error, reported by file name from a per-file record".
+#ifndef PROF_PROCESS_VERSIONS_HPP
+#define PROF_PROCESS_VERSIONS_HPP
+
+PROF_DETAIL_BEGIN
+
+// The first file of another version, and the first of this one.
+struct version_search {
+  bounded_text<100> other;
+  bounded_text<100> same;
+  std::uint32_t other_version = 0;
+};
+
+inline void see_version_sig(void* context, const prof_note& note) PROF_DETAIL_SIG {
+  auto& found = *static_cast<version_search*>(context);
+  if (note.type != file_note_type) return;
+  const bool same = note.version == PROF_VERSION;
+  bounded_text<100>& name = same ? found.same : found.other;
+  if (name.size() != 0) return;
+  name.put(note.text);
+  if (!same) found.other_version = note.version;
+}
+
+inline bounded_text<24> version_text(std::uint32_t version) noexcept {
+  bounded_text<24> text;
+  text.decimal(version / 1000000).put(".").decimal(version / 1000 % 1000).put(".").decimal(version % 1000);
+  return text;
+}
+
+inline result check_versions() noexcept {
+  version_search found;
+  for_each_note_sig({&see_version_sig, &found});
+  if (found.other.size() == 0) return {};
+  bounded_text<300> text;
+  text.put(found.other.view()).put(" has ").put(version_text(found.other_version).view());
+  text.put(", ").put(found.same.view()).put(" has ").put(version_text(PROF_VERSION).view());
+  return result(error::version_mismatch, text.c_str());
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_VERSIONS_HPP
+
+// ---- prof/collect/report.hpp ----
+// prof/collect/report.hpp - the rows of status(), and the same as text.
+// Floor 11 (collect). In the table of api_functions.hpp; also the status page.
+// Safety: ordinary context, any thread. Testing the hooks calls each hooked function once.
+// Memory: none.
+// Source: design invariant "nothing is lost silently".
+#ifndef PROF_COLLECT_REPORT_HPP
+#define PROF_COLLECT_REPORT_HPP
+
+PROF_DETAIL_BEGIN
+
+using status_visitor = visitor<status_row>;
+
+inline status_row value_row(const status_value& value) noexcept {
+  return {status_row::kind::value, value.name, value.number, value.text, ""};
+}
+
+inline void report_parts(process_state& process, status_visitor visit) noexcept {
+  for (unsigned i = 0; i < max_parts; ++i) {
+    const profile_part* const known = profile_part_at(process, i);
+    if (known == nullptr || known->report == nullptr) continue;
+    known->report(process, {[](void* context, const status_value& value) {
+                              (*static_cast<status_visitor*>(context))(value_row(value));
+                            },
+                            &visit});
+  }
+}
+
+// Bytes of address space that are mapped for prof and kept. What a profile needs while it is written is not in it.
+inline std::uint64_t own_memory_of(const process_state& process) noexcept {
+  return process.memory.bytes.load() + process.code_map_bytes.load() + process.registry.modules.table_bytes.load();
+}
+
+inline void report_process(process_state& process, status_visitor visit) noexcept {
+  visit(value_row({"stacks", process.stacks.used(), nullptr}));
+  visit(value_row({"threads with labels or calls", process.threads.used(), nullptr}));
+  visit(value_row({own_memory_name, own_memory_of(process), nullptr}));
+  for (unsigned i = 0; i < drop_count; ++i) {
+    visit({status_row::kind::drop, drop_texts[i], drops_of(process, i), nullptr, ""});
+  }
+}
+
+inline void report_hooks(process_state& process, status_visitor visit) noexcept {
+  for (unsigned i = 0; i < hook_family_count; ++i) {
+    const hook_family_row family = family_row(i);
+    const hook_family_part* const before = owner_of_sig(process, i);
+    const hook_family_part* const hooks = before != nullptr ? before : family.own;
+    if (hooks == nullptr) continue;
+    hooks->test();
+    const hook_family_part* const owner = owner_of_sig(process, i);  // the test may have been the family's first call
+    visit(value_row({family.counted_by, 0, owner != nullptr ? os_file_of(owner) : "nobody"}));
+    for (int k = 0; k < hooks->count; ++k) {
+      const hook_record& record = hooks->records[k];
+      visit({status_row::kind::hook, record.name, 0, record.state.load(), record.why.load()});
+    }
+  }
+}
+
+inline void visit_status(void (*visit)(void* context, const status_row& row), void* context) {
+  process_state* const process = enter();
+  if (process == nullptr) return;
+  const own_code_scope own(*process);
+  const status_visitor rows{visit, context};
+  report_parts(*process, rows);
+  report_process(*process, rows);
+  report_hooks(*process, rows);
+}
+
+// ---- as text -------------------------------------------------------------------------------------------------
+
+// The rows of one kind, each a line.
+struct status_page {
+  text_writer& text;
+  status_row::kind wanted;
+};
+
+inline void put_status_row(void* context, const status_row& row) {
+  const auto& page = *static_cast<const status_page*>(context);
+  if (row.type != page.wanted) return;
+  text_writer& text = page.text;
+  switch (row.type) {
+    case status_row::kind::value:
+      text.put(row.name).put(": ");
+      if (row.text != nullptr) text.put(row.text).put("\n");
+      else text.decimal(row.number).put("\n");
+      return;
+    case status_row::kind::hook:
+      text.put("  ").put(row.name).put(": ").put(row.text).put(" - ").put(row.why).put("\n");
+      return;
+    case status_row::kind::drop:
+      text.put("  ").decimal(row.number).put("  ").put(row.name).put("\n");
+  }
+}
+
+inline void write_status_text(output out) {
+  text_writer text(out);
+  text.put("prof ").put(version_text(PROF_VERSION).view()).put("\n\n");
+  const struct {
+    status_row::kind kind;
+    const char* title;
+  } sections[] = {{status_row::kind::value, ""},
+                  {status_row::kind::drop, "\ndropped:\n"},
+                  {status_row::kind::hook, "\nhooks:\n"}};
+  for (const auto& section : sections) {
+    status_page page{text, section.kind};
+    text.put(section.title);
+    visit_status(&put_status_row, &page);
+  }
+}
+
+inline result write_status_to(const sink& target) {
+  delivery out(target);
+  if (result opened = out.open(); !opened) return opened;
+  write_status_text(out.out());
+  return out.close();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_COLLECT_REPORT_HPP
+
+// ---- prof/collect/rows.hpp ----
+// prof/collect/rows.hpp - the profiles of this process by name, whichever parts bring them.
+// Floor 11 (collect). Used by collections, the index and for_each_profile.
+// Safety: ordinary context.
+// Memory: none.
+// Source: process/part.hpp, whose list is the only one.
+#ifndef PROF_COLLECT_ROWS_HPP
+#define PROF_COLLECT_ROWS_HPP
+
+PROF_DETAIL_BEGIN
+
+// A profile and the part that brings it; both null: none has that name.
+struct known_row {
+  const profile_part* part = nullptr;
+  const profile_row* row = nullptr;
+};
+
+// Calls visit(known_row) for every profile that some part of the process brings, part by part.
+template <class Visit>
+inline void for_each_row(process_state& process, Visit visit) {
+  struct call {
+    const profile_part* part;
+    Visit& visit;
+  };
+  for (unsigned i = 0; i < max_parts; ++i) {
+    call at{profile_part_at(process, i), visit};
+    if (at.part == nullptr) continue;
+    at.part->visit_rows(process, {[](void* context, const profile_row& row) {
+                                    const call& to = *static_cast<call*>(context);
+                                    to.visit(known_row{to.part, &row});
+                                  },
+                                  &at});
+  }
+}
+
+inline known_row find_row(process_state& process, text_view name) noexcept {
+  known_row found;
+  for_each_row(process, [&](const known_row& known) {
+    if (found.row == nullptr && known.row->name.equals(name)) found = known;
+  });
+  return found;
+}
+
+// ---- what this version knows, whether it is there or not ---------------------------------------------------
+
+// A profile that a switch brings. available: in this version.
+struct switch_row {
+  text_view name;
+  text_view needs;  // the switch
+  bool available = false;
+};
+
+// What part.hpp's list says: the profiles of a part, separated by blanks, and its switch.
+struct switch_names {
+  text_view names;
+  text_view needs;
+  bool available;
+};
+#define PROF_DETAIL_VIEW(text) text_view((text), sizeof(text) - 1)
+inline constexpr switch_names all_switch_names[] = {
+#define PROF_DETAIL_PART(identifier, type, needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), true},
+    PROF_DETAIL_PARTS(PROF_DETAIL_PART)
+#undef PROF_DETAIL_PART
+#define PROF_DETAIL_LATER(needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), false},
+        PROF_DETAIL_LATER_PARTS(PROF_DETAIL_LATER)
+#undef PROF_DETAIL_LATER
+};
+#undef PROF_DETAIL_VIEW
+
+template <class Visit>
+inline void for_each_switch_row(Visit visit) {
+  for (const switch_names& part : all_switch_names) {
+    for (text_view rest = part.names; rest.size != 0;) {
+      const std::size_t end = rest.find(' ');
+      visit(switch_row{{rest.data, end}, part.needs, part.available});
+      rest = rest.from(end == rest.size ? end : end + 1);
+    }
+  }
+}
+
+// Why a name is no profile of this process.
+inline result explain_missing(text_view name) noexcept {
+  switch_row known;
+  for_each_switch_row([&](const switch_row& row) {
+    if (row.name.equals(name)) known = row;
+  });
+  bounded_text<160> what;
+  if (known.name.size == 0) return result(error::unknown_profile, what.put(name).c_str());
+  what.put("profile \"").put(known.name).put("\" needs ").put(known.needs).put(", which");
+  return result(known.available ? error::profile_off : error::not_in_version, what.c_str());
+}
+
+// ---- in order --------------------------------------------------------------------------------------------------
+
+inline bool name_before(text_view a, text_view b) noexcept {
+  const std::size_t shared = a.size < b.size ? a.size : b.size;
+  const int order = shared == 0 ? 0 : std::memcmp(a.data, b.data, shared);
+  return order != 0 ? order < 0 : a.size < b.size;
+}
+
+// All names that this version or a part of this process knows, sorted; a row is null where nothing brings it.
+struct listed_row {
+  text_view name;
+  known_row known;
+};
+inline void list_rows(process_state& process, arena_vector<listed_row>& rows) noexcept {
+  for_each_row(process, [&](const known_row& known) {
+    // Of two parts that bring one name the first is the one that answers.
+    if (find_row(process, known.row->name).part == known.part) rows.push({known.row->name, known});
+  });
+  for_each_switch_row([&](const switch_row& row) {
+    if (find_row(process, row.name).row == nullptr) rows.push({row.name, {}});
+  });
+  heap_sort(rows.data(), rows.size(), [](const listed_row& a, const listed_row& b) { return name_before(a.name, b.name); });
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_COLLECT_ROWS_HPP
 
 // ---- prof/base/huffman.hpp ----
 // prof/base/huffman.hpp - prefix codes of least redundancy, limited in length, as Deflate sends them.
@@ -10573,23 +11899,6 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Bytes of the well-formed UTF-8 sequence that a non-empty text begins with, or 0. The ranges are
-// those of table 3-7 of the Unicode standard: no overlong forms, no surrogates, none past U+10FFFF.
-inline std::size_t utf8_sequence_size(text_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size < size) return 0;
-  const unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (std::size_t i = 2; i < size; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  return size;
-}
-
 // Three messages are in the making: a part (label, line), the entry it belongs to (sample,
 // location, ...) and the pending run of finished entries, which goes out every few KiB.
 // Indices are checked against their array: a profile that ran out of memory may hold one whose
@@ -10716,12 +12025,8 @@ class pprof_writer {
   // stray byte, so each becomes '?'.
   void put_string(text_view string) noexcept {
     cleaned_.clear();
-    while (string.size != 0) {
-      const std::size_t size = utf8_sequence_size(string);
-      if (size == 0) cleaned_.push('?');
-      cleaned_.append(string.data, size);
-      string = string.from(size == 0 ? 1 : size);
-    }
+    cleaned_.append(string.data, string.size);
+    clean_utf8(cleaned_.data(), cleaned_.size());
     pending_.bytes(6, {cleaned_.data(), cleaned_.size()});
     send_if_large();
   }
@@ -10797,215 +12102,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_WRITE_PPROF_HPP
 
-// ---- prof/write/text.hpp ----
-// prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
-// Floor 9 (write). Called by serve/.
-// Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
-// Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go
-//         parseHeap, September 2026 (what a reader accepts and does to the numbers).
-#ifndef PROF_WRITE_TEXT_HPP
-#define PROF_WRITE_TEXT_HPP
-
-PROF_DETAIL_BEGIN
-
-// A line `# key = value` after the records, such as Go's memory statistics.
-struct heap_text_stat {
-  text_view key;
-  std::uint64_t value;
-};
-
-struct heap_text_counts {
-  std::int64_t objects;
-  std::int64_t bytes;
-};
-
-struct heap_text_row {
-  heap_text_counts inuse;
-  heap_text_counts alloc;
-  std::uint32_t sample;
-};
-
-// The parser refuses the whole file over bytes without an object.
-inline heap_text_counts heap_text_pair(std::int64_t objects, std::int64_t bytes) noexcept {
-  if (objects == 0 && bytes != 0) objects = bytes < 0 ? -1 : 1;
-  return {objects, bytes};
-}
-
-class heap_text_writer {
- public:
-  heap_text_writer(const profile& p, arena& scratch, output out) noexcept
-      : p_(p), rows_(scratch), out_(out) {}
-
-  // False, with nothing written, when there is no memory to sort in.
-  bool collect() noexcept {
-    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
-      const heap_text_row row = row_of(static_cast<std::uint32_t>(i));
-      const bool is_empty = row.inuse.objects == 0 && row.alloc.objects == 0;
-      if (!is_empty && !rows_.push(row)) return false;
-    }
-    heap_sort(rows_.data(), rows_.size(), [](const heap_text_row& a, const heap_text_row& b) {
-      if (a.inuse.bytes != b.inuse.bytes) return a.inuse.bytes > b.inuse.bytes;
-      if (a.alloc.bytes != b.alloc.bytes) return a.alloc.bytes > b.alloc.bytes;
-      return a.sample < b.sample;
-    });
-    return true;
-  }
-
-  bool write(const heap_text_stat* stats, std::size_t stat_count) noexcept {
-    put_header();
-    for (const heap_text_row& row : rows_) put_record(row);
-    out_.put("\n");
-    for (std::size_t i = 0; i < stat_count; ++i) {
-      out_.put("# ");
-      out_.printable(stats[i].key);
-      out_.put(" = ").decimal(stats[i].value).put("\n");
-    }
-    put_mappings();
-    return out_.flush();
-  }
-
- private:
-  heap_text_row row_of(std::uint32_t sample) const noexcept {
-    heap_text_row row;
-    row.inuse = heap_text_pair(value(sample, "inuse_objects"), value(sample, "inuse_space"));
-    row.alloc = heap_text_pair(value(sample, "alloc_objects"), value(sample, "alloc_space"));
-    // The parser has no sign in these two columns, only in the first two.
-    if (row.alloc.objects < 0 || row.alloc.bytes < 0) row.alloc = {0, 0};
-    row.sample = sample;
-    return row;
-  }
-
-  // A profile without the type (only in-use values, say) reads as zeros there.
-  std::int64_t value(std::uint32_t sample, text_view type) const noexcept {
-    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
-      if (string(p_.value_types[i].type).equals(type)) return p_.values_of(p_.samples[sample])[i];
-    }
-    return 0;
-  }
-
-  // "heapprofile" is the one type that the parser does not scale by a sampling rate; our values
-  // are estimates of the whole already. Its totals only tell it whether the alloc columns are
-  // there: they are, it thinks, when they differ from the in-use totals and are not zero. Hence
-  // one byte more when they are equal, as in Go.
-  void put_header() noexcept {
-    heap_text_counts inuse = {0, 0};
-    heap_text_counts alloc = {0, 0};
-    for (const heap_text_row& row : rows_) {
-      inuse.objects += row.inuse.objects;
-      inuse.bytes += row.inuse.bytes;
-      alloc.objects += row.alloc.objects;
-      alloc.bytes += row.alloc.bytes;
-    }
-    // A difference of two profiles may sum to less than nothing, for which the header has no sign.
-    if (inuse.objects < 0) inuse.objects = 0;
-    if (inuse.bytes < 0) inuse.bytes = 0;
-    if (alloc.bytes == inuse.bytes || alloc.bytes == 0) alloc.bytes++;
-    if (alloc.bytes == inuse.bytes) alloc.bytes++;
-    out_.put("heap profile: ");
-    put_counts(inuse, alloc);
-    out_.put(" @ heapprofile\n");
-  }
-
-  void put_counts(const heap_text_counts& inuse, const heap_text_counts& alloc) noexcept {
-    out_.signed_decimal(inuse.objects).put(": ").signed_decimal(inuse.bytes);
-    out_.put(" [").signed_decimal(alloc.objects).put(": ").signed_decimal(alloc.bytes).put("]");
-  }
-
-  // The parser takes the numbers behind @ for return addresses and subtracts 1; ours are the
-  // calls already, so 1 is added. The comments show the call, as Go's do.
-  void put_record(const heap_text_row& row) noexcept {
-    const profile_sample& sample = p_.samples[row.sample];
-    const std::uint32_t* const frames = p_.frames_of(sample);
-    put_counts(row.inuse, row.alloc);
-    out_.put(" @");
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] >= p_.locations.size()) continue;
-      const std::uint64_t address = p_.locations[frames[i]].address;
-      if (address != 0) out_.put(" ").hex(address + 1);
-    }
-    out_.put("\n");
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) put_frame(p_.locations[frames[i]]);
-    }
-    out_.put("\n");
-  }
-
-  void put_frame(const profile_location& location) noexcept {
-    if (location.line_count == 0) out_.put("#\t").hex(location.address).put("\n");
-    for (std::size_t i = 0; i < location.line_count; ++i) {
-      put_line(location.address, p_.lines[location.first_line + i]);
-    }
-  }
-
-  // The distance from the function's start is not known here, hence always +0x0.
-  void put_line(std::uint64_t address, const profile_line& line) noexcept {
-    out_.put("#\t").hex(address);
-    if (line.function < p_.functions.size()) {
-      const profile_function& function = p_.functions[line.function];
-      out_.put("\t");
-      out_.printable(string(function.name));
-      out_.put("+0x0");
-      if (string(function.file).size != 0) out_.put("\t");
-      out_.printable(string(function.file));
-      const bool has_place = string(function.file).size != 0 && line.line > 0;
-      if (has_place) out_.put(":").signed_decimal(line.line);
-    }
-    out_.put("\n");
-  }
-
-  // The first mapping that holds an address wins, so those unmapped since come last.
-  void put_mappings() noexcept {
-    out_.put("\nMAPPED_LIBRARIES:\n");
-    for (const profile_mapping& mapping : p_.mappings) {
-      if (mapping.current) put_mapping(mapping);
-    }
-    for (const profile_mapping& mapping : p_.mappings) {
-      if (!mapping.current) put_mapping(mapping);
-    }
-  }
-
-  // A line of /proc/self/maps (proc(5)); device and inode are not in a profile.
-  void put_mapping(const profile_mapping& mapping) noexcept {
-    put_padded_hex(mapping.start);
-    out_.put("-");
-    put_padded_hex(mapping.limit);
-    out_.put(" r-xp ");
-    put_padded_hex(mapping.offset);
-    out_.put(" 00:00 0 ");
-    out_.printable(string(mapping.file));
-    out_.put("\n");
-  }
-
-  void put_padded_hex(std::uint64_t number) noexcept {
-    char digits[16];
-    const std::size_t size = format_hex(number, digits);
-    for (std::size_t i = size; i < 8; ++i) out_.put("0");
-    out_.put({digits, size});
-  }
-
-  // Checked, because a profile that ran out of memory may name a string that it lost.
-  text_view string(string_index index) const noexcept {
-    return index < p_.strings.size() ? p_.strings[index] : text_view();
-  }
-
-  const profile& p_;
-  arena_vector<heap_text_row> rows_;
-  text_writer out_;
-};
-
-// Value types are found by Go's names (inuse_space, ...). False when `out` refused or `scratch`
-// has no room.
-inline bool write_heap_text(const profile& p, arena& scratch, output out,
-                            const heap_text_stat* stats, std::size_t stat_count) noexcept {
-  heap_text_writer writer(p, scratch, out);
-  return writer.collect() && writer.write(stats, stat_count);
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_WRITE_TEXT_HPP
-
 // ---- prof/base/units.hpp ----
 // prof/base/units.hpp - values, percentages and dates as people read them: 1.50s, 3.25MB, 12.5%.
 // Floor 2 (base). Used by write/top.hpp.
@@ -11072,26 +12168,7 @@ inline const value_unit* value_unit_for(std::uint64_t magnitude, const value_sca
   return best;
 }
 
-// A short text being put together.
-struct short_text {
-  char data[48];
-  std::size_t size = 0;
-
-  short_text& put(text_view text) noexcept {
-    if (text.size > sizeof data - size) text.size = sizeof data - size;
-    std::memcpy(data + size, text.data, text.size);
-    size += text.size;
-    return *this;
-  }
-  short_text& decimal(std::uint64_t value) noexcept {
-    char digits[20];
-    return put({digits, format_decimal(value, digits)});
-  }
-  short_text& two_digits(std::uint64_t value) noexcept {
-    return put(value < 10 ? "0" : "").decimal(value);
-  }
-  text_view view() const noexcept { return {data, size}; }
-};
+using short_text = bounded_text<48>;
 
 // Two decimals, left out when both are 0; a half rounds to even, as printf's %.2f does where the
 // half is exact in a double. (Where it is not, pprof's last digit depends on the double.)
@@ -11392,7 +12469,7 @@ class top_writer {
   }
 
   void put_right(const short_text& cell, std::size_t width) noexcept {
-    if (cell.size < width) out_.spaces(width - cell.size);
+    if (cell.size() < width) out_.spaces(width - cell.size());
     out_.printable(cell.view());
   }
 
@@ -11441,533 +12518,206 @@ PROF_DETAIL_END
 
 #endif  // PROF_WRITE_TOP_HPP
 
-// ---- prof/collect/collect.hpp ----
-// prof/collect/collect.hpp - one request for one profile, from its name to bytes: begin, wait, finish.
-// Floor 11 (collect). Used by api.hpp (which waits) and routes.hpp (whose server does not).
-// Safety: ordinary context; thread-compatible (one collection, one thread at a time).
-// Memory: an arena per collection, given back with it.
-// Source: Go's runtime/pprof and net/http/pprof: names, shapes, delta semantics.
-#ifndef PROF_COLLECT_COLLECT_HPP
-#define PROF_COLLECT_COLLECT_HPP
-
-PROF_PUBLIC_BEGIN
-
-// How a profile is written. pprof: gzipped profile.proto. text: what Go writes for debug=1. top: the
-// hottest functions as a table for a terminal.
-enum class format { pprof, text, top };
-
-// What to collect. New members are only ever appended.
-struct profile_request {
-  // As in Go: not 0 = text.
-  int debug = 0;
-  // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
-  // difference between the two ends.
-  unsigned seconds = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
-  prof::format format = prof::format::pprof;
-  // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
-  unsigned hz = 0;
-  // Set from another thread to end the wait early with an error; may be null.
-  const std::atomic<bool>* cancel = nullptr;
-  // Rows of format::top; 0: all.
-  unsigned top_rows = 10;
-  // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
-  const char* top_type = nullptr;
-};
-
-PROF_PUBLIC_END
+// ---- prof/collect/writers.hpp ----
+// prof/collect/writers.hpp - the formats a profile can be written in: one row each.
+// Floor 11 (collect). Used by collections and by http/, which takes the word of a query and the content type from here.
+// Safety: ordinary context.
+// Memory: the caller's scratch arena.
+// Source: Go's net/http/pprof for the content types.
+#ifndef PROF_COLLECT_WRITERS_HPP
+#define PROF_COLLECT_WRITERS_HPP
 
 PROF_DETAIL_BEGIN
 
-inline constexpr unsigned default_cpu_seconds = 30;  // Go's
-
-struct known_profile {
-  text_view name;
-  text_view switch_name;
-  part provider;
-  bool available;  // in this version
-  text_view description;
+struct profile_writer_row {
+  format value;
+  text_view word;  // of the query's format=
+  const char* content_type;
+  bool is_download;  // has a file name
+  bool (*write)(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request& request);
 };
 
-// Sorted by name, as the index page lists them.
-inline constexpr known_profile known_profiles[] = {
-    {{"allocs", 6}, {"PROF_ENABLE_HEAP", 16}, part::heap, true,
-     {"A sampling of all past memory allocations", 41}},
-    {{"block", 5}, {"PROF_ENABLE_BLOCK", 17}, part::count_, false, {"", 0}},
-    {{"goroutine", 9}, {"PROF_ENABLE_THREADS", 19}, part::count_, false, {"", 0}},
-    {{"heap", 4}, {"PROF_ENABLE_HEAP", 16}, part::heap, true,
-     {"A sampling of memory allocations of live objects", 48}},
-    {{"mutex", 5}, {"PROF_ENABLE_MUTEX", 17}, part::count_, false, {"", 0}},
-    {{"profile", 7}, {"PROF_ENABLE_CPU", 15}, part::cpu, true,
-     {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}},
-    {{"threadcreate", 12}, {"PROF_ENABLE_THREADS", 19}, part::count_, false, {"", 0}},
-    {{"threads", 7}, {"PROF_ENABLE_THREADS", 19}, part::count_, false, {"", 0}},
-};
-
-inline const known_profile* find_profile(text_view name) noexcept {
-  for (const known_profile& known : known_profiles) {
-    if (known.name.equals(name)) return &known;
-  }
-  return nullptr;
+inline bool write_as_pprof(const profile& p, arena& scratch, output out, const profile_row&, const profile_request&) {
+  return write_pprof(p, scratch, out, true);
+}
+inline bool write_as_text(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request&) {
+  return row.write_text(p, scratch, out);
+}
+inline bool write_as_top(const profile& p, arena& scratch, output out, const profile_row&,
+                         const profile_request& request) {
+  top_options table;
+  if (request.top_type != nullptr) table.type = request.top_type;
+  table.limit = request.top_rows;
+  return write_top(p, scratch, out, table);
 }
 
-// Whether a profile can be collected here, or the error that says why not.
-inline result check_profile(const process_state& process, text_view name) noexcept {
-  char what[160];
-  what[0] = '\0';
-  const known_profile* const known = find_profile(name);
-  if (known == nullptr) {
-    append_text(what, sizeof what, name.data, name.size);
-    return result(error::unknown_profile, what);
+inline constexpr profile_writer_row profile_writers[] = {
+    {format::pprof, {"pprof", 5}, "application/octet-stream", true, &write_as_pprof},
+    {format::text, {"text", 4}, "text/plain; charset=utf-8", false, &write_as_text},
+    {format::top, {"top", 3}, "text/plain; charset=utf-8", false, &write_as_top}};
+
+// How a request for a row is answered. A row without a text is written as pprof where one is asked for, as Go does.
+inline const profile_writer_row& writer_of(const profile_row& row, const profile_request& request) noexcept {
+  const bool is_text = request.format == format::text || (request.format == format::pprof && request.debug != 0);
+  const format wanted = !is_text ? request.format : row.write_text != nullptr ? format::text : format::pprof;
+  for (const profile_writer_row& writer : profile_writers) {
+    if (writer.value == wanted) return writer;
   }
-  if (known->available && find_part_sig<void>(process, known->provider) != nullptr) return {};
-  append_text(what, sizeof what, "profile \"");
-  append_text(what, sizeof what, known->name.data, known->name.size);
-  append_text(what, sizeof what, "\" needs ");
-  append_text(what, sizeof what, known->switch_name.data, known->switch_name.size);
-  append_text(what, sizeof what, ", which");
-  return result(known->available ? error::profile_off : error::not_in_version, what);
+  return profile_writers[0];
 }
 
-inline constexpr const char* drop_texts[static_cast<unsigned>(drop::count_)] = {
-    "stacks lost: the stack table is full",
-    "samples under [stack table full]: the count table is full",
-    "objects not tracked until freed: the live table is full",
-    "stacks lost: more than 64 captures at once",
-    "threads not sampled: the thread table is full",
-    "threads not sampled: no timer (RLIMIT_SIGPENDING)",
-    "CPU profiles without the threads that existed before: /proc/self/task cannot be read",
-    "threads started unwrapped: more than 256 starts at once",
-    "signals that were not from our timers",
-    "ticks that arrived after the end",
-    "refreshes of the code map put off: old maps are still in use",
-    "profiles with nameless code: more than 3072 code segments, or 1024 of no ELF file, were loaded",
-    "modules walked without a table, which is slower: 12 MiB of tables are built",
-    "refreshes of the code map failed, new code has no names: /proc/self/maps cannot be read (is /proc mounted?)",
-};
-static_assert(max_ranges == 3072 && max_other_ranges == 1024 && max_table_bytes >> 20 == 12,
-              "drop_texts says how many");
+// The format that a word stands for; `none` where none does.
+inline format format_of(text_view word, format none) noexcept {
+  for (const profile_writer_row& writer : profile_writers) {
+    if (writer.word.equals(word)) return writer.value;
+  }
+  return none;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_COLLECT_WRITERS_HPP
+
+// ---- prof/collect/collection.hpp ----
+// prof/collect/collection.hpp - one request for one profile, from its name to bytes: begin, wait, finish.
+// Floor 11 (collect). Used by sessions and write_profile (which waits) and by http/ (whose server does not).
+// Safety: ordinary context; thread-compatible (one collection, one thread at a time).
+// Memory: an arena per collection, given back with it.
+// Source: Go's runtime/pprof and net/http/pprof: names, shapes, delta semantics.
+#ifndef PROF_COLLECT_COLLECTION_HPP
+#define PROF_COLLECT_COLLECTION_HPP
+
+PROF_DETAIL_BEGIN
 
 class collection {
  public:
-  explicit collection(process_state& process) noexcept
-      : process_(process), memory_(os_pages), cpu_(memory_), base_(memory_), heap_(memory_) {}
+  explicit collection(process_state& process) noexcept : process_(process), memory_(os_pages) {}
   ~collection() { cancel(); }
   collection(const collection&) = delete;
   collection& operator=(const collection&) = delete;
 
   // Starts the clock. Afterwards duration_ns() tells how long to wait before finish().
   result begin(text_view name, const profile_request& request) noexcept {
-    kind_ = find_profile(name);
-    if (result known = check_profile(process_, name); kind_ == nullptr || !known) return known;
+    const known_row known = find_row(process_, name);
+    if (known.row == nullptr) return explain_missing(name);
     request_ = request;
-    const bool is_cpu = kind_->provider == part::cpu;
-    seconds_ = is_cpu && request.seconds == 0 ? default_cpu_seconds : request.seconds;
-    return is_cpu ? begin_cpu_run(request) : begin_heap_run();
+    if (request_.seconds == 0) request_.seconds = known.row->default_seconds;
+    part_ = known.part;
+    row_ = known.row;
+    state_ = memory_.allocate(part_->run_bytes + 1);  // never null because it is nothing
+    if (state_ == nullptr) return result(error::out_of_memory, "the profile");
+    time_ns_ = os_realtime_ns_sig();
+    profile_run started = run();
+    result begun = part_->begin(started);
+    running_ = begun && !memory_.exhausted();
+    began_ns_ = os_monotonic_ns_sig();
+    if (begun && !running_) {
+      part_->cancel(started);
+      return result(error::out_of_memory, "the counts at the profile's begin");
+    }
+    return begun;
   }
 
-  std::uint64_t duration_ns() const noexcept { return std::uint64_t{seconds_} * 1000000000u; }
+  const profile_row& row() const noexcept { return *row_; }
+  std::uint64_t duration_ns() const noexcept { return std::uint64_t{request_.seconds} * 1000000000u; }
 
   // Ends the collection and writes it. False from `out` shows as the caller's own error.
   result finish(output out) noexcept {
     const own_code_scope own(process_);
-    if (result read = read_counts(); !read) return read;
-    // Behind the reading: the program goes on, and what walks meet from now on the map does not know.
+    profile_run ending = run();
+    running_ = false;
+    if (result ended = part_->end(ending); !ended) return ended;
+    const std::uint64_t took_ns = os_monotonic_ns_sig() - began_ns_;
+    if (memory_.exhausted()) return result(error::out_of_memory, "the profile's counts");
+    if (row_->write != nullptr) {
+      return row_->write(process_, state_, request_, out) ? result() : refused();
+    }
+    // Behind the counts: the program goes on, and what walks meet from now on the map does not know.
     refresh_code_map(process_);
     // Behind the refresh, which could not give old maps back otherwise.
     const presence_guard reading(process_.code_readers);
     arena store(os_pages);
     profile p(store);
-    fill(p);
-    comment(p);
+    part_->fill(p, ending);
+    describe(p, took_ns);
     // Before it is named: frames and strings that were lost have no entry to look at.
     if (p.complete()) name(p);
     if (!p.complete()) return result(error::out_of_memory, "the profile");
-    return write(p, out) ? result() : result(error::write_failed, "the sink refused the bytes");
+    return write(p, out) ? result() : refused();
   }
 
   // Frees the sampler without writing anything; harmless when nothing runs.
   void cancel() noexcept {
-    if (kind_ != nullptr && kind_->provider == part::cpu) end_cpu_run();
-    kind_ = nullptr;
+    if (!running_) return;
+    profile_run ending = run();
+    running_ = false;
+    part_->cancel(ending);
   }
 
  private:
-  bool is_cpu() const noexcept { return kind_->provider == part::cpu; }
+  profile_run run() noexcept { return {process_, *row_, request_, memory_, state_}; }
 
-  result begin_cpu_run(const profile_request& request) noexcept {
-    cpu_.hz = request.hz != 0 ? request.hz : process_.hz.load(std::memory_order_relaxed);
-    return find_part_sig<cpu_part>(process_, part::cpu)->begin(process_, cpu_);
-  }
-  void end_cpu_run() noexcept {
-    if (cpu_.slot >= 0) find_part_sig<cpu_part>(process_, part::cpu)->end(process_, cpu_);
-  }
-  result begin_heap_run() noexcept {
-    if (seconds_ == 0) return {};
-    started_ = os_monotonic_ns_sig();
-    return read_heap_into(base_);
-  }
-  result read_heap_into(heap_reading& reading) noexcept {
-    const heap_part* const heap = find_part_sig<heap_part>(process_, part::heap);
-    if (heap->read(process_, reading) && !memory_.exhausted()) return {};
-    return result(error::out_of_memory, "the heap reading");
-  }
-  result read_counts() noexcept {
-    if (!is_cpu()) return read_heap_into(heap_);
-    end_cpu_run();
-    return memory_.exhausted() ? result(error::out_of_memory, "the CPU reading") : result();
-  }
+  static result refused() noexcept { return result(error::write_failed, "the sink refused the bytes"); }
 
-  void fill(profile& p) noexcept {
-    if (is_cpu()) return find_part_sig<cpu_part>(process_, part::cpu)->fill(p, process_, cpu_);
-    find_part_sig<heap_part>(process_, part::heap)->fill(p, process_, heap_, seconds_ != 0 ? &base_ : nullptr);
-    if (seconds_ != 0) p.duration_ns = os_monotonic_ns_sig() - started_;
-    if (kind_->name.equals("allocs")) p.default_type = p.string("alloc_space");
-  }
-
-  void comment(profile& p) const noexcept {
-    for (unsigned i = 0; i < static_cast<unsigned>(drop::count_); ++i) {
-      const std::uint64_t lost = process_.drops[i].load(std::memory_order_relaxed);
-      if (lost == 0) continue;
-      char line[128];
-      std::size_t n = format_decimal(lost, line);
-      line[n++] = ' ';
-      line[n] = '\0';
-      append_text(line, sizeof line, drop_texts[i]);
-      p.add_comment(line);
+  // What no part needs to know. A profile over some time has the time it began; one of what is known now, now.
+  void describe(profile& p, std::uint64_t took_ns) const noexcept {
+    p.time_ns = row_->default_seconds != 0 ? time_ns_ : os_realtime_ns_sig();
+    p.duration_ns = request_.seconds != 0 ? took_ns : 0;
+    if (row_->default_type.size != 0) p.default_type = p.string(row_->default_type);
+    for (unsigned i = 0; i < drop_count; ++i) {
+      const std::uint64_t lost = drops_of(process_, i);
+      bounded_text<160> line;
+      if (lost != 0) p.add_comment(line.decimal(lost).put(" ").put(drop_texts[i]).view());
     }
   }
 
   void name(profile& p) const noexcept {
     const auto* const names = find_part_sig<symbolize_part>(process_, part::symbolize);
     if (!request_.symbolize || names == nullptr) return;
-    names->symbolize(p, process_.code.load(), !is_cpu());
+    names->symbolize(p, process_.code.load());
+    if (row_->hides != nullptr) hide_leading_frames(p, row_->hides);
   }
 
   bool write(const profile& p, output out) const noexcept {
     arena scratch(os_pages);
-    if (request_.format == prof::format::top) {
-      top_options table;
-      if (request_.top_type != nullptr) table.type = request_.top_type;
-      table.limit = request_.top_rows;
-      return write_top(p, scratch, out, table);
-    }
-    const bool text = request_.format == prof::format::text || request_.debug != 0;
-    if (text && !is_cpu()) return write_heap_text(p, scratch, out, nullptr, 0);
-    return write_pprof(p, scratch, out, true);
+    return writer_of(*row_, request_).write(p, scratch, out, *row_, request_);
   }
 
   process_state& process_;
   arena memory_;
-  cpu_run cpu_;
-  heap_reading base_;
-  heap_reading heap_;
   profile_request request_;
-  const known_profile* kind_ = nullptr;
-  unsigned seconds_ = 0;
-  std::uint64_t started_ = 0;
+  const profile_part* part_ = nullptr;
+  const profile_row* row_ = nullptr;
+  void* state_ = nullptr;
+  bool running_ = false;
+  std::uint64_t time_ns_ = 0;  // when it began, since 1970
+  std::uint64_t began_ns_ = 0;
 };
 
 PROF_DETAIL_END
 
-#endif  // PROF_COLLECT_COLLECT_HPP
+#endif  // PROF_COLLECT_COLLECTION_HPP
 
-// ---- prof/base/sink.hpp ----
-// prof/base/sink.hpp - where the bytes of a profile go.
-// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
-// Safety: a value of a few words; thread-compatible. Not for signal handlers.
-// Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
-//         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
-// Source: the kinds fixed in the design brief.
-#ifndef PROF_BASE_SINK_HPP
-#define PROF_BASE_SINK_HPP
-
-PROF_DETAIL_BEGIN
-
-// std::streamsize is the signed counterpart of std::size_t; its header, <ios>, would cost every file
-// that includes prof 0.4 s (g++ 12).
-template <class T, class = void>
-struct has_write : std::false_type {};
-template <class T>
-struct has_write<T, std::void_t<decltype(std::declval<T&>().write(
-                        std::declval<const char*>(), std::declval<std::ptrdiff_t>()))>>
-    : std::true_type {};
-
-template <class T, class = void>
-struct has_c_str : std::false_type {};
-template <class T>
-struct has_c_str<T, std::void_t<decltype(std::declval<T&>().c_str())>> : std::true_type {};
-
-// Calls what the user wrote. What that throws (a stream with exceptions() set) is a refusal, not
-// the host's end. Two types, of which a file has one, because files with and without exceptions may
-// be in one program; a sink remembers which kind of file made it.
-template <bool Exceptions>
-struct user_call;
-#if PROF_DETAIL_EXCEPTIONS
-template <>
-struct user_call<true> {
-  template <class Call>
-  static bool run(Call call) {
-    try {
-      return call();
-    } catch (...) {
-      return false;
-    }
-  }
-};
-#else
-template <>
-struct user_call<false> {
-  template <class Call>
-  static bool run(Call call) {
-    return call();
-  }
-};
-#endif
-
-PROF_DETAIL_END
-
-PROF_PUBLIC_BEGIN
-
-// A file descriptor to write to; never closed by prof. Explicit, because sink(0) is no file.
-struct fd {
-  explicit fd(int number) noexcept : value(number) {}
-  int value;
-};
-
-// Appends the bytes to a string-like object (anything with append(const char*, size_t)).
-template <class String>
-struct append_to {
-  explicit append_to(String& text) noexcept : target(&text) {}
-  String* target;
-};
-
-// Named in the error of the two deleted constructors of sink.
-struct use_append_to_or_a_const_char_path {};
-struct use_fd_or_a_file_pointer {};
-
-// Where a profile is written. Implicitly made from: FILE*, prof::fd, a const char* path,
-// prof::append_to(text), any object with write(const char*, std::streamsize) (std::ostream), or
-// {callback, context} where callback returns false to stop.
-class sink {
- public:
-  enum class kind { file, descriptor, path, callback };
-
-  sink(std::FILE* file) noexcept : kind_(kind::file), context_(file) {}
-  sink(fd descriptor) noexcept : kind_(kind::descriptor), descriptor_(descriptor.value) {}
-  sink(const char* path) noexcept
-      : kind_(kind::path), context_(const_cast<char*>(path)) {}  // only ever read
-  template <bool Exceptions = PROF_DETAIL_EXCEPTIONS>
-  sink(bool (*callback)(void*, const void*, std::size_t), void* context) noexcept
-      : kind_(kind::callback),
-        context_(context),
-        callback_(callback),
-        guard_(&guarded<Exceptions>) {}
-
-  template <class String, bool Exceptions = PROF_DETAIL_EXCEPTIONS>
-  sink(append_to<String> text) noexcept
-      : kind_(kind::callback),
-        context_(text.target),
-        callback_(&append<String>),
-        guard_(&guarded<Exceptions>) {}
-
-  template <class Stream, std::enable_if_t<detail::has_write<Stream>::value, int> = 0,
-            bool Exceptions = PROF_DETAIL_EXCEPTIONS>
-  sink(Stream& stream) noexcept
-      : kind_(kind::callback),
-        context_(&stream),
-        callback_(&write_stream<Stream>),
-        finish_(&flush_stream<Stream>),
-        guard_(&guarded<Exceptions>) {}
-
-  // A std::string could be a path or a buffer: say which, with path.c_str() or append_to(text).
-  template <class String,
-            std::enable_if_t<detail::has_c_str<std::remove_reference_t<String>>::value, int> = 0>
-  sink(String&&, use_append_to_or_a_const_char_path = {}) = delete;
-  // A literal 0 or an int could be a null path or a descriptor: say prof::fd(n).
-  sink(int, use_fd_or_a_file_pointer = {}) = delete;
-  sink(std::nullptr_t, use_fd_or_a_file_pointer = {}) = delete;
-
-  kind type() const noexcept { return kind_; }
-  std::FILE* file() const noexcept { return static_cast<std::FILE*>(context_); }
-  int descriptor() const noexcept { return descriptor_; }
-  const char* path() const noexcept { return static_cast<const char*>(context_); }
-  bool call(const void* data, std::size_t size) const {
-    return guard_(*this, false, data, size);
-  }
-  // Called after the last byte: flushes a stream that can be, so that a full disk is not lost on us.
-  bool finish() const {
-    return finish_ == nullptr || guard_(*this, true, nullptr, 0);
-  }
-  // False for a null FILE*, path or callback: reported as an error by the call that gets it.
-  bool valid() const noexcept {
-    if (kind_ == kind::descriptor) return descriptor_ >= 0;
-    if (kind_ == kind::path) return path() != nullptr && path()[0] != '\0';
-    return kind_ == kind::file ? context_ != nullptr : callback_ != nullptr;
-  }
-
- private:
-  using guard = bool (*)(const sink& self, bool last, const void* data, std::size_t size);
-  template <bool Exceptions>
-  static bool guarded(const sink& self, bool last, const void* data, std::size_t size) {
-    return detail::user_call<Exceptions>::run([&] {
-      return last ? self.finish_(self.context_) : self.callback_(self.context_, data, size);
-    });
-  }
-  template <class String>
-  static bool append(void* context, const void* data, std::size_t size) {
-    static_cast<String*>(context)->append(static_cast<const char*>(data), size);
-    return true;
-  }
-  template <class Stream>
-  static bool write_stream(void* context, const void* data, std::size_t size) {
-    auto& stream = *static_cast<Stream*>(context);
-    stream.write(static_cast<const char*>(data), static_cast<std::ptrdiff_t>(size));
-    return stream_good(stream, 0);
-  }
-  template <class Stream>
-  static bool flush_stream(void* context) {
-    return flush_if_any(*static_cast<Stream*>(context), 0);
-  }
-  template <class Stream>
-  static auto flush_if_any(Stream& stream, int) -> decltype(stream.flush(), true) {
-    stream.flush();
-    return stream_good(stream, 0);
-  }
-  template <class Stream>
-  static bool flush_if_any(Stream&, long) {
-    return true;
-  }
-  template <class Stream>
-  static auto stream_good(Stream& stream, int) -> decltype(static_cast<bool>(stream)) {
-    return static_cast<bool>(stream);
-  }
-  template <class Stream>
-  static bool stream_good(Stream&, long) {
-    return true;
-  }
-
-  kind kind_;
-  int descriptor_ = -1;
-  void* context_ = nullptr;
-  bool (*callback_)(void*, const void*, std::size_t) = nullptr;
-  bool (*finish_)(void*) = nullptr;
-  guard guard_ = nullptr;
-};
-
-PROF_PUBLIC_END
-
-#endif  // PROF_BASE_SINK_HPP
-
-// ---- prof/collect/deliver.hpp ----
-// prof/collect/deliver.hpp - brings bytes to a sink and its errors back.
-// Floor 11 (collect). Used by api.hpp.
-// Safety: ordinary context. No SIGPIPE reaches the host while a delivery is open.
-// Memory: none.
-// Source: write(2), fflush(3): a full disk shows up at write or at close, so both are looked at.
-#ifndef PROF_COLLECT_DELIVER_HPP
-#define PROF_COLLECT_DELIVER_HPP
+// ---- prof/collect/sessions.hpp ----
+// prof/collect/sessions.hpp - CPU sessions and write_profile: what the public calls of profiles.hpp lead to.
+// Floor 11 (collect). In the table of api_functions.hpp.
+// Safety: ordinary context, any thread.
+// Memory: a session lives in pages, not in the host's heap.
+// Source: Go's StartCPUProfile, StopCPUProfile and Lookup(name).WriteTo.
+#ifndef PROF_COLLECT_SESSIONS_HPP
+#define PROF_COLLECT_SESSIONS_HPP
 
 PROF_DETAIL_BEGIN
 
-// Opened when the profile starts, so that a wrong path is an error then and not an hour later.
-class delivery {
- public:
-  explicit delivery(const sink& target) noexcept : target_(target) {}
-  ~delivery() { close_path(); }
-  delivery(const delivery&) = delete;
-  delivery& operator=(const delivery&) = delete;
+// A struct that a caller of another version handed over: what it does not know keeps its default.
+template <class Struct>
+inline Struct known_of(const Struct& given, std::size_t bytes) noexcept {
+  Struct known;
+  std::memcpy(static_cast<void*>(&known), &given, bytes < sizeof known ? bytes : sizeof known);
+  return known;
+}
 
-  result open() noexcept {
-    if (!target_.valid()) {
-      return result(error::bad_argument, "the sink is null; pass a FILE*, fd, path or callback");
-    }
-    if (target_.type() != sink::kind::path) return {};
-    path_ = os_open_write(target_.path(), os_error_);
-    if (path_ >= 0) return {};
-    char what[160];
-    what[0] = '\0';
-    append_text(what, sizeof what, target_.path());
-    append_text(what, sizeof what, ": ");
-    append_text(what, sizeof what, os_error_text(os_error_));
-    return result(error::open_failed, what, os_error_);
-  }
-
-  output out() noexcept { return {&write, this}; }
-
-  // Flushes, closes a path, and tells whether everything arrived.
-  result close() noexcept {
-    const sigpipe_guard quiet;
-    if (!failed_ && target_.type() == sink::kind::file) {
-      failed_ = !os_flush(target_.file(), os_error_);
-    }
-    if (!failed_ && target_.type() == sink::kind::callback) failed_ = !target_.finish();
-    if (!close_path()) failed_ = true;
-    if (!failed_) return {};
-    return result(error::write_failed,
-                  os_error_ != 0 ? os_error_text(os_error_) : "the sink refused the bytes",
-                  os_error_);
-  }
-
- private:
-  static bool write(void* context, const void* data, std::size_t size) {
-    delivery& self = *static_cast<delivery*>(context);
-    const sigpipe_guard quiet;
-    if (!self.failed_) self.failed_ = !self.write_once(data, size);
-    return !self.failed_;
-  }
-  bool write_once(const void* data, std::size_t size) {
-    switch (target_.type()) {
-      case sink::kind::file: return os_write(target_.file(), data, size, os_error_);
-      case sink::kind::descriptor: return os_write(target_.descriptor(), data, size, os_error_);
-      case sink::kind::path: return os_write(path_, data, size, os_error_);
-      case sink::kind::callback: return target_.call(data, size);
-    }
-    return false;
-  }
-  bool close_path() noexcept {
-    const int descriptor = path_;
-    path_ = -1;
-    return descriptor < 0 || os_close(descriptor, os_error_);
-  }
-
-  sink target_;
-  int path_ = -1;
-  int os_error_ = 0;
-  bool failed_ = false;
-};
-
-PROF_DETAIL_END
-
-#endif  // PROF_COLLECT_DELIVER_HPP
-
-// ---- prof/collect/api.hpp ----
-// prof/collect/api.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.
-// Floor 11 (collect). Public.
-// Safety: ordinary context, any thread; never from a signal handler. Nothing throws, prints or
-//         aborts; a call that fails leaves what was running as it was.
-// Memory: pages of prof's own; nothing here shows up in the heap profile.
-// Source: Go's runtime/pprof (names and meanings; errors are values).
-#ifndef PROF_COLLECT_API_HPP
-#define PROF_COLLECT_API_HPP
-
-PROF_PUBLIC_BEGIN
-
-// What a CPU profile samples by.
-struct cpu_options {
-  // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
-  // set_cpu_profile_rate changed it. Totals are right at any rate.
-  unsigned hz = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
-};
-
-PROF_PUBLIC_END
-
-PROF_DETAIL_BEGIN
-
-// A running CPU profile and where it will be written. Lives in pages, not in the host's heap.
+// A running CPU profile and where it will be written.
 struct cpu_recording {
   cpu_recording(process_state& process, const sink& target) noexcept
       : work(process), out(target), pid(os_process_id_sig()) {}
@@ -11976,9 +12726,8 @@ struct cpu_recording {
   const std::uint32_t pid;  // a forked child must not write into its parent's file
 };
 
-inline result start_recording(const sink& target, const cpu_options& wanted,
-                              cpu_recording*& recording) noexcept {
-  process_state* const process = enter_process();
+inline result start_recording(const sink& target, const cpu_options& wanted, cpu_recording*& recording) noexcept {
+  process_state* const process = enter();
   void* const pages = process == nullptr ? nullptr : os_map_sig(sizeof(cpu_recording));
   if (pages == nullptr) return result(error::out_of_memory, "the CPU profile");
   process->used.store(true);
@@ -11986,8 +12735,7 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   profile_request request;
   request.hz = wanted.hz;
   request.symbolize = wanted.symbolize;
-  result started = check_profile(*process, "profile");
-  if (started) started = check_versions();
+  result started = check_versions();
   // The file is opened, and truncated, only when everything else has worked.
   if (started) started = made->work.begin("profile", request);
   if (started) started = made->out.open();
@@ -12000,7 +12748,9 @@ inline result start_recording(const sink& target, const cpu_options& wanted,
   return started;
 }
 
-inline result finish_recording(cpu_recording* recording) noexcept {
+inline result stop_session(void* session) noexcept {
+  auto* const recording = static_cast<cpu_recording*>(session);
+  (void)enter();
   if (recording->pid != os_process_id_sig()) return {};
   const result written = recording->work.finish(recording->out.out());
   const result closed = recording->out.close();
@@ -12009,40 +12759,72 @@ inline result finish_recording(cpu_recording* recording) noexcept {
   return closed ? written : closed;
 }
 
+inline result start_session(void*& session, const sink& target, const cpu_options& wanted, std::size_t bytes) {
+  cpu_recording* recording = nullptr;
+  result started = start_recording(target, known_of(wanted, bytes), recording);
+  session = recording;
+  return started;
+}
+
+// The one unnamed session; `process` itself marks a start under way.
+inline result start_cpu(const sink& target, const cpu_options& wanted, std::size_t bytes) {
+  process_state* const process = enter();
+  if (process == nullptr) return result(error::out_of_memory, "the CPU profile");
+  void* none = nullptr;
+  if (!process->unnamed_session.compare_exchange_strong(none, process)) return result(error::cpu_in_use);
+  cpu_recording* recording = nullptr;
+  result started = start_recording(target, known_of(wanted, bytes), recording);
+  process->unnamed_session.store(recording);
+  return started;
+}
+
+inline result stop_cpu() {
+  if (attached_process_sig() == nullptr) return {};
+  process_state* const process = enter();
+  void* running = process->unnamed_session.load();
+  if (running == nullptr || running == process) return {};
+  if (!process->unnamed_session.compare_exchange_strong(running, nullptr)) return {};
+  return stop_session(running);
+}
+
 // Waits for a duration while a profile is taken; false when the caller asked to stop. Where walks meet
 // libraries that were loaded meanwhile, their tables are made once a second, so that not the whole of a long
 // profile is walked by interpretation.
-inline bool wait_unless_canceled(process_state& process, std::uint64_t ns,
-                                 const std::atomic<bool>* cancel) noexcept {
-  constexpr std::uint64_t second = 1000000000;
-  const std::uint64_t step = cancel != nullptr ? 20000000 : second;
-  const std::uint64_t begin = os_monotonic_ns_sig();
-  const std::uint64_t end = begin + ns;
-  std::uint64_t look = begin + second;
-  for (std::uint64_t now = begin; now < end; now = os_monotonic_ns_sig()) {
+inline bool wait_unless_canceled(process_state& process, std::uint64_t ns, const std::atomic<bool>* cancel) noexcept {
+  const std::uint64_t step = cancel != nullptr ? 20000000 : 1000000000;
+  const std::uint64_t end = os_monotonic_ns_sig() + ns;
+  for (std::uint64_t now = end - ns; now < end; now = os_monotonic_ns_sig()) {
     if (cancel != nullptr && cancel->load(std::memory_order_relaxed)) return false;
-    if (now >= look && process.code_map_outdated.load(std::memory_order_relaxed)) {
-      refresh_code_map(process);
-      look = now + second;
-      continue;  // it took a while
-    }
     os_sleep_ns(end - now < step ? end - now : step);
+    refresh_outdated_code_map(process);
   }
   return true;
 }
 
-PROF_DETAIL_END
+inline result write_named_profile(const char* name, const sink& target, const profile_request& given, std::size_t bytes) {
+  process_state* const process = enter();
+  const profile_request request = known_of(given, bytes);
+  if (process == nullptr) return result(error::out_of_memory, "the profile");
+  if (name == nullptr) return result(error::unknown_profile, "(null)");
+  if (find_row(*process, name).row == nullptr) return explain_missing(name);
+  if (result agreed = check_versions(); !agreed) return agreed;
+  process->used.store(true);
+  delivery out(target);
+  collection work(*process);
+  if (result begun = work.begin(name, request); !begun) return begun;
+  if (result opened = out.open(); !opened) return opened;
+  if (!wait_unless_canceled(*process, work.duration_ns(), request.cancel)) return result(error::canceled);
+  const result written = work.finish(out.out());
+  const result closed = out.close();
+  return closed ? written : closed;
+}
 
-PROF_PUBLIC_BEGIN
-
-// Sets this process's limits. Before the first profile is started or written (later:
-// error::configured_late); out of range: error::bad_argument. Heap sampling that runs since the
-// first allocation goes on with the new limits.
-inline result configure(const options& wanted) {
-  detail::process_state* const process = detail::process_sig();
+inline result set_limits(const options& given, std::size_t bytes) {
+  process_state* const process = process_sig();
+  const options wanted = known_of(given, bytes);
   if (process == nullptr) return result(error::out_of_memory, "the profiler's tables");
   if (process->used.load()) return result(error::configured_late);
-  if (wanted.max_depth < 1 || wanted.max_depth > detail::max_depth) {
+  if (wanted.max_depth < 1 || wanted.max_depth > max_depth) {
     return result(error::bad_argument, "options::max_depth must be 1 to 1024");
   }
   if (wanted.signal < 0 || wanted.signal > 64) {
@@ -12053,364 +12835,234 @@ inline result configure(const options& wanted) {
   return {};
 }
 
-// A CPU profile of its own, beside others (8 at most in the process). Not copyable; a session that
-// is destroyed while it runs is stopped and written.
-class cpu_session {
- public:
-  cpu_session() noexcept = default;
-  ~cpu_session() { (void)stop(); }
-  cpu_session(const cpu_session&) = delete;
-  cpu_session& operator=(const cpu_session&) = delete;
-
-  // Begins sampling the CPU time of every thread. The sink's path is opened now; a borrowed sink
-  // must live until stop(). Errors: error::session_in_use, open_failed, too_many_sessions,
-  // signal_in_use, timer_failed, profile_off, bad_argument.
-  result start(const sink& target, const cpu_options& wanted = {}) {
-    if (recording_ != nullptr) return result(error::session_in_use);
-    detail::cpu_recording* recording = nullptr;
-    result started = detail::start_recording(target, wanted, recording);
-    recording_ = recording;
-    return started;
-  }
-
-  // Ends sampling, writes the profile and returns what went wrong on the way. Does nothing when
-  // the session does not run.
-  result stop() {
-    if (recording_ == nullptr) return {};
-    auto* const ending = static_cast<detail::cpu_recording*>(recording_);
-    recording_ = nullptr;
-    return detail::finish_recording(ending);
-  }
-
-  bool running() const noexcept { return recording_ != nullptr; }
-
- private:
-  void* recording_ = nullptr;  // detail::cpu_recording, whose visibility is narrower
-};
-
-// Go's StartCPUProfile: the one unnamed session of the process. A second start is
-// error::cpu_in_use and leaves the first one and its file alone. Other errors as cpu_session.
-inline result start_cpu_profile(const sink& target, const cpu_options& wanted = {}) {
-  detail::process_state* const process = detail::enter_process();
-  if (process == nullptr) return result(error::out_of_memory, "the CPU profile");
-  void* none = nullptr;
-  if (!process->unnamed_session.compare_exchange_strong(none, process)) {
-    return result(error::cpu_in_use);  // `process` itself marks a start under way
-  }
-  detail::cpu_recording* recording = nullptr;
-  result started = detail::start_recording(target, wanted, recording);
-  process->unnamed_session.store(recording);
-  return started;
-}
-
-// Go's StopCPUProfile: returns when the profile is written. Does nothing when none runs.
-inline result stop_cpu_profile() {
-  if (detail::attached_process_sig() == nullptr) return {};
-  detail::process_state* const process = detail::enter_process();
-  void* running = process->unnamed_session.load();
-  if (running == nullptr || running == process) return {};
-  if (!process->unnamed_session.compare_exchange_strong(running, nullptr)) return {};
-  return detail::finish_recording(static_cast<detail::cpu_recording*>(running));
-}
-
-// Writes the profile of that name: "heap", "allocs", or "profile" (CPU). With seconds it blocks
-// for that long (CPU: 30 when 0); `cancel` ends the wait with error::canceled. Errors:
-// error::unknown_profile, profile_off, not_in_version, open_failed, write_failed, out_of_memory.
-inline result write_profile(const char* name, const sink& target,
-                            const profile_request& request = {}) {
-  detail::process_state* const process = detail::enter_process();
-  if (process == nullptr) return result(error::out_of_memory, "the profile");
-  if (name == nullptr) return result(error::unknown_profile, "(null)");
-  if (result known = detail::check_profile(*process, name); !known) return known;
-  if (result agreed = detail::check_versions(); !agreed) return agreed;
-  process->used.store(true);
-  detail::delivery out(target);
-  detail::collection work(*process);
-  if (result begun = work.begin(name, request); !begun) return begun;
-  if (result opened = out.open(); !opened) return opened;
-  if (!detail::wait_unless_canceled(*process, work.duration_ns(), request.cancel)) {
-    return result(error::canceled);
-  }
-  const result written = work.finish(out.out());
-  const result closed = out.close();
-  return closed ? written : closed;
-}
-
-// Go's WriteHeapProfile: what is live now, and all allocations so far, by stack. Works without any
-// start call: sampling runs from the process's first allocation. About 1 ms and up with the number
-// of stacks; the host's threads go on meanwhile.
-inline result write_heap_profile(const sink& target) { return write_profile("heap", target); }
-
-// Calls visit(name, available) for every profile this version knows, sorted by name.
-template <class Visit>
-inline void for_each_profile(Visit visit) {
-  detail::process_state* const process = detail::enter_process();
-  for (const detail::known_profile& known : detail::known_profiles) {
-    visit(known.name.data, process != nullptr && detail::check_profile(*process, known.name));
-  }
-}
-
-// Sets the rate of later CPU profiles that do not say one (100 at start). Returns the previous
-// rate; values outside 1 to 10000 change nothing.
-inline unsigned set_cpu_profile_rate(unsigned hz) {
-  detail::process_state* const process = detail::process_sig();
-  if (process == nullptr) return 0;
-  if (hz < 1 || hz > detail::max_hz) return process->hz.load();
-  return process->hz.exchange(hz);
-}
-
-// One sample per `bytes` allocated on average (524288 at start); 1: every allocation; 0: none.
-// Counts at once for the calling thread, after at most 4 MiB of allocations for the others. What
-// was sampled before keeps its weight, so profiles stay right. Returns the previous rate.
-inline std::size_t set_mem_profile_rate(std::size_t bytes) {
-  detail::process_state* const process = detail::enter_process();
-  if (process == nullptr) return 0;
-  const auto* const heap = detail::find_part_sig<detail::heap_part>(*process, detail::part::heap);
-  std::uint64_t before = 0;
-  if (heap != nullptr) heap->set_rate(*process, bytes, before);
-  return static_cast<std::size_t>(before);
-}
-
-PROF_PUBLIC_END
-
-#endif  // PROF_COLLECT_API_HPP
-
-// ---- prof/collect/status.hpp ----
-// prof/collect/status.hpp - what runs, which hooks are live, what was lost, what prof itself costs.
-// Floor 11 (collect). Public; also the status page.
-// Safety: ordinary context, any thread. Testing the hooks calls each hooked function once.
-// Memory: the report is a value of a few hundred bytes.
-// Source: design invariant "nothing is lost silently".
-#ifndef PROF_COLLECT_STATUS_HPP
-#define PROF_COLLECT_STATUS_HPP
-
-PROF_PUBLIC_BEGIN
-
-// One hooked function. state: "live" (counts), "forwarding" (counted elsewhere) or "dead"; why: the
-// reason in words. The texts live for ever.
-struct hook_status {
-  const char* name = "";
-  const char* state = "";
-  const char* why = "";
-};
-
-// A cause for which something was not recorded, and how often.
-struct drop_status {
-  const char* cause = "";
-  std::uint64_t count = 0;
-};
-
-struct status_report {
-  static constexpr std::size_t max_hooks = 40;
-
-  bool cpu_running = false;
-  unsigned cpu_hz = 0;                // of the running timers, 0 when none run
-  int cpu_signal = 0;                 // 0 until the first CPU profile
-  const char* cpu_engine = "";        // and why this one
-  std::size_t sampled_threads = 0;    // have a timer
-  std::size_t unsampled_threads = 0;  // had the signal blocked when the profile started
-  std::uint64_t threads_started = 0;  // seen by the pthread_create hook
-  std::uint64_t cpu_samples = 0;
-  std::uint64_t heap_rate = 0;
-  std::uint64_t heap_samples = 0;
-  std::size_t heap_live_objects = 0;  // sampled ones
-  std::size_t stacks = 0;
-  std::uint64_t own_memory = 0;  // bytes of tables in use
-  std::uint64_t own_cpu_ns = 0;  // spent in the sampling handler
-  const char* heap_owner = "";   // file of the object whose malloc hooks count
-  hook_status hooks[max_hooks];
-  std::size_t hook_count = 0;
-  drop_status drops[static_cast<unsigned>(detail::drop::count_)];
-};
-
-PROF_PUBLIC_END
-
-PROF_DETAIL_BEGIN
-
-inline void report_hooks(status_report& report, const hook_part* hooks) noexcept {
-  if (hooks == nullptr) return;
-  hooks->test();
-  for (int i = 0; i < hooks->count && report.hook_count < status_report::max_hooks; ++i) {
-    hook_status& row = report.hooks[report.hook_count++];
-    row.name = hooks->records[i].name;
-    row.state = hooks->records[i].state.load();
-    row.why = hooks->records[i].why.load();
-  }
-}
-
-inline void report_cpu(status_report& report, const cpu_state& cpu) noexcept {
-  const std::uint64_t period = cpu.period_ns.load();
-  report.cpu_running = period != 0;
-  report.cpu_hz = period == 0 ? 0 : static_cast<unsigned>(1000000000u / period);
-  report.cpu_signal = cpu.signal.load();
-  report.sampled_threads = cpu.threads.used();
-  report.unsampled_threads = cpu.unsampled_threads.load();
-  report.threads_started = cpu.threads_started.load();
-  report.cpu_samples = cpu.ticks.load();
-  report.own_cpu_ns = cpu.handler_ns.load();
-  report.own_memory += cpu.counts.span() * sizeof(cpu_slot);
-}
-
-inline void report_heap(status_report& report, const heap_state& heap) noexcept {
-  report.heap_rate = heap.rate.load();
-  report.heap_samples = heap.samples.load();
-  report.heap_live_objects = heap.live.used();
-  report.own_memory += heap.counts.span() * sizeof(heap_slot) +
-                       heap.live.touched();
-}
-
 PROF_DETAIL_END
 
-PROF_PUBLIC_BEGIN
+#endif  // PROF_COLLECT_SESSIONS_HPP
 
-// The state of the profiler now.
-inline status_report status() {
-  using namespace detail;
-  status_report report;
-  process_state* const process = enter_process();
-  if (process == nullptr) return report;
-  const own_code_scope own(*process);
-  const hook_part* const heap_hooks = process->heap_hooks.load();
-  const hook_part* const thread_hooks = process->thread_hooks.load();
-  report_hooks(report, heap_hooks != nullptr ? heap_hooks : &prof_part_heap_hooks_v1);
-  report_hooks(report, thread_hooks != nullptr ? thread_hooks : &prof_part_thread_hooks_v1);
-  report.heap_owner = heap_hooks != nullptr ? os_file_of(heap_hooks) : "";
-  report.cpu_engine = "timer_create: counts user and system time of every thread at any rate";
-  for (unsigned i = 0; i < static_cast<unsigned>(drop::count_); ++i) {
-    report.drops[i] = {drop_texts[i], process->drops[i].load()};
-  }
-  report.stacks = process->stacks.used();
-  report.own_memory = process->stacks.bytes() + process->own_bytes.load() +
-                      process->registry->modules.table_bytes.load() + sizeof(process_state);
-  const void* const cpu = process->part_states[static_cast<unsigned>(part::cpu)].load();
-  const void* const heap = process->part_states[static_cast<unsigned>(part::heap)].load();
-  if (cpu != nullptr) report_cpu(report, *static_cast<const cpu_state*>(cpu));
-  if (heap != nullptr) report_heap(report, *static_cast<const heap_state*>(heap));
-  return report;
-}
-
-PROF_PUBLIC_END
-
-PROF_DETAIL_BEGIN
-
-inline void write_counter(text_writer& text, const char* name, std::uint64_t value) {
-  text.put(name).put(": ").decimal(value).put("\n");
-}
-
-inline void write_status_text(const status_report& report, output out) {
-  text_writer text(out);
-  text.put("prof ").decimal(PROF_VERSION_MAJOR).put(".").decimal(PROF_VERSION_MINOR).put(".");
-  text.decimal(PROF_VERSION_PATCH).put("\n\ncpu profile: ");
-  text.put(report.cpu_running ? "running\n" : "off\n");
-  text.put("cpu engine: ").put(report.cpu_engine).put("\n");
-  write_counter(text, "cpu rate (Hz)", report.cpu_hz);
-  write_counter(text, "cpu signal", static_cast<std::uint64_t>(report.cpu_signal));
-  write_counter(text, "cpu samples", report.cpu_samples);
-  write_counter(text, "threads with a timer", report.sampled_threads);
-  write_counter(text, "threads with the signal blocked", report.unsampled_threads);
-  write_counter(text, "threads started", report.threads_started);
-  write_counter(text, "heap rate (bytes per sample)", report.heap_rate);
-  write_counter(text, "heap samples", report.heap_samples);
-  write_counter(text, "heap sampled live objects", report.heap_live_objects);
-  write_counter(text, "stacks", report.stacks);
-  write_counter(text, "own memory (bytes)", report.own_memory);
-  write_counter(text, "own CPU in handlers (ns)", report.own_cpu_ns);
-  text.put("\ndropped:\n");
-  for (const drop_status& drop : report.drops) {
-    text.put("  ").decimal(drop.count).put("  ").put(drop.cause).put("\n");
-  }
-  text.put("\nhooks (counted by ").put(report.heap_owner).put("):\n");
-  for (std::size_t i = 0; i < report.hook_count; ++i) {
-    const hook_status& hook = report.hooks[i];
-    text.put("  ").put(hook.name).put(": ").put(hook.state).put(" - ").put(hook.why).put("\n");
-  }
-}
-
-PROF_DETAIL_END
-
-PROF_PUBLIC_BEGIN
-
-// The report as text, as the status page shows it.
-inline result write_status(const sink& target) {
-  detail::delivery out(target);
-  if (result opened = out.open(); !opened) return opened;
-  detail::write_status_text(status(), out.out());
-  return out.close();
-}
-
-PROF_PUBLIC_END
-
-#endif  // PROF_COLLECT_STATUS_HPP
-
-// ---- prof/part/annotate_part.hpp ----
-// prof/part/annotate_part.hpp - the whole's side of annotations: labels are kept, records counted.
-// Floor 10 (part). Included by prof.hpp, whatever the switches.
-// Safety: functions ending in _sig may run in a handler or an allocator; labels are set in ordinary
+// ---- prof/collect/api_functions.hpp ----
+// prof/collect/api_functions.hpp - the whole's side of the public API: the functions of its table, and the table.
+// Floor 11 (collect). Included by prof.hpp, whatever the switches.
+// Safety: functions ending in _sig may run in a handler or an allocator; the rest is for ordinary
 //         context, any thread.
-// Memory: label sets in the process state's table.
-// Source: one keeper per process: thread-locals are per object, and CPU handler, hooks and annotated
-//         code may be in three of them.
-#ifndef PROF_PART_ANNOTATE_PART_HPP
-#define PROF_PART_ANNOTATE_PART_HPP
+// Memory: none of its own.
+// Source: collect/api_table.hpp. The table is emitted by every file that includes the whole, with all that it leads to.
+#ifndef PROF_COLLECT_API_FUNCTIONS_HPP
+#define PROF_COLLECT_API_FUNCTIONS_HPP
 
 PROF_DETAIL_BEGIN
 
-// The process with a keeper of labels, or null when no memory can be mapped.
-inline process_state* annotated_process() noexcept {
-  return object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter_process();
-}
+// ---- annotations -----------------------------------------------------------------------------------------------
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
-  process_state* const process = annotated_process();
-  if (process == nullptr) return no_labels;
-  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
-  if (keeper != &prof_part_annotate_v1) return keeper->enter_labels(pairs, count);
+  process_state* const process = object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter();
+  thread_state* const thread = process == nullptr ? nullptr : this_thread_sig(*process);
+  if (thread == nullptr) return no_labels;
   label_pair all[2 * label_table::max_labels];
   std::size_t size = 0;
-  const label_set_id before = current_labels;
+  const label_set_id before = thread->labels.load(std::memory_order_relaxed);
   process->labels.for_each(before, [&](const label_pair& outer) { all[size++] = outer; });
-  for (std::size_t i = 0; i < count; ++i) all[size++] = pairs[i];
-  current_labels = process->labels.intern(all, size);
+  for (std::size_t i = 0; i < count && i < label_table::max_labels; ++i) all[size++] = pairs[i];
+  thread->labels.store(process->labels.intern(all, size), std::memory_order_relaxed);
   return before;
 }
 
 inline void leave_labels(label_set_id before) {
-  const process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  const annotate_part* const keeper = process->annotations.load(std::memory_order_acquire);
-  if (keeper == &prof_part_annotate_v1) current_labels = before;
-  else if (keeper != nullptr) keeper->leave_labels(before);
-}
-
-// This object's, else another's.
-inline const heap_part* any_heap_part_sig(const process_state& process) PROF_DETAIL_SIG {
-  const heap_part* const own = own_heap_part_sig();
-  return own != nullptr ? own : find_part_sig<heap_part>(process, part::heap);
-}
-
-inline void annotate_alloc_sig(poisson_gap& gap, void* object, std::size_t size,
-                               const call_frame& call) PROF_DETAIL_SIG {
-  process_state* const process = process_sig();
-  const heap_part* const heap =
-      process == nullptr ? nullptr : any_heap_part_sig(*process);
-  if (heap == nullptr) gap.left = max_gap;  // looks again behind that
-  else heap->record_alloc_sig(*process, gap, object, size, caller_registers_sig(call));
-}
-
-inline void annotate_free_sig(void* object) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
-  const heap_part* const heap =
-      process == nullptr ? nullptr : any_heap_part_sig(*process);
-  if (heap != nullptr) heap->record_free_sig(*process, object);
+  thread_state* const thread = process == nullptr ? nullptr : process->threads.find_sig(os_thread_id_sig());
+  if (thread != nullptr) thread->labels.store(before, std::memory_order_relaxed);
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const annotate_part
-    prof_part_annotate_v1 = {&enter_labels, &leave_labels, &kept_labels_sig, &annotate_alloc_sig,
-                             &annotate_free_sig};
+// This object's part, else another's.
+inline const record_part* record_part_sig(const process_state& process) PROF_DETAIL_SIG {
+  const part_head* const own = own_part_sig(static_cast<unsigned>(part::records));
+  return own != nullptr ? reinterpret_cast<const record_part*>(own) : find_part_sig<record_part>(process, part::records);
+}
+
+inline void record_any_alloc_sig(std::int64_t& countdown, void* object, std::size_t size,
+                                 const call_frame& call) PROF_DETAIL_SIG {
+  process_state* const process = process_sig();
+  const record_part* const records = process == nullptr ? nullptr : record_part_sig(*process);
+  if (records != nullptr) return records->record_alloc_sig(*process, countdown, object, size, call);
+  countdown = max_gap;  // looks again behind that
+}
+
+inline void record_any_free_sig(void* object) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const record_part* const records = process == nullptr ? nullptr : record_part_sig(*process);
+  if (records != nullptr) records->record_free_sig(*process, object);
+}
+
+// ---- profiles and rates ------------------------------------------------------------------------------------------
+
+inline void visit_profiles(void (*visit)(void* context, const char* name, bool available), void* context) {
+  process_state* const process = enter();
+  arena memory(os_pages);
+  arena_vector<listed_row> rows(memory);
+  if (process == nullptr) return;
+  list_rows(*process, rows);
+  for (const listed_row& row : rows) {
+    const char* const name = memory.copy(row.name.data, row.name.size);
+    if (name != nullptr) visit(context, name, row.known.row != nullptr);
+  }
+}
+
+inline std::uint64_t set_rate_of(const char* profile, std::uint64_t rate) {
+  process_state* const process = enter();
+  const known_row known = process == nullptr ? known_row{} : find_row(*process, profile);
+  const bool has_rate = known.part != nullptr && known.part->set_rate != nullptr;
+  return has_rate ? known.part->set_rate(*process, rate) : 0;
+}
+
+inline const http_part* find_http_part() {
+  process_state* const process = enter();
+  return process == nullptr ? nullptr : find_part_sig<http_part>(*process, part::http);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const api_table prof_api_v1 = {
+    sizeof(api_table),
+    PROF_VERSION,
+    &enter_labels,
+    &leave_labels,
+    &record_any_alloc_sig,
+    &record_any_free_sig,
+    &set_limits,
+    &start_session,
+    &stop_session,
+    &start_cpu,
+    &stop_cpu,
+    &write_named_profile,
+    &visit_profiles,
+    &set_rate_of,
+    &visit_status,
+    &write_status_to,
+    &find_http_part};
 
 PROF_DETAIL_END
 
-#endif  // PROF_PART_ANNOTATE_PART_HPP
+PROF_DETAIL_NOTE(4, "prof_api_v1", "");
+
+#endif  // PROF_COLLECT_API_FUNCTIONS_HPP
+
+// ---- prof/process/profile_builder.hpp ----
+// prof/process/profile_builder.hpp - from interned stacks and a code map to the locations of a profile.
+// Floor 7 (process). Used by every part that fills a profile.
+// Safety: ordinary context; thread-compatible.
+// Memory: the profile's arena.
+// Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
+//         the main binary, which address order gives on Linux.
+#ifndef PROF_PROCESS_PROFILE_BUILDER_HPP
+#define PROF_PROCESS_PROFILE_BUILDER_HPP
+
+PROF_DETAIL_BEGIN
+
+class profile_builder {
+ public:
+  static constexpr std::size_t max_extra_labels = 4;
+
+  profile_builder(profile& target, const process_state& process) noexcept
+      : profile_builder(target, process.code.load(), process.stacks, process.labels) {}
+  profile_builder(profile& target, const code_map* code, const stack_table& stacks,
+                  const label_table& labels) noexcept
+      : target_(target), code_(code), stacks_(stacks), labels_(labels), frames_(target.memory) {
+    add_mappings();
+  }
+
+  // One entry of a sampler's table; entries with the same stack and labels are summed. `extra`: labels of the sampler's
+  // own, at most max_extra_labels.
+  void add(stack_id stack, label_set_id label_set, const std::int64_t* values, const profile_label* extra = nullptr,
+           std::size_t extra_count = 0) noexcept {
+    const stack_view view = stacks_.view(stack);
+    frames_.clear();
+    for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
+    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
+    profile_label marks[label_table::max_labels + max_extra_labels];
+    std::size_t count = 0;
+    labels_.for_each(label_set, [&](const label_pair& pair) {
+      marks[count++] = {target_.string(pair.key), target_.string(pair.value), 0, 0};
+    });
+    for (std::size_t i = 0; i < extra_count && i < max_extra_labels; ++i) marks[count++] = extra[i];
+    profile_sample* const sample =
+        target_.add_sample(frames_.data(), frames_.size(), marks, count, values);
+    if (sample == nullptr) return;
+    sample->approximate |= view.approximate;
+    sample->truncated |= view.truncated;
+    all_.count(values[0]);
+    if (view.approximate) approximate_.count(values[0]);
+    if (view.truncated) truncated_.count(values[0]);
+  }
+
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
+  // profile's first values are.
+  void add_stack_comments() noexcept {
+    add_share(approximate_,
+              "have frames found by scanning or by reading code (no call frame information)");
+    add_share(truncated_, "are truncated (too deep, or no way to the root)");
+  }
+
+ private:
+  void add_mappings() noexcept {
+    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
+      const code_range& range = code_->ranges[i];
+      char hex[2 * build_id_size];
+      for (std::size_t k = 0; k < range.build_id_length; ++k) {
+        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
+        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
+      }
+      profile_mapping mapping;
+      mapping.start = range.start;
+      mapping.limit = range.limit;
+      mapping.offset = range.offset;
+      mapping.file = target_.string({range.path, range.path_size});
+      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
+      mapping.current = range.current;
+      target_.mappings.push(mapping);
+    }
+  }
+
+  std::uint32_t locate(std::uintptr_t frame) noexcept {
+    if (frame == truncation_mark) return target_.add_named_location("[truncated]");
+    const std::uintptr_t address = frame_address_sig(frame);
+    const code_range* const range = range_of(frame);
+    if (range == nullptr) return target_.add_location(no_index, address);
+    return target_.add_location(static_cast<std::uint32_t>(range - code_->ranges), address);
+  }
+  const code_range* range_of(std::uintptr_t frame) const noexcept {
+    return code_ == nullptr ? nullptr : code_->find_frame(frame);
+  }
+
+  // Stacks with their labels, and the sum of their first values.
+  struct tally {
+    std::uint64_t stacks = 0;
+    std::uint64_t weight = 0;
+    void count(std::int64_t value) noexcept {
+      ++stacks;
+      weight += value > 0 ? static_cast<std::uint64_t>(value) : 0;
+    }
+  };
+
+  void add_share(const tally& part, text_view what) noexcept {
+    if (all_.stacks == 0) return;
+    bounded_text<256> line;
+    line.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
+    line.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
+    line.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
+    line.put(") ").put(what);
+    target_.add_comment(line.view());
+  }
+
+  profile& target_;
+  const code_map* code_;
+  const stack_table& stacks_;
+  const label_table& labels_;
+  arena_vector<std::uint32_t> frames_;
+  tally all_;
+  tally approximate_;
+  tally truncated_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_PROFILE_BUILDER_HPP
 
 // ---- prof/prof.hpp ----
 // prof/prof.hpp - the whole of prof: profiles of a running C++ program for go tool pprof and others.
@@ -12424,17 +13076,274 @@ PROF_DETAIL_END
 
 #if PROF_DETAIL_WITH_CPU
 
+// ---- prof/sample/cpu.hpp ----
+// prof/sample/cpu.hpp - CPU time by stack: one CPU-time timer per thread, aggregated in its handler.
+// Floor 8 (sample). Started by part/cpu_part.hpp, told of new threads by hook/thread.hpp.
+// Safety: tick_sig is the signal handler's body: no lock, no allocation, no libc; its frame is
+//         small because frames go to a pooled buffer. Everything else is for ordinary context.
+// Memory: tables that are mapped as they grow, never freed.
+// Source: timer_create(2) on each thread's CPU clock (user and system time); expirations beyond the
+//         kernel tick are folded into si_overrun, so a sample weighs 1 + overrun periods. A random
+//         first phase as in Go's runtime, so that short-lived threads are seen without bias.
+//         A session is the difference of two snapshots of one table: nothing is drained.
+#ifndef PROF_SAMPLE_CPU_HPP
+#define PROF_SAMPLE_CPU_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint32_t default_hz = 100;
+inline constexpr std::uint32_t max_hz = 10000;
+inline constexpr std::size_t max_cpu_sessions = 8;
+
+// A thread with a timer.
+struct timer_slot {
+  table_key key;  // thread id + thread_key_base
+  std::atomic<int> timer;
+  std::atomic<std::uint64_t> period_ns;
+};
+
+using timer_table = add_remove_table<timer_slot>;
+
+struct cpu_state {
+  static constexpr std::size_t timers_first = 256;
+  static constexpr unsigned timers_levels = 7;  // 32,512 threads
+
+  count_table counts;  // one counter: nanoseconds
+  timer_table timers;
+  spin_lock timers_lock;    // ordinary context: arming, disarming, retiming
+  spin_lock sessions_lock;  // ordinary context: start and stop
+  std::atomic<std::uint32_t> hz;         // of sessions that do not say
+  std::atomic<std::uint64_t> period_ns;  // of the running timers; 0: no session runs
+  std::atomic<std::uint32_t> in_handler;
+  std::atomic<std::uint32_t> pid;  // of the process whose timers these are
+  std::atomic<int> signal;         // 0 until chosen
+  std::atomic<const void*> handler;
+  std::atomic<std::uint64_t> handler_ns;
+  std::atomic<std::uint64_t> ticks;
+  std::atomic<std::uint32_t> unsampled_threads;
+  std::atomic<std::uint64_t> threads_started;  // seen by the thread hook
+  std::uint64_t random;
+  std::uint32_t session_hz[max_cpu_sessions];  // 0: free
+};
+inline constexpr std::uint32_t cpu_layout = layout_of(
+    {sizeof(cpu_state), offsetof(cpu_state, timers), offsetof(cpu_state, period_ns), offsetof(cpu_state, handler_ns),
+     sizeof(timer_slot), sizeof(count_table), sizeof(timer_event)});
+
+PROF_DETAIL_COLD inline cpu_state* make_cpu(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(cpu_state));
+  if (pages == nullptr) return nullptr;
+  auto* const cpu = new (pages) cpu_state{};
+  cpu->counts.bind(process.memory, 1);
+  cpu->timers.bind(process.memory, cpu_state::timers_first, cpu_state::timers_levels);
+  cpu->hz.store(default_hz);
+  cpu->random = os_monotonic_ns_sig() ^ os_thread_id_sig();
+  cpu->pid.store(os_process_id_sig());
+  return cpu;
+}
+
+inline cpu_state* attached_cpu_sig(const process_state& process) PROF_DETAIL_SIG {
+  return state_of_sig<cpu_state>(process, part::cpu);
+}
+inline cpu_state* cpu_of(process_state& process) noexcept {
+  return part_state_sig<cpu_state>(process, part::cpu, &make_cpu, [](process_state& to, cpu_state* unused) {
+    to.memory.give_back_sig(unused, sizeof(cpu_state));
+  });
+}
+
+// ---- the handler -----------------------------------------------------------------------------------
+
+inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
+                           std::uint64_t period_ns) PROF_DETAIL_SIG {
+  const std::uint32_t thread = os_thread_id_sig();
+  const count_key key{capture_stack_sig(process, thread, event.regs, false, period_ns), labels_of_sig(process, thread)};
+  bool lost = false;
+  const std::size_t index = cpu.counts.find_or_add_sig(key, lost);
+  if (lost) count_drop_sig(process, drop::count_table_full);
+  if (index != no_slot) cpu.counts.add_to_sig(index, 0, event.expirations * period_ns);
+  cpu.ticks.fetch_add(1, std::memory_order_relaxed);
+}
+
+// What the kernel hands back in every signal of a timer: the slot's index below a mark that no address has, so that a
+// signal of somebody else's timer is told from ours whatever it brings.
+inline constexpr std::uint64_t timer_mark = std::uint64_t{0x70726f66} << 32;  // "prof"
+inline void* timer_token(std::size_t index) PROF_DETAIL_SIG {
+  return reinterpret_cast<void*>(static_cast<std::uintptr_t>(timer_mark | index));
+}
+inline timer_slot* slot_of_sig(cpu_state& cpu, const void* token) PROF_DETAIL_SIG {
+  const std::uint64_t index = std::uint64_t{reinterpret_cast<std::uintptr_t>(token)} ^ timer_mark;
+  return index < cpu.timers.span() ? static_cast<timer_slot*>(cpu.timers.find_place_sig(index)) : nullptr;
+}
+
+inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
+  if (cpu == nullptr) return;
+  const std::uint64_t began = os_monotonic_ns_sig();
+  const presence_guard inside(cpu->in_handler);
+  const timer_slot* const slot = slot_of_sig(*cpu, event.slot);
+  if (slot == nullptr) return count_drop_sig(*process, drop::foreign_signal);
+  if (cpu->period_ns.load(std::memory_order_acquire) == 0) {
+    return count_drop_sig(*process, drop::late_signal);  // was pending when the timer was deleted
+  }
+  count_tick_sig(*process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
+  cpu->handler_ns.fetch_add(os_monotonic_ns_sig() - began, std::memory_order_relaxed);
+}
+
+// ---- threads and their timers --------------------------------------------------------------------------
+
+// First expiry uniform in (0, period]; returns 0 or an errno. Caller holds timers_lock.
+inline int set_timer(cpu_state& cpu, timer_slot& slot, std::uint64_t period_ns) noexcept {
+  slot.period_ns.store(period_ns, std::memory_order_relaxed);
+  const std::uint64_t first = 1 + random_sig(cpu.random) % period_ns;
+  return os_timer_set_sig(slot.timer.load(std::memory_order_relaxed), first, period_ns);
+}
+
+inline void disarm_slot(cpu_state& cpu, std::size_t index) noexcept {
+  os_timer_delete_sig(cpu.timers.at(index).timer.load(std::memory_order_relaxed));
+  cpu.timers.remove_sig(index);
+}
+
+// Gives a thread its timer. `replace`: the thread is new, so an entry with its id is a dead
+// thread's. Returns 0 or an errno; failures are counted. Caller holds timers_lock.
+inline int arm_thread(process_state& process, cpu_state& cpu, std::uint32_t thread,
+                      bool replace) noexcept {
+  const std::uint64_t period_ns = cpu.period_ns.load(std::memory_order_relaxed);
+  const std::uint64_t key = thread_key_base + thread;
+  const std::size_t known = cpu.timers.find_sig(key);
+  if (period_ns == 0) return 0;
+  if (known != no_slot && !replace) return 0;
+  if (known != no_slot) disarm_slot(cpu, known);
+  const std::size_t index = cpu.timers.claim_sig(key);
+  if (index == no_slot) {
+    count_drop_sig(process, drop::thread_table_full);
+    return -1;
+  }
+  timer_slot& slot = cpu.timers.at(index);
+  int timer = -1;
+  int failed = os_timer_create_sig(thread, cpu.signal.load(), timer_token(index), timer);
+  slot.timer.store(timer, std::memory_order_relaxed);
+  if (failed == 0) failed = set_timer(cpu, slot, period_ns);
+  cpu.timers.publish_sig(index, key);
+  if (failed != 0) {
+    disarm_slot(cpu, index);
+    count_drop_sig(process, drop::timer_failed);
+  }
+  return failed;
+}
+
+// Calls act(index) for every thread with a timer.
+template <class Act>
+inline void for_each_armed(cpu_state& cpu, Act act) {
+  cpu.timers.for_each_sig([&](std::size_t index, const timer_slot& slot) {
+    if (slot.key.load(std::memory_order_acquire) >= thread_key_base) act(index);
+  });
+}
+
+struct arm_all_context {
+  process_state& process;
+  cpu_state& cpu;
+  int armed = 0;
+  int failed = 0;
+  std::uint32_t blocked = 0;
+};
+
+// Arms every thread that exists. New ones arm themselves, since period_ns is set before. Returns 0
+// if at least one thread has a timer, else the errno.
+inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
+  arm_all_context all{process, cpu};
+  const bool listed = os_for_each_thread(
+      [](void* context, std::uint32_t thread) {
+        auto& here = *static_cast<arm_all_context*>(context);
+        const spin_guard lock(here.cpu.timers_lock);
+        const int failed = arm_thread(here.process, here.cpu, thread, false);
+        if (failed == 0) ++here.armed;
+        else here.failed = failed;
+        if (os_signal_blocked(thread, here.cpu.signal.load())) ++here.blocked;
+      },
+      &all);
+  cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);
+  if (!listed) {  // no /proc: this thread and the ones to come
+    const spin_guard lock(cpu.timers_lock);
+    count_drop_sig(process, drop::threads_unlisted);
+    return arm_thread(process, cpu, os_thread_id_sig(), false);
+  }
+  return all.armed != 0 ? 0 : all.failed;
+}
+
+inline void disarm_all_threads(cpu_state& cpu) noexcept {
+  const spin_guard lock(cpu.timers_lock);
+  for_each_armed(cpu, [&](std::size_t index) { disarm_slot(cpu, index); });
+}
+
+// Sets all timers to a period and gives those of threads that are gone back: the kernel answers
+// ESRCH for them (6.18, posix_cpu_timer_set), also when a new thread has got the same id.
+inline void retime_all_threads(cpu_state& cpu, std::uint64_t period_ns) noexcept {
+  const spin_guard lock(cpu.timers_lock);
+  for_each_armed(cpu, [&](std::size_t index) {
+    if (set_timer(cpu, cpu.timers.at(index), period_ns) != 0) disarm_slot(cpu, index);
+  });
+}
+
+// In a forked child: no timer was inherited and no session is its own.
+inline void forget_parent_cpu(cpu_state& cpu) noexcept {
+  cpu.timers_lock.unlock();
+  cpu.sessions_lock.unlock();
+  cpu.pid.store(os_process_id_sig());
+  cpu.period_ns.store(0);
+  cpu.in_handler.store(0);
+  for (std::uint32_t& hz : cpu.session_hz) hz = 0;
+  for_each_armed(cpu, [&](std::size_t index) { cpu.timers.remove_sig(index); });
+}
+
+// ---- a profile ---------------------------------------------------------------------------------------------
+
+// Go's CPU profile shape: what was counted from one snapshot to another, at the rate that the session asked for; the
+// timers run at the highest rate of all sessions. What is left of a period goes on to the next entry, so that the sum
+// is right to one sample.
+inline void fill_cpu_profile(profile& p, const process_state& process, const cpu_state& cpu, const count_snapshot& base,
+                             const count_snapshot& last, std::uint32_t hz) noexcept {
+  const std::uint64_t period_ns = 1000000000u / hz;
+  p.add_value_type("samples", "count");
+  p.add_value_type("cpu", "nanoseconds");
+  p.period_type = {p.string("cpu"), p.string("nanoseconds")};
+  p.period = static_cast<std::int64_t>(period_ns);
+  profile_builder build(p, process);
+  std::uint64_t rest_ns = 0;
+  cpu.counts.for_each_since(&base, last, [&](const count_key& key, const std::uint64_t* counted) {
+    rest_ns += counted[0];
+    const std::int64_t values[2] = {static_cast<std::int64_t>(rest_ns / period_ns),
+                                    static_cast<std::int64_t>(counted[0])};
+    rest_ns %= period_ns;
+    build.add(key.stack, key.labels, values);
+  });
+  build.add_stack_comments();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SAMPLE_CPU_HPP
+
 // ---- prof/part/cpu_part.hpp ----
 // prof/part/cpu_part.hpp - the CPU part: sessions over the sampler, and its descriptor.
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_CPU is on.
 // Safety: ordinary context, any thread; start and stop are serialised by one lock.
-// Memory: none of its own; the reading of a session lives in the session's arena.
+// Memory: none of its own; the snapshots of a session live in the session's arena.
 // Source: Go's StartCPUProfile for one session; several sessions share the timers, which run at the
 //         highest rate asked for.
 #ifndef PROF_PART_CPU_PART_HPP
 #define PROF_PART_CPU_PART_HPP
 
 PROF_DETAIL_BEGIN
+
+// What a running session remembers; in the memory that its collection gives.
+struct cpu_run {
+  cpu_run(cpu_state& state, arena& memory) noexcept : cpu(state), base(memory), last(memory) {}
+  cpu_state& cpu;
+  count_snapshot base;
+  count_snapshot last;  // when it ended; others may go on
+  int slot = -1;        // in cpu_state::session_hz
+  std::uint32_t hz = 0;
+};
 
 // The wanted signal if it is free or ours, else SIGPROF, else the first free real-time signal.
 inline int choose_signal(const cpu_state& cpu, int wanted) noexcept {
@@ -12498,53 +13407,101 @@ inline result apply_rate(process_state& process, cpu_state& cpu) noexcept {
   return result(error::timer_failed, os_error_text(failed), failed);
 }
 
-inline result begin_cpu(process_state& process, cpu_run& run) {
+inline result begin_cpu(profile_run& run) {
+  process_state& process = run.process;
   cpu_state* const cpu = cpu_of(process);
   if (cpu == nullptr) return result(error::out_of_memory, "the CPU profile's tables");
-  if (run.hz == 0 || run.hz > max_hz) {
-    return result(error::bad_argument, "the sampling rate must be 1 to 10000 per second");
-  }
+  const std::uint32_t hz = run.request.hz != 0 ? run.request.hz : cpu->hz.load(std::memory_order_relaxed);
+  if (hz > max_hz) return result(error::bad_argument, "the sampling rate must be 1 to 10000 per second");
   const spin_guard lock(cpu->sessions_lock);
   int slot = 0;
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
   if (result ready = prepare_signal(process, *cpu); !ready) return ready;
   refresh_code_map(process);
-  read_cpu(*cpu, run.base);
-  run.started_at = os_realtime_ns_sig();
-  run.started = os_monotonic_ns_sig();
-  cpu->session_hz[slot] = run.hz;
-  run.slot = slot;
+  auto& session = *new (run.state) cpu_run(*cpu, run.memory);
+  session.hz = hz;
+  cpu->counts.read(session.base);
+  cpu->session_hz[slot] = hz;
+  session.slot = slot;
   result armed = apply_rate(process, *cpu);
   if (armed) return armed;
   cpu->session_hz[slot] = 0;
-  run.slot = -1;
   (void)apply_rate(process, *cpu);
   return armed;
 }
 
-inline void end_cpu(process_state& process, cpu_run& run) {
+inline void leave_cpu(profile_run& run) {
+  auto& session = *static_cast<cpu_run*>(run.state);
+  session.cpu.session_hz[session.slot] = 0;
+  (void)apply_rate(run.process, session.cpu);
+}
+
+inline result end_cpu(profile_run& run) {
+  auto& session = *static_cast<cpu_run*>(run.state);
+  const spin_guard lock(session.cpu.sessions_lock);
+  leave_cpu(run);
+  session.cpu.counts.read(session.last);
+  return {};
+}
+
+inline void cancel_cpu(profile_run& run) {
+  const spin_guard lock(static_cast<cpu_run*>(run.state)->cpu.sessions_lock);
+  leave_cpu(run);
+}
+
+inline void fill_cpu(profile& p, profile_run& run) {
+  const auto& session = *static_cast<const cpu_run*>(run.state);
+  fill_cpu_profile(p, run.process, session.cpu, session.base, session.last, session.hz);
+}
+
+// Of sessions that do not say one.
+inline std::uint64_t set_cpu_rate(process_state& process, std::uint64_t hz) {
   cpu_state* const cpu = cpu_of(process);
-  if (cpu == nullptr || run.slot < 0) return;
-  const spin_guard lock(cpu->sessions_lock);
-  cpu->session_hz[run.slot] = 0;
-  run.slot = -1;
-  run.ended = os_monotonic_ns_sig();
-  (void)apply_rate(process, *cpu);
-  read_cpu(*cpu, run.last);
+  if (cpu == nullptr) return 0;
+  if (hz < 1 || hz > max_hz) return cpu->hz.load();
+  return cpu->hz.exchange(static_cast<std::uint32_t>(hz));
 }
 
-inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {
-  const auto* const cpu = static_cast<const cpu_state*>(
-      process.part_states[static_cast<unsigned>(part::cpu)].load(std::memory_order_acquire));
-  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.last, run.hz);
-  p.time_ns = run.started_at;
-  p.duration_ns = run.ended - run.started;
+inline void visit_cpu_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row row{
+      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30};
+  visit(row);
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
-    prof_part_cpu_v1 = {
-    &begin_cpu, &end_cpu, &fill_cpu};
+inline void report_cpu(const process_state& process, visitor<status_value> visit) {
+  const cpu_state* const cpu = attached_cpu_sig(process);
+  const std::uint64_t period = cpu != nullptr ? cpu->period_ns.load() : 0;
+  visit({"cpu profile", 0, period != 0 ? "running" : "off"});
+  visit({"cpu engine", 0, "timer_create: counts user and system time of every thread at any rate"});
+  visit({"cpu rate (Hz)", period == 0 ? 0 : 1000000000u / period, nullptr});
+  if (cpu == nullptr) return;  // no thread was started and no profile taken
+  visit({"cpu signal", static_cast<std::uint64_t>(cpu->signal.load()), nullptr});
+  visit({"cpu samples", cpu->ticks.load(), nullptr});
+  visit({"threads with a timer", cpu->timers.used(), nullptr});
+  visit({"threads with the signal blocked", cpu->unsampled_threads.load(), nullptr});
+  visit({"threads started", cpu->threads_started.load(), nullptr});
+  visit({"own CPU in handlers (ns)", cpu->handler_ns.load(), nullptr});
+}
+
+inline void forget_cpu_parent(process_state& process, bool) {
+  cpu_state* const cpu = attached_cpu_sig(process);
+  if (cpu != nullptr) forget_parent_cpu(*cpu);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_cpu_v2 = {
+    {sizeof(profile_part), cpu_layout},
+    sizeof(cpu_run),
+    &visit_cpu_rows,
+    &begin_cpu,
+    &end_cpu,
+    &cancel_cpu,
+    &fill_cpu,
+    &set_cpu_rate,
+    nullptr,
+    &report_cpu,
+    &forget_cpu_parent,
+    nullptr};
 
 PROF_DETAIL_END
 
@@ -12555,55 +13512,700 @@ PROF_DETAIL_END
 
 #if PROF_DETAIL_WITH_HEAP
 
+// ---- prof/base/live_table.hpp ----
+// prof/base/live_table.hpp - the sampled objects that were not freed yet, and the filter that tells
+// free() that an address is not among them.
+// Floor 2 (base). Used by sample/heap.hpp; the filter's word is read by hook/entry.hpp.
+// Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
+//         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
+//         publishes the filter.
+// Memory: 40 B per slot, in pieces; a filter of 64 KiB that doubles up to 8 MiB, each mapped when it is needed.
+//         Smaller ones are kept, for free() may be reading them.
+// Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
+//         "maybe" costs only a look into the table.
+#ifndef PROF_BASE_LIVE_TABLE_HPP
+#define PROF_BASE_LIVE_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What is known about a live object.
+struct live_object {
+  std::uint64_t size = 0;
+  std::uint64_t weight = 0;
+  std::uint32_t counts = 0;  // index of the counts it was added to
+};
+
+struct live_slot {
+  table_key key;  // address
+  live_object object;
+};
+
+// ---- the filter's word -----------------------------------------------------------------------------
+
+// A filter is a table of one-byte counters. Base (64-byte aligned) and shift share one word, so that
+// a reader never combines two filters.
+constexpr std::size_t filter_index_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  return static_cast<std::size_t>((address * 0x9e3779b97f4a7c15u) >> (word & 63));
+}
+inline std::atomic<std::uint8_t>& filter_byte_sig(std::uint64_t address, std::uint64_t word)
+    PROF_DETAIL_SIG {
+  auto* const base = reinterpret_cast<std::atomic<std::uint8_t>*>(word & ~std::uint64_t{63});
+  return base[filter_index_sig(address, word)];
+}
+inline void filter_add_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  auto& byte = filter_byte_sig(address, word);
+  std::uint8_t seen = byte.load(std::memory_order_relaxed);
+  // 255 is sticky: it only means that such frees take the slow path.
+  while (seen != 255 && !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen + 1))) {
+  }
+}
+inline void filter_remove_sig(std::uint64_t address, std::uint64_t word) PROF_DETAIL_SIG {
+  auto& byte = filter_byte_sig(address, word);
+  std::uint8_t seen = byte.load(std::memory_order_relaxed);
+  while (seen != 255 && seen != 0 &&
+         !byte.compare_exchange_weak(seen, static_cast<std::uint8_t>(seen - 1))) {
+  }
+}
+
+// ---- the table ----------------------------------------------------------------------------------------
+
+class live_table {
+ public:
+  static constexpr std::size_t first_level = 1024;
+  static constexpr unsigned levels = 10;            // 1,047,552 objects
+  static constexpr unsigned first_filter_bits = 16;  // 64 KiB
+  static constexpr unsigned last_filter_bits = 23;   // 8 MiB
+  static_assert(leveled_table::pieces_in(sizeof(live_slot), first_level, levels) <= leveled_table::most_pieces);
+  // Addresses up to this one are marks of the table.
+  static constexpr std::uint64_t last_reserved = add_remove_table<live_slot>::claimed;
+
+  // False: the system gives no memory for the first filter.
+  bool bind(table_memory& memory) noexcept {
+    memory_ = &memory;
+    slots_.bind(memory, first_level, levels);
+    if (!map_filter_sig(first_filter_bits)) return false;
+    set_filter_sig(first_filter_bits);
+    return true;
+  }
+
+  // Gives the first filter back, of a table that nothing was added to.
+  void unbind_sig() PROF_DETAIL_SIG { memory_->give_back_sig(filters_[0].load(), std::size_t{1} << first_filter_bits); }
+
+  // Remembers an object; false when there is no room.
+  bool add_sig(std::uint64_t address, const live_object& object) PROF_DETAIL_SIG {
+    const std::size_t index = slots_.claim_sig(address);
+    if (index == no_slot) return false;
+    slots_.at(index).object = object;
+    slots_.publish_sig(index, address);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint64_t next = next_filter_.load();  // before filter_: see grow_filter_sig
+    const std::uint64_t now = filter_.load();
+    filter_add_sig(address, now);
+    if (next != 0 && next != now) filter_add_sig(address, next);
+    if (slots_.used() > filter_size(now) / 8) grow_filter_sig();
+    return true;
+  }
+
+  // Forgets an object if it is known. To be called before the real free: afterwards another thread
+  // may own the address.
+  bool take_sig(std::uint64_t address, live_object& object) PROF_DETAIL_SIG {
+    if (address <= last_reserved) return false;
+    const std::size_t index = slots_.find_sig(address);
+    if (index == no_slot) return false;
+    object = slots_.at(index).object;
+    // Only the filter that was in force while the key was still there: one that is being filled
+    // may not have counted it, and taking from it could hide a neighbour.
+    const std::uint64_t now = filter_.load();
+    slots_.remove_sig(index);
+    filter_remove_sig(address, now);
+    return true;
+  }
+
+  // False: certainly not known.
+  bool maybe_known_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return filter_byte_sig(address, filter_.load()).load(std::memory_order_relaxed) != 0;
+  }
+  bool contains_sig(std::uint64_t address) const PROF_DETAIL_SIG {
+    return address > last_reserved && slots_.find_sig(address) != no_slot;
+  }
+
+  // From now on `fast` holds the word of the filter in force: free() reads it there. Keeps growers
+  // out meanwhile, and waits for one that is at it: it takes no lock and calls nothing, so it ends
+  // within milliseconds, unless it stayed behind in the parent of a fork; hence the bound.
+  void publish_filter_to_sig(std::atomic<char*>& fast) PROF_DETAIL_SIG {
+    constexpr int patience = 1000000;
+    bool alone = false;
+    for (int i = 0; !alone && i < patience; ++i) alone = growing_.exchange(1) == 0;
+    fast_filter_.store(&fast);
+    fast.store(reinterpret_cast<char*>(filter_.load()));
+    if (alone) growing_.store(0);
+  }
+  // Where the filter's word is published now, and an end to that if it still is there: its object
+  // may have been unloaded.
+  std::atomic<char*>* published_to_sig() const PROF_DETAIL_SIG { return fast_filter_.load(); }
+  void stop_publishing_sig(std::atomic<char*>* to) PROF_DETAIL_SIG {
+    fast_filter_.compare_exchange_strong(to, nullptr);
+  }
+
+  // Doubles the filter, which an eighth as many objects as it has bytes asks for. An insert publishes its
+  // key before it looks at next_filter_, the grower publishes next_filter_ before it looks at keys: one of
+  // them sees the other (all sequentially consistent), so no object is ever missing from a filter. Counting
+  // one twice only makes a byte stick above zero.
+  PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
+    if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
+    // Another thread may have grown it between the look and the lock.
+    const unsigned bits = filter_bits() + 1;
+    if (bits <= last_filter_bits && map_filter_sig(bits)) fill_next_filter_sig(bits);
+    growing_.store(0);
+  }
+
+  // In a forked child: the thread that was growing the filter is not here; the old one is complete.
+  void forget_growing() noexcept {
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(filter_.load()));
+    next_filter_.store(0);
+    growing_.store(0);
+  }
+
+  std::size_t used() const PROF_DETAIL_SIG { return slots_.used(); }
+  std::uint64_t filter() const PROF_DETAIL_SIG { return filter_.load(); }
+  unsigned filter_bits() const PROF_DETAIL_SIG {
+    return 64 - static_cast<unsigned>(filter_.load() & 63);
+  }
+  bool growing() const PROF_DETAIL_SIG { return growing_.load() != 0; }
+
+ private:
+  static constexpr std::size_t filter_size(std::uint64_t word) PROF_DETAIL_SIG {
+    return std::size_t{1} << (64 - (word & 63));
+  }
+  std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
+    return reinterpret_cast<std::uintptr_t>(filters_[bits - first_filter_bits].load()) | (64 - bits);
+  }
+  // A table whose filter cannot grow goes on with the one it has: more frees look into the table.
+  bool map_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    return piece_at_sig(filters_[bits - first_filter_bits], *memory_, std::size_t{1} << bits) != nullptr;
+  }
+  void fill_next_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    next_filter_.store(word);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    slots_.for_each_sig([word](std::size_t, live_slot& slot) PROF_DETAIL_SIG {
+      const std::uint64_t address = slot.key.load();
+      if (address > last_reserved) filter_add_sig(address, word);
+    });
+    set_filter_sig(bits);
+    next_filter_.store(0);
+  }
+  void set_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    const std::uint64_t word = word_of(bits);
+    // What free() reads goes first: an object that was added to the new filter only must not be
+    // freed by the old one.
+    auto* const fast = fast_filter_.load();
+    if (fast != nullptr) fast->store(reinterpret_cast<char*>(word));
+    filter_.store(word);
+  }
+
+  table_memory* memory_ = nullptr;
+  add_remove_table<live_slot> slots_;
+  std::atomic<char*> filters_[last_filter_bits - first_filter_bits + 1] = {};
+  std::atomic<std::uint64_t> filter_{0};       // the filter in force
+  std::atomic<std::uint64_t> next_filter_{0};  // being filled, or 0
+  std::atomic<std::atomic<char*>*> fast_filter_{nullptr};  // where the owner's free() reads it
+  std::atomic<std::uint32_t> growing_{0};
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_LIVE_TABLE_HPP
+
+// ---- prof/sample/heap.hpp ----
+// prof/sample/heap.hpp - what is counted of sampled allocations, and which of them are live.
+// Floor 8 (sample). Fed by hook/malloc.hpp and by record_alloc; read by part/heap_part.hpp.
+// Safety: functions ending in _sig may run inside malloc: no allocation, no lock, no libc.
+// Memory: tables that are mapped as they grow, never freed.
+// Source: Go's heap profile (runtime/mprof.go): a bucket per stack and size class, four columns.
+//         What is sampled, and what it weighs: base/poisson.hpp.
+#ifndef PROF_SAMPLE_HEAP_HPP
+#define PROF_SAMPLE_HEAP_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint64_t default_heap_rate = std::uint64_t{512} * 1024;
+
+// The counters of one (stack, labels, size class). Freed behind allocated: see count_table::read.
+enum heap_counter : std::size_t {
+  allocated_objects,  // in 1 / 2^weight_bits
+  allocated_bytes,
+  freed_objects,
+  freed_bytes,
+  heap_counters
+};
+
+// The counts of an object that a hook made itself while it could not forward.
+inline constexpr std::uint32_t bootstrap_object = ~std::uint32_t{0};
+
+struct heap_state {
+  std::atomic<std::uint64_t> rate;
+  count_table counts;
+  live_table live;
+  std::atomic<std::uint64_t> samples;
+};
+inline constexpr std::uint32_t heap_layout =
+    layout_of({sizeof(heap_state), offsetof(heap_state, counts), offsetof(heap_state, live),
+               offsetof(heap_state, samples), sizeof(live_slot), heap_counters});
+
+// The next size class, four to a doubling, at or above `size`.
+constexpr std::uint64_t size_class_sig(std::uint64_t size) PROF_DETAIL_SIG {
+  if (size <= 8 || size > std::uint64_t{1} << 62) return size;
+  const int shift = 61 - __builtin_clzll(size - 1);
+  return (((size - 1) >> shift) + 1) << shift;
+}
+
+// By which size an object is counted. Exact while there is room; a server that allocates every
+// size there is must not fill the table with them, so from a quarter on by class, and from three
+// eighths on by stack alone (0): the table refuses its first key at about 100,000 of its 261,888
+// slots, since only the last level takes new ones. Sums are right in any case.
+constexpr std::uint64_t counted_size_sig(std::size_t used, std::uint64_t size) PROF_DETAIL_SIG {
+  if (used < count_table::slots / 4) return size;
+  return used < count_table::slots / 8 * 3 ? size_class_sig(size) : 0;
+}
+
+PROF_DETAIL_COLD inline heap_state* make_heap_sig(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(heap_state));
+  if (pages == nullptr) return nullptr;
+  auto* const heap = new (pages) heap_state{};
+  heap->counts.bind(process.memory, heap_counters);
+  heap->rate.store(default_heap_rate, std::memory_order_relaxed);
+  if (heap->live.bind(process.memory)) return heap;
+  process.memory.give_back_sig(pages, sizeof(heap_state));
+  return nullptr;
+}
+
+// The process's heap state, made on first use; null only when no memory can be mapped.
+inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
+  return part_state_sig<heap_state>(
+      process, part::heap, &make_heap_sig, [](process_state& to, heap_state* unused) PROF_DETAIL_SIG {
+        unused->live.unbind_sig();
+        to.memory.give_back_sig(unused, sizeof(heap_state));
+      });
+}
+
+// ---- recording --------------------------------------------------------------------------------------
+
+// Remembers a sampled object; false (counted) when there is no room.
+inline bool add_live_sig(process_state& process, heap_state& heap, std::uint64_t address,
+                         const live_object& object) PROF_DETAIL_SIG {
+  if (heap.live.add_sig(address, object)) return true;
+  count_drop_sig(process, drop::live_table_full);
+  return false;
+}
+
+inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DETAIL_SIG {
+  if (object.counts == bootstrap_object) return;
+  heap.counts.add_to_sig(object.counts, freed_objects, object.weight);
+  heap.counts.add_to_sig(object.counts, freed_bytes, weighted_bytes_sig(object.size, object.weight));
+}
+
+// An allocation of the calling thread that the sampler chose. `rate` is what its gap was drawn at.
+inline void record_sampled_alloc_sig(process_state& process, heap_state& heap, std::uint32_t thread,
+                                     std::uint64_t address, std::uint64_t size, std::uint64_t rate,
+                                     const registers& caller) PROF_DETAIL_SIG {
+  first_code_map_sig(process);
+  const count_key key{capture_stack_sig(process, thread, caller, true), labels_of_sig(process, thread),
+                      counted_size_sig(heap.counts.used(), size)};
+  bool lost = false;
+  const std::size_t index = heap.counts.find_or_add_sig(key, lost);
+  if (lost) count_drop_sig(process, drop::count_table_full);
+  heap.samples.fetch_add(1, std::memory_order_relaxed);
+  if (index == no_slot) return;
+  const live_object object{size, weight_sig(size, rate), static_cast<std::uint32_t>(index)};
+  heap.counts.add_to_sig(index, allocated_objects, object.weight);
+  heap.counts.add_to_sig(index, allocated_bytes, weighted_bytes_sig(size, object.weight));
+  // Untracked objects must not look live for ever.
+  if (!add_live_sig(process, heap, address, object)) count_freed_sig(heap, object);
+}
+
+// ---- a profile ----------------------------------------------------------------------------------------
+
+inline std::int64_t whole_objects(std::uint64_t weight) noexcept {
+  const auto value = static_cast<std::int64_t>(weight);
+  const std::int64_t half = std::int64_t{1} << (weight_bits - 1);
+  return (value + half) >> weight_bits;
+}
+
+// Fills in Go's heap profile shape (four columns; label "bytes" = object size). `base` non-null:
+// the difference to that snapshot.
+inline void fill_heap_profile(profile& p, const process_state& process, const heap_state& heap,
+                              const count_snapshot& now, const count_snapshot* base) noexcept {
+  p.add_value_type("alloc_objects", "count");
+  p.add_value_type("alloc_space", "bytes");
+  p.add_value_type("inuse_objects", "count");
+  p.add_value_type("inuse_space", "bytes");
+  p.period_type = {p.string("space"), p.string("bytes")};
+  p.period = static_cast<std::int64_t>(heap.rate.load(std::memory_order_relaxed));
+  profile_builder build(p, process);
+  const string_index bytes_key = p.string("bytes");
+  heap.counts.for_each_since(base, now, [&](const count_key& key, const std::uint64_t* counted) {
+    const std::int64_t values[4] = {
+        whole_objects(counted[allocated_objects]), static_cast<std::int64_t>(counted[allocated_bytes]),
+        whole_objects(counted[allocated_objects] - counted[freed_objects]),
+        static_cast<std::int64_t>(counted[allocated_bytes] - counted[freed_bytes])};
+    const auto size = static_cast<std::int64_t>(key.extra);
+    const profile_label object_size{bytes_key, 0, size, 0};
+    build.add(key.stack, key.labels, values, &object_size, size != 0 ? 1 : 0);
+  });
+  build.add_stack_comments();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SAMPLE_HEAP_HPP
+
+// ---- prof/write/text.hpp ----
+// prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
+// Floor 9 (write). Called by serve/.
+// Safety: ordinary context; thread-compatible. Not for signal handlers.
+// Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
+// Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go
+//         parseHeap, September 2026 (what a reader accepts and does to the numbers).
+#ifndef PROF_WRITE_TEXT_HPP
+#define PROF_WRITE_TEXT_HPP
+
+PROF_DETAIL_BEGIN
+
+// A line `# key = value` after the records, such as Go's memory statistics.
+struct heap_text_stat {
+  text_view key;
+  std::uint64_t value;
+};
+
+struct heap_text_counts {
+  std::int64_t objects;
+  std::int64_t bytes;
+};
+
+struct heap_text_row {
+  heap_text_counts inuse;
+  heap_text_counts alloc;
+  std::uint32_t sample;
+};
+
+// The parser refuses the whole file over bytes without an object.
+inline heap_text_counts heap_text_pair(std::int64_t objects, std::int64_t bytes) noexcept {
+  if (objects == 0 && bytes != 0) objects = bytes < 0 ? -1 : 1;
+  return {objects, bytes};
+}
+
+class heap_text_writer {
+ public:
+  heap_text_writer(const profile& p, arena& scratch, output out) noexcept
+      : p_(p), rows_(scratch), out_(out) {}
+
+  // False, with nothing written, when there is no memory to sort in.
+  bool collect() noexcept {
+    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
+      const heap_text_row row = row_of(static_cast<std::uint32_t>(i));
+      const bool is_empty = row.inuse.objects == 0 && row.alloc.objects == 0;
+      if (!is_empty && !rows_.push(row)) return false;
+    }
+    heap_sort(rows_.data(), rows_.size(), [](const heap_text_row& a, const heap_text_row& b) {
+      if (a.inuse.bytes != b.inuse.bytes) return a.inuse.bytes > b.inuse.bytes;
+      if (a.alloc.bytes != b.alloc.bytes) return a.alloc.bytes > b.alloc.bytes;
+      return a.sample < b.sample;
+    });
+    return true;
+  }
+
+  bool write(const heap_text_stat* stats, std::size_t stat_count) noexcept {
+    put_header();
+    for (const heap_text_row& row : rows_) put_record(row);
+    out_.put("\n");
+    for (std::size_t i = 0; i < stat_count; ++i) {
+      out_.put("# ");
+      out_.printable(stats[i].key);
+      out_.put(" = ").decimal(stats[i].value).put("\n");
+    }
+    put_mappings();
+    return out_.flush();
+  }
+
+ private:
+  heap_text_row row_of(std::uint32_t sample) const noexcept {
+    heap_text_row row;
+    row.inuse = heap_text_pair(value(sample, "inuse_objects"), value(sample, "inuse_space"));
+    row.alloc = heap_text_pair(value(sample, "alloc_objects"), value(sample, "alloc_space"));
+    // The parser has no sign in these two columns, only in the first two.
+    if (row.alloc.objects < 0 || row.alloc.bytes < 0) row.alloc = {0, 0};
+    row.sample = sample;
+    return row;
+  }
+
+  // A profile without the type (only in-use values, say) reads as zeros there.
+  std::int64_t value(std::uint32_t sample, text_view type) const noexcept {
+    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
+      if (string(p_.value_types[i].type).equals(type)) return p_.values_of(p_.samples[sample])[i];
+    }
+    return 0;
+  }
+
+  // "heapprofile" is the one type that the parser does not scale by a sampling rate; our values
+  // are estimates of the whole already. Its totals only tell it whether the alloc columns are
+  // there: they are, it thinks, when they differ from the in-use totals and are not zero. Hence
+  // one byte more when they are equal, as in Go.
+  void put_header() noexcept {
+    heap_text_counts inuse = {0, 0};
+    heap_text_counts alloc = {0, 0};
+    for (const heap_text_row& row : rows_) {
+      inuse.objects += row.inuse.objects;
+      inuse.bytes += row.inuse.bytes;
+      alloc.objects += row.alloc.objects;
+      alloc.bytes += row.alloc.bytes;
+    }
+    // A difference of two profiles may sum to less than nothing, for which the header has no sign.
+    if (inuse.objects < 0) inuse.objects = 0;
+    if (inuse.bytes < 0) inuse.bytes = 0;
+    if (alloc.bytes == inuse.bytes || alloc.bytes == 0) alloc.bytes++;
+    if (alloc.bytes == inuse.bytes) alloc.bytes++;
+    out_.put("heap profile: ");
+    put_counts(inuse, alloc);
+    out_.put(" @ heapprofile\n");
+  }
+
+  void put_counts(const heap_text_counts& inuse, const heap_text_counts& alloc) noexcept {
+    out_.signed_decimal(inuse.objects).put(": ").signed_decimal(inuse.bytes);
+    out_.put(" [").signed_decimal(alloc.objects).put(": ").signed_decimal(alloc.bytes).put("]");
+  }
+
+  // The parser takes the numbers behind @ for return addresses and subtracts 1; ours are the
+  // calls already, so 1 is added. The comments show the call, as Go's do.
+  void put_record(const heap_text_row& row) noexcept {
+    const profile_sample& sample = p_.samples[row.sample];
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    put_counts(row.inuse, row.alloc);
+    out_.put(" @");
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (frames[i] >= p_.locations.size()) continue;
+      const std::uint64_t address = p_.locations[frames[i]].address;
+      if (address != 0) out_.put(" ").hex(address + 1);
+    }
+    out_.put("\n");
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (frames[i] < p_.locations.size()) put_frame(p_.locations[frames[i]]);
+    }
+    out_.put("\n");
+  }
+
+  void put_frame(const profile_location& location) noexcept {
+    if (location.line_count == 0) out_.put("#\t").hex(location.address).put("\n");
+    for (std::size_t i = 0; i < location.line_count; ++i) {
+      put_line(location.address, p_.lines[location.first_line + i]);
+    }
+  }
+
+  // The distance from the function's start is not known here, hence always +0x0.
+  void put_line(std::uint64_t address, const profile_line& line) noexcept {
+    out_.put("#\t").hex(address);
+    if (line.function < p_.functions.size()) {
+      const profile_function& function = p_.functions[line.function];
+      out_.put("\t");
+      out_.printable(string(function.name));
+      out_.put("+0x0");
+      if (string(function.file).size != 0) out_.put("\t");
+      out_.printable(string(function.file));
+      const bool has_place = string(function.file).size != 0 && line.line > 0;
+      if (has_place) out_.put(":").signed_decimal(line.line);
+    }
+    out_.put("\n");
+  }
+
+  // The first mapping that holds an address wins, so those unmapped since come last.
+  void put_mappings() noexcept {
+    out_.put("\nMAPPED_LIBRARIES:\n");
+    for (const profile_mapping& mapping : p_.mappings) {
+      if (mapping.current) put_mapping(mapping);
+    }
+    for (const profile_mapping& mapping : p_.mappings) {
+      if (!mapping.current) put_mapping(mapping);
+    }
+  }
+
+  // A line of /proc/self/maps (proc(5)); device and inode are not in a profile.
+  void put_mapping(const profile_mapping& mapping) noexcept {
+    put_padded_hex(mapping.start);
+    out_.put("-");
+    put_padded_hex(mapping.limit);
+    out_.put(" r-xp ");
+    put_padded_hex(mapping.offset);
+    out_.put(" 00:00 0 ");
+    out_.printable(string(mapping.file));
+    out_.put("\n");
+  }
+
+  void put_padded_hex(std::uint64_t number) noexcept {
+    char digits[16];
+    const std::size_t size = format_hex(number, digits);
+    for (std::size_t i = size; i < 8; ++i) out_.put("0");
+    out_.put({digits, size});
+  }
+
+  // Checked, because a profile that ran out of memory may name a string that it lost.
+  text_view string(string_index index) const noexcept {
+    return index < p_.strings.size() ? p_.strings[index] : text_view();
+  }
+
+  const profile& p_;
+  arena_vector<heap_text_row> rows_;
+  text_writer out_;
+};
+
+// Value types are found by Go's names (inuse_space, ...). False when `out` refused or `scratch`
+// has no room.
+inline bool write_heap_text(const profile& p, arena& scratch, output out,
+                            const heap_text_stat* stats, std::size_t stat_count) noexcept {
+  heap_text_writer writer(p, scratch, out);
+  return writer.collect() && writer.write(stats, stat_count);
+}
+
+// As a part's row has it: debug=1.
+inline bool write_heap_text(const profile& p, arena& scratch, output out) noexcept {
+  return write_heap_text(p, scratch, out, nullptr, 0);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_WRITE_TEXT_HPP
+
 // ---- prof/part/heap_part.hpp ----
-// prof/part/heap_part.hpp - the heap part's descriptor.
+// prof/part/heap_part.hpp - the heap part: the profiles heap and allocs, and explicit records; their descriptors.
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_HEAP is on.
 // Safety: functions ending in _sig may be called from an allocator; the rest is for ordinary context,
 //         any thread.
-// Memory: none of its own.
-// Source: rates as in Go's runtime.MemProfileRate.
+// Memory: none of its own; snapshots live in the collection's arena.
+// Source: Go's runtime/pprof: heap and allocs are one profile with two default columns; rates as in
+//         runtime.MemProfileRate.
 #ifndef PROF_PART_HEAP_PART_HPP
 #define PROF_PART_HEAP_PART_HPP
 
 PROF_DETAIL_BEGIN
 
-inline void set_heap_rate(process_state& process, std::uint64_t bytes, std::uint64_t& before) {
-  heap_state* const heap = heap_sig(process);
-  if (heap == nullptr) return;
-  before = heap->rate.exchange(bytes);
-  redraw_sig(explicit_gap);
-  const hook_part* const hooks = process.heap_hooks.load();
-  if (hooks != nullptr) hooks->rate_changed();
+struct heap_run {
+  heap_run(const heap_state& state, arena& memory) noexcept : heap(state), base(memory), now(memory) {}
+  const heap_state& heap;
+  count_snapshot base;  // of a difference over some seconds
+  count_snapshot now;
+};
+
+inline result begin_heap(profile_run& run) {
+  heap_state* const heap = heap_sig(run.process);
+  if (heap == nullptr) return result(error::out_of_memory, "the heap profile's tables");
+  auto& made = *new (run.state) heap_run(*heap, run.memory);
+  if (run.request.seconds != 0) heap->counts.read(made.base);
+  return {};
+}
+inline result end_heap(profile_run& run) {
+  auto& counted = *static_cast<heap_run*>(run.state);
+  counted.heap.counts.read(counted.now);
+  return {};
+}
+inline void fill_heap(profile& p, profile_run& run) {
+  const auto& counted = *static_cast<const heap_run*>(run.state);
+  const count_snapshot* const base = run.request.seconds != 0 ? &counted.base : nullptr;
+  fill_heap_profile(p, run.process, counted.heap, counted.now, base);
 }
 
-inline bool read_heap_now(process_state& process, heap_reading& reading) {
+inline std::uint64_t set_heap_rate(process_state& process, std::uint64_t bytes) {
   heap_state* const heap = heap_sig(process);
-  if (heap != nullptr) read_heap(*heap, reading);
-  return heap != nullptr;
+  if (heap == nullptr) return 0;
+  const std::uint64_t before = heap->rate.exchange(bytes);
+  alloc_countdown = 0;  // of this object: the calling thread draws a new gap
+  const hook_family_part* const hooks = owner_of_sig(process, static_cast<unsigned>(hook_family::heap));
+  if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
+  return before;
 }
 
-inline void fill_heap(profile& p, process_state& process, const heap_reading& reading,
-                      const heap_reading* base) {
-  heap_state* const heap = heap_sig(process);
-  if (heap != nullptr) fill_heap_profile(p, process, *heap, reading, base);
-  p.time_ns = os_realtime_ns_sig();
-}
-
-// The sampled half of record_alloc.
-inline void record_explicit_sig(process_state& process, poisson_gap& gap, void* object,
-                                std::size_t size, const registers& caller) PROF_DETAIL_SIG {
-  heap_state* const heap = heap_sig(process);
-  if (heap == nullptr) return;
-  // Growing the filter of free() writes into the owner, which may have been unloaded.
-  const hook_part* const hooks = process.heap_hooks.load(std::memory_order_acquire);
-  if (hooks != nullptr && hooks != process.kept_heap_hooks.load(std::memory_order_relaxed)) {
-    (void)owner_is_there_sig(process, process.heap_hooks, hooks);
+// prof's own hooks, which are frames of their own at -O0. A name may begin with a return type.
+inline bool is_own_frame(text_view name) noexcept {
+  constexpr text_view own{"prof::v1::detail::", 18};
+  for (; name.size > own.size; name = name.from(1)) {
+    if (name.starts_with(own)) return true;
+    if (name.data[0] == '(' || name.data[0] == '<') return false;
   }
-  seed_gap_sig(gap);
-  const std::uint64_t rate = sample_point_sig(gap, heap->rate.load(std::memory_order_relaxed));
+  return false;
+}
+// The functions through which memory is asked for and given back, as demangled.
+inline bool is_allocator_frame(text_view name) noexcept {
+  if (name.starts_with("operator new(") || name.starts_with("operator new[](")) return true;
+  if (is_own_frame(name)) return true;
+  for (const char* known : {"malloc", "calloc", "realloc", "free", "reallocarray", "memalign",
+                            "posix_memalign", "aligned_alloc", "valloc", "pvalloc"}) {
+    if (name.equals(known)) return true;
+  }
+  return false;
+}
+
+inline void visit_heap_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row rows[] = {
+      {{"allocs", 6}, {"A sampling of all past memory allocations", 41}, 0, {"alloc_space", 11}, {"allocs-delta", 12},
+       &write_heap_text, &is_allocator_frame},
+      {{"heap", 4}, {"A sampling of memory allocations of live objects", 48}, 0, {}, {"heap-delta", 10},
+       &write_heap_text, &is_allocator_frame}};
+  for (const profile_row& row : rows) visit(row);
+}
+
+inline std::uint64_t count_heap(const process_state& process) {
+  const auto* const heap = state_of_sig<heap_state>(process, part::heap);
+  return heap != nullptr ? heap->counts.used() : 0;
+}
+
+inline void report_heap(const process_state& process, visitor<status_value> visit) {
+  const auto* const heap = state_of_sig<heap_state>(process, part::heap);
+  visit({"heap rate (bytes per sample)", heap != nullptr ? heap->rate.load() : default_heap_rate, nullptr});
+  visit({"heap samples", heap != nullptr ? heap->samples.load() : 0, nullptr});
+  visit({"heap sampled live objects", heap != nullptr ? heap->live.used() : 0, nullptr});
+}
+
+inline void forget_heap_parent(process_state& process, bool alone) {
+  auto* const heap = state_of_sig<heap_state>(process, part::heap);
+  if (heap == nullptr) return;
+  outwait(alone, [&] { return heap->live.growing(); });
+  heap->live.forget_growing();
+}
+
+// What free() reads was in that object.
+inline void heap_hooks_unloaded_sig(process_state& process) PROF_DETAIL_SIG {
+  auto* const heap = state_of_sig<heap_state>(process, part::heap);
+  if (heap != nullptr) heap->live.stop_publishing_sig(heap->live.published_to_sig());
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_heap_v2 = {
+    {sizeof(profile_part), heap_layout},
+    sizeof(heap_run),
+    &visit_heap_rows,
+    &begin_heap,
+    &end_heap,
+    [](profile_run&) {},
+    &fill_heap,
+    &set_heap_rate,
+    &count_heap,
+    &report_heap,
+    &forget_heap_parent,
+    &heap_hooks_unloaded_sig};
+
+// ---- explicit records --------------------------------------------------------------------------------
+
+inline void record_explicit_sig(process_state& process, std::int64_t& countdown, void* object, std::size_t size,
+                                const call_frame& call) PROF_DETAIL_SIG {
+  heap_state* const heap = heap_sig(process);
+  if (heap == nullptr) {
+    countdown = max_gap;
+    return;
+  }
+  // Growing the filter of free() writes into the owner, which may have been unloaded.
+  (void)owner_of_sig(process, static_cast<unsigned>(hook_family::heap));
+  const std::uint64_t rate = process.gaps.sample_sig(countdown, size, heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
-  record_sampled_alloc_sig(process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
-                           caller);
+  record_sampled_alloc_sig(process, *heap, os_thread_id_sig(), reinterpret_cast<std::uintptr_t>(object), size, rate,
+                           caller_registers_sig(call));
 }
 
 inline void record_explicit_free_sig(process_state& process, void* object) PROF_DETAIL_SIG {
@@ -12614,9 +14216,8 @@ inline void record_explicit_free_sig(process_state& process, void* object) PROF_
   if (heap->live.take_sig(address, known)) count_freed_sig(*heap, known);
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const heap_part
-    prof_part_heap_v1 = {
-    &set_heap_rate, &read_heap_now, &fill_heap, &record_explicit_sig, &record_explicit_free_sig};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const record_part prof_part_records_v2 = {
+    {sizeof(record_part), 0}, &record_explicit_sig, &record_explicit_free_sig};
 
 PROF_DETAIL_END
 
@@ -12644,37 +14245,6 @@ PROF_DETAIL_END
 #include <cstdlib>
 
 PROF_DETAIL_BEGIN
-
-// ---- UTF-8 -------------------------------------------------------------------------------------
-
-// Length of the well-formed sequence that `text` begins with; 0 when it begins with none.
-inline std::size_t utf8_length(text_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  std::size_t length = 0;
-  if (lead >= 0xc2 && lead <= 0xdf) length = 2;
-  if (lead >= 0xe0 && lead <= 0xef) length = 3;
-  if (lead >= 0xf0 && lead <= 0xf4) length = 4;
-  if (length == 0 || length > text.size) return 0;
-  // The second byte excludes longer forms than needed, surrogates, and what is above U+10FFFF.
-  const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (std::size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0u) != 0x80) return 0;
-  }
-  return length;
-}
-
-// Replaces every byte that is not part of valid UTF-8 by '?': some readers reject whole profiles.
-inline void clean_utf8(char* text, std::size_t size) noexcept {
-  for (std::size_t at = 0; at < size;) {
-    const std::size_t length = utf8_length({text + at, size - at});
-    if (length == 0) text[at] = '?';
-    at += length == 0 ? 1 : length;
-  }
-}
 
 // The texts one after the other, NUL-terminated and valid UTF-8; empty when out of memory.
 inline text_view join_clean(arena& memory, text_view a, text_view b = {}) noexcept {
@@ -13358,55 +14928,6 @@ class symbolizer {
   index_set known_;
 };
 
-// ---- frames of the allocator
-// -----------------------------------------------------------------------
-
-// prof's own hooks, which are frames of their own at -O0. A name may begin with a return type.
-inline bool is_own_frame(text_view name) noexcept {
-  constexpr text_view own{"prof::v1::detail::", 18};
-  for (; name.size > own.size; name = name.from(1)) {
-    if (name.starts_with(own)) return true;
-    if (name.data[0] == '(' || name.data[0] == '<') return false;
-  }
-  return false;
-}
-
-// The functions through which memory is asked for and given back, as demangled.
-inline bool is_allocator_frame(text_view name) noexcept {
-  if (name.starts_with("operator new(") || name.starts_with("operator new[](")) return true;
-  if (is_own_frame(name)) return true;
-  for (const char* known : {"malloc", "calloc", "realloc", "free", "reallocarray", "memalign",
-                            "posix_memalign", "aligned_alloc", "valloc", "pvalloc"}) {
-    if (name.equals(known)) return true;
-  }
-  return false;
-}
-
-// A heap profile's stacks begin inside the allocator; the reader wants who called it. Drops those
-// leaf frames, but never a whole stack, and merges the samples that became equal.
-inline void hide_leading_allocator_frames(profile& p) noexcept {
-  arena_vector<bool> hidden(p.memory);  // by location
-  if (!hidden.resize(p.locations.size())) return;
-  for (std::size_t i = 0; i < hidden.size(); ++i) {
-    const profile_location& location = p.locations[i];
-    if (location.line_count == 0) continue;
-    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
-    const std::uint32_t innermost = p.lines[location.first_line].function;
-    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
-    hidden[i] = name < p.strings.size() && is_allocator_frame(p.strings[name]);
-  }
-  for (profile_sample& sample : p.samples) {
-    const std::uint32_t* const frames = p.frames_of(sample);
-    std::uint32_t leading = 0;
-    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
-    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
-    if (leading == sample.depth) continue;
-    sample.first_frame += leading;
-    sample.depth -= leading;
-  }
-  p.merge_samples();
-}
-
 PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_SYMBOLIZER_HPP
@@ -13416,17 +14937,16 @@ PROF_DETAIL_END
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_SYMBOLIZE is on.
 // Safety: ordinary context, any thread.
 // Memory: an arena per call, given back at its end.
-// Source: -
+// Source: see symbol/symbolizer.hpp.
 #ifndef PROF_PART_SYMBOLIZE_PART_HPP
 #define PROF_PART_SYMBOLIZE_PART_HPP
 
 PROF_DETAIL_BEGIN
 
-inline void symbolize_profile(profile& p, const code_map* code, bool hide_allocators) {
+inline void symbolize_profile(profile& p, const code_map* code) {
   arena memory(os_pages);
   symbolizer names(memory);
   names.symbolize(p, code);
-  if (hide_allocators) hide_leading_allocator_frames(p);
 }
 
 inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
@@ -13441,7 +14961,7 @@ inline void name_addresses(const std::uint64_t* addresses, std::size_t count, co
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
-    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
+    prof_part_symbolize_v2 = {{sizeof(symbolize_part), 0}, &symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 
@@ -13451,6 +14971,36 @@ PROF_DETAIL_END
 #endif
 
 #if PROF_DETAIL_WITH_HTTP
+
+// ---- prof/collect/names.hpp ----
+// prof/collect/names.hpp - function names of addresses, by whatever part symbolizes.
+// Floor 11 (collect). Used by http/ (the symbol page).
+// Safety: ordinary context, any thread.
+// Memory: an arena per call.
+// Source: Go's net/http/pprof.Symbol.
+#ifndef PROF_COLLECT_NAMES_HPP
+#define PROF_COLLECT_NAMES_HPP
+
+PROF_DETAIL_BEGIN
+
+inline bool can_name(const process_state& process) noexcept {
+  return find_part_sig<symbolize_part>(process, part::symbolize) != nullptr;
+}
+
+// Calls found(context, address, name) for each address whose function is known.
+inline void name_all(process_state& process, const std::uint64_t* addresses, std::size_t count,
+                     void (*found)(void* context, std::uint64_t address, text_view name), void* context) noexcept {
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
+  if (names == nullptr) return;
+  const own_code_scope own(process);
+  refresh_code_map(process);
+  const presence_guard reading(process.code_readers);
+  names->name_all(addresses, count, process.code.load(), found, context);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_COLLECT_NAMES_HPP
 
 // ---- prof/os/net.hpp ----
 // prof/os/net.hpp - the OS contract for sockets: what the server asks the system.
@@ -13605,10 +15155,10 @@ inline int net_remove_stale(const char* path, const net_name& name) noexcept {
   if (answer != 0) return answer;
   const auto user = static_cast<std::uint32_t>(os_call_sig(SYS_geteuid));
   if (!S_ISSOCK(found.st_mode) || found.st_uid != user) return net_not_ours;
-  const int probe = net_open(AF_UNIX);
-  if (probe < 0) return probe;
-  const long reply = os_call_sig(SYS_connect, probe, os_word(&name.any), name.size);
-  os_close_sig(probe);
+  const int trial = net_open(AF_UNIX);
+  if (trial < 0) return trial;
+  const long reply = os_call_sig(SYS_connect, trial, os_word(&name.any), name.size);
+  os_close_sig(trial);
   return reply == -ECONNREFUSED ? net_unlink(path) : net_in_use;
 }
 
@@ -13969,36 +15519,25 @@ inline result parse_address(text_view text, address& where) noexcept {
   }
 }
 
-inline constexpr std::size_t address_text_size = 128;
+using address_text = bounded_text<128>;
 
 // "127.0.0.1", "[::1]" or "unix:/path".
-inline void append_host(const address& where, char (&text)[address_text_size]) noexcept {
+inline void put_host(const address& where, address_text& text) noexcept {
   if (where.type == address::kind::path) {
-    append_text(text, sizeof text, "unix:");
-    append_text(text, sizeof text, where.path);
+    text.put("unix:").put(where.path);
   } else if (where.type == address::kind::ip6) {
-    append_text(text, sizeof text, "[::1]");  // the only one that parses
+    text.put("[::1]");  // the only one that parses
   } else {
-    char digits[20];
-    for (int i = 0; i < 4; ++i) {
-      if (i != 0) append_text(text, sizeof text, ".");
-      append_text(text, sizeof text, digits, format_decimal(where.ip[i], digits));
-    }
+    for (int i = 0; i < 4; ++i) text.put(i != 0 ? "." : "").decimal(where.ip[i]);
   }
 }
 
-inline void append_port(const address& where, char (&text)[address_text_size]) noexcept {
-  char digits[20];
-  append_text(text, sizeof text, digits, format_decimal(where.port, digits));
-}
-
-// The text that parse_address reads back; NUL-terminated.
-inline void format_address(const address& where, char (&text)[address_text_size]) noexcept {
-  text[0] = '\0';
-  append_host(where, text);
-  if (where.type == address::kind::path) return;
-  append_text(text, sizeof text, ":");
-  append_port(where, text);
+// The text that parse_address reads back.
+inline address_text format_address(const address& where) noexcept {
+  address_text text;
+  put_host(where, text);
+  if (where.type != address::kind::path) text.put(":").decimal(where.port);
+  return text;
 }
 
 PROF_DETAIL_END
@@ -14456,20 +15995,41 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-inline std::uint64_t profile_count(const process_state& process, const known_profile& known) {
-  const void* const state =
-      process.part_states[static_cast<unsigned>(part::heap)].load(std::memory_order_acquire);
-  if (known.provider != part::heap || state == nullptr) return 0;
-  return heap_stack_count(*static_cast<const heap_state*>(state));
-}
+// What answers a path below /debug/pprof/ that is no profile: one row each, see routes.hpp.
+struct http_page {
+  text_view path;
+  void (*answer)(process_state& process, const http_request& request, http_response& response);
+  text_view description;  // on the index; empty: not listed there
+};
+struct http_pages {
+  const http_page* pages;
+  std::size_t count;
+};
 
-inline void write_index_row(text_writer& page, std::uint64_t count, text_view name,
-                            text_view link, text_view note) {
-  page.put("<tr><td>").decimal(count).put("</td><td><a href='").put(link).put("'>").put(name);
+inline void put_index_row(text_writer& page, std::uint64_t count, text_view name, text_view query, text_view note) {
+  page.put("<tr><td>").decimal(count).put("</td><td><a href='").put(name).put(query).put("'>").put(name);
   page.put("</a>").put(note).put("</td></tr>\n");
 }
 
-inline void write_index(const process_state& process, output out) {
+inline void put_index_item(text_writer& page, text_view name, text_view description) {
+  page.put("<li>").put(name).put(": ").put(description).put("</li>\n");
+}
+
+inline void put_profile_rows(text_writer& page, process_state& process, const arena_vector<listed_row>& rows) {
+  for (const listed_row& listed : rows) {
+    const known_row& known = listed.known;
+    if (known.row == nullptr) continue;
+    const std::uint64_t count = known.part->count != nullptr ? known.part->count(process) : 0;
+    const bool takes_time = known.row->default_seconds != 0;
+    const text_view query = takes_time ? "?seconds=10" : known.row->write_text != nullptr ? "?debug=1" : "";
+    put_index_row(page, count, listed.name, query, takes_time ? " (takes 10 s)" : "");
+  }
+}
+
+inline void write_index(process_state& process, http_pages others, output out) {
+  arena memory(os_pages);
+  arena_vector<listed_row> rows(memory);
+  list_rows(process, rows);
   text_writer page(out);
   page.put("<!DOCTYPE html>\n<html>\n<head>\n<meta charset='utf-8'>\n"
            "<title>/debug/pprof/</title>\n<style>td { padding-right: 1em }</style>\n</head>\n"
@@ -14477,28 +16037,18 @@ inline void write_index(const process_state& process, output out) {
            "<p>debug=1 in the query exports a profile as text, format=top as a table.</p>\n"
            "<p>Types of profiles available:</p>\n"
            "<table>\n<tr><td>Count</td><td>Profile</td></tr>\n");
-  for (const known_profile& known : known_profiles) {
-    if (!check_profile(process, known.name)) continue;
-    const std::uint64_t count = profile_count(process, known);
-    if (known.provider == part::cpu) {
-      write_index_row(page, count, known.name, "profile?seconds=10", " (takes 10 s)");
-      continue;
-    }
-    page.put("<tr><td>").decimal(count).put("</td><td><a href='").put(known.name);
-    page.put("?debug=1'>").put(known.name).put("</a></td></tr>\n");
+  put_profile_rows(page, process, rows);
+  for (std::size_t i = 0; i < others.count; ++i) {
+    if (others.pages[i].description.size != 0) put_index_row(page, 0, others.pages[i].path, "", "");
   }
-  write_index_row(page, 0, "cmdline", "cmdline", "");
-  write_index_row(page, 0, "status", "status", "");
-  write_index_row(page, 0, "symbol", "symbol", "");
   page.put("</table>\n<p>Profile descriptions:</p>\n<ul>\n");
-  for (const known_profile& known : known_profiles) {
-    if (!check_profile(process, known.name)) continue;
-    page.put("<li>").put(known.name).put(": ").put(known.description).put("</li>\n");
+  for (const listed_row& listed : rows) {
+    if (listed.known.row != nullptr) put_index_item(page, listed.name, listed.known.row->description);
   }
-  page.put("<li>cmdline: the command line of the process</li>\n"
-           "<li>status: what runs, which hooks are live, what was lost</li>\n"
-           "<li>symbol: function names of addresses, as pprof asks for them</li>\n"
-           "</ul>\n</body>\n</html>\n");
+  for (std::size_t i = 0; i < others.count; ++i) {
+    if (others.pages[i].description.size != 0) put_index_item(page, others.pages[i].path, others.pages[i].description);
+  }
+  page.put("</ul>\n</body>\n</html>\n");
 }
 
 PROF_DETAIL_END
@@ -14544,6 +16094,8 @@ struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
   void* context = nullptr;
+  // Called at every turn of the server's loop while jobs go on, once a second at least; null: there is nothing to do.
+  void (*meanwhile)(void* context) = nullptr;
 };
 
 // How long what may take.
@@ -14597,6 +16149,7 @@ class http_connection {
   }
 
   bool is_open() const noexcept { return socket_ >= 0; }
+  bool has_job() const noexcept { return phase_ == phase::waiting; }
   // May be closed when another connection needs the slot.
   bool is_spare() const noexcept { return idle_ || phase_ == phase::draining; }
   std::uint64_t deadline() const noexcept { return deadline_; }
@@ -14899,7 +16452,7 @@ class http_server {
     const int answer = os_listen(where, http_backlog, listener_);
     if (answer != 0) return listen_error(where, answer);
     where_.port = listener_.port;
-    format_address(where_, bound_);
+    bound_ = format_address(where_);
     return launch(open_signal);
   }
 
@@ -14927,7 +16480,7 @@ class http_server {
 
   // "127.0.0.1:6060" with the port bound for 0; empty before the first start. Lives until the
   // next start.
-  text_view bound_address() const noexcept { return text_view(bound_); }
+  const char* bound_address() const noexcept { return bound_.c_str(); }
 
  private:
   // The lock of start and stop. It remembers the process: one that a fork copied while it was held
@@ -14954,29 +16507,20 @@ class http_server {
   };
 
   static result listen_error(const address& where, int answer) noexcept {
-    char text[result_text_size] = "";
-    char name[address_text_size] = "";
-    append_host(where, name);
+    address_text host;
+    put_host(where, host);
     if (answer == net_unsupported) return result(error::unsupported, "the HTTP server");
     if (answer == net_in_use && where.type == address::kind::path) {
-      return result(error::address_in_use, name, -answer);
+      return result(error::address_in_use, host.c_str(), -answer);
     }
+    bounded_text<result_text_size> text;
     if (answer == net_in_use) {
-      append_text(text, sizeof text, "port ");
-      char port[address_text_size] = "";
-      append_port(where, port);
-      append_text(text, sizeof text, port);
-      append_text(text, sizeof text, " on ");
-      append_text(text, sizeof text, name);
-      return result(error::address_in_use, text, -answer);
+      text.put("port ").decimal(where.port).put(" on ").put(host.view());
+      return result(error::address_in_use, text.c_str(), -answer);
     }
-    format_address(where, name);
-    append_text(text, sizeof text, name);
-    append_text(text, sizeof text, ": ");
-    append_text(text, sizeof text,
-                answer == net_not_ours ? "what is there is not a socket of this user"
-                                       : os_error_text(-answer));
-    return result(error::listen_failed, text, -answer);
+    text.put(format_address(where).view()).put(": ");
+    text.put(answer == net_not_ours ? "what is there is not a socket of this user" : os_error_text(-answer));
+    return result(error::listen_failed, text.c_str(), -answer);
   }
 
   result launch(int open_signal) noexcept {
@@ -14992,11 +16536,9 @@ class http_server {
     }
     os_unlisten(where_, listener_);
     abandon();
-    char text[result_text_size] = "";
-    append_text(text, sizeof text, bound_);
-    append_text(text, sizeof text, ": ");
-    append_text(text, sizeof text, os_error_text(answer));
-    return result(error::listen_failed, text, answer);
+    bounded_text<result_text_size> text;
+    text.put(bound_.view()).put(": ").put(os_error_text(answer));
+    return result(error::listen_failed, text.c_str(), answer);
   }
 
   // Drops what a parent process left in this copy, without touching what it shares with it: the
@@ -15058,6 +16600,7 @@ class http_server {
       if (waits[i].happened != 0) owners[i]->on_ready(waits[i].happened);
     }
     end_deadlines();
+    if (has_jobs() && setting_.routes.meanwhile != nullptr) setting_.routes.meanwhile(setting_.routes.context);
     if (waits[1].happened != 0) accept_some();
   }
 
@@ -15068,8 +16611,16 @@ class http_server {
     }
   }
 
+  bool has_jobs() const noexcept {
+    for (const http_connection& connection : connections_) {
+      if (connection.is_open() && connection.has_job()) return true;
+    }
+    return false;
+  }
+
   std::uint64_t time_left(bool accepting) const noexcept {
     std::uint64_t first = net_forever;
+    if (setting_.routes.meanwhile != nullptr && has_jobs()) first = os_monotonic_ns_sig() + http_limits::second;
     for (const http_connection& connection : connections_) {
       if (connection.deadline() < first) first = connection.deadline();
     }
@@ -15139,7 +16690,7 @@ class http_server {
   http_setting setting_;
   std::uint64_t full_since_ = 0;
   std::uint64_t accept_after_ = 0;
-  char bound_[address_text_size] = "";
+  address_text bound_;
   http_connection connections_[http_slots + 1];  // the last one only says 503
 };
 
@@ -15178,7 +16729,7 @@ inline std::uint64_t number_in(const http_request& request, text_view name,
 
 // ---- cmdline, symbol, index, status ---------------------------------------------------------------
 
-inline void answer_cmdline(http_response& response) noexcept {
+inline void answer_cmdline(process_state&, const http_request&, http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
   response.body.resize(std::size_t{64} * 1024);
   std::size_t n = os_command_line(response.body.data(), response.body.size());
@@ -15197,14 +16748,8 @@ inline std::uint64_t parse_address_token(text_view token) noexcept {
   return parse_decimal(token, value) ? value : 0;
 }
 
-inline void answer_symbol(process_state& process, const http_request& request,
-                          http_response& response) noexcept {
-  response.content_type = "text/plain; charset=utf-8";
-  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
-  text_writer text(body_of(response));
-  text.put(names != nullptr ? "num_symbols: 1\n" : "num_symbols: 0\n");
-  if (names == nullptr) return;
-  arena_vector<std::uint64_t> addresses(*request.memory);
+// The addresses of a symbol request, separated by +, in the query or the body.
+inline void read_addresses(const http_request& request, arena_vector<std::uint64_t>& addresses) noexcept {
   text_view rest = request.method.equals({"POST", 4}) ? request.body : request.query;
   while (rest.size != 0) {
     const std::size_t end = rest.find('+');
@@ -15212,25 +16757,41 @@ inline void answer_symbol(process_state& process, const http_request& request,
     if (address != 0) addresses.push(address);
     rest = rest.from(end == rest.size ? end : end + 1);
   }
-  const own_code_scope own(process);
-  refresh_code_map(process);
-  const presence_guard reading(process.code_readers);
-  names->name_all(
-      addresses.data(), addresses.size(), process.code.load(),
+}
+
+inline void answer_symbol(process_state& process, const http_request& request, http_response& response) noexcept {
+  response.content_type = "text/plain; charset=utf-8";
+  text_writer text(body_of(response));
+  text.put(can_name(process) ? "num_symbols: 1\n" : "num_symbols: 0\n");
+  if (!can_name(process)) return;
+  arena_vector<std::uint64_t> addresses(*request.memory);
+  read_addresses(request, addresses);
+  name_all(
+      process, addresses.data(), addresses.size(),
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<text_writer*>(context)->hex(address).put(" ").put(name).put("\n");
       },
       &text);
 }
 
-inline void answer_index(process_state& process, http_response& response) noexcept {
-  response.content_type = "text/html; charset=utf-8";
-  write_index(process, body_of(response));
+inline void answer_status(process_state&, const http_request&, http_response& response) noexcept {
+  response.content_type = "text/plain; charset=utf-8";
+  write_status_text(body_of(response));
 }
 
-inline void answer_status(http_response& response) noexcept {
-  response.content_type = "text/plain; charset=utf-8";
-  write_status_text(status(), body_of(response));
+http_pages all_pages() noexcept;
+inline void answer_index(process_state& process, const http_request&, http_response& response) noexcept {
+  response.content_type = "text/html; charset=utf-8";
+  write_index(process, all_pages(), body_of(response));
+}
+
+inline http_pages all_pages() noexcept {
+  static constexpr http_page pages[] = {
+      {{}, &answer_index, {}},
+      {{"cmdline", 7}, &answer_cmdline, {"the command line of the process", 31}},
+      {{"status", 6}, &answer_status, {"what runs, which hooks are live, what was lost", 46}},
+      {{"symbol", 6}, &answer_symbol, {"function names of addresses, as pprof asks for them", 51}}};
+  return {pages, sizeof pages / sizeof pages[0]};
 }
 
 // ---- profiles ---------------------------------------------------------------------------------------
@@ -15249,76 +16810,68 @@ inline void finish_profile(collection& work, http_response& response) noexcept {
   if (!written) response.fail(500, written.message());
 }
 
-// The rules of Go's handlers: bad seconds fall back to the default on /profile and are an error
-// elsewhere; seconds and debug exclude each other.
-inline bool read_request(const http_request& request, bool is_cpu, profile_request& wanted,
+// The rules of Go's handlers: a profile that always takes time falls back to its default on bad seconds and takes no
+// notice of debug; for others bad seconds are an error, and seconds and debug exclude each other.
+inline bool read_seconds(const http_request& request, bool takes_time, profile_request& wanted,
                          http_response& response) noexcept {
   text_view seconds;
   std::uint64_t value = 0;
+  const bool given = request.parameter("seconds", seconds) && seconds.size != 0;
+  const bool valid = given && parse_decimal(seconds, value) && value != 0;
+  const char* error = nullptr;
+  if (given && !valid && !takes_time) error = "invalid value for \"seconds\" - must be a positive integer";
+  else if (valid && wanted.debug != 0 && !takes_time) error = "seconds and debug params are incompatible";
+  else if (value > max_seconds) error = "profile duration exceeds the limit of 300 seconds";
+  if (error != nullptr) response.fail(400, error);
+  wanted.seconds = static_cast<unsigned>(valid ? value : 0);
+  return error == nullptr;
+}
+
+inline bool read_request(const http_request& request, const profile_row& row, profile_request& wanted,
+                         http_response& response) noexcept {
+  text_view text;
   wanted.debug = static_cast<int>(number_in(request, "debug", 0) & 0xff);
   wanted.hz = static_cast<unsigned>(number_in(request, "hz", 0));
   wanted.symbolize = number_in(request, "symbolize", 1) != 0;
-  text_view form;
-  if (request.parameter("format", form) && form.equals({"top", 3})) wanted.format = format::top;
-  const bool given = request.parameter("seconds", seconds) && seconds.size != 0;
-  const bool valid = given && parse_decimal(seconds, value) && value != 0;
-  if (given && !valid && !is_cpu) {
-    response.fail(400, "invalid value for \"seconds\" - must be a positive integer");
-    return false;
-  }
-  if (valid && wanted.debug != 0 && !is_cpu) {
-    response.fail(400, "seconds and debug params are incompatible");
-    return false;
-  }
-  if (value > max_seconds) {
-    response.fail(400, "profile duration exceeds the limit of 300 seconds");
-    return false;
-  }
-  wanted.seconds = static_cast<unsigned>(valid ? value : 0);
-  return true;
+  if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
+  if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);
+  return read_seconds(request, row.default_seconds != 0, wanted, response);
 }
 
 // The download's name and type, as Go sets them.
-inline void describe_answer(const known_profile& known, const profile_request& wanted,
-                            http_response& response) noexcept {
-  const bool is_cpu = known.provider == part::cpu;
-  if (wanted.format == format::top || (wanted.debug != 0 && !is_cpu)) {
-    response.content_type = "text/plain; charset=utf-8";
-    return;
-  }
-  response.content_type = "application/octet-stream";
-  response.file_name = known.name;
-  if (is_cpu || wanted.seconds == 0) return;
-  response.file_name = known.name.equals({"heap", 4}) ? text_view("heap-delta")
-                                                      : text_view("allocs-delta");
+inline void describe_answer(const profile_row& row, const profile_request& wanted, http_response& response) noexcept {
+  const profile_writer_row& writer = writer_of(row, wanted);
+  response.content_type = writer.content_type;
+  if (!writer.is_download) return;
+  const bool is_difference = row.default_seconds == 0 && wanted.seconds != 0;
+  response.file_name = is_difference && row.delta_name.size != 0 ? row.delta_name : row.name;
+}
+
+inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
+  bounded_text<300> text;
+  // Go's words; of its handlers only those of CPU profiles and traces can fail to begin.
+  if (row.default_seconds != 0) text.put("Could not enable CPU profiling: ");
+  response.fail(500, text.put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,
                           http_response& response, http_job& job) noexcept {
-  const result known = check_profile(process, name);
-  const known_profile* const profile_of = find_profile(name);
-  if (profile_of == nullptr) return response.fail(404, "Unknown profile");
-  if (!known) return response.fail(404, known.message());
-  profile_request wanted;
-  const bool is_cpu = profile_of->provider == part::cpu;
-  text_view type;
-  char type_name[32] = "";
-  if (request.parameter("type", type)) append_text(type_name, sizeof type_name, type.data, type.size);
-  if (!read_request(request, is_cpu, wanted, response)) return;
-  if (type_name[0] != '\0') {
-    wanted.top_type = request.memory->copy(type_name, std::strlen(type_name));
+  const known_row known = find_row(process, name);
+  if (known.row == nullptr) {
+    const result missing = explain_missing(name);
+    return response.fail(404, missing.code() == error::unknown_profile ? "Unknown profile" : missing.message());
   }
+  profile_request wanted;
+  if (!read_request(request, *known.row, wanted, response)) return;
   void* const pages = os_map_sig(sizeof(collection));
   if (pages == nullptr) return response.fail(500, "no memory for the profile");
   auto* const work = new (pages) collection(process);
   const result begun = work->begin(name, wanted);
   if (!begun) {
     drop_collection(work);
-    char text[300] = "Could not enable CPU profiling: ";
-    append_text(text, sizeof text, begun.message());
-    return response.fail(500, is_cpu ? text : begun.message());
+    return fail_to_begin(*known.row, begun, response);
   }
-  describe_answer(*profile_of, wanted, response);
+  describe_answer(*known.row, wanted, response);
   if (work->duration_ns() == 0) {
     finish_profile(*work, response);
     return drop_collection(work);
@@ -15347,19 +16900,23 @@ inline void begin_request(void* context, const http_request& request, http_respo
   }
   if (!request.path.starts_with(prefix)) return response.fail(404, "404 page not found");
   const text_view name = request.path.from(prefix.size);
-  if (name.size == 0) return answer_index(process, response);
-  if (name.equals({"cmdline", 7})) return answer_cmdline(response);
-  if (name.equals({"symbol", 6})) return answer_symbol(process, request, response);
-  if (name.equals({"status", 6})) return answer_status(response);
+  const http_pages all = all_pages();
+  for (std::size_t i = 0; i < all.count; ++i) {
+    if (all.pages[i].path.equals(name)) return all.pages[i].answer(process, request, response);
+  }
   begin_profile(process, name, request, response, job);
+}
+
+// ---- the server of the process ------------------------------------------------------------------------
+
+inline http_server* server_of(const process_state& process) noexcept {
+  return state_of_sig<http_server>(process, part::http);
 }
 
 // A child of fork() gives the parent's sockets back at once; it may never call prof again.
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
-  if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
+  if (process != nullptr && server_of(*process) != nullptr) server_of(*process)->forget_parent();
 }
 
 inline std::atomic<bool> fork_watched{false};
@@ -15368,67 +16925,49 @@ inline void watch_forks() noexcept {
   (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
-PROF_DETAIL_END
+// The stack of the server's thread counts from here on: the system's thread library keeps the last one for reuse.
+PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcept {
+  void* const pages = process.memory.take_sig(sizeof(http_server));
+  if (pages == nullptr) return nullptr;
+  process.memory.bytes.fetch_add(os_thread_stack);
+  return new (pages) http_server;
+}
+inline void give_back_server(process_state& process, http_server* unused) noexcept {
+  process.memory.bytes.fetch_sub(os_thread_stack);
+  process.memory.give_back_sig(unused, sizeof(http_server));
+}
 
-PROF_PUBLIC_BEGIN
-
-namespace http {
-
-// Serves /debug/pprof/ on a thread of its own: "localhost:6060", ":6060", "127.0.0.1:0" (the system
-// picks a port), "[::1]:6060", "unix:/path". Loopback and Unix sockets only. At most 8 connections
-// and 300 s per profile. Errors: error::bad_address, not_loopback, address_in_use, listen_failed,
-// server_running.
-inline result serve(const char* address) {
-  using namespace detail;
-  process_state* const process = enter_process();
+inline result serve(const char* where_to) {
+  process_state* const process = enter();
   if (process == nullptr) return result(error::out_of_memory, "the server");
   if (result agreed = check_versions(); !agreed) return agreed;
-  detail::address where;
-  if (result parsed = parse_address(address != nullptr ? text_view(address) : text_view(), where);
-      !parsed) {
-    return parsed;
-  }
+  address where;
+  const text_view wanted = where_to != nullptr ? text_view(where_to) : text_view();
+  if (result parsed = parse_address(wanted, where); !parsed) return parsed;
   process->used.store(true);
-  auto& place = process->part_states[static_cast<unsigned>(part::http)];
-  void* there = place.load(std::memory_order_acquire);
-  if (there == nullptr) {
-    void* const pages = os_map_sig(sizeof(http_server));
-    if (pages == nullptr) return result(error::out_of_memory, "the server");
-    there = new (pages) http_server;
-    void* none = nullptr;
-    if (!place.compare_exchange_strong(none, there)) there = none;
-  }
+  http_server* const server = part_state_sig<http_server>(*process, part::http, &make_server, &give_back_server);
+  if (server == nullptr) return result(error::out_of_memory, "the server");
   const own_code_scope own(*process);
   watch_forks();
-  return static_cast<http_server*>(there)->start(where, {&begin_request, process},
-                                                 os_default_signal());
+  const auto meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
+  return server->start(where, {&begin_request, process, meanwhile}, os_default_signal());
 }
 
-// Ends the server: running requests are canceled, connections closed, the thread joined. Does
-// nothing when none runs.
-inline void stop() {
-  using namespace detail;
-  process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  void* const there =
-      process->part_states[static_cast<unsigned>(part::http)].load(std::memory_order_acquire);
-  if (there != nullptr) static_cast<http_server*>(there)->stop();
+inline void stop_serving() {
+  const process_state* const process = attached_process_sig();
+  if (process != nullptr && server_of(*process) != nullptr) server_of(*process)->stop();
 }
 
-// Where the server listens ("127.0.0.1:40123"), or "" when it does not. Lives until stop().
-inline const char* address() {
-  using namespace detail;
-  process_state* const process = attached_process_sig();
-  if (process == nullptr) return "";
-  void* const there =
-      process->part_states[static_cast<unsigned>(part::http)].load(std::memory_order_acquire);
-  if (there == nullptr || !static_cast<http_server*>(there)->running()) return "";
-  return static_cast<http_server*>(there)->bound_address().data;
+inline const char* served_address() {
+  const process_state* const process = attached_process_sig();
+  const http_server* const server = process == nullptr ? nullptr : server_of(*process);
+  return server != nullptr && server->running() ? server->bound_address() : "";
 }
 
-}  // namespace http
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const http_part prof_part_http_v2 = {
+    {sizeof(http_part), layout_of({sizeof(http_server)})}, &serve, &stop_serving, &served_address};
 
-PROF_PUBLIC_END
+PROF_DETAIL_END
 
 #endif  // PROF_HTTP_ROUTES_HPP
 
@@ -15436,6 +16975,328 @@ PROF_PUBLIC_END
 #endif
 
 // The only foreign symbols, and only where the OS is known.
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE
+
+// ---- prof/hook/entry.hpp ----
+// prof/hook/entry.hpp - what the hooked entries of all families have in common: the next definition, the route their
+// symbol jumps to, who resolves them, and the probe that tells who is called.
+// Floor 9 (hook). Used by every hook family; knows none.
+// Safety: runs inside malloc and whatever else is hooked: no lock, no allocation. Resolving (once per object and family)
+//         calls dlsym and reads /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
+//         uncounted, because waiting could deadlock through the loader's lock.
+// Memory: three words per entry and object.
+// Source: design decisions "several DSOs", "count the outermost call only, without a depth flag".
+#ifndef PROF_HOOK_ENTRY_HPP
+#define PROF_HOOK_ENTRY_HPP
+
+PROF_DETAIL_BEGIN
+
+// Per object and family: nothing resolved yet; this object's hooks count; another object's hooks count (the
+// first in symbol order, which is entered first and claims the family) and these only forward.
+enum class hook_role : int { unresolved, counting, forwarding };
+
+// A function of any of the entries' types; whoever calls it knows which.
+using any_function = void (*)();
+inline any_function load_function_sig(const void* place) PROF_DETAIL_SIG {
+  any_function function = nullptr;
+  std::memcpy(&function, place, sizeof function);
+  return function;
+}
+
+// What code that serves all entries must know of one. The places hold pointers of the entry's own
+// type: a cast to a common type would not be a constant, and there is no constructor here.
+struct hook_entry_facts {
+  int entry;
+  void* state;            // hooked_base::state
+  const void* functions;  // functions_of
+  const void* hook;       // our definition of the symbol
+  int shape;              // how a probe calls it: the family's own enumeration
+};
+
+// The hooks of one family in this object. An entry's symbol is the name of its record.
+struct hook_set {
+  hook_family family;
+  const hook_family_part* part;
+  const hook_entry_facts* facts;
+  hook_record* records;
+  std::atomic<hook_role>* role;
+  std::atomic<std::uint32_t>* resolver;  // process id of the thread that resolves: a forked child may not have it
+  int count;
+  // Decides what each entry does, when all next definitions are known, and tells whether these hooks count. process null:
+  // there is no memory for one.
+  bool (*settle)(const hook_set& set, process_state* process, bool counting);
+};
+
+inline bool is_resolved_sig(const hook_set& set) PROF_DETAIL_SIG {
+  return set.role->load(std::memory_order_acquire) != hook_role::unresolved;
+}
+inline bool counts_here_sig(const hook_set& set) PROF_DETAIL_SIG {
+  return set.role->load(std::memory_order_relaxed) == hook_role::counting;
+}
+
+// ---- states of a thread ------------------------------------------------------------------------------------
+// They are kept by thread pointer, and not in thread-locals, of which an object has one word.
+
+// One thread of one process. In a forked child what a thread of the parent left is nobody's, even where a new thread has
+// got that one's stack and with it the thread pointer: the process id is in the same word, which thread pointers leave
+// room for, since what they lead to is larger than 64 bytes.
+class thread_mark {
+ public:
+  bool take_sig() PROF_DETAIL_SIG {
+    const std::uint64_t self = this_thread_sig();
+    std::uint64_t there = mark_.load(std::memory_order_relaxed);
+    const bool is_free = there == 0 || (there & pid_mask) != (self & pid_mask);
+    return is_free && mark_.compare_exchange_strong(there, self);
+  }
+  void give_back_sig() PROF_DETAIL_SIG { mark_.store(0); }
+  // By another thread of this process.
+  bool is_another_thread_sig() const PROF_DETAIL_SIG {
+    const std::uint64_t there = mark_.load(std::memory_order_relaxed);
+    return there != 0 && there != this_thread_sig() && (there & pid_mask) == (this_thread_sig() & pid_mask);
+  }
+  bool is_this_thread_sig() const PROF_DETAIL_SIG {
+    const std::uint64_t there = mark_.load(std::memory_order_relaxed);
+    return there != 0 && there == this_thread_sig();
+  }
+
+ private:
+  static constexpr std::uint64_t pid_mask = (std::uint64_t{1} << 22) - 1;  // PID_MAX_LIMIT of the kernel
+  static std::uint64_t this_thread_sig() PROF_DETAIL_SIG {
+    return (std::uint64_t{os_thread_pointer_sig()} >> 6) << 22 | (os_process_id_sig() & pid_mask);
+  }
+  std::atomic<std::uint64_t> mark_;
+};
+
+// Threads that are inside dlsym for us: what they allocate there cannot be forwarded yet.
+class resolving_threads {
+ public:
+  // False when too many are at it.
+  bool enter_sig() PROF_DETAIL_SIG {
+    for (thread_mark& place : threads_) {
+      if (place.take_sig()) return true;
+    }
+    return false;
+  }
+  void leave_sig() PROF_DETAIL_SIG {
+    for (thread_mark& place : threads_) {
+      if (place.is_this_thread_sig()) return place.give_back_sig();
+    }
+  }
+  bool has_this_sig() const PROF_DETAIL_SIG {
+    for (const thread_mark& place : threads_) {
+      if (place.is_this_thread_sig()) return true;
+    }
+    return false;
+  }
+
+ private:
+  thread_mark threads_[64];
+};
+inline resolving_threads resolving{};
+
+// A probe calls an entry to see which hook of this object is entered first; one thread at a time. Only that thread looks
+// at what is behind `thread`.
+inline constexpr int no_entry = -1;
+struct hook_probe {
+  thread_mark thread;
+  int first_hit;      // the entry that was entered first since the call began
+  bool without_next;  // note the hit, call nothing
+};
+inline hook_probe probe{};
+
+inline bool is_probing_sig() PROF_DETAIL_SIG {
+  return probe.thread.is_this_thread_sig();
+}
+// Entries of all families are told apart.
+inline int probe_number(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  return static_cast<int>(set.family) * 1024 + entry;
+}
+// Slow paths ask this first: a call that belongs to a probe is noted and counts nowhere. What the hot paths of the family
+// look at must send the next call of the probe to its slow path, too; for those of malloc that is the countdown.
+inline bool probed_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  if (!is_probing_sig()) return false;
+  if (probe.first_hit == no_entry) probe.first_hit = probe_number(set, entry);
+  alloc_countdown = 0;
+  return true;
+}
+
+// For as long as this lives the thread probes; `alone` false: another one does.
+class probe_scope {
+ public:
+  probe_scope() PROF_DETAIL_SIG : alone_(probe.thread.take_sig()) {
+    if (alone_) probe.without_next = false;
+  }
+  ~probe_scope() {
+    if (!alone_) return;
+    alloc_countdown = 0;
+    probe.thread.give_back_sig();
+  }
+  probe_scope(const probe_scope&) = delete;
+  probe_scope& operator=(const probe_scope&) = delete;
+  bool alone() const PROF_DETAIL_SIG { return alone_; }
+
+ private:
+  const bool alone_;
+};
+
+// One call with every hook of this object on its slow path; returns what it returns, `hit` is what it entered first.
+template <class R, class... Args>
+R probe_call(int& hit, any_function function, Args... args) {
+  struct take_hit {
+    int& hit;
+    ~take_hit() { hit = probe.first_hit; }
+  } const after{hit};
+  probe.first_hit = no_entry;
+  alloc_countdown = 0;
+  return reinterpret_cast<R (*)(Args...)>(function)(args...);
+}
+
+// ---- one entry ----------------------------------------------------------------------------------------------
+
+// The words of an entry's state: function pointers, written while others read them.
+enum entry_word : std::size_t {
+  word_next,     // the definition behind ours, or the fallback
+  word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
+  word_route,    // where our symbol jumps: first_call until settled
+};
+using aliasing_word = std::uintptr_t __attribute__((__may_alias__));
+inline aliasing_word* state_word_sig(const hook_set& set, int entry, entry_word which) PROF_DETAIL_SIG {
+  return static_cast<aliasing_word*>(set.facts[entry].state) + which;
+}
+inline any_function load_word_sig(const hook_set& set, int entry, entry_word which) PROF_DETAIL_SIG {
+  return reinterpret_cast<any_function>(__atomic_load_n(state_word_sig(set, entry, which), __ATOMIC_ACQUIRE));
+}
+inline void store_word_sig(const hook_set& set, int entry, entry_word which, any_function function) PROF_DETAIL_SIG {
+  __atomic_store_n(state_word_sig(set, entry, which), reinterpret_cast<std::uintptr_t>(function), __ATOMIC_RELEASE);
+}
+
+enum entry_function : std::size_t { function_counting, function_fallback, function_resolving };
+inline any_function function_of_sig(const hook_set& set, int entry, entry_function which) PROF_DETAIL_SIG {
+  return load_function_sig(static_cast<const char*>(set.facts[entry].functions) + which * sizeof(any_function));
+}
+
+inline void find_next_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  void* const found = os_next_symbol(set.records[entry].name);
+  store_word_sig(set, entry, word_next,
+                 found != nullptr ? load_function_sig(&found) : function_of_sig(set, entry, function_fallback));
+}
+
+// What an entry does from now on, and what status() says of it.
+inline void settle_sig(const hook_set& set, int entry, any_function decided, const char* state, const char* why)
+    PROF_DETAIL_SIG {
+  store_word_sig(set, entry, word_settled, decided);
+  store_word_sig(set, entry, word_route, decided);
+  set_record_sig(set.records[entry], state, why);
+}
+inline void settle_live_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  const bool has_next = load_word_sig(set, entry, word_next) != function_of_sig(set, entry, function_fallback);
+  settle_sig(set, entry, function_of_sig(set, entry, function_counting), "live",
+             has_next ? "counts" : "counts; no next definition, own fallback");
+}
+inline void settle_to_next_sig(const hook_set& set, int entry, const char* state, const char* why) PROF_DETAIL_SIG {
+  settle_sig(set, entry, load_word_sig(set, entry, word_next), state, why);
+}
+inline void settle_all_forwarding_sig(const hook_set& set) PROF_DETAIL_SIG {
+  for (int entry = 0; entry < set.count; ++entry) {
+    settle_to_next_sig(set, entry, "forwarding", "another object of the process counts");
+  }
+}
+
+// Finds the next definitions of a family and settles who counts; false when another thread is at it, or probes another
+// family: this one will be settled by a later call.
+PROF_DETAIL_COLD inline bool resolve_slow_sig(const hook_set& set) PROF_DETAIL_SIG {
+  if (!is_resolved_sig(set) && probe.thread.is_another_thread_sig()) return false;
+  const std::uint32_t self = os_process_id_sig();
+  std::uint32_t other = set.resolver->load();
+  if (other == self || !set.resolver->compare_exchange_strong(other, self)) return is_resolved_sig(set);
+  const errno_guard keep_errno;
+  const bool marked = resolving.enter_sig();
+  process_state* const process = process_sig();
+  const bool counting = process != nullptr &&
+                        claim_hooks_sig(process->hooks[static_cast<unsigned>(set.family)], set.part);
+  for (int entry = 0; entry < set.count; ++entry) find_next_sig(set, entry);
+  if (marked) resolving.leave_sig();
+  const bool counts = set.settle(set, process, counting);
+  if (counting && !counts) disclaim_hooks_sig(process->hooks[static_cast<unsigned>(set.family)], set.part);
+  set.role->store(counts ? hook_role::counting : hook_role::forwarding, std::memory_order_release);
+  return true;
+}
+
+// While another thread resolves, or a probe is under way: on to the next definition, uncounted.
+PROF_DETAIL_COLD inline any_function unsettled_target_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  if (load_word_sig(set, entry, word_next) == nullptr) {
+    if (!resolving.enter_sig()) return function_of_sig(set, entry, function_resolving);
+    find_next_sig(set, entry);
+    resolving.leave_sig();
+  }
+  return load_word_sig(set, entry, word_next);
+}
+
+inline void* no_object(std::size_t) { return nullptr; }
+
+// Where a call goes that found its entry unsettled, or a probe at work.
+PROF_DETAIL_COLD inline any_function first_target_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  if (probed_sig(set, entry)) {
+    return probe.without_next ? reinterpret_cast<any_function>(&no_object) : unsettled_target_sig(set, entry);
+  }
+  if (resolving.has_this_sig()) return function_of_sig(set, entry, function_resolving);
+  if (!is_resolved_sig(set) && !resolve_slow_sig(set)) return unsettled_target_sig(set, entry);
+  return load_word_sig(set, entry, word_settled);
+}
+
+// Tag: set(), index, R fallback(args...) for "no next definition", R while_resolving(args...), and
+// R counting(args...).
+template <class Tag, class Signature>
+struct hooked_base;
+
+// What calls a noexcept function's entry must itself be known not to throw, or it could not end in a jump.
+template <class Tag, class R, class... Args, bool Nothrow>
+struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
+  using function = R (*)(Args...) noexcept(Nothrow);
+  static R first_call(Args... args) noexcept(Nothrow) {
+    return call(first_target_sig(Tag::set(), Tag::index), args...);
+  }
+
+  struct words {
+    std::atomic<function> next;
+    std::atomic<function> settled;
+    std::atomic<function> route;
+  };
+  static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
+  inline static words state{{nullptr}, {nullptr}, {&first_call}};
+
+  static R call(any_function target, Args... args) noexcept(Nothrow) {
+    return reinterpret_cast<function>(target)(args...);
+  }
+  static R call_next(Args... args) noexcept(Nothrow) { return state.next.load(std::memory_order_relaxed)(args...); }
+};
+// In the order of entry_function.
+template <class Tag>
+inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
+                                                           &Tag::while_resolving};
+template <auto Hook>
+inline constexpr auto hook_address = Hook;
+
+template <class Entry, auto Hook>
+constexpr hook_entry_facts facts_of(int shape = 0) {
+  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
+}
+
+// Whether every entry's row is found by its number.
+template <std::size_t Count>
+constexpr bool facts_are_in_order(const hook_entry_facts (&facts)[Count]) {
+  for (std::size_t i = 0; i < Count; ++i) {
+    if (facts[i].entry != static_cast<int>(i)) return false;
+  }
+  return true;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_ENTRY_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_HEAP
 
 // ---- prof/hook/new.hpp ----
@@ -15457,24 +17318,23 @@ PROF_PUBLIC_END
 #include <bits/functexcept.h>
 #endif
 
-// ---- prof/hook/entry.hpp ----
-// prof/hook/entry.hpp - what every hooked allocation entry has in common: its next definition, the
-// route its symbol jumps to, and the probe that tells who counts.
+// ---- prof/hook/allocation.hpp ----
+// prof/hook/allocation.hpp - the entries of the heap family: what those that allocate and those that free have in
+// common.
 // Floor 9 (hook). Used by hook/malloc.hpp and hook/new.hpp, which define the symbols.
-// Safety: runs inside malloc: no lock, no allocation. Resolving (once) calls dlsym and reads
-//         /proc/self/maps by raw system calls. One thread resolves; others forward meanwhile,
-//         uncounted, because waiting could deadlock through the loader's lock.
-// Memory: a few words per entry and object; an 8 KiB arena for allocations that dlsym makes.
-// Source: design decisions "several DSOs", "count the outermost call only, without a depth flag".
-#ifndef PROF_HOOK_ENTRY_HPP
-#define PROF_HOOK_ENTRY_HPP
+// Safety: runs inside malloc: no lock, no allocation.
+// Memory: an 8 KiB arena per object for allocations that dlsym makes.
+// Source: hook/entry.hpp for the mechanism; process/gap_table.hpp for what is sampled.
+#ifndef PROF_HOOK_ALLOCATION_HPP
+#define PROF_HOOK_ALLOCATION_HPP
 
 PROF_DETAIL_BEGIN
 
-// Per object: nothing resolved yet; this object's hooks count; another object's hooks count (the
-// first in symbol order, which is entered first and claims the process) and these only forward.
-enum class hook_role : int { unresolved, counting, forwarding };
 inline std::atomic<hook_role> heap_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> heap_resolver{0};
+
+// In hook/heap_family.hpp, which knows all entries.
+const hook_set& heap_hooks() PROF_DETAIL_SIG;
 
 // What free() reads: the filter's base with its shift in the low six bits. Closed (every free takes
 // the slow path) until resolved, open (none does) in objects that only forward. A pointer and not
@@ -15483,26 +17343,7 @@ alignas(64) inline char closed_filter[64] = {1, 1};
 alignas(64) inline char open_filter[64] = {};
 inline std::atomic<char*> free_filter{closed_filter + 63};
 
-// Probing and resolving are states of a thread. first_hit: the entry of ours that was entered
-// first since the probe began.
-inline constexpr int no_entry = -1;
-inline constexpr int probe_without_next = 2;  // value of `probing`: note the hit, call nothing
-inline PROF_DETAIL_TLS int probing PROF_DETAIL_TLS_MODEL = 0;
-inline PROF_DETAIL_TLS int resolving PROF_DETAIL_TLS_MODEL = 0;
-inline PROF_DETAIL_TLS int first_hit PROF_DETAIL_TLS_MODEL = no_entry;
-
-inline void note_hit_sig(int entry) PROF_DETAIL_SIG {
-  if (first_hit == no_entry) first_hit = entry;
-  hook_gap.left = 0;  // the next hooked call of this probe takes its slow path too
-}
-// Slow paths ask this first: a call that belongs to a probe is noted and counts nowhere.
-inline bool probed_sig(int entry) PROF_DETAIL_SIG {
-  if (probing == 0) return false;
-  note_hit_sig(entry);
-  return true;
-}
-
-// X(identifier, symbol, what it does); the order of status().
+// X(identifier, symbol); the order of status().
 #define PROF_DETAIL_HEAP_ENTRIES(X)                              \
   X(malloc, "malloc")                                            \
   X(free, "free")                                                \
@@ -15542,31 +17383,12 @@ enum heap_entry : int {
       heap_entry_count
 };
 
-inline constexpr const char* heap_symbols[heap_entry_count] = {
-#define PROF_DETAIL_SYMBOL(name, symbol) symbol,
-    PROF_DETAIL_HEAP_ENTRIES(PROF_DETAIL_SYMBOL)
-#undef PROF_DETAIL_SYMBOL
-};
-
 // What the owner found out about each entry, for status(). State and reason are literals.
 inline hook_record heap_records[heap_entry_count] = {
 #define PROF_DETAIL_RECORD(name, symbol) {symbol, {"unknown"}, {"not resolved yet"}},
     PROF_DETAIL_HEAP_ENTRIES(PROF_DETAIL_RECORD)
 #undef PROF_DETAIL_RECORD
 };
-
-inline void set_record_sig(int entry, const char* state, const char* why) PROF_DETAIL_SIG {
-  heap_records[entry].state.store(state, std::memory_order_relaxed);
-  heap_records[entry].why.store(why, std::memory_order_relaxed);
-}
-
-// Resolves all entries of this object; false when another thread is at it. Defined in
-// hook/resolve.hpp, which knows them all.
-bool resolve_heap_slow_sig() PROF_DETAIL_SIG;
-
-inline bool heap_resolved_sig() PROF_DETAIL_SIG {
-  return heap_role.load(std::memory_order_acquire) != hook_role::unresolved;
-}
 
 // ---- allocations made while dlsym runs --------------------------------------------------------------
 
@@ -15592,7 +17414,7 @@ PROF_DETAIL_COLD inline void* bootstrap_alloc_sig(std::size_t size,
   return reinterpret_cast<void*>(place);
 }
 
-// ---- one entry ----------------------------------------------------------------------------------------
+// ---- slow paths, the same for all entries ------------------------------------------------------------
 
 inline bool filter_hit_sig(const void* pointer) PROF_DETAIL_SIG {
   const auto word =
@@ -15601,150 +17423,42 @@ inline bool filter_hit_sig(const void* pointer) PROF_DETAIL_SIG {
              .load(std::memory_order_relaxed) != 0;
 }
 
-// A function of any of the entries' types; whoever calls it knows which.
-using any_function = void (*)();
-inline any_function load_function_sig(const void* place) PROF_DETAIL_SIG {
-  any_function function = nullptr;
-  std::memcpy(&function, place, sizeof function);
-  return function;
-}
-
-// How an entry is called by a probe; see first_entered_by in hook/resolve.hpp.
-enum class entry_shape : unsigned char {
-  malloc_, calloc_, realloc_, reallocarray_, aligned, posix_memalign_, pvalloc_, free_,
-  new_, new_nothrow, new_aligned, new_aligned_nothrow,
-  delete_, delete_sized, delete_nothrow, delete_sized_aligned, delete_aligned_nothrow
+// How an entry is called by a probe; see first_entered_by in hook/heap_family.hpp.
+enum entry_shape : int {
+  shape_malloc, shape_calloc, shape_realloc, shape_reallocarray, shape_aligned, shape_posix_memalign, shape_pvalloc,
+  shape_free, shape_new, shape_new_nothrow, shape_new_aligned, shape_new_aligned_nothrow, shape_delete,
+  shape_delete_sized, shape_delete_nothrow, shape_delete_sized_aligned, shape_delete_aligned_nothrow
 };
 
-// What code that serves all entries must know of one. The places hold pointers of the entry's own
-// type: a cast to a common type would not be a constant, and there is no constructor here.
-struct heap_entry_facts {
-  int entry;
-  void* state;            // hooked_base::state
-  const void* functions;  // functions_of
-  const void* hook;       // our definition of the symbol
-  entry_shape shape;
-};
-// In hook/resolve.hpp, which knows all entries.
-const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG;
-
-// The words of an entry's state: function pointers, written while others read them.
-enum entry_word : std::size_t {
-  word_next,     // the definition behind ours, or the fallback
-  word_settled,  // what resolving decided: `next` itself (another hook counts) or the counting path
-  word_route,    // where our symbol jumps: first_call until settled, and again during self-tests
-};
-using aliasing_word = std::uintptr_t __attribute__((__may_alias__));
-inline aliasing_word* state_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
-  return static_cast<aliasing_word*>(facts_of_sig(entry).state) + which;
-}
-inline any_function load_word_sig(int entry, entry_word which) PROF_DETAIL_SIG {
-  return reinterpret_cast<any_function>(
-      __atomic_load_n(state_word_sig(entry, which), __ATOMIC_ACQUIRE));
-}
-inline void store_word_sig(int entry, entry_word which, any_function function) PROF_DETAIL_SIG {
-  __atomic_store_n(state_word_sig(entry, which), reinterpret_cast<std::uintptr_t>(function),
-                   __ATOMIC_RELEASE);
-}
-
-enum entry_function : std::size_t { function_counting, function_fallback, function_resolving };
-inline any_function function_of_sig(int entry, entry_function which) PROF_DETAIL_SIG {
-  return load_function_sig(static_cast<const char*>(facts_of_sig(entry).functions) +
-                           which * sizeof(any_function));
-}
-
-inline void find_next_sig(int entry) PROF_DETAIL_SIG {
-  void* const found = os_next_symbol(heap_symbols[entry]);
-  store_word_sig(entry, word_next,
-                 found != nullptr ? load_function_sig(&found)
-                                  : function_of_sig(entry, function_fallback));
-}
-inline void settle_sig(int entry, any_function decided) PROF_DETAIL_SIG {
-  store_word_sig(entry, word_settled, decided);
-  store_word_sig(entry, word_route, decided);
-}
-
-// While another thread resolves: on to the next definition, uncounted.
-PROF_DETAIL_COLD inline any_function unsettled_target_sig(int entry) PROF_DETAIL_SIG {
-  if (load_word_sig(entry, word_next) == nullptr) {
-    ++resolving;  // dlsym may allocate
-    find_next_sig(entry);
-    --resolving;
-  }
-  return load_word_sig(entry, word_next);
-}
-
-inline void* no_object(std::size_t) { return nullptr; }
-
-// Where a call goes that found its entry unsettled, or a self-test at work.
-PROF_DETAIL_COLD inline any_function first_target_sig(int entry) PROF_DETAIL_SIG {
-  if (probed_sig(entry)) {
-    return probing == probe_without_next ? reinterpret_cast<any_function>(&no_object)
-                                         : load_word_sig(entry, word_next);
-  }
-  if (resolving != 0) return function_of_sig(entry, function_resolving);
-  if (!heap_resolved_sig() && !resolve_heap_slow_sig()) return unsettled_target_sig(entry);
-  return load_word_sig(entry, word_settled);
-}
-
-// Tag: index, R fallback(args...) for "no next definition", R while_resolving(args...), and
-// R counting(args...) from one of the templates below.
-template <class Tag, class Signature>
-struct hooked_base;
-
-template <class Tag, class R, class... Args>
-struct hooked_base<Tag, R(Args...)> {
-  using function = R (*)(Args...);
-  static R first_call(Args... args) { return call(first_target_sig(Tag::index), args...); }
-
-  struct words {
-    std::atomic<function> next;
-    std::atomic<function> settled;
-    std::atomic<function> route;
-  };
-  static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
-  inline static words state{{nullptr}, {nullptr}, {&first_call}};
-
-  static R call(any_function target, Args... args) {
-    return reinterpret_cast<function>(target)(args...);
-  }
-  static R call_next(Args... args) { return state.next.load(std::memory_order_relaxed)(args...); }
-};
-// In the order of entry_function.
-template <class Tag>
-inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
-                                                           &Tag::while_resolving};
-
-// ---- slow paths, the same for all entries ------------------------------------------------------------
-
-// What the sampler says of an allocation that used up its gap: the rate to weigh it with, or 0.
-inline std::uint64_t sampling_rate_sig() PROF_DETAIL_SIG {
+// What the sampler says of an allocation of `size` bytes that used the countdown up: the rate to weigh it with, or 0.
+// Where another object counts, its sample points are passed over: they are for what record_alloc tells.
+inline std::uint64_t sampling_rate_sig(std::size_t size) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-  if (heap == nullptr || heap_role.load(std::memory_order_relaxed) == hook_role::forwarding) {
-    hook_gap.left = parked_gap;
+  if (heap == nullptr) {
+    alloc_countdown = max_gap;
     return 0;
   }
-  seed_gap_sig(hook_gap);
-  return sample_point_sig(hook_gap, heap->rate.load(std::memory_order_relaxed));
+  const std::uint64_t rate = process->gaps.sample_sig(alloc_countdown, size, heap->rate.load(std::memory_order_relaxed));
+  return heap_role.load(std::memory_order_relaxed) == hook_role::forwarding ? 0 : rate;
 }
 
-// Where an allocation goes that used up its gap, and the rate to record it with afterwards, if any.
+// Where an allocation goes that used the countdown up, and the rate to record it with afterwards, if any.
 struct alloc_target {
   any_function function;
   std::uint64_t rate;
 };
-PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry,
-                                                           std::size_t size) PROF_DETAIL_SIG {
-  if (probed_sig(entry)) return {load_word_sig(entry, word_next), 0};
-  if (!heap_resolved_sig()) {
-    hook_gap.left = 0;  // never below it: the next call must come here too
-    if (resolving != 0) return {function_of_sig(entry, function_resolving), 0};
-    if (!resolve_heap_slow_sig()) return {unsettled_target_sig(entry), 0};
-    hook_gap.left = 0;
-    (void)count_down_sig(hook_gap, size);
+PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry, std::size_t size) PROF_DETAIL_SIG {
+  const hook_set& set = heap_hooks();
+  if (probed_sig(set, entry)) return {unsettled_target_sig(set, entry), 0};
+  if (!is_resolved_sig(set)) {
+    alloc_countdown = 0;  // never below it: the next call must come here too
+    if (resolving.has_this_sig()) return {function_of_sig(set, entry, function_resolving), 0};
+    if (!resolve_slow_sig(set)) return {unsettled_target_sig(set, entry), 0};
+    alloc_countdown = 0;
+    (void)count_down_sig(alloc_countdown, size);
   }
-  return {load_word_sig(entry, word_next), sampling_rate_sig()};
+  return {load_word_sig(set, entry, word_next), sampling_rate_sig(size)};
 }
 
 // After the allocation; `object` may be null.
@@ -15752,9 +17466,9 @@ PROF_DETAIL_COLD inline void record_object_sig(void* object, std::size_t size, s
                                                const registers& caller) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-  if (heap == nullptr || object == nullptr || own_code_depth != 0) return;
-  record_sampled_alloc_sig(*process, *heap, reinterpret_cast<std::uintptr_t>(object), size, rate,
-                           caller);
+  const std::uint32_t thread = os_thread_id_sig();
+  if (heap == nullptr || object == nullptr || runs_own_code_sig(*process, thread)) return;
+  record_sampled_alloc_sig(*process, *heap, thread, reinterpret_cast<std::uintptr_t>(object), size, rate, caller);
 }
 
 // True: the object was ours to drop (bootstrap).
@@ -15773,12 +17487,13 @@ inline bool sampled_free_sig(const void* pointer) PROF_DETAIL_SIG {
 // Where a free goes whose pointer may be known; null: it ends here.
 PROF_DETAIL_COLD inline any_function slow_free_target_sig(int entry,
                                                           const void* pointer) PROF_DETAIL_SIG {
-  if (probed_sig(entry)) return load_word_sig(entry, word_next);
-  if (!heap_resolved_sig()) {
-    if (resolving != 0) return nullptr;  // a bootstrap object, or nothing dlsym could have got
-    if (!resolve_heap_slow_sig()) return unsettled_target_sig(entry);
+  const hook_set& set = heap_hooks();
+  if (probed_sig(set, entry)) return unsettled_target_sig(set, entry);
+  if (!is_resolved_sig(set)) {
+    if (resolving.has_this_sig()) return nullptr;  // a bootstrap object, or nothing dlsym could have got
+    if (!resolve_slow_sig(set)) return unsettled_target_sig(set, entry);
   }
-  return sampled_free_sig(pointer) ? nullptr : load_word_sig(entry, word_next);
+  return sampled_free_sig(pointer) ? nullptr : load_word_sig(set, entry, word_next);
 }
 
 // ---- entries that allocate, entries that free --------------------------------------------------------
@@ -15787,18 +17502,19 @@ PROF_DETAIL_COLD inline any_function slow_free_target_sig(int entry,
 template <class Tag, class Signature>
 struct alloc_entry;
 
-template <class Tag, class R, class... Args>
-struct alloc_entry<Tag, R(Args...)> : hooked_base<Tag, R(Args...)> {
-  using base = hooked_base<Tag, R(Args...)>;
+template <class Tag, class R, class... Args, bool Nothrow>
+struct alloc_entry<Tag, R(Args...) noexcept(Nothrow)> : hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
+  using base = hooked_base<Tag, R(Args...) noexcept(Nothrow)>;
+  static const hook_set& set() PROF_DETAIL_SIG { return heap_hooks(); }
 
-  static R counting(Args... args) {
-    if (PROF_DETAIL_LIKELY(count_down_sig(hook_gap, Tag::size(args...)))) {
+  static R counting(Args... args) noexcept(Nothrow) {
+    if (PROF_DETAIL_LIKELY(count_down_sig(alloc_countdown, Tag::size(args...)))) {
       return base::call_next(args...);
     }
     return counting_slow(args...);
   }
 
-  PROF_DETAIL_COLD static R counting_slow(Args... args) {
+  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(args...);
     const alloc_target target = slow_alloc_target_sig(Tag::index, size);
@@ -15815,15 +17531,16 @@ template <class Tag, class Signature>
 struct free_entry;
 
 template <class Tag, class... Rest>
-struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest...)> {
-  using base = hooked_base<Tag, void(void*, Rest...)>;
+struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest...) noexcept> {
+  using base = hooked_base<Tag, void(void*, Rest...) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return heap_hooks(); }
 
-  static void counting(void* pointer, Rest... rest) {
+  static void counting(void* pointer, Rest... rest) noexcept {
     if (PROF_DETAIL_LIKELY(!filter_hit_sig(pointer))) return base::call_next(pointer, rest...);
     return counting_slow(pointer, rest...);
   }
 
-  PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) {
+  PROF_DETAIL_COLD static void counting_slow(void* pointer, Rest... rest) noexcept {
     const any_function target = slow_free_target_sig(Tag::index, pointer);
     if (target != nullptr) base::call(target, pointer, rest...);
   }
@@ -15831,7 +17548,7 @@ struct free_entry<Tag, void(void*, Rest...)> : hooked_base<Tag, void(void*, Rest
 
 PROF_DETAIL_END
 
-#endif  // PROF_HOOK_ENTRY_HPP
+#endif  // PROF_HOOK_ALLOCATION_HPP
 
 // ---- prof/hook/malloc.hpp ----
 // prof/hook/malloc.hpp - the malloc family as seen by the whole program, and who of several objects
@@ -15841,10 +17558,11 @@ PROF_DETAIL_END
 //         Hot path of malloc: subtract from a thread-local, one branch, tail jump; of free: one
 //         byte of the filter, one branch, tail jump.
 // Memory: none of its own.
-// Source: hooks are weak, used, noinline, default-visible functions with an asm label: inline ones
-//         get inlined by clang -O2 and g++ -flto, so that a plugin's malloc would miss them. Every
-//         entry forwards to the next definition of the same entry (RTLD_NEXT), so that jemalloc,
-//         tcmalloc or mimalloc keep working, and no pointer is ever altered.
+// Source: hooks are weak, used, noinline, default-visible functions: inline ones get inlined by clang -O2 and
+//         g++ -flto, so that a plugin's malloc would miss them. They bear the hooked names, so that a definition of the
+//         host's in the same file is an error that quotes the line which says what to do. Every entry forwards to the
+//         next definition of the same entry (RTLD_NEXT), so that jemalloc, tcmalloc or mimalloc keep working, and no
+//         pointer is ever altered.
 #ifndef PROF_HOOK_MALLOC_HPP
 #define PROF_HOOK_MALLOC_HPP
 
@@ -15879,12 +17597,12 @@ inline void* null_without_memory() PROF_DETAIL_SIG {
 
 // ---- the entries -----------------------------------------------------------------------------------
 
-struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
+struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t) noexcept> {
   static constexpr int index = entry_malloc;
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
-  static void* fallback(std::size_t n) {
+  static void* while_resolving(std::size_t n) noexcept { return bootstrap_alloc_sig(n); }
+  static void* fallback(std::size_t n) noexcept {
 #if defined(__GLIBC__)
     return prof_libc_malloc(n);
 #else
@@ -15893,27 +17611,27 @@ struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
   }
 };
 
-struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t)> {
+struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t) noexcept> {
   static constexpr int index = entry_calloc;
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n, std::size_t each) {
+  static void* while_resolving(std::size_t n, std::size_t each) noexcept {
     return bootstrap_alloc_sig(product_or_max(n, each));  // never reused, so still zero
   }
-  static void* fallback(std::size_t n, std::size_t each) {
+  static void* fallback(std::size_t n, std::size_t each) noexcept {
     return prof_libc_calloc != nullptr ? prof_libc_calloc(n, each) : null_without_memory();
   }
 };
 
 // The three of the same shape: (alignment, size).
 template <class Tag>
-struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t)> {
+struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t) noexcept> {
   static std::size_t size(std::size_t, std::size_t n) { return n; }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t alignment, std::size_t n) {
+  static void* while_resolving(std::size_t alignment, std::size_t n) noexcept {
     return bootstrap_alloc_sig(n, alignment);
   }
-  static void* fallback(std::size_t alignment, std::size_t n) {
+  static void* fallback(std::size_t alignment, std::size_t n) noexcept {
     return prof_libc_memalign != nullptr ? prof_libc_memalign(alignment, n)
                                          : null_without_memory();
   }
@@ -15926,11 +17644,11 @@ struct aligned_alloc_entry : aligned_entry<aligned_alloc_entry> {
 };
 
 template <class Tag>
-struct page_entry : alloc_entry<Tag, void*(std::size_t)> {
+struct page_entry : alloc_entry<Tag, void*(std::size_t) noexcept> {
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n, 4096); }
-  static void* fallback(std::size_t n) { return memalign_entry::fallback(4096, page_round(n)); }
+  static void* while_resolving(std::size_t n) noexcept { return bootstrap_alloc_sig(n, 4096); }
+  static void* fallback(std::size_t n) noexcept { return memalign_entry::fallback(4096, page_round(n)); }
 };
 struct valloc_entry : page_entry<valloc_entry> {
   static constexpr int index = entry_valloc;
@@ -15940,17 +17658,17 @@ struct pvalloc_entry : page_entry<pvalloc_entry> {
 };
 
 struct posix_memalign_entry
-    : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t)> {
+    : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t) noexcept> {
   static constexpr int index = entry_posix_memalign;
   static std::size_t size(void**, std::size_t, std::size_t n) { return n; }
   static void* object(int answer, void** place, std::size_t, std::size_t) {
     return answer == 0 ? *place : nullptr;
   }
-  static int while_resolving(void** place, std::size_t alignment, std::size_t n) {
+  static int while_resolving(void** place, std::size_t alignment, std::size_t n) noexcept {
     *place = bootstrap_alloc_sig(n, alignment);
     return *place != nullptr ? 0 : ENOMEM;
   }
-  static int fallback(void** place, std::size_t alignment, std::size_t n) {
+  static int fallback(void** place, std::size_t alignment, std::size_t n) noexcept {
     *place = memalign_entry::fallback(alignment, n);
     return *place != nullptr ? 0 : ENOMEM;
   }
@@ -15967,11 +17685,12 @@ struct resize_plan {
 PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* before,
                                                     std::size_t size) PROF_DETAIL_SIG {
   resize_plan plan;
-  plan.target = load_word_sig(entry, word_next);
-  if (probed_sig(entry)) return plan;
-  if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
-    hook_gap.left = 0;
-    plan.target = unsettled_target_sig(entry);
+  const hook_set& set = heap_hooks();
+  plan.target = load_word_sig(set, entry, word_next);
+  const bool is_probed = probed_sig(set, entry);
+  if (is_probed || !is_resolved_sig(set)) {  // settled already, but the thread that resolves is not done
+    alloc_countdown = 0;
+    plan.target = unsettled_target_sig(set, entry);
     return plan;
   }
   process_state* const process = attached_process_sig();
@@ -15979,8 +17698,9 @@ PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* befor
   plan.was_live = heap != nullptr &&
                   heap->live.take_sig(reinterpret_cast<std::uintptr_t>(before), plan.old);
   if (plan.was_live && plan.old.counts == bootstrap_object) plan.target = nullptr;
-  const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
-  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig();
+  // A size beyond half of the address space wraps to a huge countdown.
+  const bool counted_down = alloc_countdown > 0 && size <= ~std::size_t{0} / 2;
+  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig(size);
   return plan;
 }
 
@@ -16005,18 +17725,19 @@ PROF_DETAIL_COLD inline void* move_bootstrap(const void* before, std::size_t old
 }
 
 template <class Tag, class... Size>
-struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
-  using base = hooked_base<Tag, void*(void*, Size...)>;
+struct resize_entry : hooked_base<Tag, void*(void*, Size...) noexcept> {
+  using base = hooked_base<Tag, void*(void*, Size...) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return heap_hooks(); }
 
-  static void* counting(void* before, Size... sizes) {
-    const bool fast = count_down_sig(hook_gap, Tag::size(sizes...));
+  static void* counting(void* before, Size... sizes) noexcept {
+    const bool fast = count_down_sig(alloc_countdown, Tag::size(sizes...));
     if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
     return counting_slow(before, sizes...);
   }
 
-  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
+  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) noexcept {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
@@ -16026,7 +17747,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
     return after;
   }
 
-  static void* while_resolving(void* before, Size... sizes) {
+  static void* while_resolving(void* before, Size... sizes) noexcept {
     return before == nullptr ? bootstrap_alloc_sig(Tag::size(sizes...)) : nullptr;
   }
 };
@@ -16034,7 +17755,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
   static constexpr int index = entry_realloc;
   static std::size_t size(std::size_t n) { return n; }
-  static void* fallback(void* before, std::size_t n) {
+  static void* fallback(void* before, std::size_t n) noexcept {
     return prof_libc_realloc != nullptr ? prof_libc_realloc(before, n) : null_without_memory();
   }
 };
@@ -16042,7 +17763,7 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
   static constexpr int index = entry_reallocarray;
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   // The program's realloc, which is ours or the one that a static link put in its place.
-  static void* fallback(void* before, std::size_t n, std::size_t each) {
+  static void* fallback(void* before, std::size_t n, std::size_t each) noexcept {
     const std::size_t bytes = size(n, each);
     return bytes == ~std::size_t{0} ? null_without_memory() : std::realloc(before, bytes);
   }
@@ -16050,55 +17771,60 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
 
 struct free_entry_ : free_entry<free_entry_, void(void*)> {
   static constexpr int index = entry_free;
-  static void while_resolving(void*) {}
-  static void fallback(void* pointer) {
+  static void while_resolving(void*) noexcept {}
+  static void fallback(void* pointer) noexcept {
     if (prof_libc_free != nullptr) prof_libc_free(pointer);
   }
 };
 
-// ---- the symbols ----------------------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#define PROF_DETAIL_ROUTED(entry) ::prof::detail::entry::state.route.load(std::memory_order_relaxed)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
 
 extern "C" {
-void* prof_hook_malloc(std::size_t n) PROF_DETAIL_HOOK("malloc");
-void* prof_hook_malloc(std::size_t n) { return malloc_entry::counting(n); }
-void prof_hook_free(void* pointer) PROF_DETAIL_HOOK("free");
-void prof_hook_free(void* pointer) { free_entry_::counting(pointer); }
-
-#define PROF_DETAIL_ROUTED(entry) entry::state.route.load(std::memory_order_relaxed)
-void* prof_hook_calloc(std::size_t n, std::size_t each) PROF_DETAIL_HOOK("calloc");
-void* prof_hook_calloc(std::size_t n, std::size_t each) {
+PROF_DETAIL_HOOKED
+void* malloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return ::prof::detail::malloc_entry::counting(n);
+}
+PROF_DETAIL_HOOKED
+void free(void* pointer) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  ::prof::detail::free_entry_::counting(pointer);
+}
+PROF_DETAIL_HOOKED
+void* calloc(std::size_t n, std::size_t each) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(calloc_entry)(n, each);
 }
-void* prof_hook_realloc(void* before, std::size_t n) PROF_DETAIL_HOOK("realloc");
-void* prof_hook_realloc(void* before, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* realloc(void* before, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(realloc_entry)(before, n);
 }
-void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each)
-    PROF_DETAIL_HOOK("reallocarray");
-void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each) {
+PROF_DETAIL_HOOKED
+void* reallocarray(void* before, std::size_t n, std::size_t each) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(reallocarray_entry)(before, n, each);
 }
-void* prof_hook_memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_HOOK("memalign");
-void* prof_hook_memalign(std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(memalign_entry)(alignment, n);
 }
-void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n)
-    PROF_DETAIL_HOOK("aligned_alloc");
-void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* aligned_alloc(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(aligned_alloc_entry)(alignment, n);
 }
-int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n)
-    PROF_DETAIL_HOOK("posix_memalign");
-int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+int posix_memalign(void** place, std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(posix_memalign_entry)(place, alignment, n);
 }
-void* prof_hook_valloc(std::size_t n) PROF_DETAIL_HOOK("valloc");
-void* prof_hook_valloc(std::size_t n) { return PROF_DETAIL_ROUTED(valloc_entry)(n); }
-void* prof_hook_pvalloc(std::size_t n) PROF_DETAIL_HOOK("pvalloc");
-void* prof_hook_pvalloc(std::size_t n) { return PROF_DETAIL_ROUTED(pvalloc_entry)(n); }
+PROF_DETAIL_HOOKED
+void* valloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(valloc_entry)(n);
 }
-
-PROF_DETAIL_END
+PROF_DETAIL_HOOKED
+void* pvalloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(pvalloc_entry)(n);
+}
+}
 
 #endif  // PROF_HOOK_MALLOC_HPP
 
@@ -16133,14 +17859,15 @@ inline std::size_t alignment_in(const void*) { return 16; }
 inline std::size_t alignment_in(std::size_t alignment, const void* = nullptr) { return alignment; }
 
 template <int Index, bool MayThrow, class... Rest>
-struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...)> {
+struct new_form
+    : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...) noexcept(!MayThrow)> {
   static constexpr int index = Index;
   static std::size_t size(std::size_t n, Rest...) { return n; }
   static void* object(void* answer, std::size_t, Rest...) { return answer; }
-  static void* while_resolving(std::size_t n, Rest... rest) {
+  static void* while_resolving(std::size_t n, Rest... rest) noexcept(!MayThrow) {
     return bootstrap_alloc_sig(n, alignment_in(rest...));
   }
-  static void* fallback(std::size_t n, Rest... rest) {
+  static void* fallback(std::size_t n, Rest... rest) noexcept(!MayThrow) {
     return default_new(n, alignment_in(rest...), MayThrow);
   }
 };
@@ -16148,8 +17875,8 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
 // What does not depend on the index: compiled once for all forms of the same arguments.
 template <class... Rest>
 struct unhooked_delete {
-  static void while_resolving(void*, Rest...) {}
-  static void fallback(void* pointer, Rest...) { std::free(pointer); }
+  static void while_resolving(void*, Rest...) noexcept {}
+  static void fallback(void* pointer, Rest...) noexcept { std::free(pointer); }
 };
 
 template <int Index, class... Rest>
@@ -16184,132 +17911,153 @@ using delete_aligned_nothrow_entry =
 using delete_array_aligned_nothrow_entry =
     delete_form<entry_delete_array_aligned_nothrow, std::size_t, const void*>;
 
-// ---- the symbols ----------------------------------------------------------------------------------------
-
-// NOLINTBEGIN(bugprone-macro-parentheses): lists of parameters and arguments bring theirs.
-#define PROF_DETAIL_NEW_HOOK(name, mangled, parameters, arguments)     \
-  void* prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);         \
-  void* prof_hook_##name parameters {                                  \
-    return PROF_DETAIL_ROUTED(name##_entry) arguments;                 \
-  }
-#define PROF_DETAIL_DELETE_HOOK(name, mangled, parameters, arguments)  \
-  void prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);          \
-  void prof_hook_##name parameters { PROF_DETAIL_ROUTED(name##_entry) arguments; }
-
-// NOLINTEND(bugprone-macro-parentheses)
-
-extern "C" {
-PROF_DETAIL_NEW_HOOK(new, "_Znwm", (std::size_t n), (n))
-PROF_DETAIL_NEW_HOOK(new_array, "_Znam", (std::size_t n), (n))
-PROF_DETAIL_NEW_HOOK(new_nothrow, "_ZnwmRKSt9nothrow_t", (std::size_t n, const void* t), (n, t))
-PROF_DETAIL_NEW_HOOK(new_array_nothrow, "_ZnamRKSt9nothrow_t", (std::size_t n, const void* t),
-                     (n, t))
-PROF_DETAIL_NEW_HOOK(new_aligned, "_ZnwmSt11align_val_t", (std::size_t n, std::size_t a), (n, a))
-PROF_DETAIL_NEW_HOOK(new_array_aligned, "_ZnamSt11align_val_t", (std::size_t n, std::size_t a),
-                     (n, a))
-PROF_DETAIL_NEW_HOOK(new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
-                     (std::size_t n, std::size_t a, const void* t), (n, a, t))
-PROF_DETAIL_NEW_HOOK(new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
-                     (std::size_t n, std::size_t a, const void* t), (n, a, t))
-PROF_DETAIL_DELETE_HOOK(delete, "_ZdlPv", (void* p), (p))
-PROF_DETAIL_DELETE_HOOK(delete_array, "_ZdaPv", (void* p), (p))
-PROF_DETAIL_DELETE_HOOK(delete_sized, "_ZdlPvm", (void* p, std::size_t n), (p, n))
-PROF_DETAIL_DELETE_HOOK(delete_array_sized, "_ZdaPvm", (void* p, std::size_t n), (p, n))
-PROF_DETAIL_DELETE_HOOK(delete_nothrow, "_ZdlPvRKSt9nothrow_t", (void* p, const void* t), (p, t))
-PROF_DETAIL_DELETE_HOOK(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", (void* p, const void* t),
-                        (p, t))
-PROF_DETAIL_DELETE_HOOK(delete_aligned, "_ZdlPvSt11align_val_t", (void* p, std::size_t a), (p, a))
-PROF_DETAIL_DELETE_HOOK(delete_array_aligned, "_ZdaPvSt11align_val_t", (void* p, std::size_t a),
-                        (p, a))
-PROF_DETAIL_DELETE_HOOK(delete_sized_aligned, "_ZdlPvmSt11align_val_t",
-                        (void* p, std::size_t n, std::size_t a), (p, n, a))
-PROF_DETAIL_DELETE_HOOK(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
-                        (void* p, std::size_t n, std::size_t a), (p, n, a))
-PROF_DETAIL_DELETE_HOOK(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-                        (void* p, std::size_t a, const void* t), (p, a, t))
-PROF_DETAIL_DELETE_HOOK(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
-                        (void* p, std::size_t a, const void* t), (p, a, t))
-}
-
 PROF_DETAIL_END
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_entry)(n);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_entry)(n);
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_nothrow_entry)(n, &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_nothrow_entry)(n, &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, std::align_val_t a) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_aligned_entry)(n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, std::align_val_t a) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_aligned_entry)(n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_aligned_nothrow_entry)(n, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_aligned_nothrow_entry)(n, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_entry)(p);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_entry)(p);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::size_t n) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_sized_entry)(p, n);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::size_t n) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_sized_entry)(p, n);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_nothrow_entry)(p, &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_nothrow_entry)(p, &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_aligned_entry)(p, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_aligned_entry)(p, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::size_t n, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_sized_aligned_entry)(p, n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::size_t n, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_sized_aligned_entry)(p, n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_aligned_nothrow_entry)(p, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_aligned_nothrow_entry)(p, static_cast<std::size_t>(a), &t);
+}
 
 #endif  // PROF_HOOK_NEW_HPP
 
-// ---- prof/hook/resolve.hpp ----
-// prof/hook/resolve.hpp - finds next definitions, learns which hooks are live and which enter each
-// other, and claims the process.
+// ---- prof/hook/heap_family.hpp ----
+// prof/hook/heap_family.hpp - the family of malloc, operator new and their kin: which of its hooks are live and which
+// enter each other, and who counts.
 // Floor 9 (hook). The one header that knows all heap entries.
-// Safety: resolve_heap_slow_sig runs inside the first allocation of an object: dlsym (once per
-//         entry) and small allocations, no lock of ours.
+// Safety: settling runs inside the first allocation of an object: small allocations, no lock of ours.
 // Memory: none.
 // Source: design decision "count the outermost call only, without a depth flag": a probe calls each
 //         next definition and sees whether another hook of ours is entered.
-#ifndef PROF_HOOK_RESOLVE_HPP
-#define PROF_HOOK_RESOLVE_HPP
+#ifndef PROF_HOOK_HEAP_FAMILY_HPP
+#define PROF_HOOK_HEAP_FAMILY_HPP
 
 PROF_DETAIL_BEGIN
 
 // ---- all entries ---------------------------------------------------------------------------------
 
-template <auto Hook>
-inline constexpr auto hook_address = Hook;
-
-template <class Entry, auto Hook>
-constexpr heap_entry_facts facts(entry_shape shape) {
-  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
-}
+// The forms of operator new and delete, to tell the overloads apart.
+using plain_new = void* (*)(std::size_t);
+using nothrow_new = void* (*)(std::size_t, const std::nothrow_t&) noexcept;
+using aligned_new = void* (*)(std::size_t, std::align_val_t);
+using aligned_nothrow_new = void* (*)(std::size_t, std::align_val_t, const std::nothrow_t&) noexcept;
+using plain_delete = void (*)(void*) noexcept;
+using sized_delete = void (*)(void*, std::size_t) noexcept;
+using nothrow_delete = void (*)(void*, const std::nothrow_t&) noexcept;
+using aligned_delete = void (*)(void*, std::align_val_t) noexcept;
+using sized_aligned_delete = void (*)(void*, std::size_t, std::align_val_t) noexcept;
+using aligned_nothrow_delete = void (*)(void*, std::align_val_t, const std::nothrow_t&) noexcept;
 
 // In the order of PROF_DETAIL_HEAP_ENTRIES.
-inline constexpr heap_entry_facts heap_facts[heap_entry_count] = {
-    facts<malloc_entry, &prof_hook_malloc>(entry_shape::malloc_),
-    facts<free_entry_, &prof_hook_free>(entry_shape::free_),
-    facts<calloc_entry, &prof_hook_calloc>(entry_shape::calloc_),
-    facts<realloc_entry, &prof_hook_realloc>(entry_shape::realloc_),
-    facts<reallocarray_entry, &prof_hook_reallocarray>(entry_shape::reallocarray_),
-    facts<memalign_entry, &prof_hook_memalign>(entry_shape::aligned),
-    facts<posix_memalign_entry, &prof_hook_posix_memalign>(entry_shape::posix_memalign_),
-    facts<aligned_alloc_entry, &prof_hook_aligned_alloc>(entry_shape::aligned),
-    facts<valloc_entry, &prof_hook_valloc>(entry_shape::malloc_),
-    facts<pvalloc_entry, &prof_hook_pvalloc>(entry_shape::pvalloc_),
-    facts<new_entry, &prof_hook_new>(entry_shape::new_),
-    facts<new_array_entry, &prof_hook_new_array>(entry_shape::new_),
-    facts<new_nothrow_entry, &prof_hook_new_nothrow>(entry_shape::new_nothrow),
-    facts<new_array_nothrow_entry, &prof_hook_new_array_nothrow>(entry_shape::new_nothrow),
-    facts<new_aligned_entry, &prof_hook_new_aligned>(entry_shape::new_aligned),
-    facts<new_array_aligned_entry, &prof_hook_new_array_aligned>(entry_shape::new_aligned),
-    facts<new_aligned_nothrow_entry, &prof_hook_new_aligned_nothrow>(
-        entry_shape::new_aligned_nothrow),
-    facts<new_array_aligned_nothrow_entry, &prof_hook_new_array_aligned_nothrow>(
-        entry_shape::new_aligned_nothrow),
-    facts<delete_entry, &prof_hook_delete>(entry_shape::delete_),
-    facts<delete_array_entry, &prof_hook_delete_array>(entry_shape::delete_),
-    facts<delete_sized_entry, &prof_hook_delete_sized>(entry_shape::delete_sized),
-    facts<delete_array_sized_entry, &prof_hook_delete_array_sized>(entry_shape::delete_sized),
-    facts<delete_nothrow_entry, &prof_hook_delete_nothrow>(entry_shape::delete_nothrow),
-    facts<delete_array_nothrow_entry, &prof_hook_delete_array_nothrow>(
-        entry_shape::delete_nothrow),
-    facts<delete_aligned_entry, &prof_hook_delete_aligned>(entry_shape::delete_sized),
-    facts<delete_array_aligned_entry, &prof_hook_delete_array_aligned>(entry_shape::delete_sized),
-    facts<delete_sized_aligned_entry, &prof_hook_delete_sized_aligned>(
-        entry_shape::delete_sized_aligned),
-    facts<delete_array_sized_aligned_entry, &prof_hook_delete_array_sized_aligned>(
-        entry_shape::delete_sized_aligned),
-    facts<delete_aligned_nothrow_entry, &prof_hook_delete_aligned_nothrow>(
-        entry_shape::delete_aligned_nothrow),
-    facts<delete_array_aligned_nothrow_entry, &prof_hook_delete_array_aligned_nothrow>(
-        entry_shape::delete_aligned_nothrow)};
-
-constexpr bool facts_are_in_order() {
-  for (int i = 0; i < heap_entry_count; ++i) {
-    if (heap_facts[i].entry != i) return false;
-  }
-  return true;
-}
-static_assert(facts_are_in_order(), "an entry's row is found by its number");
-
-inline const heap_entry_facts& facts_of_sig(int entry) PROF_DETAIL_SIG {
-  return heap_facts[entry];
-}
+inline constexpr hook_entry_facts heap_facts[heap_entry_count] = {
+    facts_of<malloc_entry, &malloc>(shape_malloc),
+    facts_of<free_entry_, &free>(shape_free),
+    facts_of<calloc_entry, &calloc>(shape_calloc),
+    facts_of<realloc_entry, &realloc>(shape_realloc),
+    facts_of<reallocarray_entry, &reallocarray>(shape_reallocarray),
+    facts_of<memalign_entry, &memalign>(shape_aligned),
+    facts_of<posix_memalign_entry, &posix_memalign>(shape_posix_memalign),
+    facts_of<aligned_alloc_entry, &aligned_alloc>(shape_aligned),
+    facts_of<valloc_entry, &valloc>(shape_malloc),
+    facts_of<pvalloc_entry, &pvalloc>(shape_pvalloc),
+    facts_of<new_entry, static_cast<plain_new>(&::operator new)>(shape_new),
+    facts_of<new_array_entry, static_cast<plain_new>(&::operator new[])>(shape_new),
+    facts_of<new_nothrow_entry, static_cast<nothrow_new>(&::operator new)>(shape_new_nothrow),
+    facts_of<new_array_nothrow_entry, static_cast<nothrow_new>(&::operator new[])>(shape_new_nothrow),
+    facts_of<new_aligned_entry, static_cast<aligned_new>(&::operator new)>(shape_new_aligned),
+    facts_of<new_array_aligned_entry, static_cast<aligned_new>(&::operator new[])>(shape_new_aligned),
+    facts_of<new_aligned_nothrow_entry, static_cast<aligned_nothrow_new>(&::operator new)>(shape_new_aligned_nothrow),
+    facts_of<new_array_aligned_nothrow_entry, static_cast<aligned_nothrow_new>(&::operator new[])>(shape_new_aligned_nothrow),
+    facts_of<delete_entry, static_cast<plain_delete>(&::operator delete)>(shape_delete),
+    facts_of<delete_array_entry, static_cast<plain_delete>(&::operator delete[])>(shape_delete),
+    facts_of<delete_sized_entry, static_cast<sized_delete>(&::operator delete)>(shape_delete_sized),
+    facts_of<delete_array_sized_entry, static_cast<sized_delete>(&::operator delete[])>(shape_delete_sized),
+    facts_of<delete_nothrow_entry, static_cast<nothrow_delete>(&::operator delete)>(shape_delete_nothrow),
+    facts_of<delete_array_nothrow_entry, static_cast<nothrow_delete>(&::operator delete[])>(shape_delete_nothrow),
+    facts_of<delete_aligned_entry, static_cast<aligned_delete>(&::operator delete)>(shape_delete_sized),
+    facts_of<delete_array_aligned_entry, static_cast<aligned_delete>(&::operator delete[])>(shape_delete_sized),
+    facts_of<delete_sized_aligned_entry, static_cast<sized_aligned_delete>(&::operator delete)>(shape_delete_sized_aligned),
+    facts_of<delete_array_sized_aligned_entry, static_cast<sized_aligned_delete>(&::operator delete[])>(shape_delete_sized_aligned),
+    facts_of<delete_aligned_nothrow_entry, static_cast<aligned_nothrow_delete>(&::operator delete)>(shape_delete_aligned_nothrow),
+    facts_of<delete_array_aligned_nothrow_entry, static_cast<aligned_nothrow_delete>(&::operator delete[])>(shape_delete_aligned_nothrow)};
+static_assert(facts_are_in_order(heap_facts));
 
 // ---- probes --------------------------------------------------------------------------------------
 
@@ -16325,30 +18073,20 @@ constexpr bool is_aligned_entry(int entry) {
 constexpr bool is_array_entry(int entry) { return (entry - entry_new_) % 2 == 1; }
 
 inline void* get_object(int entry) {
-  if (!is_aligned_entry(entry)) {
-    return is_array_entry(entry) ? prof_hook_new_array(probe_size) : prof_hook_new(probe_size);
-  }
-  return is_array_entry(entry) ? prof_hook_new_array_aligned(probe_size, probe_size)
-                               : prof_hook_new_aligned(probe_size, probe_size);
+  constexpr auto alignment = static_cast<std::align_val_t>(probe_size);
+  if (!is_aligned_entry(entry)) return is_array_entry(entry) ? ::operator new[](probe_size) : ::operator new(probe_size);
+  return is_array_entry(entry) ? ::operator new[](probe_size, alignment) : ::operator new(probe_size, alignment);
 }
 inline void give_back(int entry, void* object) {
-  if (!is_aligned_entry(entry)) {
-    return is_array_entry(entry) ? prof_hook_delete_array(object) : prof_hook_delete(object);
+  constexpr auto alignment = static_cast<std::align_val_t>(probe_size);
+  // No conditional expression: clang 14 calls both operators of `c ? ::operator delete[](p) : ::operator delete(p)`.
+  if (is_aligned_entry(entry)) {
+    if (is_array_entry(entry)) ::operator delete[](object, alignment);
+    else ::operator delete(object, alignment);
+  } else {
+    if (is_array_entry(entry)) ::operator delete[](object);
+    else ::operator delete(object);
   }
-  return is_array_entry(entry) ? prof_hook_delete_array_aligned(object, probe_size)
-                               : prof_hook_delete_aligned(object, probe_size);
-}
-
-// One call with every hook of this object on its slow path; `hit`: the entry that was entered first.
-template <class R, class... Args>
-R probe_call(int& hit, any_function function, Args... args) {
-  struct take_hit {
-    int& hit;
-    ~take_hit() { hit = first_hit; }
-  } const after{hit};
-  first_hit = no_entry;
-  hook_gap.left = 0;
-  return reinterpret_cast<R (*)(Args...)>(function)(args...);
 }
 
 PROF_DETAIL_COLD inline int entered_by_delete(int entry, any_function function) {
@@ -16356,16 +18094,16 @@ PROF_DETAIL_COLD inline int entered_by_delete(int entry, any_function function) 
   void* const object = get_object(entry);
   const void* const nothrow = &std::nothrow;
   switch (heap_facts[entry].shape) {
-    case entry_shape::delete_sized:
+    case shape_delete_sized:
       probe_call<void>(hit, function, object, probe_size);
       break;
-    case entry_shape::delete_nothrow:
+    case shape_delete_nothrow:
       probe_call<void>(hit, function, object, nothrow);
       break;
-    case entry_shape::delete_sized_aligned:
+    case shape_delete_sized_aligned:
       probe_call<void>(hit, function, object, probe_size, probe_size);
       break;
-    case entry_shape::delete_aligned_nothrow:
+    case shape_delete_aligned_nothrow:
       probe_call<void>(hit, function, object, probe_size, nothrow);
       break;
     default:
@@ -16379,13 +18117,13 @@ inline int entered_by_new(int entry, any_function function) {
   void* object = nullptr;
   const void* const nothrow = &std::nothrow;
   switch (heap_facts[entry].shape) {
-    case entry_shape::new_nothrow:
+    case shape_new_nothrow:
       object = probe_call<void*>(hit, function, probe_size, nothrow);
       break;
-    case entry_shape::new_aligned:
+    case shape_new_aligned:
       object = probe_call<void*>(hit, function, probe_size, probe_size);
       break;
-    case entry_shape::new_aligned_nothrow:
+    case shape_new_aligned_nothrow:
       object = probe_call<void*>(hit, function, probe_size, probe_size, nothrow);
       break;
     default:
@@ -16400,10 +18138,9 @@ inline int entered_by_new(int entry, any_function function) {
 // is lost, once in the process's life.
 inline int entered_by_pvalloc(any_function function) {
   int hit = no_entry;
-  const int before = probing;
-  probing = probe_without_next;
+  probe.without_next = true;
   (void)probe_call<void*>(hit, function, probe_size);
-  probing = before;
+  probe.without_next = false;
   return hit;
 }
 
@@ -16411,22 +18148,22 @@ PROF_DETAIL_COLD inline int entered_by_malloc_family(int entry, any_function fun
   int hit = no_entry;
   void* object = nullptr;
   switch (heap_facts[entry].shape) {
-    case entry_shape::free_:
+    case shape_free:
       probe_call<void>(hit, function, std::malloc(probe_size));
       return hit;
-    case entry_shape::calloc_:
+    case shape_calloc:
       object = probe_call<void*>(hit, function, std::size_t{1}, probe_size);
       break;
-    case entry_shape::realloc_:
+    case shape_realloc:
       object = probe_call<void*>(hit, function, std::malloc(probe_size), 4 * probe_size);
       break;
-    case entry_shape::reallocarray_:
+    case shape_reallocarray:
       object = probe_call<void*>(hit, function, std::malloc(probe_size), probe_size, std::size_t{4});
       break;
-    case entry_shape::aligned:
+    case shape_aligned:
       object = probe_call<void*>(hit, function, probe_size, probe_size);
       break;
-    case entry_shape::posix_memalign_:
+    case shape_posix_memalign:
       if (probe_call<int>(hit, function, &object, probe_size, probe_size) != 0) return hit;
       break;
     default:
@@ -16445,26 +18182,21 @@ inline int first_entered_by(int entry, any_function function) {
   return entered_by_malloc_family(entry, function);
 }
 
-class probe_scope {
- public:
-  probe_scope() PROF_DETAIL_SIG { ++probing; }
-  ~probe_scope() {
-    --probing;
-    hook_gap.left = 0;
-  }
-  probe_scope(const probe_scope&) = delete;
-  probe_scope& operator=(const probe_scope&) = delete;
-};
+// ---- the family ----------------------------------------------------------------------------------------
 
 inline void ensure_heap_resolved() noexcept {
-  if (!heap_resolved_sig()) (void)resolve_heap_slow_sig();
+  if (!is_resolved_sig(heap_hooks())) (void)resolve_slow_sig(heap_hooks());
 }
+inline void forget_heap_gap() noexcept { alloc_countdown = 0; }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
-    prof_part_heap_hooks_v1 = {hook_part_magic, heap_records, heap_entry_count,
-                               &ensure_heap_resolved, &redraw_hook_gap, &own_code_depth_address};
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_heap_v2 = {
+    hook_family_magic, heap_records, heap_entry_count, &ensure_heap_resolved, &forget_heap_gap};
 
-// ---- resolving -------------------------------------------------------------------------------------------
+bool settle_heap_sig(const hook_set& set, process_state* process, bool counting);
+inline constexpr hook_set heap_hook_set = {
+    hook_family::heap, &prof_hooks_heap_v2, heap_facts,       heap_records,
+    &heap_role,        &heap_resolver,      heap_entry_count, &settle_heap_sig};
+inline const hook_set& heap_hooks() PROF_DETAIL_SIG { return heap_hook_set; }
 
 // Where free is another definition's (static links), an object that is given back by free must not
 // be counted: it would look live for ever.
@@ -16475,81 +18207,45 @@ inline bool given_back_unseen(int entry) noexcept {
 
 // Decides what an entry of the counting object does, while every route still leads to first_call
 // and the filter is closed, so that no hooked call goes unnoticed.
-PROF_DETAIL_COLD inline void settle_counting_sig(int entry) {
-  const any_function next = load_word_sig(entry, word_next);
+PROF_DETAIL_COLD inline void settle_counting_sig(const hook_set& set, int entry) {
   // volatile keeps the compiler from pairing and removing calls.
   const any_function volatile symbol = load_function_sig(heap_facts[entry].hook);
   const int entered = first_entered_by(entry, symbol);
-  if (entered != entry) {
-    settle_sig(entry, next);
-    return set_record_sig(entry, "dead",
-                          entered == no_entry
-                              ? "another definition comes first in symbol order or a static link"
-                              : "another definition comes first; it enters a hook that counts");
+  if (entered != probe_number(set, entry)) {
+    return settle_to_next_sig(set, entry, "dead",
+                              entered == no_entry
+                                  ? "another definition comes first in symbol order or a static link"
+                                  : "another definition comes first; it enters a hook that counts");
   }
   if (given_back_unseen(entry)) {
-    settle_sig(entry, next);
-    return set_record_sig(entry, "forwarding",
-                          "not counted, because free is another definition's");
+    return settle_to_next_sig(set, entry, "forwarding", "not counted, because free is another definition's");
   }
   const bool base = entry == entry_malloc || entry == entry_free || entry == entry_pvalloc;
-  if (!base && first_entered_by(entry, next) != no_entry) {
-    settle_sig(entry, next);
-    return set_record_sig(entry, "forwarding",
-                          "its next definition enters another hook, which counts");
+  if (!base && first_entered_by(entry, load_word_sig(set, entry, word_next)) != no_entry) {
+    return settle_to_next_sig(set, entry, "forwarding", "its next definition enters another hook, which counts");
   }
-  settle_sig(entry, function_of_sig(entry, function_counting));
-  set_record_sig(entry, "live",
-                 next == function_of_sig(entry, function_fallback)
-                     ? "counts; no next definition, own fallback"
-                     : "counts");
+  settle_live_sig(set, entry);
 }
 
-inline void settle_all_counting_sig() {
-  const probe_scope probe;
-  settle_counting_sig(entry_free);  // first: see given_back_unseen
-  for (int entry = 0; entry < heap_entry_count; ++entry) {
-    if (entry != entry_free) settle_counting_sig(entry);
-  }
-}
-
-inline void settle_all_forwarding_sig() PROF_DETAIL_SIG {
-  for (int entry = 0; entry < heap_entry_count; ++entry) {
-    settle_sig(entry, load_word_sig(entry, word_next));
-    set_record_sig(entry, "forwarding", "another object of the process counts");
-  }
-  free_filter.store(open_filter + 63);
-}
-
-// Process id of the one thread that resolves: in a forked child that thread may not be there.
-inline std::atomic<std::uint32_t> resolver{0};
-
-PROF_DETAIL_COLD inline bool resolve_heap_slow_sig() PROF_DETAIL_SIG {
-  const std::uint32_t self = os_process_id_sig();
-  std::uint32_t other = resolver.load();
-  if (other == self || !resolver.compare_exchange_strong(other, self)) return heap_resolved_sig();
-  const errno_guard keep_errno;
-  ++resolving;
-  process_state* const process = process_sig();
+inline bool settle_heap_sig(const hook_set& set, process_state* process, bool counting) {
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
-  const bool counting =
-      heap != nullptr && claim_hooks_sig(process->heap_hooks, &prof_part_heap_hooks_v1);
-  for (int entry = 0; entry < heap_entry_count; ++entry) find_next_sig(entry);
-  --resolving;
-  if (counting) {
-    settle_all_counting_sig();
-    heap->live.publish_filter_to_sig(free_filter);
-  } else {
-    settle_all_forwarding_sig();
+  const probe_scope probing;
+  if (!counting || heap == nullptr || !probing.alone()) {
+    settle_all_forwarding_sig(set);
+    free_filter.store(open_filter + 63);
+    return false;
   }
-  heap_role.store(counting ? hook_role::counting : hook_role::forwarding,
-                  std::memory_order_release);
+  settle_counting_sig(set, entry_free);  // first: see given_back_unseen
+  for (int entry = 0; entry < heap_entry_count; ++entry) {
+    if (entry != entry_free) settle_counting_sig(set, entry);
+  }
+  heap->live.publish_filter_to_sig(free_filter);
   return true;
 }
 
 PROF_DETAIL_END
 
-#endif  // PROF_HOOK_RESOLVE_HPP
+#endif  // PROF_HOOK_HEAP_FAMILY_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
@@ -16601,39 +18297,21 @@ struct start_record {
 inline constexpr std::size_t start_record_count = 256;
 inline start_record start_records[start_record_count]{};
 
-inline std::atomic<pthread_create_fn> next_pthread_create{nullptr};
 inline std::atomic<unsigned> thread_exit_key{0};
 inline std::atomic<int> thread_exit_key_made{0};
-inline PROF_DETAIL_TLS int probing_thread_hook PROF_DETAIL_TLS_MODEL = 0;
-inline hook_record thread_record = {"pthread_create", {"unknown"}, {"not called yet"}};
-
-inline int no_pthread_create(os_thread_handle*, const os_thread_attributes*, os_thread_main,
-                             void*) {
-  return ENOSYS;
-}
-
-inline pthread_create_fn find_pthread_create() noexcept {
-  pthread_create_fn found = next_pthread_create.load(std::memory_order_acquire);
-  if (found != nullptr) return found;
-  void* const next = os_next_symbol("pthread_create");
-  found = prof_libc_pthread_create != nullptr ? &prof_libc_pthread_create : &no_pthread_create;
-  if (next != nullptr) std::memcpy(&found, &next, sizeof found);
-  next_pthread_create.store(found, std::memory_order_release);
-  return found;
-}
 
 inline void forget_this_thread(void*) {
   process_state* const process = attached_process_sig();
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
   if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
-  const spin_guard lock(cpu->threads_lock);
-  const std::size_t index = cpu->threads.find_sig(thread_key_base + os_thread_id_sig());
+  const spin_guard lock(cpu->timers_lock);
+  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
   if (index != no_slot) disarm_slot(*cpu, index);
 }
 
 inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
   {
-    const spin_guard lock(cpu.threads_lock);
+    const spin_guard lock(cpu.timers_lock);
     (void)arm_thread(process, cpu, os_thread_id_sig(), true);
   }
   // A host that blocks everything in its workers would otherwise not be sampled.
@@ -16662,6 +18340,8 @@ inline void* hooked_thread_main(void* context) {
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
   if (cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig()) {
     arm_this_thread(*process, *cpu);
+    // Here and not in whoever made the thread, which may hold locks of its own.
+    refresh_outdated_code_map(*process);
   }
   return main(argument);
 }
@@ -16674,64 +18354,120 @@ inline start_record* take_start_record() noexcept {
   return nullptr;
 }
 
-void test_thread_hook() noexcept;
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
-    prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
-                                 nullptr, &own_code_depth_address};
+// ---- the entry ---------------------------------------------------------------------------------------------
 
-inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attributes* attributes,
-                                os_thread_main main, void* argument) {
-  const pthread_create_fn next = find_pthread_create();
-  process_state* const process = process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
-  if (cpu == nullptr) return next(thread, attributes, main, argument);
-  const bool counts = claim_hooks_sig(process->thread_hooks, &prof_part_thread_hooks_v1);
-  thread_record.state.store(counts ? "live" : "forwarding");
-  thread_record.why.store(counts ? "counts" : "another object of the process counts");
-  if (!counts) return next(thread, attributes, main, argument);
-  start_record* const record = take_start_record();
-  if (record == nullptr) {
-    count_drop_sig(*process, drop::start_records_full);
-    return next(thread, attributes, main, argument);
+inline std::atomic<hook_role> thread_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> thread_resolver{0};
+inline hook_record thread_records[1] = {{"pthread_create", {"unknown"}, {"not called yet"}}};
+const hook_set& thread_hooks() PROF_DETAIL_SIG;
+
+struct pthread_create_entry
+    : hooked_base<pthread_create_entry,
+                  int(os_thread_handle*, const os_thread_attributes*, os_thread_main, void*) noexcept> {
+  static constexpr int index = 0;
+  static const hook_set& set() PROF_DETAIL_SIG { return thread_hooks(); }
+
+  static int counting(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                      void* argument) noexcept {
+    process_state* const process = process_sig();
+    cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
+    start_record* const record = cpu == nullptr ? nullptr : take_start_record();
+    if (record == nullptr) {
+      if (cpu != nullptr) count_drop_sig(*process, drop::start_records_full);
+      return call_next(thread, attributes, main, argument);
+    }
+    record->main = main;
+    record->argument = argument;
+    const int answer = call_next(thread, attributes, &hooked_thread_main, record);
+    if (answer != 0) {
+      record->taken.store(0, std::memory_order_release);
+    } else if (!runs_own_code_sig(*process, os_thread_id_sig())) {
+      cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
+    }
+    return answer;
   }
-  record->main = main;
-  record->argument = argument;
-  const int answer = next(thread, attributes, &hooked_thread_main, record);
-  if (answer != 0) record->taken.store(0, std::memory_order_release);
-  else if (own_code_depth == 0) cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
-  return answer;
-}
-
-extern "C" {
-int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attributes* attributes,
-                             os_thread_main main, void* argument)
-    PROF_DETAIL_HOOK("pthread_create");
-int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attributes* attributes,
-                             os_thread_main main, void* argument) {
-  if (probing_thread_hook != 0) {
-    probing_thread_hook = 2;
+  static int fallback(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                      void* argument) noexcept {
+    return prof_libc_pthread_create != nullptr ? prof_libc_pthread_create(thread, attributes, main, argument) : ENOSYS;
+  }
+  // Another object counts, unless it has been unloaded: then the first object that starts a thread does.
+  static int forwarding(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                        void* argument) noexcept;
+  // While the hook is tested.
+  static int probed(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                    void* argument) noexcept {
+    if (probed_sig(set(), index)) return EAGAIN;
+    return call(load_word_sig(set(), index, word_settled), thread, attributes, main, argument);
+  }
+  // dlsym makes no threads.
+  static int while_resolving(os_thread_handle*, const os_thread_attributes*, os_thread_main, void*) noexcept {
     return EAGAIN;
   }
-  return create_hooked_thread(thread, attributes, main, argument);
+};
+
+inline bool settle_thread(const hook_set& set, process_state*, bool counting) {
+  if (counting) settle_live_sig(set, 0);
+  else settle_sig(set, 0, reinterpret_cast<any_function>(&pthread_create_entry::forwarding), "forwarding",
+                  "another object of the process counts");
+  return counting;
 }
+
+void test_thread_hook() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_thread_v2 = {
+    hook_family_magic, thread_records, 1, &test_thread_hook, nullptr};
+
+PROF_DETAIL_END
+
+// ---- the symbol. A compiler that quotes this line has met another definition in the same file. ----------------------
+
+extern "C" {
+PROF_DETAIL_HOOKED
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,  // Yours? Include prof.hpp elsewhere.
+                   void* (*main)(void*), void* argument) PROF_DETAIL_C_NOEXCEPT {
+  return ::prof::detail::pthread_create_entry::state.route.load(std::memory_order_acquire)(thread, attributes, main,
+                                                                                         argument);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts thread_facts[1] = {facts_of<pthread_create_entry, &pthread_create>()};
+inline constexpr hook_set thread_hook_set = {
+    hook_family::thread, &prof_hooks_thread_v2, thread_facts, thread_records,
+    &thread_role,        &thread_resolver,      1,            &settle_thread};
+inline const hook_set& thread_hooks() PROF_DETAIL_SIG { return thread_hook_set; }
+
+inline int pthread_create_entry::forwarding(os_thread_handle* thread, const os_thread_attributes* attributes,
+                                            os_thread_main main, void* argument) noexcept {
+  constexpr auto family = static_cast<unsigned>(hook_family::thread);
+  process_state* const process = process_sig();
+  if (process == nullptr || owner_of_sig(*process, family) != nullptr ||
+      !claim_hooks_sig(process->hooks[family], &prof_hooks_thread_v2)) {
+    return call_next(thread, attributes, main, argument);
+  }
+  (void)settle_thread(set(), process, true);
+  thread_role.store(hook_role::counting, std::memory_order_release);
+  return counting(thread, attributes, main, argument);
 }
 
 // Calls pthread_create as the program does, without making a thread, and notes whether ours is
 // entered. If it is not, a thread that returns at once is made and joined: that is the proof.
 PROF_DETAIL_COLD inline void test_thread_hook() noexcept {
-  probing_thread_hook = 1;
-  pthread_create_fn volatile call = &prof_hook_pthread_create;
+  const hook_set& set = thread_hooks();
+  if (!is_resolved_sig(set) && !resolve_slow_sig(set)) return;  // another thread is at it
+  const probe_scope probing;
+  if (!probing.alone()) return;
+  store_word_sig(set, 0, word_route, reinterpret_cast<any_function>(&pthread_create_entry::probed));
+  pthread_create_fn volatile symbol = &pthread_create;
   os_thread_handle thread{};
   const os_thread_main nothing = [](void* argument) { return argument; };
-  if (call(&thread, nullptr, nothing, nullptr) == 0) os_join_thread(thread);
-  if (probing_thread_hook == 1) {
-    thread_record.state.store("dead");
-    thread_record.why.store("another definition comes first in symbol order or in a static link");
-  } else if (thread_record.state.load()[0] == 'u' || thread_record.state.load()[0] == 'd') {
-    thread_record.state.store("live");
-    thread_record.why.store("counts");
+  probe.first_hit = no_entry;
+  if (symbol(&thread, nullptr, nothing, nullptr) == 0) os_join_thread(thread);
+  if (probe.first_hit != probe_number(set, 0)) {
+    settle_to_next_sig(set, 0, "dead", "another definition comes first in symbol order or in a static link");
+  } else {
+    (void)settle_thread(set, nullptr, counts_here_sig(set));
   }
-  probing_thread_hook = 0;
 }
 
 PROF_DETAIL_END

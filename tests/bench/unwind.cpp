@@ -56,7 +56,7 @@ template <class Memory>
 std::size_t walk(rule_cache& cache, std::uint64_t epoch, const registers& from) {
   Memory memory;
   static cfi_scratch scratch;
-  rule_lookup rules(g_process->code.load(), *g_process->registry, cache, epoch, g_process->code_map_outdated, scratch);
+  rule_lookup rules(g_process->code.load(), g_process->registry, cache, epoch, g_process->code_map_outdated, scratch);
   stack_walk<Memory, rule_lookup> walker(memory, rules, g_frames, 1000);
   return walker.run_sig(from, false).depth;
 }
@@ -276,7 +276,7 @@ __attribute__((noinline)) void measure_sample() {
   const auto ignore = [](void*, const void*, std::size_t) { return true; };
   if (!session.start({ignore, nullptr}, slow)) std::abort();
   cpu_state& cpu = *attached_cpu_sig(*g_process);
-  event.slot = &cpu.threads.at(cpu.threads.find_sig(thread_key_base + os_thread_id_sig()));
+  event.slot = timer_token(cpu.timers.find_sig(thread_key_base + os_thread_id_sig()));
   const std::uint64_t before = cpu.ticks.load();
   double best = 1e9;
   for (int i = 0; i < 7; ++i) {
@@ -285,7 +285,7 @@ __attribute__((noinline)) void measure_sample() {
     best = std::min(best, (now_ns() - begin) / 2000);
   }
   if (cpu.ticks.load() < before + 7 * 2000 || !session.stop()) std::abort();
-  const stack_view walked = g_process->stacks.view(capture_stack_sig(*g_process, event.regs, false));
+  const stack_view walked = g_process->stacks.view(capture_stack_sig(*g_process, os_thread_id_sig(), event.regs, false));
   if (walked.truncated) std::abort();
   std::printf("sample frames=%zu us=%.3f\n", walked.depth, best / 1000);
 }

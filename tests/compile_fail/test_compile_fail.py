@@ -3,10 +3,10 @@
 
     tests/compile_fail/test_compile_fail.py [-v]
 
-Every *.cpp here is compiled twice with each compiler: with PROF_COMPILE_FAIL=0 it must compile (so
-that it cannot fail for another reason), with 1 it must fail with one error and the text of its
-`// expect:` line in the compiler's words. Where the switches are the default ones the header is
-precompiled, which saves half of the time.
+Each case is a file in two forms, compiled with each compiler: the right form must compile, so that the
+wrong one cannot fail for another reason; the wrong form must fail with one error and the case's text in
+the compiler's words. Where the switches are the default ones the header is precompiled, which saves
+half of the time.
 """
 
 import concurrent.futures
@@ -18,12 +18,81 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = HERE.parents[1] / os.environ.get("PROF_TEST_TREE", "include")
 COMPILERS = os.environ.get("PROF_COMPILERS", "g++ clang++").split()
 INCLUDE = '#include "prof/prof.hpp"\n'
 SWITCHES = ("CPU", "HEAP", "HTTP", "SYMBOLIZE")
+NOT_YET = ("BLOCK", "ENV", "METRICS", "MUTEX", "PUSH", "THREADS", "TRACE", "UI")
+SINK = "if (!prof::write_heap_profile({})) return 1;"
+
+
+class Case(NamedTuple):
+    rule: str
+    wrong: str
+    right: str
+    words: str  # in the compiler's message for the wrong form
+
+
+def config(rule, wrong, right, words):
+    return Case(rule, f"#define PROF_{wrong}\n{INCLUDE}", f"#define PROF_{right}\n{INCLUDE}", words)
+
+
+def switch(name, wrong, right):
+    return config("a switch is empty, 0 or 1", f"ENABLE_{name} {wrong}", f"ENABLE_{name} {right}",
+                  f"PROF_ENABLE_{name} must be empty or 1 (on) or 0 (off)")
+
+
+def absent(name, wrong):
+    return config("a part that this version does not have may be off, never on", f"ENABLE_{name} {wrong}",
+                  f"ENABLE_{name} 0", f"PROF_ENABLE_{name}: not available in this version")
+
+
+def call(rule, wrong, right, words):
+    frame = ("#include <string>\n#include <utility>\n" + INCLUDE +
+             "int main() {{\n  std::string text;\n  {}\n  return static_cast<int>(text.size());\n}}\n")
+    return Case(rule, frame.format(wrong), frame.format(right), words)
+
+
+def sink(rule, wrong, right, words):
+    return call(rule, SINK.format(wrong), SINK.format(right), words)
+
+
+# The host's own allocator functions, which belong into another file than one that includes prof.
+OWN_ALLOCATOR = ("void* operator new(std::size_t) { throw 1; }\n", "void operator delete(void*) noexcept {}\n",
+                 'extern "C" void* malloc(std::size_t) noexcept { return nullptr; }\n',
+                 'extern "C" void free(void*) noexcept {}\n')
+
+CONFIG_CASES = (
+    switch("CPU", "yes", ""), switch("HEAP", "3", "0"), switch("HTTP", "2", "1"), switch("SYMBOLIZE", "true", "0"),
+    config("a hook style is one of three words", "HOOKS bogus", "HOOKS interpose",
+           "PROF_HOOKS must be interpose, wrap or none"),
+    config("link-time wrapping is not in this version", "HOOKS wrap", "HOOKS none",
+           "PROF_HOOKS=wrap: not available in this version"),
+    config("a host may ask for a version; an older header refuses", "REQUIRE_VERSION 999000000",
+           "REQUIRE_VERSION 1000", "older than PROF_REQUIRE_VERSION"),
+    absent("TRACE", ""), *(absent(name, "1") for name in NOT_YET))
+
+CALL_CASES = (
+    sink("a std::string could be a path or a buffer: prof asks which", "text", "prof::append_to(text)",
+         "use_append_to_or_a_const_char_path"),
+    sink("a const std::string could only be a path; it is said with c_str()", "std::as_const(text)",
+         "std::as_const(text).c_str()", "use_append_to_or_a_const_char_path"),
+    sink("a temporary std::string would be gone before it is used as a buffer", 'text + ".pb.gz"',
+         '(text + ".pb.gz").c_str()', "use_append_to_or_a_const_char_path"),
+    sink("an int is a descriptor only when it says so", "static_cast<int>(text.size())",
+         "prof::fd(static_cast<int>(text.size()))", "use_fd_or_a_file_pointer"),
+    sink("nullptr names no sink", "nullptr", "static_cast<std::FILE*>(nullptr)", "use_fd_or_a_file_pointer"),
+    sink("a literal 0 could be a null path or a descriptor", "0", "prof::fd(0)", "use_fd_or_a_file_pointer"),
+    call("a session is one profile and cannot be copied",
+         "prof::cpu_session first; prof::cpu_session second = first; if (!second.stop()) return 1;",
+         "prof::cpu_session first; if (!first.stop()) return 1;", "deleted"),
+    call("a result is no number", "const bool done = prof::write_heap_profile(prof::append_to(text)); (void)done;",
+         "const bool done{prof::write_heap_profile(prof::append_to(text))}; (void)done;", "bool"),
+    call("an error cannot be overlooked", "prof::write_heap_profile(prof::append_to(text));",
+         "const prof::result done = prof::write_heap_profile(prof::append_to(text)); if (!done) return 1;", "nodiscard"))
 
 
 def compile_text(compiler, source, *flags):
@@ -59,31 +128,43 @@ def compile_all(jobs):
 
 
 class CompileFail(unittest.TestCase):
-    def test_every_file(self):
-        files = sorted(HERE.glob("*.cpp"))
-        self.assertGreater(len(files), 20)
-        cases = list(itertools.product(files, COMPILERS))
-        text = {file: file.read_text(encoding="ascii") for file in files}
-        # The preprocessor finds mistakes of configuration; the rest of such a compilation is the
-        # same in all of them and done below, in Switches.
-        only = ("-E", "-o", os.devnull)
+    def check(self, cases, flags_of):
+        """Every case with every compiler; flags_of gives the compiler's flags."""
+        pairs = list(itertools.product(cases, COMPILERS))
+        good = compile_all([(c, case.right, "-Wundef", *flags_of(c)) for case, c in pairs])
+        bad = compile_all([(c, case.wrong, *flags_of(c)) for case, c in pairs])
+        for (case, compiler), (code, words), answer in zip(pairs, good, bad):
+            with self.subTest(rule=case.rule, wrong=case.wrong, compiler=compiler):
+                self.assertEqual(code, 0, "the right form must compile:\n" + words[:2000])
+                self.expect_one_error(answer, case.words)
+
+    def expect_one_error(self, answer, expected):
+        code, words = answer
+        self.assertNotEqual(code, 0, "must not compile")
+        self.assertIn(expected, words)
+        errors = re.findall(r"^\S+ (?:fatal )?error: .*", words, re.M)
+        self.assertEqual(len(errors), 1, "more than one error:\n" + words[:2000])
+
+    def test_configurations(self):
+        # The preprocessor finds mistakes of configuration; the rest of such a compilation is the same
+        # in all of them and done below, in Switches.
+        self.check(CONFIG_CASES, lambda compiler: ("-E", "-o", os.devnull))
+
+    def test_calls(self):
         with tempfile.TemporaryDirectory() as place:
-            header = {c: precompiled(c, place) for c in COMPILERS}
-            more = [only if f.name.startswith("config_") else header[c] for f, c in cases]
-            good = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=0", "-Wundef", *flags)
-                                for (f, c), flags in zip(cases, more)])
-            bad = compile_all([(c, text[f], "-DPROF_COMPILE_FAIL=1", *flags)
-                               for (f, c), flags in zip(cases, more)])
-        for (file, compiler), (good_code, good_words), (bad_code, bad_words) in zip(
-                cases, good, bad):
-            with self.subTest(file=file.name, compiler=compiler):
-                expected = re.search(r"^// expect: (.+)$", text[file], re.M)
-                self.assertIsNotNone(expected, "has no // expect: line")
-                self.assertEqual(good_code, 0, "must compile with 0:\n" + good_words[:2000])
-                self.assertNotEqual(bad_code, 0, "must not compile with 1")
-                errors = re.findall(r"^\S+ (?:fatal )?error: .*", bad_words, re.M)
-                self.assertIn(expected[1], bad_words)
-                self.assertEqual(len(errors), 1, "more than one error:\n" + bad_words[:2000])
+            header = {compiler: precompiled(compiler, place) for compiler in COMPILERS}
+            self.check(CALL_CASES, header.get)
+            pairs = list(itertools.product(OWN_ALLOCATOR, COMPILERS))
+            answers = compile_all([(c, INCLUDE + text, *header[c]) for text, c in pairs])
+        for (text, compiler), answer in zip(pairs, answers):
+            with self.subTest(text=text, compiler=compiler):
+                self.expect_one_error(answer, "Yours? Include prof.hpp elsewhere.")
+        sized = "void operator delete(void*, std::size_t) noexcept {}\n"
+        alone = INCLUDE + "".join(OWN_ALLOCATOR) + sized
+        answers = compile_all([(c, alone, "-DPROF_HOOKS=none") for c in COMPILERS])
+        for compiler, (code, words) in zip(COMPILERS, answers):
+            with self.subTest(compiler=compiler):
+                self.assertEqual(code, 0, "without hooks they are the host's to define:\n" + words[:2000])
 
 
 class Switches(unittest.TestCase):
@@ -127,7 +208,7 @@ class Switches(unittest.TestCase):
         self.expect_all_compile([(compiler, text) for compiler in COMPILERS])
 
     def test_what_is_off_is_not_there(self):
-        missing = (("HTTP", "prof::http::stop();"),
+        missing = (("HTTP", "(void)&prof::detail::stop_serving;"),
                    ("HEAP", "(void)&prof::detail::set_heap_rate;"),
                    ("CPU", "(void)&prof::detail::begin_cpu;"),
                    ("SYMBOLIZE", "(void)&prof::detail::name_addresses;"))

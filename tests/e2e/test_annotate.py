@@ -96,7 +96,20 @@ class Annotations(unittest.TestCase):
             self.assertNotIn(" T malloc", symbols)
             self.assertNotIn("W malloc", symbols)
             self.assertNotIn("prof_hook", symbols)
-            self.assertNotIn("dl_iterate_phdr", symbols)
+            for of_the_whole in ("prof_part_", "prof_hooks_", "process_state", "timer_create", "sigaction", "pthread_create"):
+                self.assertNotIn(of_the_whole, symbols)
+
+    def test_the_whole_may_come_later(self):
+        """What was not found is looked for again."""
+        for compiler in harness.COMPILERS:
+            plugin = harness.build(["annotate_whole_plugin.cpp"], "annotate_whole.so", compiler, ["-shared", "-fPIC"])
+            program = harness.build(["annotate_late.cpp"], "annotate_late", compiler, libraries=["-ldl"])
+            cpu, heap = harness.BUILD / "annotate_late_cpu.pb.gz", harness.BUILD / "annotate_late_heap.pb.gz"
+            harness.run(program, plugin, cpu, heap)
+            times = sums(pprof_check.parse(cpu.read_bytes()), "cpu")
+            self.assertGreater(times.get(("late", "outer"), 0), 0.2e9)
+            self.assertNotIn(("early", "outer"), times)
+            self.assertEqual(size_sums(pprof_check.parse(heap.read_bytes()), 1000), {("late", "outer"): (10, 6)})
 
     def test_no_constructor(self):
         for compiler in harness.COMPILERS:

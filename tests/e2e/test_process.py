@@ -1,6 +1,7 @@
 """What is one per process: the version of all files, and who a forked child is."""
 
 import itertools
+import os
 import shutil
 import unittest
 
@@ -22,22 +23,60 @@ def changed_tree(name, old, new):
     return tree
 
 
-class Versions(unittest.TestCase):
-    def test_another_layout_of_the_same_version_is_left_alone(self):
-        """Two snapshots of one version in a process: each has tables of its own, none crashes."""
-        changes = (("  spin_lock refresh_lock;", "  char more[4096];\n  spin_lock refresh_lock;"),
-                   ("layout_revision = ", "layout_revision = 9"))
-        for (old, new), compiler in zip(changes, itertools.cycle(harness.COMPILERS)):
-            with self.subTest(change=new, compiler=compiler):
-                other = changed_tree("other_layout", old, new)
-                library = harness.build(["layout_library.cpp"], "liblayout.so", compiler=compiler,
-                                        flags=["-shared", "-fPIC", "-I", str(other)])
-                program = harness.build(["layout_main.cpp", library], "layout_main", compiler=compiler)
-                paths = [program.with_suffix(f".{number}.pb.gz") for number in (1, 2)]
-                harness.run(program, *paths)
-                profile = pprof_check.parse(paths[1].read_bytes())
-                self.assertEqual(pprof_check.find(profile, "^main$", "alloc_objects"), 3000)
+# A member more in what a sampler's objects share, in what all share, and another meaning of the same bytes.
+LAYOUTS = (("  count_table counts;  // one counter: nanoseconds", "  count_table counts;\n  char more[4096];"),
+           ("  std::atomic<std::uint64_t> samples;\n};", "  std::atomic<std::uint64_t> samples;\n  char more[4096];\n};"),
+           ("  std::atomic<const code_map*> code;", "  char more[4096];\n  std::atomic<const code_map*> code;"),
+           ("layout_revision = ", "layout_revision = 9"))
+VISIBILITIES = ((), ("-fvisibility=hidden",))
+CHANGED = ("library", "program")
+# Who includes the whole; the other one only includes api.hpp.
+WHOLES = ("both", "library", "program")
 
+
+class Snapshots(unittest.TestCase):
+    """Two snapshots of one version in a process: each has tables of its own, or one serves both."""
+
+    def build(self, layout, visibility, changed, wholes, compiler):
+        tree = changed_tree(f"layout_{LAYOUTS.index(layout)}", *layout)
+        flags = {who: [*visibility, *(["-I", str(tree)] if changed == who else []),
+                       *([] if wholes in ("both", who) else ["-DANNOTATE_ONLY"])] for who in CHANGED}
+        library = harness.build(["layout_library.cpp"], "liblayout.so", compiler,
+                                ["-shared", "-fPIC", *flags["library"]])
+        return harness.build(["layout_main.cpp", library], "layout_main", compiler, flags["program"])
+
+    def check(self, case):
+        _, _, changed, wholes, _ = case
+        program = self.build(*case)
+        paths = [harness.BUILD / f"layout_{who}_{kind}.pb.gz" for who in CHANGED for kind in ("cpu", "heap")]
+        answer = harness.run(program, *paths, check=False)
+        self.assertEqual((answer.returncode, answer.stdout), (0, ""), answer.stderr)
+        for cpu in (paths[0], paths[2]):
+            profile = pprof_check.parse(cpu.read_bytes())
+            self.assertGreater(pprof_check.find(profile, "burn_labelled", "cpu"), 100e6)
+            labels = {label.str for sample in profile.sample for label in sample.label if label.key == "place"}
+            self.assertEqual(labels, {"here"})
+        profile = pprof_check.parse(paths[3].read_bytes())
+        # What one snapshot allocates the other one counts, as it would anybody's.
+        of_prof = sum(sample.value[0] for sample in profile.sample
+                      if any("prof::" in name for name in profile.stack(sample)))
+        self.assertEqual(pprof_check.find(profile, "^main$", "alloc_objects") - of_prof, 3000)
+
+    def test_they_never_touch_each_other(self):
+        cases = list(itertools.product(LAYOUTS, VISIBILITIES, CHANGED, WHOLES, harness.COMPILERS))
+        if not os.environ.get("PROF_LONG"):
+            # Each value of each column, and each pair of who changed and who includes the whole.
+            pairs = itertools.product(CHANGED, WHOLES)
+            cases = [(LAYOUTS[i % 4], VISIBILITIES[(i + i // 2) % 2], changed, wholes,
+                      harness.COMPILERS[i % len(harness.COMPILERS)]) for i, (changed, wholes) in enumerate(pairs)]
+            cases += [(LAYOUTS[i], VISIBILITIES[i % 2], CHANGED[i // 2], "both", harness.COMPILERS[0])
+                      for i in range(4)]
+        for case in cases:
+            with self.subTest(case=case):
+                self.check(case)
+
+
+class Versions(unittest.TestCase):
     def test_two_versions_are_named(self):
         """The file that was compiled with another version is named in the error."""
         other = changed_tree("other_version", "#define PROF_VERSION_PATCH 0",

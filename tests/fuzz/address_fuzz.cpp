@@ -33,10 +33,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!read) return 0;
   FUZZ_REQUIRE(is_local(where));
 
-  char text[address_text_size];
-  format_address(where, text);
+  const address_text text = format_address(where);
   address back;
-  const prof::result again = parse_address(text, back);
+  const prof::result again = parse_address(text.view(), back);
   FUZZ_REQUIRE(again);
   FUZZ_REQUIRE(same(where, back));
   return 0;

@@ -49,6 +49,8 @@ class profile_maker {
     return wide >> (16 + kind % 48);  // 2^47 at most: thousands of them can be summed
   }
 
+  static bool is_hidden(prof::detail::text_view function) { return function.equals("malloc"); }
+
   // Before all samples: each has as many values as there are types.
   void add_value_types() {
     static const char* const known[][2] = {{"alloc_objects", "count"}, {"alloc_space", "bytes"},
@@ -75,7 +77,7 @@ class profile_maker {
       case 7: p_.add_comment(text()); return;
       case 8: p_.comments.push(index()); return;
       case 9: return set_field(in_.byte() % 9);
-      case 10: return hide_leading_allocator_frames(p_);
+      case 10: return hide_leading_frames(p_, &is_hidden);
       default: p_.string(text());
     }
   }

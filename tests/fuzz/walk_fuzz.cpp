@@ -4,6 +4,7 @@
 
 #include "fuzz.hpp"
 
+#include "prof/process/attach.hpp"
 #include "prof/process/capture.hpp"
 
 #include <sys/mman.h>
@@ -80,7 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   registers start = os_registers_sig(&context);
   if (is_return) start.context = nullptr;
 
-  const frame_lease lease(process());
+  const frame_lease lease(process(), os_thread_id_sig());
   FUZZ_REQUIRE(lease.buffer() != nullptr);
   frame_buffer& buffer = *lease.buffer();
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(process(), buffer);

@@ -25,7 +25,7 @@ BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "headers"
 PROGRAMS = HERE / "programs"
 LONG = bool(os.environ.get("PROF_LONG"))
 COMPILERS = ("g++", "clang++")
-FACADES = ("prof", "annotate")
+FACADES = ("prof", "api")
 
 # What a careful project compiles with; both facades must be clean under it.
 HOUSE_WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow",

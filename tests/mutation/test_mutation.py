@@ -3,7 +3,7 @@
 
     python3 tests/mutation/test_mutation.py [-v] [Mutants.test_...]      tools/test --mutate runs them all
 
-A mutant is a text that occurs once in a header and what stands there instead (unwinder.py). Its unit test
+A mutant is a text that occurs once in a header and what stands there instead (unwinder.py, house.py). Its unit test
 file is compiled with that header before the others, and must build, and end in a failure, a crash or
 no end within LIMIT. Without any mutant the same files must pass.
 """
@@ -17,6 +17,7 @@ import subprocess
 import unittest
 from typing import List
 
+import house
 import unwinder
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -24,7 +25,7 @@ ROOT = HERE.parents[1]
 INCLUDE = ROOT / "include"
 UNIT = ROOT / "tests" / "unit"
 BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "mutation"))
-MUTANTS: List[unwinder.Mutant] = unwinder.MUTANTS
+MUTANTS: List[unwinder.Mutant] = unwinder.MUTANTS + house.MUTANTS
 FLAGS = ["-std=c++17", "-O0", "-pthread"]
 LIMIT = 30  # seconds; a whole file of tests takes one or two
 

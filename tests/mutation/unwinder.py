@@ -1,4 +1,4 @@
-"""Mutants of the unwinder: each takes one remedy out of include/prof/stack, and a unit test must fail then."""
+"""Mutants of the unwinder: each takes one remedy out of include/prof/unwind and include/prof/code, and a unit test must fail then."""
 
 from typing import List, NamedTuple
 
@@ -136,10 +136,6 @@ MUTANTS: List[Mutant] = [
     Mutant("other code's load is a PLT's", CALLS, "const bool is_load = (code & 0xffff) == 0x35ff && ", "const bool is_load = (code & 0xffff) == 0x35ff || ",
            WALKS),
     Mutant("ret leads to a root", UNWIND, "return returns && return_by_hand_sig(to);", "return false;", WALKS),
-    Mutant("a profile is named by a map from before its counts", "collect/collect.hpp",
-           "    if (result read = read_counts(); !read) return read;\n",
-           "    refresh_code_map(process_);\n    if (result read = read_counts(); !read) return read;\n    if (false)\n",
-           "collect/collect_test.cpp"),
     # ---- call frame information and its tables
     Mutant("a search table begins with its header", MODULE,
            "limit < header + cfi_header_size ? 0 : (limit - header - cfi_header_size) / 8", "(limit - header) / 8",

@@ -79,6 +79,6 @@ int main() {
   const prof::status_report after = prof::status();
   need(prof::stop_cpu_profile(), "stop");
   std::printf("%lu %lu %lu %lu %llu %llu\n", own_allocations.load(), seen_allocations, own_frees.load(),
-              seen_frees, static_cast<unsigned long long>(after.heap_samples - before.heap_samples),
-              static_cast<unsigned long long>(after.cpu_samples - before.cpu_samples));
+              seen_frees, static_cast<unsigned long long>(after.number("heap samples") - before.number("heap samples")),
+              static_cast<unsigned long long>(after.number("cpu samples") - before.number("cpu samples")));
 }

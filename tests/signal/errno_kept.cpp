@@ -57,5 +57,5 @@ int main() {
   const prof::status_report report = prof::status();
   need(prof::stop_cpu_profile(), "stop");
   std::printf("%d %d %d %d %d %llu\n", in_calls, in_ticks, in_thread, none == nullptr ? 1 : 0,
-              after_failure, static_cast<unsigned long long>(report.cpu_samples));
+              after_failure, static_cast<unsigned long long>(report.number("cpu samples")));
 }

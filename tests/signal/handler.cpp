@@ -5,5 +5,5 @@ extern const void* const signal_path[];  // extern: a const array would be local
 const void* const signal_path[] = {
     reinterpret_cast<const void*>(&prof::detail::os_signal_handler_sig),
     reinterpret_cast<const void*>(&prof::detail::tick_sig),
-    reinterpret_cast<const void*>(&prof::detail::kept_labels_sig),
+    reinterpret_cast<const void*>(&prof::detail::labels_of_sig),
 };

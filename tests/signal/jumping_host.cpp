@@ -45,7 +45,7 @@ double cpu_seconds() {
 }
 
 // Beside other work two seconds have fewer ticks than 500.
-bool has_ticks() { return prof::status().cpu_samples > 400; }
+bool has_ticks() { return prof::status().number("cpu samples") > 400; }
 
 // A deep stack makes a long walk.
 __attribute__((noinline)) long descend(int depth) {
@@ -71,10 +71,13 @@ int main() {
   }
   timer_delete(timer);
   signal(SIGALRM, SIG_IGN);
-  const auto ticks = static_cast<unsigned long long>(prof::status().cpu_samples);
+  const auto ticks = static_cast<unsigned long long>(prof::status().number("cpu samples"));
   if (!prof::stop_cpu_profile()) return 2;
   int taken = 0;
-  for (const frame_buffer& buffer : attached_process_sig()->buffers) taken += buffer.taken.load() != 0 ? 1 : 0;
+  attached_process_sig()->buffers.for_each([&taken](frame_buffer& buffer) {
+    taken += buffer.taken.load() != 0 ? 1 : 0;
+    return true;
+  });
   std::printf("%ld %d %llu\n", g_jumps, taken, ticks);
   return 0;
 }

@@ -45,5 +45,5 @@ int main() {
   for (unsigned depth = 0; depth < 300; depth += 100) burn_at(depth);
   const prof::status_report report = prof::status();
   need(prof::stop_cpu_profile(), "stop");
-  std::printf("%zu %zu %llu\n", frame, bytes_used(), static_cast<unsigned long long>(report.cpu_samples));
+  std::printf("%zu %zu %llu\n", frame, bytes_used(), static_cast<unsigned long long>(report.number("cpu samples")));
 }

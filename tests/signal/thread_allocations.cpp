@@ -17,11 +17,11 @@ int main() {
     pthread_join(thread, nullptr);
   };
   one_thread();  // libc's own first time
-  const auto seen_before = prof::status().threads_started;
+  const auto seen_before = prof::status().number("threads started");
   const unsigned long before = allocations();
   for (int i = 0; i < 200; ++i) one_thread();
   const unsigned long during = allocations() - before;
-  const auto seen = prof::status().threads_started - seen_before;
+  const auto seen = prof::status().number("threads started") - seen_before;
   need(prof::stop_cpu_profile(), "stop");
   std::printf("%lu %llu\n", during, static_cast<unsigned long long>(seen));
 }

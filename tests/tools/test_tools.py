@@ -17,7 +17,8 @@ COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 FLOORS = {"base": 2, "os": 3, "unwind": 4, "code": 5, "profile": 6, "process": 7, "sample": 8}
 FLOORS.update({"hook": 9, "part": 10, "collect": 11, "http": 12, "ship": 13})
-FLOORS.update({"config.hpp": 1, "prof.hpp": 14, "annotate.hpp": 14, "symbol": 9, "write": 9})
+FLOORS.update({"config.hpp": 1, "prof.hpp": 14, "api.hpp": 14, "annotate.hpp": 14,
+               "symbol": 9, "write": 9})
 
 VERSION = """\
 #define PROF_VERSION_MAJOR 1
@@ -231,22 +232,33 @@ class Amalgamate(TreeTest):
         self.add("base/low.hpp", "#include <string>\ninline std::string low() { return {}; }\n")
         self.add("process/labels.hpp", '#include "prof/base/low.hpp"\ninline int labels() { return 1; }\n')
         self.add("sample/cpu.hpp", '#include "prof/process/labels.hpp"\ninline int cpu() { return 2; }\n')
-        self.add("annotate.hpp", '#include "prof/config.hpp"\n#include "prof/process/labels.hpp"\n')
+        self.add("api.hpp", '#include "prof/config.hpp"\n#include "prof/process/labels.hpp"\n')
         optional = '#if PROF_ENABLE_CPU\n#include "prof/sample/cpu.hpp"\n#endif\n'
         shared = '#include "prof/config.hpp"\n#include "prof/process/labels.hpp"\n'
         self.add("prof.hpp", shared + optional)
-        self.assertIn("prof/process/labels.hpp", self.generate("annotate"))
-        includes = ["#include <prof/prof.hpp>\n", "#include <prof/annotate.hpp>\n"]
+        self.assertIn("prof/process/labels.hpp", self.generate("api"))
+        includes = ["#include <prof/prof.hpp>\n", "#include <prof/api.hpp>\n"]
         main = "int main() { return low().empty() && labels() + cpu() == 3 ? 0 : 1; }\n"
         self.assertTrue(self.compiles("".join(includes) + main, "-DPROF_ENABLE_CPU=1"))
         self.assertTrue(self.compiles("".join(includes[::-1]) + main, "-DPROF_ENABLE_CPU=1"))
         main = "int main() { return labels() - 1; }\n"
         self.assertTrue(self.compiles("".join(includes) + main, "-DPROF_ENABLE_CPU=0"))
 
-    def test_annotate_is_optional(self):
+    def test_the_thin_header_is_optional(self):
         self.add("prof.hpp")
         self.generate()
+        self.assertFalse((self.root / "single_include/prof/api.hpp").exists())
         self.assertFalse((self.root / "single_include/prof/annotate.hpp").exists())
+
+    def test_a_former_name_forwards(self):
+        self.add("api.hpp", "inline int api() { return 7; }\n")
+        self.add("annotate.hpp", '#include "prof/api.hpp"\n')
+        self.add("prof.hpp", '#include "prof/api.hpp"\n')
+        forward = self.generate("annotate")
+        self.assertIn("#include <prof/api.hpp>", forward)
+        self.assertNotIn("int api()", forward, "a second copy would have to be kept equal")
+        both = "#include <prof/annotate.hpp>\n#include <prof/prof.hpp>\n"
+        self.assertTrue(self.compiles(both + "int main() { return api() - 7; }\n"))
 
 
 class CheckLayers(TreeTest):
@@ -269,6 +281,8 @@ class CheckLayers(TreeTest):
     def test_every_folder_may_include_the_floor_below(self):
         below = "config.hpp"
         for folder in list(FLOORS)[:12]:
+            if folder in ("collect", "http"):  # closed to some floors below
+                below = {"collect": "process/x.hpp", "http": "collect/x.hpp"}[folder]
             self.add(f"{folder}/x.hpp", f'#include "prof/{below}"\n#include <prof/config.hpp>\n')
             below = f"{folder}/x.hpp"
         self.add("prof.hpp", f'#include "prof/{below}"\n')
@@ -358,6 +372,15 @@ class CheckLayers(TreeTest):
         self.add("base/a.hpp", safety="No promises.")
         self.refuse("has no `Safety:`")
 
+    def test_collect_and_http_know_no_feature(self):
+        for path in ("process/state.hpp", "sample/rain.hpp", "part/rain_part.hpp", "collect/rows.hpp"):
+            self.add(path)
+        self.add("http/routes.hpp", '#include "prof/collect/rows.hpp"\n')
+        self.accept()
+        self.add("collect/rows.hpp", '#include "prof/process/state.hpp"\n#include "prof/part/rain_part.hpp"\n')
+        self.add("http/routes.hpp", '#include "prof/process/state.hpp"\n')
+        self.refuse("collect/ includes prof/part/rain_part.hpp", "http/ includes prof/process/state.hpp", failures=2)
+
     def test_guard_named_for_another_path(self):
         self.add("base/a.hpp", guard="PROF_A_HPP")
         self.refuse("include/prof/base/a.hpp:4", "PROF_A_HPP, not PROF_BASE_A_HPP")
@@ -386,7 +409,6 @@ class CheckLayers(TreeTest):
         test = "#if PROF_ENABLE_HTTP && PROF_HOOKS\n#endif\n"
         self.add("config.hpp", VERSION + test)
         self.add("prof.hpp", test)
-        self.add("annotate.hpp", test)
         spoken = '// PROF_ENABLE_HTTP\nconstexpr char text[] = "build with PROF_HOOKS";\n'
         self.add("base/a.hpp", spoken + "#if PROF_HOOKS_SEEN\n#endif\n")
         self.accept()

@@ -4,8 +4,8 @@
 // Safety: functions ending in _sig run inside malloc and free: no allocation, no libc, no lock but
 //         `growing_`, which is only tried by inserts, and awaited for a bounded time by whoever
 //         publishes the filter.
-// Memory: bytes() of address space given to bind(), touched on demand: 40 B per slot, and a filter
-//         of 64 KiB that doubles up to 8 MiB.
+// Memory: 40 B per slot, in pieces; a filter of 64 KiB that doubles up to 8 MiB, each mapped when it is needed.
+//         Smaller ones are kept, for free() may be reading them.
 // Source: a counting Bloom filter with one hash (Fan et al., Summary Cache, 1998), because a false
 //         "maybe" costs only a look into the table.
 #ifndef PROF_BASE_LIVE_TABLE_HPP
@@ -23,7 +23,7 @@ struct live_object {
 };
 
 struct live_slot {
-  std::atomic<std::uint64_t> key;  // address
+  table_key key;  // address
   live_object object;
 };
 
@@ -62,22 +62,21 @@ class live_table {
   static constexpr unsigned levels = 10;            // 1,047,552 objects
   static constexpr unsigned first_filter_bits = 16;  // 64 KiB
   static constexpr unsigned last_filter_bits = 23;   // 8 MiB
-  static constexpr std::size_t slot_bytes =
-      (add_remove_table<live_slot>::bytes_for(first_level, levels) + 63) & ~std::size_t{63};
-  // Filter k lies behind the smaller ones; its size is 2^k.
-  static constexpr std::size_t filter_offset(unsigned bits) {
-    return (std::size_t{1} << bits) - (std::size_t{1} << first_filter_bits);
-  }
-  static constexpr std::size_t bytes() { return slot_bytes + filter_offset(last_filter_bits + 1); }
+  static_assert(leveled_table::pieces_in(sizeof(live_slot), first_level, levels) <= leveled_table::most_pieces);
   // Addresses up to this one are marks of the table.
   static constexpr std::uint64_t last_reserved = add_remove_table<live_slot>::claimed;
 
-  // `memory`: bytes() zero bytes, 64-byte aligned.
-  void bind(char* memory) noexcept {
+  // False: the system gives no memory for the first filter.
+  bool bind(table_memory& memory) noexcept {
+    memory_ = &memory;
     slots_.bind(memory, first_level, levels);
-    filters_ = memory + slot_bytes;
+    if (!map_filter_sig(first_filter_bits)) return false;
     set_filter_sig(first_filter_bits);
+    return true;
   }
+
+  // Gives the first filter back, of a table that nothing was added to.
+  void unbind_sig() PROF_DETAIL_SIG { memory_->give_back_sig(filters_[0].load(), std::size_t{1} << first_filter_bits); }
 
   // Remembers an object; false when there is no room.
   bool add_sig(std::uint64_t address, const live_object& object) PROF_DETAIL_SIG {
@@ -142,7 +141,8 @@ class live_table {
   PROF_DETAIL_COLD void grow_filter_sig() PROF_DETAIL_SIG {
     if (filter_bits() == last_filter_bits || growing_.exchange(1) != 0) return;
     // Another thread may have grown it between the look and the lock.
-    if (filter_bits() < last_filter_bits) fill_next_filter_sig(filter_bits() + 1);
+    const unsigned bits = filter_bits() + 1;
+    if (bits <= last_filter_bits && map_filter_sig(bits)) fill_next_filter_sig(bits);
     growing_.store(0);
   }
 
@@ -160,27 +160,26 @@ class live_table {
     return 64 - static_cast<unsigned>(filter_.load() & 63);
   }
   bool growing() const PROF_DETAIL_SIG { return growing_.load() != 0; }
-  // Bytes that were touched at most.
-  std::size_t touched() const noexcept {
-    return slots_.span() * sizeof(live_slot) + filter_size(filter_.load());
-  }
 
  private:
   static constexpr std::size_t filter_size(std::uint64_t word) PROF_DETAIL_SIG {
     return std::size_t{1} << (64 - (word & 63));
   }
   std::uint64_t word_of(unsigned bits) const PROF_DETAIL_SIG {
-    return reinterpret_cast<std::uintptr_t>(filters_ + filter_offset(bits)) | (64 - bits);
+    return reinterpret_cast<std::uintptr_t>(filters_[bits - first_filter_bits].load()) | (64 - bits);
+  }
+  // A table whose filter cannot grow goes on with the one it has: more frees look into the table.
+  bool map_filter_sig(unsigned bits) PROF_DETAIL_SIG {
+    return piece_at_sig(filters_[bits - first_filter_bits], *memory_, std::size_t{1} << bits) != nullptr;
   }
   void fill_next_filter_sig(unsigned bits) PROF_DETAIL_SIG {
     const std::uint64_t word = word_of(bits);
     next_filter_.store(word);
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::size_t span = slots_.span();
-    for (std::size_t i = 0; i < span; ++i) {
-      const std::uint64_t address = slots_.at(i).key.load();
+    slots_.for_each_sig([word](std::size_t, live_slot& slot) PROF_DETAIL_SIG {
+      const std::uint64_t address = slot.key.load();
       if (address > last_reserved) filter_add_sig(address, word);
-    }
+    });
     set_filter_sig(bits);
     next_filter_.store(0);
   }
@@ -193,8 +192,9 @@ class live_table {
     filter_.store(word);
   }
 
+  table_memory* memory_ = nullptr;
   add_remove_table<live_slot> slots_;
-  char* filters_ = nullptr;
+  std::atomic<char*> filters_[last_filter_bits - first_filter_bits + 1] = {};
   std::atomic<std::uint64_t> filter_{0};       // the filter in force
   std::atomic<std::uint64_t> next_filter_{0};  // being filled, or 0
   std::atomic<std::atomic<char*>*> fast_filter_{nullptr};  // where the owner's free() reads it

@@ -60,11 +60,20 @@
   }                     \
   }
 
+// A public function, of which each object keeps its own: two snapshots of prof in one process must not take each
+// other's. Types keep default visibility, since users' functions may have them as parameters.
+#define PROF_DETAIL_LOCAL __attribute__((__visibility__("hidden")))
+
 // A hooked symbol. Weak: a definition of the host's own wins and ours is reported dead. The rest
 // keeps it one real, exported function: inline ones get inlined into their callers by clang -O2 and
 // g++ -flto, and a plugin's call then skips the executable's hook (seen with g++ 12 and clang 14).
-#define PROF_DETAIL_HOOK(symbol) \
-  __asm__(symbol) __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
+#define PROF_DETAIL_HOOKED __attribute__((__weak__, __used__, __noinline__, __visibility__("default")))
+// What glibc declares its functions with, of which musl's have nothing.
+#if defined(__GLIBC__)
+#define PROF_DETAIL_C_NOEXCEPT noexcept
+#else
+#define PROF_DETAIL_C_NOEXCEPT
+#endif
 // A symbol that may be absent. Default visibility, since the private namespace is hidden and a
 // hidden import could not be satisfied.
 #define PROF_DETAIL_WEAK_IMPORT(symbol) \

@@ -1,6 +1,6 @@
 // prof/base/poisson.hpp - which bytes of a stream are sampled: gaps between the points of a Poisson
 // process, and what a sampled object weighs.
-// Floor 2 (base). Used by sample/heap.hpp; one gap per thread and stream.
+// Floor 2 (base). Used by process/gap_table.hpp, which keeps a gap for each thread and object.
 // Safety: functions ending in _sig are async-signal-safe; a gap belongs to one thread.
 // Memory: none.
 // Source: the bytes of all allocations are one stream with one sample point per `rate` bytes on
@@ -19,12 +19,11 @@
 PROF_DETAIL_BEGIN
 
 inline constexpr std::int64_t max_gap = std::int64_t{4} << 20;
-inline constexpr std::int64_t parked_gap = std::int64_t{1} << 62;  // for ever
 
-// Zero-initialised: the first object takes the slow path, which seeds and draws.
+// Of which only `left` is counted down by every object.
 struct poisson_gap {
-  std::int64_t left;     // bytes until the next sample point or cut
-  std::uint64_t random;  // 0: not seeded
+  std::int64_t left;     // bytes until the next sample point or cut; 0: none is under way
+  std::uint64_t random;  // not 0
   std::uint64_t rate;    // the gap under way was drawn at this rate
   bool ends_in_point;    // false: it was cut, nothing is sampled at its end
 };
@@ -51,14 +50,14 @@ inline std::uint64_t weighted_bytes_sig(std::uint64_t size, std::uint64_t weight
 // beyond half of the address space does not wrap to a huge gap; `left` is never negative here,
 // since every slow path leaves it at 0 or above. x86-64: one subtraction from memory whose flags
 // are the answer, which g++ 12 does not find by itself (it takes four more instructions).
-inline bool count_down_sig(poisson_gap& gap, std::uint64_t size) PROF_DETAIL_SIG {
+inline bool count_down_sig(std::int64_t& left, std::uint64_t size) PROF_DETAIL_SIG {
 #if defined(__x86_64__)
   bool above = false;
-  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(gap.left) : [size] "r"(size));
+  __asm__("subq %[size], %[left]" : "=@cca"(above), [left] "+m"(left) : [size] "r"(size));
   return above;
 #else
-  const auto before = static_cast<std::uint64_t>(gap.left);
-  gap.left = static_cast<std::int64_t>(before - size);
+  const auto before = static_cast<std::uint64_t>(left);
+  left = static_cast<std::int64_t>(before - size);
   return before > size;
 #endif
 }
@@ -101,12 +100,6 @@ inline std::uint64_t sample_point_sig(poisson_gap& gap, std::uint64_t rate) PROF
     gap.left += draw_gap_sig(gap, rate);
   }
   return 0;
-}
-
-// Makes the thread of this gap draw a new one, so that a new rate counts for it at once.
-inline void redraw_sig(poisson_gap& gap) PROF_DETAIL_SIG {
-  gap.left = 0;
-  gap.ends_in_point = false;
 }
 
 PROF_DETAIL_END

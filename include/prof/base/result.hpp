@@ -6,9 +6,7 @@
 #ifndef PROF_BASE_RESULT_HPP
 #define PROF_BASE_RESULT_HPP
 
-#include <cstring>
-
-#include "prof/base/platform.hpp"
+#include "prof/base/text.hpp"
 
 PROF_PUBLIC_BEGIN
 
@@ -36,6 +34,7 @@ enum class error : int {
   configured_late,
   version_mismatch,
   canceled,
+  not_included,
   count_
 };
 
@@ -75,21 +74,20 @@ inline constexpr error_message error_messages[] = {
                              " at the top of main()"},
     {error::version_mismatch, "files of this program include different versions of prof: %s"},
     {error::canceled, "the request was canceled"},
+    {error::not_included, "no file of this program includes prof/prof.hpp; include it in one, api.hpp in the others"},
 };
 
 inline constexpr std::size_t result_text_size = 232;
 
-// Appends text to a NUL-terminated buffer, cutting what does not fit.
-inline void append_text(char* buffer, std::size_t size, const char* text, std::size_t length) {
-  const std::size_t used = std::strlen(buffer);
-  const std::size_t room = size - used - 1;
-  const std::size_t n = length < room ? length : room;
-  std::memcpy(buffer + used, text, n);
-  buffer[used + n] = '\0';
-}
-
-inline void append_text(char* buffer, std::size_t size, const char* text) {
-  append_text(buffer, size, text, std::strlen(text));
+// A code's message with the detail that belongs to it.
+PROF_DETAIL_COLD inline void write_message(char (&room)[result_text_size], error code, const char* detail) noexcept {
+  const text_view text(error_messages[static_cast<int>(code)].text);
+  const std::size_t mark = text.find('%');  // of %s
+  std::size_t used = 0;
+  append_bounded(room, result_text_size, used, {text.data, mark});
+  if (mark == text.size) return;
+  append_bounded(room, result_text_size, used, detail);
+  append_bounded(room, result_text_size, used, text.from(mark + 2));
 }
 
 PROF_DETAIL_END
@@ -97,23 +95,16 @@ PROF_DETAIL_END
 PROF_PUBLIC_BEGIN
 
 // The outcome of a call: true in a condition when it succeeded. message() is one sentence without
-// a newline that says what happened and what to do next; it lives as long as the result.
+// a newline that says what happened and what to do next; it lives as long as the result. Results cross from one object
+// of a process to another: their layout stays.
 class [[nodiscard]] result {
  public:
   result() noexcept { message_[0] = '\0'; }
 
   // `detail` replaces %s of the table's text; `os_error` is the errno behind it, or 0.
-  explicit result(error code, const char* detail = "", int os_error = 0) noexcept
+  PROF_DETAIL_LOCAL explicit result(error code, const char* detail = "", int os_error = 0) noexcept
       : code_(code), os_errno_(os_error) {
-    const char* text = detail::error_messages[static_cast<int>(code)].text;
-    message_[0] = '\0';
-    const char* mark = std::strstr(text, "%s");
-    const std::size_t before =
-        mark == nullptr ? std::strlen(text) : static_cast<std::size_t>(mark - text);
-    detail::append_text(message_, sizeof message_, text, before);
-    if (mark == nullptr) return;
-    detail::append_text(message_, sizeof message_, detail);
-    detail::append_text(message_, sizeof message_, mark + 2);
+    detail::write_message(message_, code, detail);
   }
 
   explicit operator bool() const noexcept { return code_ == error::none; }
@@ -126,6 +117,7 @@ class [[nodiscard]] result {
   int os_errno_ = 0;
   char message_[detail::result_text_size];
 };
+static_assert(sizeof(result) == 240, "results cross from one object to another");
 
 PROF_PUBLIC_END
 

@@ -1,7 +1,7 @@
-// prof/base/text.hpp - text output without stdio, locale or allocation; string views.
-// Floor 2 (base). Used by writers, pages and the index.
-// Safety: ordinary context; thread-compatible. The number formatters are pure.
-// Memory: a 512-byte buffer inside the writer.
+// prof/base/text.hpp - text without stdio, locale or allocation: views, numbers, bounded texts, output, UTF-8.
+// Floor 2 (base). Used wherever there is text.
+// Safety: ordinary context; thread-compatible. Views and number formatters are pure.
+// Memory: a 512-byte buffer inside the writer; a bounded text is its own room.
 // Source: printf is avoided because it may allocate and follows the host's locale.
 #ifndef PROF_BASE_TEXT_HPP
 #define PROF_BASE_TEXT_HPP
@@ -97,6 +97,76 @@ inline std::uint64_t take_hex(text_view& text) noexcept {
   return value;
 }
 
+// ---- UTF-8 -------------------------------------------------------------------------------------
+
+// Length of the well-formed sequence that a non-empty text begins with, or 0. The ranges are those of table 3-7 of
+// the Unicode standard: no overlong forms, no surrogates, none past U+10FFFF.
+inline std::size_t utf8_length(text_view text) noexcept {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size < length) return 0;
+  const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  if (byte(1) < low || byte(1) > high) return 0;
+  for (std::size_t i = 2; i < length; ++i) {
+    if ((byte(i) & 0xc0u) != 0x80) return 0;
+  }
+  return length;
+}
+
+// Replaces every byte that is not part of valid UTF-8 by '?': some readers reject a whole profile over one.
+inline void clean_utf8(char* text, std::size_t size) noexcept {
+  for (std::size_t at = 0; at < size;) {
+    const std::size_t length = utf8_length({text + at, size - at});
+    if (length == 0) text[at] = '?';
+    at += length == 0 ? 1 : length;
+  }
+}
+
+// ---- bounded texts -----------------------------------------------------------------------------
+
+// What all bounded texts share: appends what fits, and keeps the NUL behind it.
+PROF_DETAIL_NOINLINE inline void append_bounded(char* room, std::size_t capacity, std::size_t& used,
+                                                text_view text) noexcept {
+  const std::size_t left = capacity - used - 1;
+  const std::size_t n = text.size < left ? text.size : left;
+  std::memcpy(room + used, text.data, n);
+  used += n;
+  room[used] = '\0';
+}
+
+// A text of at most Capacity - 1 characters that is put together; what does not fit is cut.
+template <std::size_t Capacity>
+class bounded_text {
+ public:
+  bounded_text() noexcept { room_[0] = '\0'; }
+  bounded_text& put(text_view text) noexcept {
+    append_bounded(room_, Capacity, used_, text);
+    return *this;
+  }
+  bounded_text& decimal(std::uint64_t value) noexcept {
+    char digits[20];
+    return put({digits, format_decimal(value, digits)});
+  }
+  // "05"; of larger numbers all digits.
+  bounded_text& two_digits(std::uint64_t value) noexcept { return put(value < 10 ? "0" : "").decimal(value); }
+  void clear() noexcept {
+    used_ = 0;
+    room_[0] = '\0';
+  }
+  std::size_t size() const noexcept { return used_; }
+  text_view view() const noexcept { return {room_, used_}; }
+  const char* c_str() const noexcept { return room_; }
+
+ private:
+  char room_[Capacity];
+  std::size_t used_ = 0;
+};
+
+// ---- output ------------------------------------------------------------------------------------
+
 // A destination for bytes: a function and its context. False means stop.
 struct output {
   bool (*write)(void* context, const void* data, std::size_t size);
@@ -110,7 +180,8 @@ class text_writer {
   text_writer(const text_writer&) = delete;
   text_writer& operator=(const text_writer&) = delete;
 
-  text_writer& put(text_view text) noexcept {
+  // Not inline, nor are the others: pages and tables are hundreds of calls, and none of them is hot.
+  PROF_DETAIL_NOINLINE text_writer& put(text_view text) noexcept {
     while (text.size != 0) {
       if (used_ == sizeof buffer_) flush();
       const std::size_t room = sizeof buffer_ - used_;
@@ -121,21 +192,21 @@ class text_writer {
     }
     return *this;
   }
-  text_writer& decimal(std::uint64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& decimal(std::uint64_t value) noexcept {
     char digits[20];
     return put({digits, format_decimal(value, digits)});
   }
-  text_writer& signed_decimal(std::int64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& signed_decimal(std::int64_t value) noexcept {
     if (value < 0) put("-");
     return decimal(value < 0 ? 0 - static_cast<std::uint64_t>(value)
                              : static_cast<std::uint64_t>(value));
   }
-  text_writer& hex(std::uint64_t value) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& hex(std::uint64_t value) noexcept {
     char digits[16];
     return put("0x").put({digits, format_hex(value, digits)});
   }
   // value / 10^places with exactly `places` digits after the point.
-  text_writer& fixed(std::int64_t value, unsigned places) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& fixed(std::int64_t value, unsigned places) noexcept {
     std::uint64_t unit = 1;
     for (unsigned i = 0; i < places; ++i) unit *= 10;
     const std::uint64_t magnitude = value < 0 ? 0 - static_cast<std::uint64_t>(value)
@@ -148,14 +219,14 @@ class text_writer {
     return put(".").put({digits + 1, n - 1});
   }
   // Control characters as `?`: a line break in a name would start a record.
-  text_writer& printable(text_view text) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& printable(text_view text) noexcept {
     for (; text.size != 0; text = text.from(1)) {
       const auto byte = static_cast<unsigned char>(text.data[0]);
       put(byte < 0x20 || byte == 0x7f ? text_view("?", 1) : text_view(text.data, 1));
     }
     return *this;
   }
-  text_writer& spaces(std::size_t count) noexcept {
+  PROF_DETAIL_NOINLINE text_writer& spaces(std::size_t count) noexcept {
     for (; count != 0; --count) put(" ");
     return *this;
   }

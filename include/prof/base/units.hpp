@@ -65,26 +65,7 @@ inline const value_unit* value_unit_for(std::uint64_t magnitude, const value_sca
   return best;
 }
 
-// A short text being put together.
-struct short_text {
-  char data[48];
-  std::size_t size = 0;
-
-  short_text& put(text_view text) noexcept {
-    if (text.size > sizeof data - size) text.size = sizeof data - size;
-    std::memcpy(data + size, text.data, text.size);
-    size += text.size;
-    return *this;
-  }
-  short_text& decimal(std::uint64_t value) noexcept {
-    char digits[20];
-    return put({digits, format_decimal(value, digits)});
-  }
-  short_text& two_digits(std::uint64_t value) noexcept {
-    return put(value < 10 ? "0" : "").decimal(value);
-  }
-  text_view view() const noexcept { return {data, size}; }
-};
+using short_text = bounded_text<48>;
 
 // Two decimals, left out when both are 0; a half rounds to even, as printf's %.2f does where the
 // half is exact in a double. (Where it is not, pprof's last digit depends on the double.)

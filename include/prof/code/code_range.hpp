@@ -3,8 +3,8 @@
 //          call address and the number of its range, so that a library which is loaded later at the same
 //          address does not take the frame over.
 // Safety: async-signal-safe; entries are added without a lock and never change.
-// Memory: given; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of paths, then new ones
-//         have no number.
+// Memory: in pieces, as ranges are added; nothing is ever removed. 3072 ranges, 1024 of them of no image, and 512 KiB of
+//         paths, then new ones have no number.
 // Source: proc(5), /proc/pid/maps; what tells two files of one layout apart is in still_loaded.hpp.
 #ifndef PROF_CODE_CODE_RANGE_HPP
 #define PROF_CODE_CODE_RANGE_HPP
@@ -62,29 +62,34 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 
 // ---- the registry ------------------------------------------------------------------------------------
 
-// Open addressing by where the file's first byte is mapped. All zero when empty.
+// Ranges are numbered as they come; a small table of numbers, open addressing by where the file's first byte is mapped,
+// finds them. All zero, but for where its memory comes from, when empty.
 class range_registry {
  public:
+  void bind(table_memory& memory) noexcept {
+    memory_ = &memory;
+    paths_.bind(memory);
+  }
+
   std::size_t size() const PROF_DETAIL_SIG { return ready_.load(std::memory_order_acquire); }
   bool full() const PROF_DETAIL_SIG { return full_.load(std::memory_order_relaxed); }
   bool others_full() const PROF_DETAIL_SIG { return others_full_.load(std::memory_order_relaxed); }
 
   const code_range* at(range_number number) const PROF_DETAIL_SIG {
-    if (number == 0 || number > max_range_number) return nullptr;
-    const slot& there = slots_[number - 1];
-    return there.state.load(std::memory_order_acquire) == state_ready ? &there.range : nullptr;
+    if (number == 0 || number > max_ranges) return nullptr;
+    const slot* const there = slot_of(number);
+    const bool is_ready = there != nullptr && there->ready.load(std::memory_order_acquire);
+    return is_ready ? &there->range : nullptr;
   }
 
   // The first range of the file mapped at `first` for which matches(range); null: none.
   template <class Matches>
   const code_range* find_sig(std::uintptr_t first, Matches matches) const PROF_DETAIL_SIG {
     for (std::size_t step = 0; step < max_steps; ++step) {
-      const slot& there = slots_[place_of(first, step)];
-      const std::uint32_t state = there.state.load(std::memory_order_acquire);
-      if (state == state_free) return nullptr;
-      if (state == state_ready && first_of(there.range) == first && matches(there.range)) {
-        return &there.range;
-      }
+      const range_number number = numbers_[place_of(first, step)].load(std::memory_order_acquire);
+      if (number == 0) return nullptr;
+      const code_range* const there = at(number);
+      if (there != nullptr && first_of(*there) == first && matches(*there)) return there;
     }
     return nullptr;
   }
@@ -115,14 +120,15 @@ class range_registry {
   }
 
  private:
-  enum : std::uint32_t { state_free, state_filling, state_ready };
   struct slot {
-    std::atomic<std::uint32_t> state;
+    std::atomic<bool> ready;
     code_range range;
   };
+  static constexpr std::size_t per_piece = 256;
+  static constexpr std::size_t pieces = max_ranges / per_piece;
+  static_assert(max_ranges % per_piece == 0 && per_piece * sizeof(slot) <= piece_bytes);
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
   static constexpr std::size_t max_steps = 512;
-  static constexpr std::size_t path_room = std::size_t{512} << 10;
   static constexpr std::size_t recent_count = 16;
 
   static std::uintptr_t first_of(const code_range& range) PROF_DETAIL_SIG {
@@ -132,6 +138,11 @@ class range_registry {
     return static_cast<std::size_t>(mix_bits(first) + step) % max_range_number;
   }
 
+  slot* slot_of(std::size_t number) const PROF_DETAIL_SIG {
+    char* const piece = pieces_[(number - 1) / per_piece].load(std::memory_order_acquire);
+    return piece == nullptr ? nullptr : reinterpret_cast<slot*>(piece) + (number - 1) % per_piece;
+  }
+
   // Two that add the same at once make two entries, which does no harm.
   PROF_DETAIL_COLD const code_range* add_slow_sig(const code_range& range) PROF_DETAIL_SIG {
     const bool is_other = !range.image;
@@ -139,35 +150,52 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const std::size_t text = path_used_.fetch_add(range.path_size + std::size_t{1});
-    const bool has_room = text + range.path_size < path_room && size() < max_ranges;
-    for (std::size_t step = 0; has_room && step < max_steps; ++step) {
-      const std::size_t place = place_of(first_of(range), step);
-      slot& there = slots_[place];
-      std::uint32_t free = state_free;
-      if (!there.state.compare_exchange_strong(free, state_filling)) continue;
-      there.range = range;
-      there.range.path = paths_ + text;
-      there.range.number = static_cast<range_number>(place + 1);
-      std::memcpy(paths_ + text, range.path, range.path_size);  // a zero follows
-      there.state.store(state_ready, std::memory_order_release);
-      if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
-      ready_.fetch_add(1, std::memory_order_release);
-      return &there.range;
+    const code_range* const added = fill_sig(range);
+    if (added == nullptr || !list_sig(*added)) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
     }
-    full_.store(true, std::memory_order_relaxed);
-    return nullptr;
+    if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
+    ready_.fetch_add(1, std::memory_order_release);
+    return added;
+  }
+  // A copy of it, with the next number and its path.
+  const code_range* fill_sig(const code_range& range) PROF_DETAIL_SIG {
+    std::size_t text = 0;
+    if (last_.load(std::memory_order_relaxed) >= max_ranges) return nullptr;
+    if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
+    const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
+    if (number > max_ranges) return nullptr;
+    if (piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) return nullptr;
+    slot& there = *slot_of(number);
+    there.range = range;
+    there.range.path = paths_.at_sig(text);
+    there.range.number = static_cast<range_number>(number);
+    std::memcpy(paths_.at_sig(text), range.path, range.path_size);  // a zero follows
+    there.ready.store(true, std::memory_order_release);
+    return &there.range;
+  }
+  // Into the table of numbers.
+  bool list_sig(const code_range& range) PROF_DETAIL_SIG {
+    const auto number = static_cast<std::uint16_t>(range.number);
+    for (std::size_t step = 0; step < max_steps; ++step) {
+      std::uint16_t none = 0;
+      if (numbers_[place_of(first_of(range), step)].compare_exchange_strong(none, number)) return true;
+    }
+    return false;
   }
 
-  slot slots_[max_range_number];
-  std::atomic<const code_range*> recent_[recent_count];
-  std::atomic<std::size_t> next_recent_;
-  std::atomic<std::size_t> ready_;
-  std::atomic<std::size_t> others_;  // of those, the ones that are no images
-  std::atomic<std::size_t> path_used_;
-  std::atomic<bool> full_;
-  std::atomic<bool> others_full_;
-  char paths_[path_room];
+  table_memory* memory_ = nullptr;
+  std::atomic<std::uint16_t> numbers_[max_range_number] = {};
+  std::atomic<char*> pieces_[pieces] = {};
+  std::atomic<const code_range*> recent_[recent_count] = {};
+  std::atomic<std::size_t> next_recent_{0};
+  std::atomic<std::size_t> last_{0};  // the highest number that was given
+  std::atomic<std::size_t> ready_{0};
+  std::atomic<std::size_t> others_{0};  // of those, the ones that are no images
+  std::atomic<bool> full_{false};
+  std::atomic<bool> others_full_{false};
+  append_store<8, std::size_t{64} << 10> paths_;
 };
 
 PROF_DETAIL_END

@@ -55,8 +55,10 @@ struct registration_scratch {
 
 #endif
 
-// All code that this process ever had. All zero when empty.
+// All code that this process ever had.
 struct code_registry {
+  void bind(table_memory& memory) noexcept { ranges.bind(memory); }
+
   module_registry modules;
   range_registry ranges;
   registration_scratch scratch[4];  // as many walks at once register; one may have interrupted another in a hook
@@ -214,7 +216,7 @@ inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAI
 // Appends what is registered and not mapped now.
 inline void list_history_sig(code_map& map, const range_registry& ranges, std::size_t room)
     PROF_DETAIL_SIG {
-  for (range_number number = 1; number <= max_range_number && map.count < room; ++number) {
+  for (range_number number = 1; number <= max_ranges && map.count < room; ++number) {
     const code_range* const range = ranges.at(number);
     if (range == nullptr) continue;
     const code_range* const now = map.find_current(range->start);

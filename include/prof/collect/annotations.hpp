@@ -1,5 +1,5 @@
 // prof/collect/annotations.hpp - what code says about itself: labels, and objects no hook sees.
-// Floor 11 (collect). The public half of annotate.hpp and of prof.hpp; knows no profile.
+// Floor 11 (collect). Public; part of the thin header.
 // Safety: labels are for ordinary context, any thread; record_alloc and record_free may be called
 //         from inside an allocator.
 // Memory: none of its own.
@@ -7,21 +7,18 @@
 #ifndef PROF_COLLECT_ANNOTATIONS_HPP
 #define PROF_COLLECT_ANNOTATIONS_HPP
 
-#include <cstring>
 #include <initializer_list>
-#include <utility>
 
-#include "prof/process/anchor.hpp"
+#include "prof/collect/api_table.hpp"
 
 PROF_DETAIL_BEGIN
 
-// The sampled half of record_alloc. Where nobody records, it looks again after 4 MiB.
-PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object,
-                                                   std::size_t size) PROF_DETAIL_SIG {
-  const annotate_part* const part = annotations_sig();
-  explicit_gap.left = part == nullptr ? max_gap : explicit_gap.left;
-  if (part == nullptr) return;
-  part->record_alloc_sig(explicit_gap, object, size, PROF_DETAIL_CALL_FRAME());
+// The sampled half of record_alloc. Where no table is known, it looks again after some bytes more: a look is one load.
+inline constexpr std::int64_t gap_without_table = std::int64_t{64} << 10;
+PROF_DETAIL_COLD inline void record_alloc_slow_sig(void* object, std::size_t size) PROF_DETAIL_SIG {
+  const api_table* const table = api_sig();
+  if (table != nullptr) return table->record_alloc_sig(alloc_countdown, object, size, PROF_DETAIL_CALL_FRAME());
+  alloc_countdown = gap_without_table;
 }
 
 PROF_DETAIL_END
@@ -53,16 +50,15 @@ struct label {
 // Labels the calling thread's samples for a scope, on top of those in force: CPU and heap samples
 // carry them, `go tool pprof -tagfocus tenant=a` selects them. Of one key the innermost value wins;
 // at most 16 keys. Equal sets are kept once, at most 8,128 of them; one too many is counted and
-// shown as "label sets overflowed". Costs about 0.2 us. Does nothing where no object of the process
-// includes prof.hpp; in an object without it, labels count from the first public call of the
-// process on. Source: Go's pprof.Do.
+// shown as "label sets overflowed". Costs about 0.3 us. Does nothing where no object of the process
+// includes prof.hpp. Source: Go's pprof.Do.
 //
 //   prof::label_scope labels{{"tenant", name}, {"stage", "parse"}};
 class label_scope {
  public:
-  label_scope(std::initializer_list<label> labels) noexcept {
-    const detail::annotate_part* const part = detail::annotations_sig();
-    if (part == nullptr) return;
+  PROF_DETAIL_LOCAL label_scope(std::initializer_list<label> labels) noexcept {
+    const detail::api_table* const table = detail::api();
+    if (table == nullptr) return;
     constexpr std::size_t most = 16;
     detail::label_pair pairs[most];
     std::size_t count = 0;
@@ -70,18 +66,18 @@ class label_scope {
       if (count == most) break;
       pairs[count++] = {{each.key.data(), each.key.size()}, {each.value.data(), each.value.size()}};
     }
-    before_ = part->enter_labels(pairs, count);
-    part_ = part;
+    before_ = table->enter_labels(pairs, count);
+    table_ = table;
   }
-  ~label_scope() {
-    if (part_ != nullptr) static_cast<const detail::annotate_part*>(part_)->leave_labels(before_);
+  PROF_DETAIL_LOCAL ~label_scope() {
+    if (table_ != nullptr) static_cast<const detail::api_table*>(table_)->leave_labels(before_);
   }
   label_scope(const label_scope&) = delete;
   label_scope& operator=(const label_scope&) = delete;
 
  private:
-  const void* part_ = nullptr;  // a detail::annotate_part, whose visibility is narrower
-  std::uint32_t before_ = 0;    // the label set in force before
+  const void* table_ = nullptr;  // a detail::api_table, whose visibility is narrower
+  std::uint32_t before_ = 0;     // the label set in force before
 };
 
 // Calls function() under these labels; returns what it returns.
@@ -93,18 +89,17 @@ decltype(auto) with_labels(std::initializer_list<label> labels, Function&& funct
 
 // Tells the heap profile of an object that no hook sees: from a pool, an mmap, a device. Sampled
 // like malloc; costs a subtraction when not sampled. A null object is ignored. Any thread, also
-// inside an allocator.
-inline void record_alloc(void* object, std::size_t size) noexcept {
+// inside an allocator. In an object without prof.hpp it counts from that object's first other call on, or from the
+// first public call that another object makes.
+PROF_DETAIL_LOCAL inline void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
-  if (!detail::count_down_sig(detail::explicit_gap, size)) {
-    detail::record_alloc_slow_sig(object, size);
-  }
+  if (!detail::count_down_sig(detail::alloc_countdown, size)) detail::record_alloc_slow_sig(object, size);
 }
 
 // To be called before the object's memory is given back. Unknown objects are ignored. Costs a call.
-inline void record_free(void* object) noexcept {
-  const detail::annotate_part* const part = detail::annotations_sig();
-  if (part != nullptr) part->record_free_sig(object);
+PROF_DETAIL_LOCAL inline void record_free(void* object) noexcept {
+  const detail::api_table* const table = detail::api_sig();
+  if (table != nullptr) table->record_free_sig(object);
 }
 
 PROF_PUBLIC_END

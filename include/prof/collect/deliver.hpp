@@ -1,5 +1,5 @@
 // prof/collect/deliver.hpp - brings bytes to a sink and its errors back.
-// Floor 11 (collect). Used by api.hpp.
+// Floor 11 (collect). Used by sessions.hpp and report.hpp.
 // Safety: ordinary context. No SIGPIPE reaches the host while a delivery is open.
 // Memory: none.
 // Source: write(2), fflush(3): a full disk shows up at write or at close, so both are looked at.
@@ -26,12 +26,9 @@ class delivery {
     if (target_.type() != sink::kind::path) return {};
     path_ = os_open_write(target_.path(), os_error_);
     if (path_ >= 0) return {};
-    char what[160];
-    what[0] = '\0';
-    append_text(what, sizeof what, target_.path());
-    append_text(what, sizeof what, ": ");
-    append_text(what, sizeof what, os_error_text(os_error_));
-    return result(error::open_failed, what, os_error_);
+    bounded_text<160> what;
+    what.put(target_.path()).put(": ").put(os_error_text(os_error_));
+    return result(error::open_failed, what.c_str(), os_error_);
   }
 
   output out() noexcept { return {&write, this}; }

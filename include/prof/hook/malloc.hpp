@@ -5,16 +5,17 @@
 //         Hot path of malloc: subtract from a thread-local, one branch, tail jump; of free: one
 //         byte of the filter, one branch, tail jump.
 // Memory: none of its own.
-// Source: hooks are weak, used, noinline, default-visible functions with an asm label: inline ones
-//         get inlined by clang -O2 and g++ -flto, so that a plugin's malloc would miss them. Every
-//         entry forwards to the next definition of the same entry (RTLD_NEXT), so that jemalloc,
-//         tcmalloc or mimalloc keep working, and no pointer is ever altered.
+// Source: hooks are weak, used, noinline, default-visible functions: inline ones get inlined by clang -O2 and
+//         g++ -flto, so that a plugin's malloc would miss them. They bear the hooked names, so that a definition of the
+//         host's in the same file is an error that quotes the line which says what to do. Every entry forwards to the
+//         next definition of the same entry (RTLD_NEXT), so that jemalloc, tcmalloc or mimalloc keep working, and no
+//         pointer is ever altered.
 #ifndef PROF_HOOK_MALLOC_HPP
 #define PROF_HOOK_MALLOC_HPP
 
 #include <cstdlib>
 
-#include "prof/hook/entry.hpp"
+#include "prof/hook/allocation.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -45,12 +46,12 @@ inline void* null_without_memory() PROF_DETAIL_SIG {
 
 // ---- the entries -----------------------------------------------------------------------------------
 
-struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
+struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t) noexcept> {
   static constexpr int index = entry_malloc;
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n); }
-  static void* fallback(std::size_t n) {
+  static void* while_resolving(std::size_t n) noexcept { return bootstrap_alloc_sig(n); }
+  static void* fallback(std::size_t n) noexcept {
 #if defined(__GLIBC__)
     return prof_libc_malloc(n);
 #else
@@ -59,27 +60,27 @@ struct malloc_entry : alloc_entry<malloc_entry, void*(std::size_t)> {
   }
 };
 
-struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t)> {
+struct calloc_entry : alloc_entry<calloc_entry, void*(std::size_t, std::size_t) noexcept> {
   static constexpr int index = entry_calloc;
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n, std::size_t each) {
+  static void* while_resolving(std::size_t n, std::size_t each) noexcept {
     return bootstrap_alloc_sig(product_or_max(n, each));  // never reused, so still zero
   }
-  static void* fallback(std::size_t n, std::size_t each) {
+  static void* fallback(std::size_t n, std::size_t each) noexcept {
     return prof_libc_calloc != nullptr ? prof_libc_calloc(n, each) : null_without_memory();
   }
 };
 
 // The three of the same shape: (alignment, size).
 template <class Tag>
-struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t)> {
+struct aligned_entry : alloc_entry<Tag, void*(std::size_t, std::size_t) noexcept> {
   static std::size_t size(std::size_t, std::size_t n) { return n; }
   static void* object(void* answer, std::size_t, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t alignment, std::size_t n) {
+  static void* while_resolving(std::size_t alignment, std::size_t n) noexcept {
     return bootstrap_alloc_sig(n, alignment);
   }
-  static void* fallback(std::size_t alignment, std::size_t n) {
+  static void* fallback(std::size_t alignment, std::size_t n) noexcept {
     return prof_libc_memalign != nullptr ? prof_libc_memalign(alignment, n)
                                          : null_without_memory();
   }
@@ -92,11 +93,11 @@ struct aligned_alloc_entry : aligned_entry<aligned_alloc_entry> {
 };
 
 template <class Tag>
-struct page_entry : alloc_entry<Tag, void*(std::size_t)> {
+struct page_entry : alloc_entry<Tag, void*(std::size_t) noexcept> {
   static std::size_t size(std::size_t n) { return n; }
   static void* object(void* answer, std::size_t) { return answer; }
-  static void* while_resolving(std::size_t n) { return bootstrap_alloc_sig(n, 4096); }
-  static void* fallback(std::size_t n) { return memalign_entry::fallback(4096, page_round(n)); }
+  static void* while_resolving(std::size_t n) noexcept { return bootstrap_alloc_sig(n, 4096); }
+  static void* fallback(std::size_t n) noexcept { return memalign_entry::fallback(4096, page_round(n)); }
 };
 struct valloc_entry : page_entry<valloc_entry> {
   static constexpr int index = entry_valloc;
@@ -106,17 +107,17 @@ struct pvalloc_entry : page_entry<pvalloc_entry> {
 };
 
 struct posix_memalign_entry
-    : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t)> {
+    : alloc_entry<posix_memalign_entry, int(void**, std::size_t, std::size_t) noexcept> {
   static constexpr int index = entry_posix_memalign;
   static std::size_t size(void**, std::size_t, std::size_t n) { return n; }
   static void* object(int answer, void** place, std::size_t, std::size_t) {
     return answer == 0 ? *place : nullptr;
   }
-  static int while_resolving(void** place, std::size_t alignment, std::size_t n) {
+  static int while_resolving(void** place, std::size_t alignment, std::size_t n) noexcept {
     *place = bootstrap_alloc_sig(n, alignment);
     return *place != nullptr ? 0 : ENOMEM;
   }
-  static int fallback(void** place, std::size_t alignment, std::size_t n) {
+  static int fallback(void** place, std::size_t alignment, std::size_t n) noexcept {
     *place = memalign_entry::fallback(alignment, n);
     return *place != nullptr ? 0 : ENOMEM;
   }
@@ -133,11 +134,12 @@ struct resize_plan {
 PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* before,
                                                     std::size_t size) PROF_DETAIL_SIG {
   resize_plan plan;
-  plan.target = load_word_sig(entry, word_next);
-  if (probed_sig(entry)) return plan;
-  if (!heap_resolved_sig()) {  // settled already, but the thread that resolves is not done
-    hook_gap.left = 0;
-    plan.target = unsettled_target_sig(entry);
+  const hook_set& set = heap_hooks();
+  plan.target = load_word_sig(set, entry, word_next);
+  const bool is_probed = probed_sig(set, entry);
+  if (is_probed || !is_resolved_sig(set)) {  // settled already, but the thread that resolves is not done
+    alloc_countdown = 0;
+    plan.target = unsettled_target_sig(set, entry);
     return plan;
   }
   process_state* const process = attached_process_sig();
@@ -145,8 +147,9 @@ PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* befor
   plan.was_live = heap != nullptr &&
                   heap->live.take_sig(reinterpret_cast<std::uintptr_t>(before), plan.old);
   if (plan.was_live && plan.old.counts == bootstrap_object) plan.target = nullptr;
-  const bool counted_down = hook_gap.left > 0 && size <= static_cast<std::size_t>(parked_gap);
-  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig();
+  // A size beyond half of the address space wraps to a huge countdown.
+  const bool counted_down = alloc_countdown > 0 && size <= ~std::size_t{0} / 2;
+  if (plan.target != nullptr && !counted_down) plan.rate = sampling_rate_sig(size);
   return plan;
 }
 
@@ -171,18 +174,19 @@ PROF_DETAIL_COLD inline void* move_bootstrap(const void* before, std::size_t old
 }
 
 template <class Tag, class... Size>
-struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
-  using base = hooked_base<Tag, void*(void*, Size...)>;
+struct resize_entry : hooked_base<Tag, void*(void*, Size...) noexcept> {
+  using base = hooked_base<Tag, void*(void*, Size...) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return heap_hooks(); }
 
-  static void* counting(void* before, Size... sizes) {
-    const bool fast = count_down_sig(hook_gap, Tag::size(sizes...));
+  static void* counting(void* before, Size... sizes) noexcept {
+    const bool fast = count_down_sig(alloc_countdown, Tag::size(sizes...));
     if (PROF_DETAIL_LIKELY(fast) && PROF_DETAIL_LIKELY(!filter_hit_sig(before))) {
       return base::call_next(before, sizes...);
     }
     return counting_slow(before, sizes...);
   }
 
-  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) {
+  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) noexcept {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
@@ -192,7 +196,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
     return after;
   }
 
-  static void* while_resolving(void* before, Size... sizes) {
+  static void* while_resolving(void* before, Size... sizes) noexcept {
     return before == nullptr ? bootstrap_alloc_sig(Tag::size(sizes...)) : nullptr;
   }
 };
@@ -200,7 +204,7 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...)> {
 struct realloc_entry : resize_entry<realloc_entry, std::size_t> {
   static constexpr int index = entry_realloc;
   static std::size_t size(std::size_t n) { return n; }
-  static void* fallback(void* before, std::size_t n) {
+  static void* fallback(void* before, std::size_t n) noexcept {
     return prof_libc_realloc != nullptr ? prof_libc_realloc(before, n) : null_without_memory();
   }
 };
@@ -208,7 +212,7 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
   static constexpr int index = entry_reallocarray;
   static std::size_t size(std::size_t n, std::size_t each) { return product_or_max(n, each); }
   // The program's realloc, which is ours or the one that a static link put in its place.
-  static void* fallback(void* before, std::size_t n, std::size_t each) {
+  static void* fallback(void* before, std::size_t n, std::size_t each) noexcept {
     const std::size_t bytes = size(n, each);
     return bytes == ~std::size_t{0} ? null_without_memory() : std::realloc(before, bytes);
   }
@@ -216,54 +220,59 @@ struct reallocarray_entry : resize_entry<reallocarray_entry, std::size_t, std::s
 
 struct free_entry_ : free_entry<free_entry_, void(void*)> {
   static constexpr int index = entry_free;
-  static void while_resolving(void*) {}
-  static void fallback(void* pointer) {
+  static void while_resolving(void*) noexcept {}
+  static void fallback(void* pointer) noexcept {
     if (prof_libc_free != nullptr) prof_libc_free(pointer);
   }
 };
 
-// ---- the symbols ----------------------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#define PROF_DETAIL_ROUTED(entry) ::prof::detail::entry::state.route.load(std::memory_order_relaxed)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
 
 extern "C" {
-void* prof_hook_malloc(std::size_t n) PROF_DETAIL_HOOK("malloc");
-void* prof_hook_malloc(std::size_t n) { return malloc_entry::counting(n); }
-void prof_hook_free(void* pointer) PROF_DETAIL_HOOK("free");
-void prof_hook_free(void* pointer) { free_entry_::counting(pointer); }
-
-#define PROF_DETAIL_ROUTED(entry) entry::state.route.load(std::memory_order_relaxed)
-void* prof_hook_calloc(std::size_t n, std::size_t each) PROF_DETAIL_HOOK("calloc");
-void* prof_hook_calloc(std::size_t n, std::size_t each) {
+PROF_DETAIL_HOOKED
+void* malloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return ::prof::detail::malloc_entry::counting(n);
+}
+PROF_DETAIL_HOOKED
+void free(void* pointer) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  ::prof::detail::free_entry_::counting(pointer);
+}
+PROF_DETAIL_HOOKED
+void* calloc(std::size_t n, std::size_t each) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(calloc_entry)(n, each);
 }
-void* prof_hook_realloc(void* before, std::size_t n) PROF_DETAIL_HOOK("realloc");
-void* prof_hook_realloc(void* before, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* realloc(void* before, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(realloc_entry)(before, n);
 }
-void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each)
-    PROF_DETAIL_HOOK("reallocarray");
-void* prof_hook_reallocarray(void* before, std::size_t n, std::size_t each) {
+PROF_DETAIL_HOOKED
+void* reallocarray(void* before, std::size_t n, std::size_t each) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(reallocarray_entry)(before, n, each);
 }
-void* prof_hook_memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_HOOK("memalign");
-void* prof_hook_memalign(std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(memalign_entry)(alignment, n);
 }
-void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n)
-    PROF_DETAIL_HOOK("aligned_alloc");
-void* prof_hook_aligned_alloc(std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+void* aligned_alloc(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(aligned_alloc_entry)(alignment, n);
 }
-int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n)
-    PROF_DETAIL_HOOK("posix_memalign");
-int prof_hook_posix_memalign(void** place, std::size_t alignment, std::size_t n) {
+PROF_DETAIL_HOOKED
+int posix_memalign(void** place, std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(posix_memalign_entry)(place, alignment, n);
 }
-void* prof_hook_valloc(std::size_t n) PROF_DETAIL_HOOK("valloc");
-void* prof_hook_valloc(std::size_t n) { return PROF_DETAIL_ROUTED(valloc_entry)(n); }
-void* prof_hook_pvalloc(std::size_t n) PROF_DETAIL_HOOK("pvalloc");
-void* prof_hook_pvalloc(std::size_t n) { return PROF_DETAIL_ROUTED(pvalloc_entry)(n); }
+PROF_DETAIL_HOOKED
+void* valloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(valloc_entry)(n);
 }
-
-PROF_DETAIL_END
+PROF_DETAIL_HOOKED
+void* pvalloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(pvalloc_entry)(n);
+}
+}
 
 #endif  // PROF_HOOK_MALLOC_HPP

@@ -48,14 +48,15 @@ inline std::size_t alignment_in(const void*) { return 16; }
 inline std::size_t alignment_in(std::size_t alignment, const void* = nullptr) { return alignment; }
 
 template <int Index, bool MayThrow, class... Rest>
-struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...)> {
+struct new_form
+    : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::size_t, Rest...) noexcept(!MayThrow)> {
   static constexpr int index = Index;
   static std::size_t size(std::size_t n, Rest...) { return n; }
   static void* object(void* answer, std::size_t, Rest...) { return answer; }
-  static void* while_resolving(std::size_t n, Rest... rest) {
+  static void* while_resolving(std::size_t n, Rest... rest) noexcept(!MayThrow) {
     return bootstrap_alloc_sig(n, alignment_in(rest...));
   }
-  static void* fallback(std::size_t n, Rest... rest) {
+  static void* fallback(std::size_t n, Rest... rest) noexcept(!MayThrow) {
     return default_new(n, alignment_in(rest...), MayThrow);
   }
 };
@@ -63,8 +64,8 @@ struct new_form : alloc_entry<new_form<Index, MayThrow, Rest...>, void*(std::siz
 // What does not depend on the index: compiled once for all forms of the same arguments.
 template <class... Rest>
 struct unhooked_delete {
-  static void while_resolving(void*, Rest...) {}
-  static void fallback(void* pointer, Rest...) { std::free(pointer); }
+  static void while_resolving(void*, Rest...) noexcept {}
+  static void fallback(void* pointer, Rest...) noexcept { std::free(pointer); }
 };
 
 template <int Index, class... Rest>
@@ -99,53 +100,89 @@ using delete_aligned_nothrow_entry =
 using delete_array_aligned_nothrow_entry =
     delete_form<entry_delete_array_aligned_nothrow, std::size_t, const void*>;
 
-// ---- the symbols ----------------------------------------------------------------------------------------
-
-// NOLINTBEGIN(bugprone-macro-parentheses): lists of parameters and arguments bring theirs.
-#define PROF_DETAIL_NEW_HOOK(name, mangled, parameters, arguments)     \
-  void* prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);         \
-  void* prof_hook_##name parameters {                                  \
-    return PROF_DETAIL_ROUTED(name##_entry) arguments;                 \
-  }
-#define PROF_DETAIL_DELETE_HOOK(name, mangled, parameters, arguments)  \
-  void prof_hook_##name parameters PROF_DETAIL_HOOK(mangled);          \
-  void prof_hook_##name parameters { PROF_DETAIL_ROUTED(name##_entry) arguments; }
-
-// NOLINTEND(bugprone-macro-parentheses)
-
-extern "C" {
-PROF_DETAIL_NEW_HOOK(new, "_Znwm", (std::size_t n), (n))
-PROF_DETAIL_NEW_HOOK(new_array, "_Znam", (std::size_t n), (n))
-PROF_DETAIL_NEW_HOOK(new_nothrow, "_ZnwmRKSt9nothrow_t", (std::size_t n, const void* t), (n, t))
-PROF_DETAIL_NEW_HOOK(new_array_nothrow, "_ZnamRKSt9nothrow_t", (std::size_t n, const void* t),
-                     (n, t))
-PROF_DETAIL_NEW_HOOK(new_aligned, "_ZnwmSt11align_val_t", (std::size_t n, std::size_t a), (n, a))
-PROF_DETAIL_NEW_HOOK(new_array_aligned, "_ZnamSt11align_val_t", (std::size_t n, std::size_t a),
-                     (n, a))
-PROF_DETAIL_NEW_HOOK(new_aligned_nothrow, "_ZnwmSt11align_val_tRKSt9nothrow_t",
-                     (std::size_t n, std::size_t a, const void* t), (n, a, t))
-PROF_DETAIL_NEW_HOOK(new_array_aligned_nothrow, "_ZnamSt11align_val_tRKSt9nothrow_t",
-                     (std::size_t n, std::size_t a, const void* t), (n, a, t))
-PROF_DETAIL_DELETE_HOOK(delete, "_ZdlPv", (void* p), (p))
-PROF_DETAIL_DELETE_HOOK(delete_array, "_ZdaPv", (void* p), (p))
-PROF_DETAIL_DELETE_HOOK(delete_sized, "_ZdlPvm", (void* p, std::size_t n), (p, n))
-PROF_DETAIL_DELETE_HOOK(delete_array_sized, "_ZdaPvm", (void* p, std::size_t n), (p, n))
-PROF_DETAIL_DELETE_HOOK(delete_nothrow, "_ZdlPvRKSt9nothrow_t", (void* p, const void* t), (p, t))
-PROF_DETAIL_DELETE_HOOK(delete_array_nothrow, "_ZdaPvRKSt9nothrow_t", (void* p, const void* t),
-                        (p, t))
-PROF_DETAIL_DELETE_HOOK(delete_aligned, "_ZdlPvSt11align_val_t", (void* p, std::size_t a), (p, a))
-PROF_DETAIL_DELETE_HOOK(delete_array_aligned, "_ZdaPvSt11align_val_t", (void* p, std::size_t a),
-                        (p, a))
-PROF_DETAIL_DELETE_HOOK(delete_sized_aligned, "_ZdlPvmSt11align_val_t",
-                        (void* p, std::size_t n, std::size_t a), (p, n, a))
-PROF_DETAIL_DELETE_HOOK(delete_array_sized_aligned, "_ZdaPvmSt11align_val_t",
-                        (void* p, std::size_t n, std::size_t a), (p, n, a))
-PROF_DETAIL_DELETE_HOOK(delete_aligned_nothrow, "_ZdlPvSt11align_val_tRKSt9nothrow_t",
-                        (void* p, std::size_t a, const void* t), (p, a, t))
-PROF_DETAIL_DELETE_HOOK(delete_array_aligned_nothrow, "_ZdaPvSt11align_val_tRKSt9nothrow_t",
-                        (void* p, std::size_t a, const void* t), (p, a, t))
-}
-
 PROF_DETAIL_END
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_entry)(n);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_entry)(n);
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_nothrow_entry)(n, &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_nothrow_entry)(n, &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, std::align_val_t a) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_aligned_entry)(n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, std::align_val_t a) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_aligned_entry)(n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void* operator new(std::size_t n, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_aligned_nothrow_entry)(n, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void* operator new[](std::size_t n, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_ROUTED(new_array_aligned_nothrow_entry)(n, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_entry)(p);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_entry)(p);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::size_t n) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_sized_entry)(p, n);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::size_t n) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_sized_entry)(p, n);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_nothrow_entry)(p, &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_nothrow_entry)(p, &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_aligned_entry)(p, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_aligned_entry)(p, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::size_t n, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_sized_aligned_entry)(p, n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::size_t n, std::align_val_t a) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_sized_aligned_entry)(p, n, static_cast<std::size_t>(a));
+}
+PROF_DETAIL_HOOKED
+void operator delete(void* p, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_aligned_nothrow_entry)(p, static_cast<std::size_t>(a), &t);
+}
+PROF_DETAIL_HOOKED
+void operator delete[](void* p, std::align_val_t a, const std::nothrow_t& t) noexcept {  // Yours? Include prof.hpp elsewhere.
+  PROF_DETAIL_ROUTED(delete_array_aligned_nothrow_entry)(p, static_cast<std::size_t>(a), &t);
+}
 
 #endif  // PROF_HOOK_NEW_HPP

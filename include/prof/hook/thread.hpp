@@ -11,6 +11,8 @@
 #ifndef PROF_HOOK_THREAD_HPP
 #define PROF_HOOK_THREAD_HPP
 
+#include "prof/hook/entry.hpp"
+#include "prof/process/enter.hpp"
 #include "prof/sample/cpu.hpp"
 
 PROF_DETAIL_BEGIN
@@ -45,39 +47,21 @@ struct start_record {
 inline constexpr std::size_t start_record_count = 256;
 inline start_record start_records[start_record_count]{};
 
-inline std::atomic<pthread_create_fn> next_pthread_create{nullptr};
 inline std::atomic<unsigned> thread_exit_key{0};
 inline std::atomic<int> thread_exit_key_made{0};
-inline PROF_DETAIL_TLS int probing_thread_hook PROF_DETAIL_TLS_MODEL = 0;
-inline hook_record thread_record = {"pthread_create", {"unknown"}, {"not called yet"}};
-
-inline int no_pthread_create(os_thread_handle*, const os_thread_attributes*, os_thread_main,
-                             void*) {
-  return ENOSYS;
-}
-
-inline pthread_create_fn find_pthread_create() noexcept {
-  pthread_create_fn found = next_pthread_create.load(std::memory_order_acquire);
-  if (found != nullptr) return found;
-  void* const next = os_next_symbol("pthread_create");
-  found = prof_libc_pthread_create != nullptr ? &prof_libc_pthread_create : &no_pthread_create;
-  if (next != nullptr) std::memcpy(&found, &next, sizeof found);
-  next_pthread_create.store(found, std::memory_order_release);
-  return found;
-}
 
 inline void forget_this_thread(void*) {
   process_state* const process = attached_process_sig();
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
   if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
-  const spin_guard lock(cpu->threads_lock);
-  const std::size_t index = cpu->threads.find_sig(thread_key_base + os_thread_id_sig());
+  const spin_guard lock(cpu->timers_lock);
+  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
   if (index != no_slot) disarm_slot(*cpu, index);
 }
 
 inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
   {
-    const spin_guard lock(cpu.threads_lock);
+    const spin_guard lock(cpu.timers_lock);
     (void)arm_thread(process, cpu, os_thread_id_sig(), true);
   }
   // A host that blocks everything in its workers would otherwise not be sampled.
@@ -106,6 +90,8 @@ inline void* hooked_thread_main(void* context) {
   cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
   if (cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig()) {
     arm_this_thread(*process, *cpu);
+    // Here and not in whoever made the thread, which may hold locks of its own.
+    refresh_outdated_code_map(*process);
   }
   return main(argument);
 }
@@ -118,64 +104,120 @@ inline start_record* take_start_record() noexcept {
   return nullptr;
 }
 
-void test_thread_hook() noexcept;
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_part
-    prof_part_thread_hooks_v1 = {hook_part_magic, &thread_record, 1, &test_thread_hook,
-                                 nullptr, &own_code_depth_address};
+// ---- the entry ---------------------------------------------------------------------------------------------
 
-inline int create_hooked_thread(os_thread_handle* thread, const os_thread_attributes* attributes,
-                                os_thread_main main, void* argument) {
-  const pthread_create_fn next = find_pthread_create();
-  process_state* const process = process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
-  if (cpu == nullptr) return next(thread, attributes, main, argument);
-  const bool counts = claim_hooks_sig(process->thread_hooks, &prof_part_thread_hooks_v1);
-  thread_record.state.store(counts ? "live" : "forwarding");
-  thread_record.why.store(counts ? "counts" : "another object of the process counts");
-  if (!counts) return next(thread, attributes, main, argument);
-  start_record* const record = take_start_record();
-  if (record == nullptr) {
-    count_drop_sig(*process, drop::start_records_full);
-    return next(thread, attributes, main, argument);
+inline std::atomic<hook_role> thread_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> thread_resolver{0};
+inline hook_record thread_records[1] = {{"pthread_create", {"unknown"}, {"not called yet"}}};
+const hook_set& thread_hooks() PROF_DETAIL_SIG;
+
+struct pthread_create_entry
+    : hooked_base<pthread_create_entry,
+                  int(os_thread_handle*, const os_thread_attributes*, os_thread_main, void*) noexcept> {
+  static constexpr int index = 0;
+  static const hook_set& set() PROF_DETAIL_SIG { return thread_hooks(); }
+
+  static int counting(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                      void* argument) noexcept {
+    process_state* const process = process_sig();
+    cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
+    start_record* const record = cpu == nullptr ? nullptr : take_start_record();
+    if (record == nullptr) {
+      if (cpu != nullptr) count_drop_sig(*process, drop::start_records_full);
+      return call_next(thread, attributes, main, argument);
+    }
+    record->main = main;
+    record->argument = argument;
+    const int answer = call_next(thread, attributes, &hooked_thread_main, record);
+    if (answer != 0) {
+      record->taken.store(0, std::memory_order_release);
+    } else if (!runs_own_code_sig(*process, os_thread_id_sig())) {
+      cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
+    }
+    return answer;
   }
-  record->main = main;
-  record->argument = argument;
-  const int answer = next(thread, attributes, &hooked_thread_main, record);
-  if (answer != 0) record->taken.store(0, std::memory_order_release);
-  else if (own_code_depth == 0) cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
-  return answer;
-}
-
-extern "C" {
-int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attributes* attributes,
-                             os_thread_main main, void* argument)
-    PROF_DETAIL_HOOK("pthread_create");
-int prof_hook_pthread_create(os_thread_handle* thread, const os_thread_attributes* attributes,
-                             os_thread_main main, void* argument) {
-  if (probing_thread_hook != 0) {
-    probing_thread_hook = 2;
+  static int fallback(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                      void* argument) noexcept {
+    return prof_libc_pthread_create != nullptr ? prof_libc_pthread_create(thread, attributes, main, argument) : ENOSYS;
+  }
+  // Another object counts, unless it has been unloaded: then the first object that starts a thread does.
+  static int forwarding(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                        void* argument) noexcept;
+  // While the hook is tested.
+  static int probed(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
+                    void* argument) noexcept {
+    if (probed_sig(set(), index)) return EAGAIN;
+    return call(load_word_sig(set(), index, word_settled), thread, attributes, main, argument);
+  }
+  // dlsym makes no threads.
+  static int while_resolving(os_thread_handle*, const os_thread_attributes*, os_thread_main, void*) noexcept {
     return EAGAIN;
   }
-  return create_hooked_thread(thread, attributes, main, argument);
+};
+
+inline bool settle_thread(const hook_set& set, process_state*, bool counting) {
+  if (counting) settle_live_sig(set, 0);
+  else settle_sig(set, 0, reinterpret_cast<any_function>(&pthread_create_entry::forwarding), "forwarding",
+                  "another object of the process counts");
+  return counting;
 }
+
+void test_thread_hook() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_thread_v2 = {
+    hook_family_magic, thread_records, 1, &test_thread_hook, nullptr};
+
+PROF_DETAIL_END
+
+// ---- the symbol. A compiler that quotes this line has met another definition in the same file. ----------------------
+
+extern "C" {
+PROF_DETAIL_HOOKED
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,  // Yours? Include prof.hpp elsewhere.
+                   void* (*main)(void*), void* argument) PROF_DETAIL_C_NOEXCEPT {
+  return ::prof::detail::pthread_create_entry::state.route.load(std::memory_order_acquire)(thread, attributes, main,
+                                                                                         argument);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts thread_facts[1] = {facts_of<pthread_create_entry, &pthread_create>()};
+inline constexpr hook_set thread_hook_set = {
+    hook_family::thread, &prof_hooks_thread_v2, thread_facts, thread_records,
+    &thread_role,        &thread_resolver,      1,            &settle_thread};
+inline const hook_set& thread_hooks() PROF_DETAIL_SIG { return thread_hook_set; }
+
+inline int pthread_create_entry::forwarding(os_thread_handle* thread, const os_thread_attributes* attributes,
+                                            os_thread_main main, void* argument) noexcept {
+  constexpr auto family = static_cast<unsigned>(hook_family::thread);
+  process_state* const process = process_sig();
+  if (process == nullptr || owner_of_sig(*process, family) != nullptr ||
+      !claim_hooks_sig(process->hooks[family], &prof_hooks_thread_v2)) {
+    return call_next(thread, attributes, main, argument);
+  }
+  (void)settle_thread(set(), process, true);
+  thread_role.store(hook_role::counting, std::memory_order_release);
+  return counting(thread, attributes, main, argument);
 }
 
 // Calls pthread_create as the program does, without making a thread, and notes whether ours is
 // entered. If it is not, a thread that returns at once is made and joined: that is the proof.
 PROF_DETAIL_COLD inline void test_thread_hook() noexcept {
-  probing_thread_hook = 1;
-  pthread_create_fn volatile call = &prof_hook_pthread_create;
+  const hook_set& set = thread_hooks();
+  if (!is_resolved_sig(set) && !resolve_slow_sig(set)) return;  // another thread is at it
+  const probe_scope probing;
+  if (!probing.alone()) return;
+  store_word_sig(set, 0, word_route, reinterpret_cast<any_function>(&pthread_create_entry::probed));
+  pthread_create_fn volatile symbol = &pthread_create;
   os_thread_handle thread{};
   const os_thread_main nothing = [](void* argument) { return argument; };
-  if (call(&thread, nullptr, nothing, nullptr) == 0) os_join_thread(thread);
-  if (probing_thread_hook == 1) {
-    thread_record.state.store("dead");
-    thread_record.why.store("another definition comes first in symbol order or in a static link");
-  } else if (thread_record.state.load()[0] == 'u' || thread_record.state.load()[0] == 'd') {
-    thread_record.state.store("live");
-    thread_record.why.store("counts");
+  probe.first_hit = no_entry;
+  if (symbol(&thread, nullptr, nothing, nullptr) == 0) os_join_thread(thread);
+  if (probe.first_hit != probe_number(set, 0)) {
+    settle_to_next_sig(set, 0, "dead", "another definition comes first in symbol order or in a static link");
+  } else {
+    (void)settle_thread(set, nullptr, counts_here_sig(set));
   }
-  probing_thread_hook = 0;
 }
 
 PROF_DETAIL_END

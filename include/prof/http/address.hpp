@@ -186,36 +186,25 @@ inline result parse_address(text_view text, address& where) noexcept {
   }
 }
 
-inline constexpr std::size_t address_text_size = 128;
+using address_text = bounded_text<128>;
 
 // "127.0.0.1", "[::1]" or "unix:/path".
-inline void append_host(const address& where, char (&text)[address_text_size]) noexcept {
+inline void put_host(const address& where, address_text& text) noexcept {
   if (where.type == address::kind::path) {
-    append_text(text, sizeof text, "unix:");
-    append_text(text, sizeof text, where.path);
+    text.put("unix:").put(where.path);
   } else if (where.type == address::kind::ip6) {
-    append_text(text, sizeof text, "[::1]");  // the only one that parses
+    text.put("[::1]");  // the only one that parses
   } else {
-    char digits[20];
-    for (int i = 0; i < 4; ++i) {
-      if (i != 0) append_text(text, sizeof text, ".");
-      append_text(text, sizeof text, digits, format_decimal(where.ip[i], digits));
-    }
+    for (int i = 0; i < 4; ++i) text.put(i != 0 ? "." : "").decimal(where.ip[i]);
   }
 }
 
-inline void append_port(const address& where, char (&text)[address_text_size]) noexcept {
-  char digits[20];
-  append_text(text, sizeof text, digits, format_decimal(where.port, digits));
-}
-
-// The text that parse_address reads back; NUL-terminated.
-inline void format_address(const address& where, char (&text)[address_text_size]) noexcept {
-  text[0] = '\0';
-  append_host(where, text);
-  if (where.type == address::kind::path) return;
-  append_text(text, sizeof text, ":");
-  append_port(where, text);
+// The text that parse_address reads back.
+inline address_text format_address(const address& where) noexcept {
+  address_text text;
+  put_host(where, text);
+  if (where.type != address::kind::path) text.put(":").decimal(where.port);
+  return text;
 }
 
 PROF_DETAIL_END

@@ -42,6 +42,8 @@ struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
   void* context = nullptr;
+  // Called at every turn of the server's loop while jobs go on, once a second at least; null: there is nothing to do.
+  void (*meanwhile)(void* context) = nullptr;
 };
 
 // How long what may take.
@@ -95,6 +97,7 @@ class http_connection {
   }
 
   bool is_open() const noexcept { return socket_ >= 0; }
+  bool has_job() const noexcept { return phase_ == phase::waiting; }
   // May be closed when another connection needs the slot.
   bool is_spare() const noexcept { return idle_ || phase_ == phase::draining; }
   std::uint64_t deadline() const noexcept { return deadline_; }

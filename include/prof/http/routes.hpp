@@ -6,11 +6,13 @@
 #ifndef PROF_HTTP_ROUTES_HPP
 #define PROF_HTTP_ROUTES_HPP
 
+#include "prof/collect/collection.hpp"
+#include "prof/collect/names.hpp"
+#include "prof/collect/report.hpp"
 #include "prof/http/http.hpp"
 #include "prof/http/http_response.hpp"
 #include "prof/http/pages.hpp"
 #include "prof/http/server.hpp"
-#include "prof/collect/status.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -34,7 +36,7 @@ inline std::uint64_t number_in(const http_request& request, text_view name,
 
 // ---- cmdline, symbol, index, status ---------------------------------------------------------------
 
-inline void answer_cmdline(http_response& response) noexcept {
+inline void answer_cmdline(process_state&, const http_request&, http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
   response.body.resize(std::size_t{64} * 1024);
   std::size_t n = os_command_line(response.body.data(), response.body.size());
@@ -53,14 +55,8 @@ inline std::uint64_t parse_address_token(text_view token) noexcept {
   return parse_decimal(token, value) ? value : 0;
 }
 
-inline void answer_symbol(process_state& process, const http_request& request,
-                          http_response& response) noexcept {
-  response.content_type = "text/plain; charset=utf-8";
-  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
-  text_writer text(body_of(response));
-  text.put(names != nullptr ? "num_symbols: 1\n" : "num_symbols: 0\n");
-  if (names == nullptr) return;
-  arena_vector<std::uint64_t> addresses(*request.memory);
+// The addresses of a symbol request, separated by +, in the query or the body.
+inline void read_addresses(const http_request& request, arena_vector<std::uint64_t>& addresses) noexcept {
   text_view rest = request.method.equals({"POST", 4}) ? request.body : request.query;
   while (rest.size != 0) {
     const std::size_t end = rest.find('+');
@@ -68,25 +64,41 @@ inline void answer_symbol(process_state& process, const http_request& request,
     if (address != 0) addresses.push(address);
     rest = rest.from(end == rest.size ? end : end + 1);
   }
-  const own_code_scope own(process);
-  refresh_code_map(process);
-  const presence_guard reading(process.code_readers);
-  names->name_all(
-      addresses.data(), addresses.size(), process.code.load(),
+}
+
+inline void answer_symbol(process_state& process, const http_request& request, http_response& response) noexcept {
+  response.content_type = "text/plain; charset=utf-8";
+  text_writer text(body_of(response));
+  text.put(can_name(process) ? "num_symbols: 1\n" : "num_symbols: 0\n");
+  if (!can_name(process)) return;
+  arena_vector<std::uint64_t> addresses(*request.memory);
+  read_addresses(request, addresses);
+  name_all(
+      process, addresses.data(), addresses.size(),
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<text_writer*>(context)->hex(address).put(" ").put(name).put("\n");
       },
       &text);
 }
 
-inline void answer_index(process_state& process, http_response& response) noexcept {
-  response.content_type = "text/html; charset=utf-8";
-  write_index(process, body_of(response));
+inline void answer_status(process_state&, const http_request&, http_response& response) noexcept {
+  response.content_type = "text/plain; charset=utf-8";
+  write_status_text(body_of(response));
 }
 
-inline void answer_status(http_response& response) noexcept {
-  response.content_type = "text/plain; charset=utf-8";
-  write_status_text(status(), body_of(response));
+http_pages all_pages() noexcept;
+inline void answer_index(process_state& process, const http_request&, http_response& response) noexcept {
+  response.content_type = "text/html; charset=utf-8";
+  write_index(process, all_pages(), body_of(response));
+}
+
+inline http_pages all_pages() noexcept {
+  static constexpr http_page pages[] = {
+      {{}, &answer_index, {}},
+      {{"cmdline", 7}, &answer_cmdline, {"the command line of the process", 31}},
+      {{"status", 6}, &answer_status, {"what runs, which hooks are live, what was lost", 46}},
+      {{"symbol", 6}, &answer_symbol, {"function names of addresses, as pprof asks for them", 51}}};
+  return {pages, sizeof pages / sizeof pages[0]};
 }
 
 // ---- profiles ---------------------------------------------------------------------------------------
@@ -105,76 +117,68 @@ inline void finish_profile(collection& work, http_response& response) noexcept {
   if (!written) response.fail(500, written.message());
 }
 
-// The rules of Go's handlers: bad seconds fall back to the default on /profile and are an error
-// elsewhere; seconds and debug exclude each other.
-inline bool read_request(const http_request& request, bool is_cpu, profile_request& wanted,
+// The rules of Go's handlers: a profile that always takes time falls back to its default on bad seconds and takes no
+// notice of debug; for others bad seconds are an error, and seconds and debug exclude each other.
+inline bool read_seconds(const http_request& request, bool takes_time, profile_request& wanted,
                          http_response& response) noexcept {
   text_view seconds;
   std::uint64_t value = 0;
+  const bool given = request.parameter("seconds", seconds) && seconds.size != 0;
+  const bool valid = given && parse_decimal(seconds, value) && value != 0;
+  const char* error = nullptr;
+  if (given && !valid && !takes_time) error = "invalid value for \"seconds\" - must be a positive integer";
+  else if (valid && wanted.debug != 0 && !takes_time) error = "seconds and debug params are incompatible";
+  else if (value > max_seconds) error = "profile duration exceeds the limit of 300 seconds";
+  if (error != nullptr) response.fail(400, error);
+  wanted.seconds = static_cast<unsigned>(valid ? value : 0);
+  return error == nullptr;
+}
+
+inline bool read_request(const http_request& request, const profile_row& row, profile_request& wanted,
+                         http_response& response) noexcept {
+  text_view text;
   wanted.debug = static_cast<int>(number_in(request, "debug", 0) & 0xff);
   wanted.hz = static_cast<unsigned>(number_in(request, "hz", 0));
   wanted.symbolize = number_in(request, "symbolize", 1) != 0;
-  text_view form;
-  if (request.parameter("format", form) && form.equals({"top", 3})) wanted.format = format::top;
-  const bool given = request.parameter("seconds", seconds) && seconds.size != 0;
-  const bool valid = given && parse_decimal(seconds, value) && value != 0;
-  if (given && !valid && !is_cpu) {
-    response.fail(400, "invalid value for \"seconds\" - must be a positive integer");
-    return false;
-  }
-  if (valid && wanted.debug != 0 && !is_cpu) {
-    response.fail(400, "seconds and debug params are incompatible");
-    return false;
-  }
-  if (value > max_seconds) {
-    response.fail(400, "profile duration exceeds the limit of 300 seconds");
-    return false;
-  }
-  wanted.seconds = static_cast<unsigned>(valid ? value : 0);
-  return true;
+  if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
+  if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);
+  return read_seconds(request, row.default_seconds != 0, wanted, response);
 }
 
 // The download's name and type, as Go sets them.
-inline void describe_answer(const known_profile& known, const profile_request& wanted,
-                            http_response& response) noexcept {
-  const bool is_cpu = known.provider == part::cpu;
-  if (wanted.format == format::top || (wanted.debug != 0 && !is_cpu)) {
-    response.content_type = "text/plain; charset=utf-8";
-    return;
-  }
-  response.content_type = "application/octet-stream";
-  response.file_name = known.name;
-  if (is_cpu || wanted.seconds == 0) return;
-  response.file_name = known.name.equals({"heap", 4}) ? text_view("heap-delta")
-                                                      : text_view("allocs-delta");
+inline void describe_answer(const profile_row& row, const profile_request& wanted, http_response& response) noexcept {
+  const profile_writer_row& writer = writer_of(row, wanted);
+  response.content_type = writer.content_type;
+  if (!writer.is_download) return;
+  const bool is_difference = row.default_seconds == 0 && wanted.seconds != 0;
+  response.file_name = is_difference && row.delta_name.size != 0 ? row.delta_name : row.name;
+}
+
+inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
+  bounded_text<300> text;
+  // Go's words; of its handlers only those of CPU profiles and traces can fail to begin.
+  if (row.default_seconds != 0) text.put("Could not enable CPU profiling: ");
+  response.fail(500, text.put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,
                           http_response& response, http_job& job) noexcept {
-  const result known = check_profile(process, name);
-  const known_profile* const profile_of = find_profile(name);
-  if (profile_of == nullptr) return response.fail(404, "Unknown profile");
-  if (!known) return response.fail(404, known.message());
-  profile_request wanted;
-  const bool is_cpu = profile_of->provider == part::cpu;
-  text_view type;
-  char type_name[32] = "";
-  if (request.parameter("type", type)) append_text(type_name, sizeof type_name, type.data, type.size);
-  if (!read_request(request, is_cpu, wanted, response)) return;
-  if (type_name[0] != '\0') {
-    wanted.top_type = request.memory->copy(type_name, std::strlen(type_name));
+  const known_row known = find_row(process, name);
+  if (known.row == nullptr) {
+    const result missing = explain_missing(name);
+    return response.fail(404, missing.code() == error::unknown_profile ? "Unknown profile" : missing.message());
   }
+  profile_request wanted;
+  if (!read_request(request, *known.row, wanted, response)) return;
   void* const pages = os_map_sig(sizeof(collection));
   if (pages == nullptr) return response.fail(500, "no memory for the profile");
   auto* const work = new (pages) collection(process);
   const result begun = work->begin(name, wanted);
   if (!begun) {
     drop_collection(work);
-    char text[300] = "Could not enable CPU profiling: ";
-    append_text(text, sizeof text, begun.message());
-    return response.fail(500, is_cpu ? text : begun.message());
+    return fail_to_begin(*known.row, begun, response);
   }
-  describe_answer(*profile_of, wanted, response);
+  describe_answer(*known.row, wanted, response);
   if (work->duration_ns() == 0) {
     finish_profile(*work, response);
     return drop_collection(work);
@@ -203,19 +207,23 @@ inline void begin_request(void* context, const http_request& request, http_respo
   }
   if (!request.path.starts_with(prefix)) return response.fail(404, "404 page not found");
   const text_view name = request.path.from(prefix.size);
-  if (name.size == 0) return answer_index(process, response);
-  if (name.equals({"cmdline", 7})) return answer_cmdline(response);
-  if (name.equals({"symbol", 6})) return answer_symbol(process, request, response);
-  if (name.equals({"status", 6})) return answer_status(response);
+  const http_pages all = all_pages();
+  for (std::size_t i = 0; i < all.count; ++i) {
+    if (all.pages[i].path.equals(name)) return all.pages[i].answer(process, request, response);
+  }
   begin_profile(process, name, request, response, job);
+}
+
+// ---- the server of the process ------------------------------------------------------------------------
+
+inline http_server* server_of(const process_state& process) noexcept {
+  return state_of_sig<http_server>(process, part::http);
 }
 
 // A child of fork() gives the parent's sockets back at once; it may never call prof again.
 inline void forget_server_in_child() noexcept {
   process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  void* const there = process->part_states[static_cast<unsigned>(part::http)].load();
-  if (there != nullptr) static_cast<http_server*>(there)->forget_parent();
+  if (process != nullptr && server_of(*process) != nullptr) server_of(*process)->forget_parent();
 }
 
 inline std::atomic<bool> fork_watched{false};
@@ -224,66 +232,48 @@ inline void watch_forks() noexcept {
   (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
-PROF_DETAIL_END
+// The stack of the server's thread counts from here on: the system's thread library keeps the last one for reuse.
+PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcept {
+  void* const pages = process.memory.take_sig(sizeof(http_server));
+  if (pages == nullptr) return nullptr;
+  process.memory.bytes.fetch_add(os_thread_stack);
+  return new (pages) http_server;
+}
+inline void give_back_server(process_state& process, http_server* unused) noexcept {
+  process.memory.bytes.fetch_sub(os_thread_stack);
+  process.memory.give_back_sig(unused, sizeof(http_server));
+}
 
-PROF_PUBLIC_BEGIN
-
-namespace http {
-
-// Serves /debug/pprof/ on a thread of its own: "localhost:6060", ":6060", "127.0.0.1:0" (the system
-// picks a port), "[::1]:6060", "unix:/path". Loopback and Unix sockets only. At most 8 connections
-// and 300 s per profile. Errors: error::bad_address, not_loopback, address_in_use, listen_failed,
-// server_running.
-inline result serve(const char* address) {
-  using namespace detail;
-  process_state* const process = enter_process();
+inline result serve(const char* where_to) {
+  process_state* const process = enter();
   if (process == nullptr) return result(error::out_of_memory, "the server");
   if (result agreed = check_versions(); !agreed) return agreed;
-  detail::address where;
-  if (result parsed = parse_address(address != nullptr ? text_view(address) : text_view(), where);
-      !parsed) {
-    return parsed;
-  }
+  address where;
+  const text_view wanted = where_to != nullptr ? text_view(where_to) : text_view();
+  if (result parsed = parse_address(wanted, where); !parsed) return parsed;
   process->used.store(true);
-  auto& place = process->part_states[static_cast<unsigned>(part::http)];
-  void* there = place.load(std::memory_order_acquire);
-  if (there == nullptr) {
-    void* const pages = os_map_sig(sizeof(http_server));
-    if (pages == nullptr) return result(error::out_of_memory, "the server");
-    there = new (pages) http_server;
-    void* none = nullptr;
-    if (!place.compare_exchange_strong(none, there)) there = none;
-  }
+  http_server* const server = part_state_sig<http_server>(*process, part::http, &make_server, &give_back_server);
+  if (server == nullptr) return result(error::out_of_memory, "the server");
   const own_code_scope own(*process);
   watch_forks();
-  return static_cast<http_server*>(there)->start(where, {&begin_request, process},
-                                                 os_default_signal());
+  const auto meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
+  return server->start(where, {&begin_request, process, meanwhile}, os_default_signal());
 }
 
-// Ends the server: running requests are canceled, connections closed, the thread joined. Does
-// nothing when none runs.
-inline void stop() {
-  using namespace detail;
-  process_state* const process = attached_process_sig();
-  if (process == nullptr) return;
-  void* const there =
-      process->part_states[static_cast<unsigned>(part::http)].load(std::memory_order_acquire);
-  if (there != nullptr) static_cast<http_server*>(there)->stop();
+inline void stop_serving() {
+  const process_state* const process = attached_process_sig();
+  if (process != nullptr && server_of(*process) != nullptr) server_of(*process)->stop();
 }
 
-// Where the server listens ("127.0.0.1:40123"), or "" when it does not. Lives until stop().
-inline const char* address() {
-  using namespace detail;
-  process_state* const process = attached_process_sig();
-  if (process == nullptr) return "";
-  void* const there =
-      process->part_states[static_cast<unsigned>(part::http)].load(std::memory_order_acquire);
-  if (there == nullptr || !static_cast<http_server*>(there)->running()) return "";
-  return static_cast<http_server*>(there)->bound_address().data;
+inline const char* served_address() {
+  const process_state* const process = attached_process_sig();
+  const http_server* const server = process == nullptr ? nullptr : server_of(*process);
+  return server != nullptr && server->running() ? server->bound_address() : "";
 }
 
-}  // namespace http
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const http_part prof_part_http_v2 = {
+    {sizeof(http_part), layout_of({sizeof(http_server)})}, &serve, &stop_serving, &served_address};
 
-PROF_PUBLIC_END
+PROF_DETAIL_END
 
 #endif  // PROF_HTTP_ROUTES_HPP

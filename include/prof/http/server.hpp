@@ -45,7 +45,7 @@ class http_server {
     const int answer = os_listen(where, http_backlog, listener_);
     if (answer != 0) return listen_error(where, answer);
     where_.port = listener_.port;
-    format_address(where_, bound_);
+    bound_ = format_address(where_);
     return launch(open_signal);
   }
 
@@ -73,7 +73,7 @@ class http_server {
 
   // "127.0.0.1:6060" with the port bound for 0; empty before the first start. Lives until the
   // next start.
-  text_view bound_address() const noexcept { return text_view(bound_); }
+  const char* bound_address() const noexcept { return bound_.c_str(); }
 
  private:
   // The lock of start and stop. It remembers the process: one that a fork copied while it was held
@@ -100,29 +100,20 @@ class http_server {
   };
 
   static result listen_error(const address& where, int answer) noexcept {
-    char text[result_text_size] = "";
-    char name[address_text_size] = "";
-    append_host(where, name);
+    address_text host;
+    put_host(where, host);
     if (answer == net_unsupported) return result(error::unsupported, "the HTTP server");
     if (answer == net_in_use && where.type == address::kind::path) {
-      return result(error::address_in_use, name, -answer);
+      return result(error::address_in_use, host.c_str(), -answer);
     }
+    bounded_text<result_text_size> text;
     if (answer == net_in_use) {
-      append_text(text, sizeof text, "port ");
-      char port[address_text_size] = "";
-      append_port(where, port);
-      append_text(text, sizeof text, port);
-      append_text(text, sizeof text, " on ");
-      append_text(text, sizeof text, name);
-      return result(error::address_in_use, text, -answer);
+      text.put("port ").decimal(where.port).put(" on ").put(host.view());
+      return result(error::address_in_use, text.c_str(), -answer);
     }
-    format_address(where, name);
-    append_text(text, sizeof text, name);
-    append_text(text, sizeof text, ": ");
-    append_text(text, sizeof text,
-                answer == net_not_ours ? "what is there is not a socket of this user"
-                                       : os_error_text(-answer));
-    return result(error::listen_failed, text, -answer);
+    text.put(format_address(where).view()).put(": ");
+    text.put(answer == net_not_ours ? "what is there is not a socket of this user" : os_error_text(-answer));
+    return result(error::listen_failed, text.c_str(), -answer);
   }
 
   result launch(int open_signal) noexcept {
@@ -138,11 +129,9 @@ class http_server {
     }
     os_unlisten(where_, listener_);
     abandon();
-    char text[result_text_size] = "";
-    append_text(text, sizeof text, bound_);
-    append_text(text, sizeof text, ": ");
-    append_text(text, sizeof text, os_error_text(answer));
-    return result(error::listen_failed, text, answer);
+    bounded_text<result_text_size> text;
+    text.put(bound_.view()).put(": ").put(os_error_text(answer));
+    return result(error::listen_failed, text.c_str(), answer);
   }
 
   // Drops what a parent process left in this copy, without touching what it shares with it: the
@@ -204,6 +193,7 @@ class http_server {
       if (waits[i].happened != 0) owners[i]->on_ready(waits[i].happened);
     }
     end_deadlines();
+    if (has_jobs() && setting_.routes.meanwhile != nullptr) setting_.routes.meanwhile(setting_.routes.context);
     if (waits[1].happened != 0) accept_some();
   }
 
@@ -214,8 +204,16 @@ class http_server {
     }
   }
 
+  bool has_jobs() const noexcept {
+    for (const http_connection& connection : connections_) {
+      if (connection.is_open() && connection.has_job()) return true;
+    }
+    return false;
+  }
+
   std::uint64_t time_left(bool accepting) const noexcept {
     std::uint64_t first = net_forever;
+    if (setting_.routes.meanwhile != nullptr && has_jobs()) first = os_monotonic_ns_sig() + http_limits::second;
     for (const http_connection& connection : connections_) {
       if (connection.deadline() < first) first = connection.deadline();
     }
@@ -285,7 +283,7 @@ class http_server {
   http_setting setting_;
   std::uint64_t full_since_ = 0;
   std::uint64_t accept_after_ = 0;
-  char bound_[address_text_size] = "";
+  address_text bound_;
   http_connection connections_[http_slots + 1];  // the last one only says 503
 };
 

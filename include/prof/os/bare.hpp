@@ -25,10 +25,13 @@ class sigpipe_guard {
 
 inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
 inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }
+inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG { return os_map_sig(size); }
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
 inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG { return 1; }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG { return 1; }
+inline std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG { return 1; }
+inline bool os_thread_has_ended_sig(std::uint32_t, std::uint32_t) PROF_DETAIL_SIG { return false; }
 inline std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint64_t>(std::time(nullptr)) * 1000000000u;
 }
@@ -91,6 +94,7 @@ inline void os_timer_delete_sig(int) PROF_DETAIL_SIG {}
 
 using os_thread_handle = int;
 using os_thread_main = void* (*)(void*);
+inline constexpr std::size_t os_thread_stack = 0;
 inline int os_start_thread(os_thread_main, void*, int, os_thread_handle&) noexcept { return -1; }
 inline void os_join_thread(os_thread_handle) noexcept {}
 

@@ -93,6 +93,24 @@ inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG {
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return answer < 0 && answer > -4096 ? nullptr : reinterpret_cast<void*>(answer);
 }
+// The same, of which the kernel fills in 256 KiB at a time under mlockall(MCL_FUTURE), where it fills in all that can be
+// written: mprotect(2) lets others map in between.
+PROF_DETAIL_NOINLINE inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG {
+  constexpr std::size_t step = std::size_t{256} << 10;
+  if (size <= step) return os_map_sig(size);
+  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), PROT_NONE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (answer < 0 && answer > -4096) return nullptr;
+  for (std::size_t done = 0; done < size; done += step) {
+    const std::size_t rest = size - done < step ? size - done : step;
+    const long opened = os_call_sig(SYS_mprotect, answer + static_cast<long>(done), static_cast<long>(rest),
+                                    PROT_READ | PROT_WRITE);
+    if (opened == 0) continue;
+    os_call_sig(SYS_munmap, answer, static_cast<long>(size));
+    return nullptr;
+  }
+  return reinterpret_cast<void*>(answer);
+}
 inline void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
   os_call_sig(SYS_munmap, os_word(pages), static_cast<long>(size));
 }
@@ -129,6 +147,21 @@ inline std::uint32_t os_process_id_sig() PROF_DETAIL_SIG {
 }
 inline std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(os_call_sig(SYS_gettid));
+}
+// The first word of the thread control block is its own address (x86-64); aarch64 has a register for it. ELF Handling For
+// Thread-Local Storage, 3.4.
+inline std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG {
+  std::uintptr_t pointer;
+#if defined(__x86_64__)
+  __asm__("movq %%fs:0, %0" : "=r"(pointer));
+#else
+  __asm__("mrs %0, tpidr_el0" : "=r"(pointer));
+#endif
+  return pointer;
+}
+// tgkill(2) with signal 0 only looks.
+inline bool os_thread_has_ended_sig(std::uint32_t process, std::uint32_t thread) PROF_DETAIL_SIG {
+  return os_call_sig(SYS_tgkill, static_cast<long>(process), static_cast<long>(thread), 0) == -ESRCH;
 }
 inline timespec os_timespec(std::uint64_t ns) PROF_DETAIL_SIG {
   timespec t{};

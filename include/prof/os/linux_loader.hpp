@@ -12,6 +12,7 @@
 #include <sys/auxv.h>
 
 #include "prof/os/linux.hpp"
+#include "prof/os/objects.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -52,15 +53,7 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
 // time.
 inline void os_pin_object(const void* address) noexcept {
   Dl_info self;
-  // Looked up at run time: a static link warns about any reference to dlopen.
-  if (!os_has_dlsym()) return;
-  void* const found = prof_libc_dlsym(RTLD_DEFAULT, "dlopen");
-  void* (*open)(const char*, int) = nullptr;
-  std::memcpy(&open, &found, sizeof open);
-  if (open == nullptr) return;
-  if (prof_libc_dladdr(address, &self) == 0) return;
-  if (self.dli_fname == nullptr || self.dli_fname[0] == '\0') return;
-  (void)open(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  if (os_has_dlsym() && prof_libc_dladdr(address, &self) != 0) os_pin_file(self.dli_fname);
 }
 
 // The file that holds an address ("" when unknown); for status texts.

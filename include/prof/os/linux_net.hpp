@@ -110,10 +110,10 @@ inline int net_remove_stale(const char* path, const net_name& name) noexcept {
   if (answer != 0) return answer;
   const auto user = static_cast<std::uint32_t>(os_call_sig(SYS_geteuid));
   if (!S_ISSOCK(found.st_mode) || found.st_uid != user) return net_not_ours;
-  const int probe = net_open(AF_UNIX);
-  if (probe < 0) return probe;
-  const long reply = os_call_sig(SYS_connect, probe, os_word(&name.any), name.size);
-  os_close_sig(probe);
+  const int trial = net_open(AF_UNIX);
+  if (trial < 0) return trial;
+  const long reply = os_call_sig(SYS_connect, trial, os_word(&name.any), name.size);
+  os_close_sig(trial);
   return reply == -ECONNREFUSED ? net_unlink(path) : net_in_use;
 }
 

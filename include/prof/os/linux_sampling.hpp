@@ -169,7 +169,10 @@ inline void os_unblock_signal_sig(int number) PROF_DETAIL_SIG {
 }
 
 // Runs main(argument) on a new thread that blocks every signal but `open_signal` (0: every one).
-// Returns 0 or an errno.
+// Returns 0 or an errno. Threads of ours need a small stack only: the default one is 8 MiB of the host's address space,
+// and all resident under mlockall(MCL_FUTURE). A host with large thread-locals gets the default, since glibc takes them
+// out of the stack and refuses (EINVAL) what is too small for them.
+inline constexpr std::size_t os_thread_stack = std::size_t{256} << 10;
 inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
                            os_thread_handle& thread) noexcept {
   sigset_t all;
@@ -177,7 +180,11 @@ inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
   sigfillset(&all);
   if (open_signal != 0) sigdelset(&all, open_signal);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const int answer = pthread_create(&thread, nullptr, main, argument);
+  pthread_attr_t small;
+  const bool has_attributes = pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, os_thread_stack) == 0;
+  int answer = has_attributes ? pthread_create(&thread, &small, main, argument) : EINVAL;
+  if (has_attributes) pthread_attr_destroy(&small);
+  if (answer == EINVAL) answer = pthread_create(&thread, nullptr, main, argument);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return answer;
 }

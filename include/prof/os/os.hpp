@@ -77,9 +77,14 @@ PROF_DETAIL_BEGIN
 // and handlers may call it (a system call, no lock of ours).
 void* os_map_sig(std::size_t size) PROF_DETAIL_SIG;
 void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
+// The same as os_map_sig in steps that keep nobody waiting: for more than 256 KiB in a hook.
+void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG;
 
 std::uint32_t os_process_id_sig() PROF_DETAIL_SIG;
 std::uint32_t os_thread_id_sig() PROF_DETAIL_SIG;
+// A number that no other thread has while this one runs, and one that runs later may have: where its own words are.
+std::uintptr_t os_thread_pointer_sig() PROF_DETAIL_SIG;
+bool os_thread_has_ended_sig(std::uint32_t process, std::uint32_t thread) PROF_DETAIL_SIG;
 std::uint64_t os_monotonic_ns_sig() PROF_DETAIL_SIG;  // CLOCK_MONOTONIC
 std::uint64_t os_thread_cpu_ns_sig() PROF_DETAIL_SIG;  // what this thread used
 std::uint64_t os_realtime_ns_sig() PROF_DETAIL_SIG;   // since 1970
@@ -140,8 +145,8 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
-// Runs main(argument) on a thread that blocks every signal but `open_signal` (0: every one); both
-// types are the backend's. 0 or an errno.
+// Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that
+// blocks every signal but `open_signal` (0: every one); both types are the backend's. 0 or an errno.
 int os_start_thread(os_thread_main main, void* argument, int open_signal,
                     os_thread_handle& thread) noexcept;
 void os_join_thread(os_thread_handle thread) noexcept;

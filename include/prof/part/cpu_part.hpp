@@ -1,15 +1,25 @@
 // prof/part/cpu_part.hpp - the CPU part: sessions over the sampler, and its descriptor.
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_CPU is on.
 // Safety: ordinary context, any thread; start and stop are serialised by one lock.
-// Memory: none of its own; the reading of a session lives in the session's arena.
+// Memory: none of its own; the snapshots of a session live in the session's arena.
 // Source: Go's StartCPUProfile for one session; several sessions share the timers, which run at the
 //         highest rate asked for.
 #ifndef PROF_PART_CPU_PART_HPP
 #define PROF_PART_CPU_PART_HPP
 
-#include "prof/part/parts.hpp"
+#include "prof/sample/cpu.hpp"
 
 PROF_DETAIL_BEGIN
+
+// What a running session remembers; in the memory that its collection gives.
+struct cpu_run {
+  cpu_run(cpu_state& state, arena& memory) noexcept : cpu(state), base(memory), last(memory) {}
+  cpu_state& cpu;
+  count_snapshot base;
+  count_snapshot last;  // when it ended; others may go on
+  int slot = -1;        // in cpu_state::session_hz
+  std::uint32_t hz = 0;
+};
 
 // The wanted signal if it is free or ours, else SIGPROF, else the first free real-time signal.
 inline int choose_signal(const cpu_state& cpu, int wanted) noexcept {
@@ -73,53 +83,101 @@ inline result apply_rate(process_state& process, cpu_state& cpu) noexcept {
   return result(error::timer_failed, os_error_text(failed), failed);
 }
 
-inline result begin_cpu(process_state& process, cpu_run& run) {
+inline result begin_cpu(profile_run& run) {
+  process_state& process = run.process;
   cpu_state* const cpu = cpu_of(process);
   if (cpu == nullptr) return result(error::out_of_memory, "the CPU profile's tables");
-  if (run.hz == 0 || run.hz > max_hz) {
-    return result(error::bad_argument, "the sampling rate must be 1 to 10000 per second");
-  }
+  const std::uint32_t hz = run.request.hz != 0 ? run.request.hz : cpu->hz.load(std::memory_order_relaxed);
+  if (hz > max_hz) return result(error::bad_argument, "the sampling rate must be 1 to 10000 per second");
   const spin_guard lock(cpu->sessions_lock);
   int slot = 0;
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
   if (result ready = prepare_signal(process, *cpu); !ready) return ready;
   refresh_code_map(process);
-  read_cpu(*cpu, run.base);
-  run.started_at = os_realtime_ns_sig();
-  run.started = os_monotonic_ns_sig();
-  cpu->session_hz[slot] = run.hz;
-  run.slot = slot;
+  auto& session = *new (run.state) cpu_run(*cpu, run.memory);
+  session.hz = hz;
+  cpu->counts.read(session.base);
+  cpu->session_hz[slot] = hz;
+  session.slot = slot;
   result armed = apply_rate(process, *cpu);
   if (armed) return armed;
   cpu->session_hz[slot] = 0;
-  run.slot = -1;
   (void)apply_rate(process, *cpu);
   return armed;
 }
 
-inline void end_cpu(process_state& process, cpu_run& run) {
+inline void leave_cpu(profile_run& run) {
+  auto& session = *static_cast<cpu_run*>(run.state);
+  session.cpu.session_hz[session.slot] = 0;
+  (void)apply_rate(run.process, session.cpu);
+}
+
+inline result end_cpu(profile_run& run) {
+  auto& session = *static_cast<cpu_run*>(run.state);
+  const spin_guard lock(session.cpu.sessions_lock);
+  leave_cpu(run);
+  session.cpu.counts.read(session.last);
+  return {};
+}
+
+inline void cancel_cpu(profile_run& run) {
+  const spin_guard lock(static_cast<cpu_run*>(run.state)->cpu.sessions_lock);
+  leave_cpu(run);
+}
+
+inline void fill_cpu(profile& p, profile_run& run) {
+  const auto& session = *static_cast<const cpu_run*>(run.state);
+  fill_cpu_profile(p, run.process, session.cpu, session.base, session.last, session.hz);
+}
+
+// Of sessions that do not say one.
+inline std::uint64_t set_cpu_rate(process_state& process, std::uint64_t hz) {
   cpu_state* const cpu = cpu_of(process);
-  if (cpu == nullptr || run.slot < 0) return;
-  const spin_guard lock(cpu->sessions_lock);
-  cpu->session_hz[run.slot] = 0;
-  run.slot = -1;
-  run.ended = os_monotonic_ns_sig();
-  (void)apply_rate(process, *cpu);
-  read_cpu(*cpu, run.last);
+  if (cpu == nullptr) return 0;
+  if (hz < 1 || hz > max_hz) return cpu->hz.load();
+  return cpu->hz.exchange(static_cast<std::uint32_t>(hz));
 }
 
-inline void fill_cpu(profile& p, const process_state& process, const cpu_run& run) {
-  const auto* const cpu = static_cast<const cpu_state*>(
-      process.part_states[static_cast<unsigned>(part::cpu)].load(std::memory_order_acquire));
-  if (cpu != nullptr) fill_cpu_profile(p, process, *cpu, run.base, run.last, run.hz);
-  p.time_ns = run.started_at;
-  p.duration_ns = run.ended - run.started;
+inline void visit_cpu_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row row{
+      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30};
+  visit(row);
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const cpu_part
-    prof_part_cpu_v1 = {
-    &begin_cpu, &end_cpu, &fill_cpu};
+inline void report_cpu(const process_state& process, visitor<status_value> visit) {
+  const cpu_state* const cpu = attached_cpu_sig(process);
+  const std::uint64_t period = cpu != nullptr ? cpu->period_ns.load() : 0;
+  visit({"cpu profile", 0, period != 0 ? "running" : "off"});
+  visit({"cpu engine", 0, "timer_create: counts user and system time of every thread at any rate"});
+  visit({"cpu rate (Hz)", period == 0 ? 0 : 1000000000u / period, nullptr});
+  if (cpu == nullptr) return;  // no thread was started and no profile taken
+  visit({"cpu signal", static_cast<std::uint64_t>(cpu->signal.load()), nullptr});
+  visit({"cpu samples", cpu->ticks.load(), nullptr});
+  visit({"threads with a timer", cpu->timers.used(), nullptr});
+  visit({"threads with the signal blocked", cpu->unsampled_threads.load(), nullptr});
+  visit({"threads started", cpu->threads_started.load(), nullptr});
+  visit({"own CPU in handlers (ns)", cpu->handler_ns.load(), nullptr});
+}
+
+inline void forget_cpu_parent(process_state& process, bool) {
+  cpu_state* const cpu = attached_cpu_sig(process);
+  if (cpu != nullptr) forget_parent_cpu(*cpu);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_cpu_v2 = {
+    {sizeof(profile_part), cpu_layout},
+    sizeof(cpu_run),
+    &visit_cpu_rows,
+    &begin_cpu,
+    &end_cpu,
+    &cancel_cpu,
+    &fill_cpu,
+    &set_cpu_rate,
+    nullptr,
+    &report_cpu,
+    &forget_cpu_parent,
+    nullptr};
 
 PROF_DETAIL_END
 

@@ -2,20 +2,19 @@
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_SYMBOLIZE is on.
 // Safety: ordinary context, any thread.
 // Memory: an arena per call, given back at its end.
-// Source: -
+// Source: see symbol/symbolizer.hpp.
 #ifndef PROF_PART_SYMBOLIZE_PART_HPP
 #define PROF_PART_SYMBOLIZE_PART_HPP
 
-#include "prof/part/parts.hpp"
+#include "prof/process/part.hpp"
 #include "prof/symbol/symbolizer.hpp"
 
 PROF_DETAIL_BEGIN
 
-inline void symbolize_profile(profile& p, const code_map* code, bool hide_allocators) {
+inline void symbolize_profile(profile& p, const code_map* code) {
   arena memory(os_pages);
   symbolizer names(memory);
   names.symbolize(p, code);
-  if (hide_allocators) hide_leading_allocator_frames(p);
 }
 
 inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
@@ -30,7 +29,7 @@ inline void name_addresses(const std::uint64_t* addresses, std::size_t count, co
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
-    prof_part_symbolize_v1 = {&symbolize_profile, &name_addresses};
+    prof_part_symbolize_v2 = {{sizeof(symbolize_part), 0}, &symbolize_profile, &name_addresses};
 
 PROF_DETAIL_END
 

@@ -9,9 +9,8 @@
 #ifndef PROF_PROCESS_CAPTURE_HPP
 #define PROF_PROCESS_CAPTURE_HPP
 
-#include "prof/process/anchor.hpp"
+#include "prof/process/own_code.hpp"
 #include "prof/unwind/probed_memory.hpp"
-#include "prof/process/process.hpp"
 #include "prof/unwind/unwind.hpp"
 
 PROF_DETAIL_BEGIN
@@ -39,17 +38,17 @@ inline void replace_code_map_sig(process_state& process, const never_unloaded_ob
     PROF_DETAIL_SIG {
   const code_map* const before = process.code.load(std::memory_order_acquire);
   process.code_map_outdated.store(false, std::memory_order_relaxed);  // first: what comes now counts again
-  const code_map* const now = read_code_map_sig(before, *process.registry, never_unloaded);
+  const code_map* const now = read_code_map_sig(before, process.registry, never_unloaded);
   if (now == before) return;
   if (process.retired_count == max_retired_maps) {
     os_unmap_sig(const_cast<code_map*>(now), now->bytes);
     process.code_map_outdated.store(true, std::memory_order_relaxed);
     return count_drop_sig(process, drop::code_map_busy);
   }
-  const range_registry& ranges = process.registry->ranges;
+  const range_registry& ranges = process.registry.ranges;
   if (ranges.full() || ranges.others_full()) count_drop_sig(process, drop::ranges_full);
-  build_headerless_tables_sig(process.registry->modules, *now, never_unloaded);
-  process.own_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
+  build_headerless_tables_sig(process.registry.modules, *now, never_unloaded);
+  process.code_map_bytes.fetch_add(now->bytes, std::memory_order_relaxed);
   process.code.store(now);  // in the single order of all walks' loads: see give_back_maps
   process.rule_epoch.fetch_add(1);
   if (before != nullptr) process.retired[process.retired_count++] = before;
@@ -69,14 +68,15 @@ inline void first_code_map_sig(process_state& process) PROF_DETAIL_SIG {
 // refresh_lock.
 inline void give_back_maps(process_state& process) noexcept {
   if (process.retired_count == 0 || process.code_readers.load() != 0) return;
-  for (const frame_buffer& buffer : process.buffers) {
+  const bool all_free = process.buffers.for_each([](frame_buffer& buffer) {
     for (int i = 0; i < 100 && buffer.taken.load() != 0; ++i) os_yield();
-    if (buffer.taken.load() != 0) return;  // next time
-  }
+    return buffer.taken.load() == 0;
+  });
+  if (!all_free) return;  // next time
   while (process.retired_count != 0) {
     const code_map* const old = process.retired[--process.retired_count];
     const std::size_t bytes = old->bytes;
-    process.own_bytes.fetch_sub(bytes, std::memory_order_relaxed);
+    process.code_map_bytes.fetch_sub(bytes, std::memory_order_relaxed);
     os_unmap_sig(const_cast<code_map*>(old), bytes);
   }
 }
@@ -92,7 +92,7 @@ inline void build_tables_of(process_state& process, const code_map& map) noexcep
     const code_range& range = map.ranges[i];
     os_object object;
     if (!wants_table(range) || !still_loaded_sig(range, object)) continue;
-    if (!build_table_once(process.registry->modules, *range.module, image_of(range))) {
+    if (!build_table_once(process.registry.modules, *range.module, image_of(range))) {
       count_drop_sig(process, drop::tables_full);
     }
   }
@@ -138,25 +138,28 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        if (r.process.registry->unread.load()) count_drop_sig(r.process, drop::code_map_unread);
+        if (r.process.registry.unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);
   give_back_maps(process);
+  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
+}
+
+// The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
+// run, which may take minutes. Ordinary context.
+inline void refresh_outdated_code_map(process_state& process) noexcept {
+  constexpr std::uint64_t pause_ns = 1000000000;
+  if (!process.code_map_outdated.load(std::memory_order_relaxed)) return;
+  const std::uint64_t last = process.refreshed_at.load(std::memory_order_relaxed);
+  if (os_monotonic_ns_sig() - last >= pause_ns) refresh_code_map(process);
 }
 
 // A frame buffer from the pool; null (counted) when 64 captures are under way.
 class frame_lease {
  public:
-  explicit frame_lease(process_state& process) PROF_DETAIL_SIG {
-    const std::size_t home = os_thread_id_sig() % frame_buffers;
-    for (std::size_t i = 0; i < frame_buffers; ++i) {
-      frame_buffer& buffer = process.buffers[(home + i) % frame_buffers];
-      if (buffer.taken.exchange(1) != 0) continue;
-      buffer_ = &buffer;
-      return;
-    }
-    count_drop_sig(process, drop::no_frame_buffer);
+  frame_lease(process_state& process, std::uint32_t thread) PROF_DETAIL_SIG : buffer_(process.buffers.take_sig(thread)) {
+    if (buffer_ == nullptr) count_drop_sig(process, drop::no_frame_buffer);
   }
   ~frame_lease() {
     if (buffer_ != nullptr) buffer_->taken.store(0, std::memory_order_release);
@@ -166,7 +169,7 @@ class frame_lease {
   frame_buffer* buffer() const PROF_DETAIL_SIG { return buffer_; }
 
  private:
-  frame_buffer* buffer_ = nullptr;
+  frame_buffer* const buffer_;
 };
 
 // All that a walk needs while it goes on, so that a handler's stack needs little.
@@ -175,7 +178,7 @@ struct walk_scratch {
       // The map after the lease, see give_back_maps; and after the epoch, or an old map's rules
       // would be kept under a new one.
       : epoch(process.rule_epoch.load()),
-        rules(process.code.load(), *process.registry, *process.rules, epoch, process.code_map_outdated,
+        rules(process.code.load(), process.registry, *process.rules, epoch, process.code_map_outdated,
               cfi),
         walk(memory, rules, buffer.frames, process.depth.load(std::memory_order_relaxed), period_ns) {}
   const std::uint64_t epoch;  // initialised first
@@ -195,10 +198,11 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
-// Walks and interns the stack that `start` belongs to. `period_ns`: how often the thread is walked.
-inline stack_id capture_stack_sig(process_state& process, const registers& start, bool leaf_is_return,
-                                  std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
-  const frame_lease lease(process);
+// Walks and interns the stack that `start` belongs to, which is `thread`'s, the calling one. `period_ns`: how often the
+// thread is walked.
+inline stack_id capture_stack_sig(process_state& process, std::uint32_t thread, const registers& start,
+                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
+  const frame_lease lease(process, thread);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
   auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);

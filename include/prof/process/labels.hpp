@@ -1,30 +1,18 @@
 // prof/process/labels.hpp - interned sets of key/value labels, so that a sample carries one number.
-// Floor 7 (process). Set by ordinary code, read by samplers through a thread-local number.
-// Safety: intern() is for ordinary context, any thread; current_labels_sig is async-signal-safe.
-// Memory: reservations given to bind(): at most max_sets sets; one set too many gets the
-//         overflow set's id and is counted.
+// Floor 7 (process). Sets are made by ordinary code; the profile builder reads them.
+// Safety: intern() is for ordinary context, any thread.
+// Memory: at most 8,128 sets in 1 MiB of text, in pieces; one set too many gets the overflow set's id and is
+//         counted.
 // Source: Go's runtime/pprof labels (string to string, later key wins), with a cap.
 #ifndef PROF_PROCESS_LABELS_HPP
 #define PROF_PROCESS_LABELS_HPP
 
-#include "prof/base/memory.hpp"
 #include "prof/base/table.hpp"
-#include "prof/process/anchor.hpp"
+#include "prof/process/annotation.hpp"
 
 PROF_DETAIL_BEGIN
 
 inline constexpr label_set_id overflow_labels = 1;
-
-// The labels of the code that runs on this thread, if this object keeps them for the process; one
-// word, so a handler reads it whole.
-inline PROF_DETAIL_TLS label_set_id current_labels PROF_DETAIL_TLS_MODEL = no_labels;
-inline label_set_id kept_labels_sig() PROF_DETAIL_SIG { return current_labels; }
-
-// The labels of this thread, wherever they are kept.
-inline label_set_id current_labels_sig(const process_head& process) PROF_DETAIL_SIG {
-  const annotate_part* const keeper = process.annotations.load(std::memory_order_acquire);
-  return keeper == nullptr ? no_labels : keeper->labels_sig();
-}
 
 class label_table {
  public:
@@ -32,16 +20,9 @@ class label_table {
   static constexpr std::size_t first_level = 64;
   static constexpr unsigned levels = 7;  // 8,128 sets
 
-  struct slot {
-    std::atomic<std::uint64_t> key;
-    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
-  };
-  static constexpr std::size_t slot_bytes = add_only_table<slot>::bytes_for(first_level, levels);
-
-  void bind(void* slot_memory, char* text, std::size_t text_size) noexcept {
-    slots_.bind(slot_memory, first_level, levels);
-    text_ = text;
-    capacity_ = text_size;
+  void bind(table_memory& memory) noexcept {
+    slots_.bind(memory, first_level, levels);
+    text_.bind(memory);
   }
 
   // Sorts by key; of equal keys the later one wins.
@@ -58,7 +39,8 @@ class label_table {
     bool fresh = false;
     const std::size_t index = slots_.find_or_add_sig(hash > 2 ? hash : 3, fresh);
     if (index == no_slot) return full();
-    if (fresh) write(slots_.at(index), sorted, kept, size);
+    const bool lost = slots_.at(index).where.load(std::memory_order_relaxed) == no_room;  // and is tried again
+    if (fresh || lost) write(slots_.at(index), sorted, kept, size);
     if (slots_.at(index).where.load(std::memory_order_relaxed) == no_room) return full();
     return static_cast<label_set_id>(index + 2);
   }
@@ -70,7 +52,7 @@ class label_table {
     if (id == overflow_labels) return visit(label_pair{"prof", "label sets overflowed"});
     const std::uint64_t where = slots_.at(id - 2).where.load(std::memory_order_acquire);
     if (where == 0 || where == no_room) return;
-    const char* at = text_ + (where - 1);
+    const char* at = text_.at_sig(where - 1);
     for (auto left = static_cast<unsigned char>(*at++); left != 0; --left) {
       const text_view key = take(at);
       const text_view value = take(at);
@@ -83,6 +65,10 @@ class label_table {
 
  private:
   static constexpr std::uint64_t no_room = ~std::uint64_t{0};
+  struct slot {
+    table_key key;
+    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
+  };
 
   static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
     std::size_t kept = 0;
@@ -122,9 +108,9 @@ class label_table {
     return text;
   }
   void write(slot& target, const label_pair* pairs, std::size_t count, std::size_t size) {
-    const std::size_t begin = used_.fetch_add(size, std::memory_order_relaxed);
-    if (begin + size > capacity_) return target.where.store(no_room, std::memory_order_relaxed);
-    char* at = text_ + begin;
+    std::size_t begin = 0;
+    if (!text_.reserve_sig(size, begin)) return target.where.store(no_room, std::memory_order_relaxed);
+    char* at = text_.at_sig(begin);
     *at++ = static_cast<char>(count);
     for (std::size_t i = 0; i < count; ++i) at = store(store(at, pairs[i].key), pairs[i].value);
     target.where.store(begin + 1, std::memory_order_release);
@@ -135,9 +121,7 @@ class label_table {
   }
 
   add_only_table<slot> slots_;
-  char* text_ = nullptr;
-  std::size_t capacity_ = 0;
-  std::atomic<std::size_t> used_{0};
+  append_store<4> text_;
   std::atomic<std::uint64_t> overflow_{0};
 };
 

@@ -1,5 +1,5 @@
 // prof/process/profile_builder.hpp - from interned stacks and a code map to the locations of a profile.
-// Floor 7 (process). Used by every sampler's snapshot.
+// Floor 7 (process). Used by every part that fills a profile.
 // Safety: ordinary context; thread-compatible.
 // Memory: the profile's arena.
 // Source: google/pprof profile.proto: locations belong to mappings; the first mapping is taken for
@@ -7,11 +7,7 @@
 #ifndef PROF_PROCESS_PROFILE_BUILDER_HPP
 #define PROF_PROCESS_PROFILE_BUILDER_HPP
 
-#include "prof/profile/model.hpp"
-#include "prof/process/labels.hpp"
-#include "prof/code/modules.hpp"
-#include "prof/process/stack_table.hpp"
-#include "prof/unwind/frame_list.hpp"
+#include "prof/process/process.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -19,15 +15,18 @@ class profile_builder {
  public:
   static constexpr std::size_t max_extra_labels = 4;
 
+  profile_builder(profile& target, const process_state& process) noexcept
+      : profile_builder(target, process.code.load(), process.stacks, process.labels) {}
   profile_builder(profile& target, const code_map* code, const stack_table& stacks,
                   const label_table& labels) noexcept
       : target_(target), code_(code), stacks_(stacks), labels_(labels), frames_(target.memory) {
     add_mappings();
   }
 
-  // One entry of a sampler's table; entries with the same stack and labels are summed.
-  void add(stack_id stack, label_set_id label_set, const profile_label* extra,
-           std::size_t extra_count, const std::int64_t* values) noexcept {
+  // One entry of a sampler's table; entries with the same stack and labels are summed. `extra`: labels of the sampler's
+  // own, at most max_extra_labels.
+  void add(stack_id stack, label_set_id label_set, const std::int64_t* values, const profile_label* extra = nullptr,
+           std::size_t extra_count = 0) noexcept {
     const stack_view view = stacks_.view(stack);
     frames_.clear();
     for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
@@ -99,26 +98,12 @@ class profile_builder {
 
   void add_share(const tally& part, text_view what) noexcept {
     if (all_.stacks == 0) return;
-    struct line {
-      char text[256];
-      std::size_t size;
-    } made{};
-    {
-      text_writer words({[](void* context, const void* data, std::size_t size) {
-                           line& to = *static_cast<line*>(context);
-                           const std::size_t room = sizeof to.text - to.size;
-                           const std::size_t n = size < room ? size : room;
-                           std::memcpy(to.text + to.size, data, n);
-                           to.size += n;
-                           return true;
-                         },
-                         &made});
-      words.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
-      words.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
-      words.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
-      words.put(") ").put(what);
-    }
-    target_.add_comment({made.text, made.size});
+    bounded_text<256> line;
+    line.decimal(part.stacks).put(" of ").decimal(all_.stacks).put(" stacks (");
+    line.decimal(part.weight).put(" of ").decimal(all_.weight).put(" ");
+    line.put(target_.strings[target_.value_types.empty() ? 0 : target_.value_types[0].type]);
+    line.put(") ").put(what);
+    target_.add_comment(line.view());
   }
 
   profile& target_;

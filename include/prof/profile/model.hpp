@@ -349,6 +349,31 @@ struct profile {
   index_set known_samples_;
 };
 
+// Drops the leaf frames of functions for which hides(name) holds, but never a whole stack, and merges the samples that
+// became equal: a heap profile's stacks begin inside the allocator, and the reader wants who called it.
+inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) noexcept {
+  arena_vector<bool> hidden(p.memory);  // by location
+  if (!hidden.resize(p.locations.size())) return;
+  for (std::size_t i = 0; i < hidden.size(); ++i) {
+    const profile_location& location = p.locations[i];
+    if (location.line_count == 0) continue;
+    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
+    const std::uint32_t innermost = p.lines[location.first_line].function;
+    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
+    hidden[i] = name < p.strings.size() && hides(p.strings[name]);
+  }
+  for (profile_sample& sample : p.samples) {
+    const std::uint32_t* const frames = p.frames_of(sample);
+    std::uint32_t leading = 0;
+    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
+    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
+    if (leading == sample.depth) continue;
+    sample.first_frame += leading;
+    sample.depth -= leading;
+  }
+  p.merge_samples();
+}
+
 PROF_DETAIL_END
 
 #endif  // PROF_PROFILE_MODEL_HPP

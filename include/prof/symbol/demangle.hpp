@@ -18,37 +18,6 @@
 
 PROF_DETAIL_BEGIN
 
-// ---- UTF-8 -------------------------------------------------------------------------------------
-
-// Length of the well-formed sequence that `text` begins with; 0 when it begins with none.
-inline std::size_t utf8_length(text_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  std::size_t length = 0;
-  if (lead >= 0xc2 && lead <= 0xdf) length = 2;
-  if (lead >= 0xe0 && lead <= 0xef) length = 3;
-  if (lead >= 0xf0 && lead <= 0xf4) length = 4;
-  if (length == 0 || length > text.size) return 0;
-  // The second byte excludes longer forms than needed, surrogates, and what is above U+10FFFF.
-  const unsigned low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
-  const unsigned high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (std::size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xc0u) != 0x80) return 0;
-  }
-  return length;
-}
-
-// Replaces every byte that is not part of valid UTF-8 by '?': some readers reject whole profiles.
-inline void clean_utf8(char* text, std::size_t size) noexcept {
-  for (std::size_t at = 0; at < size;) {
-    const std::size_t length = utf8_length({text + at, size - at});
-    if (length == 0) text[at] = '?';
-    at += length == 0 ? 1 : length;
-  }
-}
-
 // The texts one after the other, NUL-terminated and valid UTF-8; empty when out of memory.
 inline text_view join_clean(arena& memory, text_view a, text_view b = {}) noexcept {
   char* const place = static_cast<char*>(memory.allocate(a.size + b.size + 1));

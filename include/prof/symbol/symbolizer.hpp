@@ -255,55 +255,6 @@ class symbolizer {
   index_set known_;
 };
 
-// ---- frames of the allocator
-// -----------------------------------------------------------------------
-
-// prof's own hooks, which are frames of their own at -O0. A name may begin with a return type.
-inline bool is_own_frame(text_view name) noexcept {
-  constexpr text_view own{"prof::v1::detail::", 18};
-  for (; name.size > own.size; name = name.from(1)) {
-    if (name.starts_with(own)) return true;
-    if (name.data[0] == '(' || name.data[0] == '<') return false;
-  }
-  return false;
-}
-
-// The functions through which memory is asked for and given back, as demangled.
-inline bool is_allocator_frame(text_view name) noexcept {
-  if (name.starts_with("operator new(") || name.starts_with("operator new[](")) return true;
-  if (is_own_frame(name)) return true;
-  for (const char* known : {"malloc", "calloc", "realloc", "free", "reallocarray", "memalign",
-                            "posix_memalign", "aligned_alloc", "valloc", "pvalloc"}) {
-    if (name.equals(known)) return true;
-  }
-  return false;
-}
-
-// A heap profile's stacks begin inside the allocator; the reader wants who called it. Drops those
-// leaf frames, but never a whole stack, and merges the samples that became equal.
-inline void hide_leading_allocator_frames(profile& p) noexcept {
-  arena_vector<bool> hidden(p.memory);  // by location
-  if (!hidden.resize(p.locations.size())) return;
-  for (std::size_t i = 0; i < hidden.size(); ++i) {
-    const profile_location& location = p.locations[i];
-    if (location.line_count == 0) continue;
-    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
-    const std::uint32_t innermost = p.lines[location.first_line].function;
-    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
-    hidden[i] = name < p.strings.size() && is_allocator_frame(p.strings[name]);
-  }
-  for (profile_sample& sample : p.samples) {
-    const std::uint32_t* const frames = p.frames_of(sample);
-    std::uint32_t leading = 0;
-    const auto is_hidden = [&](std::uint32_t at) { return at < hidden.size() && hidden[at]; };
-    while (leading < sample.depth && is_hidden(frames[leading])) ++leading;
-    if (leading == sample.depth) continue;
-    sample.first_frame += leading;
-    sample.depth -= leading;
-  }
-  p.merge_samples();
-}
-
 PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_SYMBOLIZER_HPP

@@ -16,23 +16,6 @@
 
 PROF_DETAIL_BEGIN
 
-// Bytes of the well-formed UTF-8 sequence that a non-empty text begins with, or 0. The ranges are
-// those of table 3-7 of the Unicode standard: no overlong forms, no surrogates, none past U+10FFFF.
-inline std::size_t utf8_sequence_size(text_view text) noexcept {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text.data[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size < size) return 0;
-  const unsigned low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-  const unsigned high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (std::size_t i = 2; i < size; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  return size;
-}
-
 // Three messages are in the making: a part (label, line), the entry it belongs to (sample,
 // location, ...) and the pending run of finished entries, which goes out every few KiB.
 // Indices are checked against their array: a profile that ran out of memory may hold one whose
@@ -159,12 +142,8 @@ class pprof_writer {
   // stray byte, so each becomes '?'.
   void put_string(text_view string) noexcept {
     cleaned_.clear();
-    while (string.size != 0) {
-      const std::size_t size = utf8_sequence_size(string);
-      if (size == 0) cleaned_.push('?');
-      cleaned_.append(string.data, size);
-      string = string.from(size == 0 ? 1 : size);
-    }
+    cleaned_.append(string.data, string.size);
+    clean_utf8(cleaned_.data(), cleaned_.size());
     pending_.bytes(6, {cleaned_.data(), cleaned_.size()});
     send_if_large();
   }

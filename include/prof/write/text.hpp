@@ -206,6 +206,11 @@ inline bool write_heap_text(const profile& p, arena& scratch, output out,
   return writer.collect() && writer.write(stats, stat_count);
 }
 
+// As a part's row has it: debug=1.
+inline bool write_heap_text(const profile& p, arena& scratch, output out) noexcept {
+  return write_heap_text(p, scratch, out, nullptr, 0);
+}
+
 PROF_DETAIL_END
 
 #endif  // PROF_WRITE_TEXT_HPP

@@ -217,7 +217,7 @@ class top_writer {
   }
 
   void put_right(const short_text& cell, std::size_t width) noexcept {
-    if (cell.size < width) out_.spaces(width - cell.size);
+    if (cell.size() < width) out_.spaces(width - cell.size());
     out_.printable(cell.view());
   }
 

@@ -36,7 +36,7 @@ int main(int argc, char** argv) {
   std::uint64_t drops = 0;
   for (const prof::drop_status& drop : report.drops) drops += drop.count;
   std::printf("%llu %llu %llu %llu\n", static_cast<unsigned long long>(used_by_threads.load()),
-              static_cast<unsigned long long>(report.threads_started),
-              static_cast<unsigned long long>(report.sampled_threads),
+              static_cast<unsigned long long>(report.number("threads started")),
+              static_cast<unsigned long long>(report.number("threads with a timer")),
               static_cast<unsigned long long>(drops));
 }

@@ -1,6 +1,7 @@
 // A CPU profile runs in the parent while it forks; the child samples itself anew, writes a profile
 // of its own and must not touch the parent's file. Usage: fork_child PARENT_FILE CHILD_FILE
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <prof/prof.hpp>
 #include <sys/wait.h>
@@ -24,7 +25,7 @@ int main(int, char** argv) {
   const pid_t child = fork();
   if (child == 0) {
     if (!prof::stop_cpu_profile()) _exit(3);  // the parent's, so nothing here
-    if (prof::status().cpu_running) _exit(4);
+    if (std::strcmp(prof::status().text("cpu profile"), "running") == 0) _exit(4);
     if (auto r = prof::start_cpu_profile(argv[2]); !r) _exit(5);
     std::thread(child_work).join();
     if (auto r = prof::stop_cpu_profile(); !r) _exit(6);

@@ -38,7 +38,7 @@ void work(std::atomic<void*>* own, std::atomic<void*>* neighbour) {
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   prof::set_mem_profile_rate(1);
-  const std::size_t before = prof::status().heap_live_objects;
+  const std::size_t before = prof::status().number("heap sampled live objects");
   auto* const rows = pages_for<std::atomic<void*>>(threads * objects);
   std::thread workers[threads];
   for (std::size_t i = 0; i < threads; ++i) {
@@ -46,5 +46,5 @@ int main(int argc, char** argv) {
   }
   for (std::thread& worker : workers) worker.join();
   need(prof::write_heap_profile(argv[1]), "heap");
-  std::printf("%zd\n", static_cast<ssize_t>(prof::status().heap_live_objects - before));
+  std::printf("%zd\n", static_cast<ssize_t>(prof::status().number("heap sampled live objects") - before));
 }

@@ -1,10 +1,12 @@
 // A library whose prof has the version of the program's, and other tables.
-#include <cstdlib>
+#ifndef ANNOTATE_ONLY
 #include <prof/prof.hpp>
+#endif
+#include "layout_work.hpp"
 
 void* volatile library_kept;
 
-bool library_profile(const char* path) {
+__attribute__((visibility("default"))) bool use_library(const char* cpu, const char* heap) {
   for (int i = 0; i < 1000; ++i) library_kept = std::malloc(100);
-  return static_cast<bool>(prof::write_heap_profile(path));
+  return use_prof(cpu, heap);
 }

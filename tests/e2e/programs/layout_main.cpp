@@ -1,14 +1,16 @@
-// Allocates, and lets the library allocate and write its profile; then writes its own.
-#include <cstdlib>
+// Allocates, and lets the library do all that prof offers; then does it itself.
+#ifndef ANNOTATE_ONLY
 #include <prof/prof.hpp>
+#endif
+#include "layout_work.hpp"
 
-bool library_profile(const char* path);
+__attribute__((visibility("default"))) bool use_library(const char* cpu, const char* heap);
 void* volatile kept;
 
 int main(int, char** argv) {
-  prof::set_mem_profile_rate(1);
+  (void)prof::set_mem_profile_rate(1);
   for (int i = 0; i < 1000; ++i) kept = std::malloc(200);
-  if (!library_profile(argv[1])) return 1;
+  if (!use_library(argv[1], argv[2])) return 1;
   for (int i = 0; i < 1000; ++i) kept = std::malloc(200);
-  return prof::write_heap_profile(argv[2]) ? 0 : 2;
+  return use_prof(argv[3], argv[4]) ? 0 : 2;
 }

@@ -20,5 +20,5 @@
     for (char& object : recorded) prof::record_alloc(&object, (malloc_size) + 100); \
     for (int i = 0; i < 10; ++i) prof::record_free(&recorded[i]);                \
     for (int i = 0; i < 2; ++i) std::thread([] {}).join();                       \
-    return prof::status().heap_rate == 1 ? 0 : 1;                                \
+    return prof::status().number("heap rate (bytes per sample)") == 1 ? 0 : 1;                                \
   }

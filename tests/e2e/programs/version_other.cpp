@@ -1,2 +1,2 @@
 #include <prof/prof.hpp>
-int other_file() { return prof::status().heap_rate == 0 ? 1 : 0; }
+int other_file() { return prof::status().number("heap rate (bytes per sample)") == 0 ? 1 : 0; }

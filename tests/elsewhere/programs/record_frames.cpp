@@ -7,6 +7,7 @@
 //   qemu-aarch64 -cpu max -L /usr/aarch64-linux-gnu a.out frame_records
 //
 // and again with -fomit-frame-pointer -mbranch-protection=standard and the name signed_addresses.
+#include <prof/process/attach.hpp>
 #include <prof/process/capture.hpp>
 
 #include <alloca.h>
@@ -71,7 +72,7 @@ void on_trap(int, siginfo_t*, void* data) {
   auto* const context = static_cast<ucontext_t*>(data);
   const registers start = os_registers_sig(context);
   static std::uintptr_t frames[128];
-  const frame_lease lease(*g_process);
+  const frame_lease lease(*g_process, os_thread_id_sig());
   frame_buffer& buffer = *lease.buffer();
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);

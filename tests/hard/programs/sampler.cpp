@@ -1,5 +1,6 @@
 #include "sampler.hpp"
 
+#include <prof/process/attach.hpp>
 #include <prof/process/capture.hpp>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -34,7 +35,7 @@ std::size_t g_word_count;
 
 // As capture_stack_sig walks, but into the given frames.
 walked_stack walk(const registers& start, std::uintptr_t* frames) {
-  const frame_lease lease(*g_process);
+  const frame_lease lease(*g_process, os_thread_id_sig());
   frame_buffer& buffer = *lease.buffer();
   auto& scratch = *new (static_cast<void*>(buffer.scratch)) walk_scratch(*g_process, buffer);
   const walked_stack walked = scratch.walk.run_sig(start, false);
@@ -70,7 +71,7 @@ void on_trap(int, siginfo_t* info, void* data) {
 
 void print_modules() {
   std::puts("modules");
-  const code_map* const map = read_code_map_sig(nullptr, *g_process->registry);
+  const code_map* const map = read_code_map_sig(nullptr, g_process->registry);
   for (std::size_t i = 0; i < map->count; ++i) {
     const code_range& range = map->ranges[i];
     std::printf("module %lx %lx %lx %s\n", static_cast<unsigned long>(range.start),

@@ -49,9 +49,10 @@ void take_profiles(double end, const char* directory) {
 
 void print_status() {
   const prof::status_report report = prof::status();
-  std::printf("cpu_samples %llu\nheap_samples %llu\nunsampled %zu\n",
-              static_cast<unsigned long long>(report.cpu_samples),
-              static_cast<unsigned long long>(report.heap_samples), report.unsampled_threads);
+  std::printf("cpu_samples %llu\nheap_samples %llu\nunsampled %llu\n",
+              static_cast<unsigned long long>(report.number("cpu samples")),
+              static_cast<unsigned long long>(report.number("heap samples")), 
+              static_cast<unsigned long long>(report.number("threads with the signal blocked")));
   for (const prof::drop_status& one : report.drops) {
     if (one.count == 0) continue;
     std::printf("drop %llu %s\n", static_cast<unsigned long long>(one.count), one.cause);

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "own_memory.hpp"
 #include "prof/base/random.hpp"
 #include "prof/os/os.hpp"
 
@@ -21,21 +22,16 @@ using namespace prof::detail;
 
 // A table over pages of its own.
 struct own_table {
-  char* memory = static_cast<char*>(os_map_sig(live_table::bytes()));
+  own_memory memory;
   live_table* table = new live_table;
   own_table() {
-    REQUIRE(memory != nullptr);
-    table->bind(memory);
+    memory.map_sig = &os_map_in_steps_sig;
+    memory.unmap_sig = &os_unmap_sig;
+    REQUIRE(table->bind(memory));
   }
-  ~own_table() {
-    delete table;
-    os_unmap_sig(memory, live_table::bytes());
-  }
+  ~own_table() { delete table; }
   own_table(const own_table&) = delete;
   own_table& operator=(const own_table&) = delete;
-  std::uintptr_t filters() const {
-    return reinterpret_cast<std::uintptr_t>(memory + live_table::slot_bytes);
-  }
 };
 
 bool in_filter(const live_table& table, std::uint64_t address) {
@@ -44,16 +40,29 @@ bool in_filter(const live_table& table, std::uint64_t address) {
 
 }  // namespace
 
-TEST_CASE("filters lie one behind the other and are aligned") {
-  CHECK(live_table::filter_offset(live_table::first_filter_bits) == 0);
-  CHECK(live_table::filter_offset(live_table::first_filter_bits + 1) ==
-        std::size_t{1} << live_table::first_filter_bits);
-  CHECK(live_table::bytes() - live_table::slot_bytes ==
-        (std::size_t{2} << live_table::last_filter_bits) -
-            (std::size_t{1} << live_table::first_filter_bits));
+TEST_CASE("a filter's base and its size share one word") {
   const own_table own;
-  CHECK(own.filters() % 64 == 0);
   CHECK((own.table->filter() & 63) == 64 - live_table::first_filter_bits);
+  CHECK(own.table->filter_bits() == live_table::first_filter_bits);
+}
+
+TEST_CASE("a filter is mapped when it is needed, and one that the system refuses is done without") {
+  own_table own;
+  CHECK(own.memory.bytes.load() == std::uint64_t{1} << live_table::first_filter_bits);
+  own.memory.run_out();
+  live_object found;
+  std::size_t added = 0;
+  for (std::uint64_t i = 1; i <= 20000; ++i) added += own.table->add_sig(i << 4, {16, 1, 0}) ? 1u : 0u;
+  CHECK(added == 0);  // there is no memory for objects either
+  const own_memory again;
+  own.memory.map_sig = again.map_sig;
+  for (std::uint64_t i = 1; i <= 8000; ++i) REQUIRE(own.table->add_sig(i << 4, {16, 1, 0}));
+  own.memory.map_sig = [](std::size_t size) noexcept -> void* {
+    return size > std::size_t{1} << live_table::first_filter_bits ? nullptr : os_map_sig(size);
+  };
+  for (std::uint64_t i = 8001; i <= 9000; ++i) CHECK(own.table->add_sig(i << 4, {16, 1, 0}));
+  CHECK(own.table->filter_bits() == live_table::first_filter_bits);
+  for (std::uint64_t i = 1; i <= 9000; ++i) CHECK(own.table->take_sig(i << 4, found));
 }
 
 TEST_CASE("a filter byte sticks at 255 and never goes below 0") {

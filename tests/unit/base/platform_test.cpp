@@ -24,11 +24,13 @@ PROF_DETAIL_COLD int seldom() { return 2; }
 PROF_DETAIL_NOINLINE int apart() { return 3; }
 
 extern "C" int prof_test_absent() PROF_DETAIL_WEAK_IMPORT("prof_test_symbol_nobody_defines");
-extern "C" int prof_test_hooked() PROF_DETAIL_HOOK("prof_test_hooked_symbol");
-extern "C" int prof_test_hooked() { return 41; }
 extern "C" int prof_test_hooked_as_seen() __asm__("prof_test_hooked_symbol");
 
 }  // namespace
+
+extern "C" {
+PROF_DETAIL_HOOKED int prof_test_hooked_symbol() { return 41; }
+}
 
 TEST_CASE("public and private names live in one versioned namespace") {
   static_assert(std::is_same_v<prof::platform_test_value, prof::v1::platform_test_value>);

@@ -99,13 +99,8 @@ TEST_CASE("a copy keeps its text and cannot be ignored by accident") {
   static_assert(!std::is_convertible_v<result, bool>);
 }
 
-TEST_CASE("append_text fills a buffer to its last byte and stops") {
-  char buffer[8] = "";
-  prof::detail::append_text(buffer, sizeof buffer, "abc");
-  prof::detail::append_text(buffer, sizeof buffer, "", 0);
-  CHECK(std::string(buffer) == "abc");
-  prof::detail::append_text(buffer, sizeof buffer, "defghi");
-  CHECK(std::string(buffer) == "abcdefg");
-  prof::detail::append_text(buffer, sizeof buffer, "j");
-  CHECK(std::string(buffer) == "abcdefg");
+TEST_CASE("a message that is too long is cut, and ends in a NUL") {
+  const std::string detail(500, 'x');
+  const result failed(error::bad_argument, detail.c_str());
+  CHECK(std::string(failed.message()) == detail.substr(0, prof::detail::result_text_size - 1));
 }

@@ -4,11 +4,12 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <map>
 #include <set>
 #include <thread>
 #include <vector>
+
+#include "own_memory.hpp"
 
 namespace {
 
@@ -16,22 +17,18 @@ using prof::detail::mix_bits;
 using prof::detail::no_slot;
 
 struct plain_slot {
-  std::atomic<std::uint64_t> key;
+  prof::detail::table_key key;
   std::atomic<std::uint64_t> payload;
 };
 using adder = prof::detail::add_only_table<plain_slot>;
 using remover = prof::detail::add_remove_table<plain_slot>;
 
-// A table over zeroed memory of its own.
+// A table over memory of its own.
 template <class Table>
 struct bound {
+  prof::detail::own_memory memory;
   Table table;
-  void* memory;
-  bound(std::size_t first, unsigned levels)
-      : memory(std::calloc(Table::bytes_for(first, levels), 1)) {
-    table.bind(memory, first, levels);
-  }
-  ~bound() { std::free(memory); }
+  bound(std::size_t first, unsigned levels) { table.bind(memory, first, levels); }
   bound(const bound&) = delete;
   bound& operator=(const bound&) = delete;
 };
@@ -63,7 +60,72 @@ TEST_CASE("mix_bits is one to one on a sample and changes about half of the bits
 TEST_CASE("levels double") {
   CHECK(adder::slots_in(16, 1) == 16);
   CHECK(adder::slots_in(16, 3) == 16 + 32 + 64);
-  CHECK(adder::bytes_for(16, 3) == 112 * sizeof(plain_slot));
+}
+
+TEST_CASE("pieces hold as many slots as fit, and are numbered through") {
+  // 16-byte slots: 16,384 in a piece. Levels of 1024, 2048, ... 16384 are a piece each; then there are 2 and 4.
+  CHECK(adder::pieces_in(16, 1024, 1) == 1);
+  CHECK(adder::pieces_in(16, 1024, 5) == 5);
+  CHECK(adder::pieces_in(16, 1024, 6) == 7);
+  CHECK(adder::pieces_in(16, 1024, 7) == 11);
+  CHECK(adder::pieces_in(40, 1024, 10) == 257);
+  CHECK(adder::pieces_in(40, 1024, 10) <= adder::most_pieces);
+}
+
+TEST_CASE("each slot has a place of its own in memory, whatever its piece") {
+  bound<adder> t(1024, 7);
+  bool fresh = false;
+  std::set<const void*> places;
+  std::size_t last = 0;
+  for (std::uint64_t key = 3; t.table.used() < 40000; ++key) {
+    const std::size_t index = t.table.find_or_add_sig(key, fresh);
+    REQUIRE(index != no_slot);
+    REQUIRE(t.table.at(index).key.load() == key);
+    t.table.at(index).payload.store(~key);
+    places.insert(&t.table.at(index));
+    last = key;
+  }
+  CHECK(t.table.levels() == 7);
+  CHECK(places.size() == 40000);
+  for (std::uint64_t key = 3; key <= last; ++key) {
+    const std::size_t index = t.table.find_or_add_sig(key, fresh);
+    REQUIRE_FALSE(fresh);
+    REQUIRE(t.table.at(index).payload.load() == ~key);
+  }
+  CHECK(t.memory.bytes.load() == std::uint64_t{127} * 1024 * 16);  // all of its pieces
+}
+
+TEST_CASE("memory is taken piece by piece, when a key needs it") {
+  bound<adder> t(1024, 8);
+  CHECK(t.memory.bytes.load() == 0);
+  CHECK(t.table.find_place_sig(0) == nullptr);
+  bool fresh = false;
+  t.table.find_or_add_sig(77, fresh);
+  CHECK(t.memory.bytes.load() == 1024 * 16);
+  CHECK(t.table.find_place_sig(0) != nullptr);
+  CHECK(t.table.find_place_sig(1024) == nullptr);
+  std::size_t seen = 0;
+  t.table.for_each_sig([&seen](std::size_t, const plain_slot&) { ++seen; });
+  CHECK(seen == 1024);
+}
+
+TEST_CASE("what finds no memory is refused and counted, and tried again") {
+  bound<adder> a(64, 3);
+  bound<remover> r(64, 3);
+  a.memory.run_out();
+  r.memory.run_out();
+  bool fresh = true;
+  CHECK(a.table.find_or_add_sig(77, fresh) == no_slot);
+  CHECK_FALSE(fresh);
+  CHECK(a.table.overflow() == 1);
+  CHECK(a.memory.refused.load() > 0);
+  CHECK(r.table.claim_sig(77) == no_slot);
+  CHECK(r.table.find_sig(77) == no_slot);
+  CHECK(r.table.overflow() == 1);
+  const prof::detail::own_memory again;
+  a.memory.map_sig = again.map_sig;
+  CHECK(a.table.find_or_add_sig(77, fresh) != no_slot);
+  CHECK(fresh);
 }
 
 TEST_CASE("adding finds what is there; one caller learns that it is fresh") {
@@ -174,9 +236,9 @@ TEST_CASE("four threads add the same and different keys at once") {
   CHECK(t.table.overflow() == 0);
   CHECK(t.table.used() == fresh_count.load());
   std::map<std::uint64_t, int> slots_of;
-  for (std::size_t i = 0; i < t.table.span(); ++i) {
-    if (t.table.at(i).key.load() != 0) ++slots_of[t.table.at(i).key.load()];
-  }
+  t.table.for_each_sig([&slots_of](std::size_t, const plain_slot& slot) {
+    if (slot.key.load() != 0) ++slots_of[slot.key.load()];
+  });
   CHECK(slots_of.size() == shared + 4 * own);
   // A key may get a second slot while a level opens, and no more than one for each opening.
   for (const auto& entry : slots_of) CHECK(entry.second <= 4);
@@ -193,6 +255,16 @@ TEST_CASE("claimed is invisible, published is found, removed is gone") {
   CHECK(t.table.used() == 1);
   t.table.remove_sig(index);
   CHECK(t.table.find_sig(99) == no_slot);
+  CHECK(t.table.used() == 0);
+}
+
+TEST_CASE("a key that is not there any more is not removed again") {
+  bound<remover> t(64, 2);
+  const std::size_t index = t.table.claim_sig(99);
+  t.table.publish_sig(index, 99);
+  CHECK_FALSE(t.table.remove_key_sig(index, 98));
+  CHECK(t.table.remove_key_sig(index, 99));
+  CHECK_FALSE(t.table.remove_key_sig(index, 99));
   CHECK(t.table.used() == 0);
 }
 

@@ -189,3 +189,38 @@ TEST_CASE("flush tells whether all was taken, and nothing follows a refusal") {
   CHECK(taken.text == "first");
   CHECK(taken.calls == 2);
 }
+
+// ---- bounded texts ----
+
+TEST_CASE("a bounded text takes what fits, to its last byte, and ends in a NUL") {
+  prof::detail::bounded_text<8> text;
+  CHECK(text.size() == 0);
+  CHECK(std::string(text.c_str()).empty());
+  text.put("abc").put("");
+  CHECK(std::string(text.c_str()) == "abc");
+  text.put("defghi");
+  CHECK(std::string(text.c_str()) == "abcdefg");
+  text.put("j").decimal(5);
+  CHECK(text.view().equals("abcdefg"));
+  text.clear();
+  CHECK(text.two_digits(7).put("-").decimal(120).view().equals("07-120"));
+  const prof::detail::bounded_text<8> copy = text;
+  text.clear();
+  CHECK(copy.view().equals("07-120"));
+}
+
+// ---- UTF-8 ----
+
+TEST_CASE("bytes that are no UTF-8 become question marks, and only they") {
+  const auto cleaned = [](std::string text) {
+    prof::detail::clean_utf8(&text[0], text.size());
+    return text;
+  };
+  CHECK(cleaned("plain") == "plain");
+  CHECK(cleaned("\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80") == "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
+  CHECK(cleaned("a\xff" "b") == "a?b");
+  CHECK(cleaned("\xc0\x80") == "??");          // longer than needed
+  CHECK(cleaned("\xed\xa0\x80") == "???");     // a surrogate
+  CHECK(cleaned("\xf4\x90\x80\x80") == "????");  // above U+10FFFF
+  CHECK(cleaned("\xe2\x82") == "??");          // cut short
+}

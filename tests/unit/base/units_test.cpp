@@ -14,7 +14,7 @@ namespace {
 using namespace prof::detail;
 
 std::string text(const short_text& cell) {
-  return std::string(cell.data, cell.size);
+  return cell.c_str();
 }
 
 std::string scaled(std::int64_t value, const char* unit) {

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "prof/process/process.hpp"
+#include "prof/process/attach.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -1,6 +1,6 @@
-// tests/unit/stack/own_registry.hpp - a code registry that only one test file sees.
-#ifndef PROF_TESTS_UNIT_STACK_OWN_REGISTRY_HPP
-#define PROF_TESTS_UNIT_STACK_OWN_REGISTRY_HPP
+// tests/unit/code/own_registry.hpp - a code registry that only one test file sees.
+#ifndef PROF_TESTS_UNIT_CODE_OWN_REGISTRY_HPP
+#define PROF_TESTS_UNIT_CODE_OWN_REGISTRY_HPP
 
 #include <doctest/doctest.h>
 
@@ -9,9 +9,14 @@
 PROF_DETAIL_BEGIN
 
 struct own_registry {
-  code_registry* code = static_cast<code_registry*>(os_map_sig(sizeof(code_registry)));
-  own_registry() { REQUIRE(code != nullptr); }
-  ~own_registry() { os_unmap_sig(code, sizeof(code_registry)); }
+  table_memory memory;
+  code_registry* code = new code_registry{};
+  own_registry() {
+    memory.map_sig = &os_map_in_steps_sig;
+    memory.unmap_sig = &os_unmap_sig;
+    code->bind(memory);
+  }
+  ~own_registry() { delete code; }
   own_registry(const own_registry&) = delete;
   own_registry& operator=(const own_registry&) = delete;
 };
@@ -24,4 +29,4 @@ inline const code_map* read_code_map(const code_map* before = nullptr) {
 
 PROF_DETAIL_END
 
-#endif  // PROF_TESTS_UNIT_STACK_OWN_REGISTRY_HPP
+#endif  // PROF_TESTS_UNIT_CODE_OWN_REGISTRY_HPP

@@ -29,7 +29,7 @@ struct fixture {
 };
 
 // A library that nothing else uses, and the address of something in it.
-struct visitor {
+struct visiting_library {
   void* handle = nullptr;
   const void* inside = nullptr;
   void load() {
@@ -97,7 +97,7 @@ TEST_CASE("the latest range is the one that was asked about last") {
 
 TEST_CASE("a library that comes later is registered by the walk that meets it, once") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   range_lookup first = f.lookup();
   const code_range* const range = first.meet_sig(library.address());
@@ -125,7 +125,7 @@ TEST_CASE("a library that comes later is registered by the walk that meets it, o
 }
 
 TEST_CASE("a library that has gone is nowhere, though the map still has it") {
-  visitor library;
+  visiting_library library;
   library.load();
   fixture f;
   range_lookup before = f.lookup();
@@ -149,7 +149,7 @@ TEST_CASE("a library that has gone is nowhere, though the map still has it") {
 
 TEST_CASE("while many walks register code, it is nameless; a walk that failed does not try again") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   registration_scratch* taken[4];
   for (registration_scratch*& one : taken) one = f.registry.code->take_scratch_sig();
@@ -167,7 +167,7 @@ TEST_CASE("while many walks register code, it is nameless; a walk that failed do
 
 TEST_CASE("registering costs one per cent of a CPU, after 20 ms at once") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   std::atomic<std::uint64_t>& paid_at = f.registry.code->registration_paid_at;
   paid_at.store(os_monotonic_ns_sig() + 60000000000);
@@ -183,7 +183,7 @@ TEST_CASE("registering costs one per cent of a CPU, after 20 ms at once") {
 
 TEST_CASE("registering code is charged where it takes long, as among very many mappings") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   constexpr std::size_t page = 4096;
   constexpr std::size_t count = 50000;  // 8 ms; Linux allows 65,530
@@ -206,7 +206,7 @@ TEST_CASE("registering code is charged where it takes long, as among very many m
 TEST_CASE("without a map, a walk registers all the files that it meets") {
   own_registry registry;
   std::atomic<bool> stale{false};
-  visitor library;
+  visiting_library library;
   library.load();
   range_lookup lookup(nullptr, *registry.code, stale);
   const auto here = reinterpret_cast<std::uintptr_t>(&some_function);
@@ -223,7 +223,7 @@ TEST_CASE("without a map, a walk registers all the files that it meets") {
 // A tick may come while a hook of the same thread reads /proc/self/maps.
 TEST_CASE("a walk registers what the walk it interrupted is registering") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   registration_scratch* const interrupted = f.registry.code->take_scratch_sig();
   REQUIRE(interrupted != nullptr);
@@ -240,7 +240,7 @@ TEST_CASE("a walk registers what the walk it interrupted is registering") {
 
 TEST_CASE("reading the maps for a range that is known already is charged") {
   fixture f;
-  visitor library;
+  visiting_library library;
   library.load();
   range_lookup first = f.lookup();
   const code_range* const range = first.meet_sig(library.address());
@@ -257,7 +257,7 @@ TEST_CASE("reading the maps for a range that is known already is charged") {
 TEST_CASE("what a walk registered is code to those that follow, where the loader cannot be asked") {
   own_registry registry;
   std::atomic<bool> stale{false};
-  visitor library;
+  visiting_library library;
   library.load();
   range_lookup before(nullptr, *registry.code, stale);
   CHECK(before.is_code_sig(library.address()) == os_answers_for_objects());
@@ -280,7 +280,7 @@ TEST_CASE("the loader's list of never unloaded objects has this program, libc an
     REQUIRE(dladdr(address, &info) != 0);
     CHECK(never_unloaded.has_sig(reinterpret_cast<std::uintptr_t>(info.dli_fbase)));
   }
-  visitor library;
+  visiting_library library;
   library.load();
   std::uintptr_t later[64];
   CHECK(os_never_unloaded_objects(later, 64) == count);

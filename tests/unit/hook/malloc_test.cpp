@@ -42,13 +42,15 @@ struct tally {
 
 tally of_size(std::uint64_t size) {
   const heap_state& heap = *heap_sig(*process_sig());
+  arena memory(os_pages);
+  count_snapshot now(memory);
+  heap.counts.read(now);
   tally sum;
-  for (std::size_t i = 0; i < heap.counts.span(); ++i) {
-    const heap_slot& slot = heap.counts.at(i);
-    if (slot.ready.load() == 0 || slot.size.load() != size) continue;
-    sum.allocated += whole_objects(slot.allocated_objects.load());
-    sum.freed += whole_objects(slot.freed_objects.load());
-  }
+  heap.counts.for_each_since(nullptr, now, [&](const count_key& key, const std::uint64_t* counted) {
+    if (key.extra != size) return;
+    sum.allocated += whole_objects(counted[allocated_objects]);
+    sum.freed += whole_objects(counted[freed_objects]);
+  });
   return sum;
 }
 
@@ -307,16 +309,18 @@ TEST_CASE("the profile names this test's own line of calls") {
   void* const object = call_malloc(12359);
   const heap_state& heap = *heap_sig(*process_sig());
   std::size_t deep = 0;
-  for (std::size_t i = 0; i < heap.counts.span(); ++i) {
-    const heap_slot& slot = heap.counts.at(i);
-    if (slot.ready.load() == 0 || slot.size.load() != 12359) continue;
-    const stack_view view = process_sig()->stacks.view(slot.stack.load());
+  arena memory(os_pages);
+  count_snapshot now(memory);
+  heap.counts.read(now);
+  heap.counts.for_each_since(nullptr, now, [&](const count_key& key, const std::uint64_t*) {
+    if (key.extra != 12359) return;
+    const stack_view view = process_sig()->stacks.view(key.stack);
     deep = view.depth;
     const code_map* const code = process_sig()->code.load();
     REQUIRE(code != nullptr);
     REQUIRE(view.depth >= 1);
     CHECK(code->find_frame(view.frames[0]) == code->find(reinterpret_cast<std::uintptr_t>(&of_size)));
-  }
+  });
   CHECK(deep >= 1);
   call_free(object);
 }

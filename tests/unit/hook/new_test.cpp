@@ -61,13 +61,15 @@ struct tally {
 // A request that libstdc++ rounds up to its alignment is counted where it is made: at the new.
 tally of_size(std::uint64_t wanted) {
   const heap_state& heap = *heap_sig(*process_sig());
+  arena memory(os_pages);
+  count_snapshot now(memory);
+  heap.counts.read(now);
   tally sum;
-  for (std::size_t i = 0; i < heap.counts.span(); ++i) {
-    const heap_slot& slot = heap.counts.at(i);
-    if (slot.ready.load() == 0 || slot.size.load() != wanted) continue;
-    sum.allocated += whole_objects(slot.allocated_objects.load());
-    sum.freed += whole_objects(slot.freed_objects.load());
-  }
+  heap.counts.for_each_since(nullptr, now, [&](const count_key& key, const std::uint64_t* counted) {
+    if (key.extra != wanted) return;
+    sum.allocated += whole_objects(counted[allocated_objects]);
+    sum.freed += whole_objects(counted[freed_objects]);
+  });
   return sum;
 }
 

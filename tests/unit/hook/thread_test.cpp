@@ -31,8 +31,8 @@ int records_taken() {
 }
 
 bool has_timer(std::uint32_t thread) {
-  const spin_guard lock(cpu().threads_lock);
-  return cpu().threads.find_sig(thread_key_base + thread) != no_slot;
+  const spin_guard lock(cpu().timers_lock);
+  return cpu().timers.find_sig(thread_key_base + thread) != no_slot;
 }
 
 // A thread that waits until it is told to end.
@@ -131,6 +131,24 @@ TEST_CASE("while a profile runs every new thread has a timer, and loses it at it
   after.stop();
 }
 
+TEST_CASE("a new thread refreshes a code map that is outdated, while a profile runs and once a second at most") {
+  process_state& process = *process_sig();
+  const auto start_a_thread = [&process] {
+    process.code_map_outdated.store(true);
+    std::thread([] {}).join();
+    return !process.code_map_outdated.load();
+  };
+  process.refreshed_at.store(0);
+  CHECK_FALSE(start_a_thread());
+  std::string bytes;
+  prof::cpu_session session;
+  REQUIRE(session.start(prof::append_to(bytes)));
+  process.refreshed_at.store(0);
+  CHECK(start_a_thread());
+  CHECK_FALSE(start_a_thread());
+  REQUIRE(session.stop());
+}
+
 TEST_CASE("a thread whose parent blocked the signal is sampled all the same") {
   std::string bytes;
   prof::cpu_session session;
@@ -170,7 +188,7 @@ TEST_CASE("threads come and go by the hundred while profiles start and stop") {
   end.store(true);
   churn.join();
   CHECK(started.load() > 20);
-  CHECK(cpu().threads.used() == 0);
+  CHECK(cpu().timers.used() == 0);
   CHECK(records_taken() == 0);
 }
 
@@ -185,14 +203,70 @@ TEST_CASE("the hook's own test makes no thread") {
     CHECK(std::string(report.hooks[i].state) == "live");
   }
   CHECK(found);
-  CHECK(process_sig()->thread_hooks.load() == &prof_part_thread_hooks_v1);
+  CHECK(owner_of_sig(*process_sig(), static_cast<unsigned>(hook_family::thread)) == &prof_hooks_thread_v2);
+  CHECK(counts_here_sig(thread_hooks()));
+  CHECK(static_cast<bool>(pthread_create_entry::state.route.load() == &pthread_create_entry::counting));
+}
+
+TEST_CASE("when the object that counts threads is unloaded, another one counts the next thread") {
+  process_state& process = *process_sig();
+  std::atomic<const hook_family_part*>& owner = process.hooks[static_cast<unsigned>(hook_family::thread)].owner;
+  const hook_family_part* const mine = owner.load();
+  static hook_family_part other = *mine;
+  owner.store(&other);
+  (void)settle_thread(thread_hooks(), &process, false);
+  thread_role.store(hook_role::forwarding);
+  const std::uint64_t before = cpu().threads_started.load();
+  std::thread([] {}).join();
+  CHECK(cpu().threads_started.load() == before);
+  CHECK(owner.load() == &other);
+  other.magic = 0;  // as memory that others have now
+  std::thread([] {}).join();
+  CHECK(cpu().threads_started.load() == before + 1);
+  CHECK(owner.load() == mine);
+  CHECK(counts_here_sig(thread_hooks()));
 }
 
 TEST_CASE("the next pthread_create is libc's") {
-  const pthread_create_fn next = find_pthread_create();
+  std::thread([] {}).join();
+  const pthread_create_fn next = pthread_create_entry::state.next.load();
   const bool another = next != nullptr && next != &pthread_create;
   CHECK(another);
-  CHECK(no_pthread_create(nullptr, nullptr, nullptr, nullptr) == ENOSYS);
+  CHECK(std::string(os_file_of(reinterpret_cast<const void*>(next))) !=
+        os_file_of(reinterpret_cast<const void*>(&pthread_create_entry::counting)));
+  if (prof_libc_pthread_create == nullptr) {
+    CHECK(pthread_create_entry::fallback(nullptr, nullptr, nullptr, nullptr) == ENOSYS);
+  }
+}
+
+TEST_CASE("what another thread starts while the hook is tested starts all the same and counts") {
+  std::thread([] {}).join();
+  std::atomic<bool> tested{false};
+  std::atomic<bool> go{false};
+  bool ran = false;
+  std::uint64_t before = 0;
+  std::thread other([&] {
+    while (!go.load()) std::this_thread::yield();
+    before = cpu().threads_started.load();
+    std::thread([&ran] { ran = true; }).join();
+    tested.store(true);
+  });
+  {
+    const probe_scope probing;
+    store_word_sig(thread_hooks(), 0, word_route, reinterpret_cast<any_function>(&pthread_create_entry::probed));
+    go.store(true);
+    while (!tested.load()) os_yield();
+  }
+  test_thread_hook();
+  other.join();
+  CHECK(ran);
+  CHECK(cpu().threads_started.load() == before + 1);
+  CHECK(std::string(thread_records[0].state.load()) == "live");
+  CHECK(static_cast<bool>(pthread_create_entry::state.route.load() == &pthread_create_entry::counting));
+}
+
+TEST_CASE("a thread that dlsym would make is refused, as it makes none") {
+  CHECK(pthread_create_entry::while_resolving(nullptr, nullptr, nullptr, nullptr) == EAGAIN);
 }
 
 #endif

@@ -17,9 +17,7 @@ std::string shown(const char* text) {
     const prof::result r = parse_address(text, where);
     INFO(text);
     CHECK(r.code() == error::none);
-    char back[address_text_size];
-    format_address(where, back);
-    return back;
+    return format_address(where).c_str();
 }
 
 error code(text_view text) {
@@ -75,6 +73,25 @@ TEST_CASE("an error shows the text on one line and cut") {
     CHECK(std::strstr(r.message(), "\"a?b\"") != nullptr);
     const std::string longer(1000, 'x');
     CHECK(std::strlen(parse_address(longer.c_str(), where).message()) < 232);
+}
+
+TEST_CASE("the host alone, as errors say it, and behind what is there already") {
+    const auto host = [](const char* text) {
+        address where;
+        REQUIRE(parse_address(text, where));
+        address_text shown_host;
+        shown_host.put("at ");
+        put_host(where, shown_host);
+        return std::string(shown_host.c_str());
+    };
+    CHECK(host("localhost:6060") == "at 127.0.0.1");
+    CHECK(host("[::1]:6060") == "at [::1]");
+    CHECK(host("unix:/run/prof.sock") == "at unix:/run/prof.sock");
+}
+
+TEST_CASE("the longest address there is fits its text") {
+    const std::string longest = "unix:/" + std::string(106, 'x');
+    CHECK(shown(longest.c_str()) == longest);
 }
 
 TEST_CASE("eight groups spread around the gap") {

@@ -85,6 +85,7 @@ TEST_CASE("a connection answers a request that came in two pieces, and waits for
   CHECK(answer.substr(answer.size() - 3) == "now");
   CHECK(ends.connection.is_open());
   CHECK(ends.connection.is_spare());
+  CHECK_FALSE(ends.connection.has_job());
 }
 
 TEST_CASE("a job keeps the connection waiting until its deadline") {
@@ -92,8 +93,10 @@ TEST_CASE("a job keeps the connection waiting until its deadline") {
   ends.say("GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
   CHECK(ends.heard().empty());
   CHECK_FALSE(ends.connection.is_spare());
+  CHECK(ends.connection.has_job());
   while (os_monotonic_ns_sig() < ends.connection.deadline()) os_sleep_ns(100000);
   ends.connection.on_deadline();
+  CHECK_FALSE(ends.connection.has_job());
   CHECK(has(ends.heard(), "later"));
   CHECK(ends.jobs.finished == 1);
   CHECK(ends.jobs.canceled == 0);
@@ -104,6 +107,7 @@ TEST_CASE("a client that hangs up cancels its job once") {
   ends.say("GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
   ends.connection.on_ready(net_gone);
   CHECK_FALSE(ends.connection.is_open());
+  CHECK_FALSE(ends.connection.has_job());
   ends.connection.close();
   CHECK(ends.jobs.canceled == 1);
   CHECK(ends.jobs.finished == 0);

@@ -4,8 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <string>
 
+#include "../collect/rain_part.hpp"
+#include "../process/own_process.hpp"
+#include "prof/http/routes.hpp"
 #include "prof/prof.hpp"
 
 #if PROF_DETAIL_OS_LINUX
@@ -22,9 +26,9 @@ output into(std::string& text) {
           &text};
 }
 
-std::string index_of(const process_state& process) {
+std::string index_of(process_state& process, http_pages others = all_pages()) {
   std::string text;
-  write_index(process, into(text));
+  write_index(process, others, into(text));
   return text;
 }
 
@@ -65,20 +69,61 @@ TEST_CASE("every link is described once and every element is closed") {
 }
 
 TEST_CASE("a process without parts lists the fixed pages only") {
-  process_state* const bare = make_process_sig();
-  REQUIRE(bare != nullptr);
-  const std::string page = index_of(*bare);
+  const own_process bare;
+  const std::string page = index_of(*bare.state);
   CHECK(page.find("heap") == std::string::npos);
   CHECK(page.find("profile?seconds") == std::string::npos);
   CHECK(page.find("cmdline") != std::string::npos);
-  os_unmap_sig(bare, process_bytes);
+  CHECK(count_of(page, "<a ") == 3);
+  CHECK(count_of(page, "<li>") == 3);
+}
+
+TEST_CASE("pages with a description are listed behind the profiles, the index itself is not") {
+  constexpr http_page pages[] = {
+      {{}, nullptr, {}}, {{"secret", 6}, nullptr, {}}, {{"weather", 7}, nullptr, {"sun", 3}}};
+  const own_process bare;
+  const std::string alone = index_of(*bare.state, {pages, 3});
+  CHECK(alone.find("<tr><td>0</td><td><a href='weather'>weather</a></td></tr>\n") != std::string::npos);
+  CHECK(alone.find("<li>weather: sun</li>\n") != std::string::npos);
+  CHECK(alone.find("secret") == std::string::npos);
+  CHECK(count_of(alone, "<a ") == 1);
+  CHECK(count_of(alone, "<li>") == 1);
+  const std::string page = index_of(*enter_process(), {pages, 3});
+  CHECK(page.find("'>profile</a>") < page.find("'>weather</a>"));
+  CHECK(page.find("<li>profile: ") < page.find("<li>weather: "));
+  CHECK(page.find("cmdline") == std::string::npos);
+}
+
+TEST_CASE("a profile without a text is linked as it is") {
+  const own_process own;
+  const part_scope registered(*own.state);
+  const std::string page = index_of(*own.state);
+  CHECK(page.find("<tr><td>3</td><td><a href='rain?debug=1'>rain</a></td></tr>\n") != std::string::npos);
+  CHECK(page.find("<tr><td>3</td><td><a href='rain/story'>rain/story</a></td></tr>\n") != std::string::npos);
+}
+
+TEST_CASE("every page of the server has an answer, and each text its right length") {
+  const http_pages all = all_pages();
+  CHECK(all.count == 4);
+  for (std::size_t i = 0; i < all.count; ++i) {
+    const http_page& page = all.pages[i];
+    CAPTURE(page.path.data);
+    CHECK(page.path.size == std::strlen(page.path.data));
+    CHECK(page.description.size == std::strlen(page.description.data));
+    CHECK(static_cast<bool>(page.answer != nullptr));
+    CHECK((page.path.size == 0) == (page.description.size == 0));
+  }
 }
 
 TEST_CASE("counts are the stacks of the heap profile") {
-  const process_state& process = *enter_process();
-  CHECK(profile_count(process, *find_profile("heap")) ==
-        heap_stack_count(*heap_sig(*process_sig())));
-  CHECK(profile_count(process, *find_profile("profile")) == 0);
+  process_state& process = *enter_process();
+  const std::size_t used = heap_sig(process)->counts.used();
+  CHECK(find_row(process, "heap").part->count(process) == used);
+  CHECK(static_cast<bool>(find_row(process, "profile").part->count == nullptr));
+  const std::string page = index_of(process);
+  CHECK(page.find("<tr><td>" + std::to_string(used) + "</td><td><a href='heap?") != std::string::npos);
+  CHECK(page.find("<tr><td>" + std::to_string(used) + "</td><td><a href='allocs?") != std::string::npos);
+  CHECK(page.find("<tr><td>0</td><td><a href='profile?") != std::string::npos);
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include <initializer_list>
 #include <string>
 
+#include "../collect/rain_part.hpp"
 #include "prof/prof.hpp"
 
 #if PROF_DETAIL_OS_LINUX
@@ -254,6 +255,75 @@ TEST_CASE("profiles that take a second") {
   CHECK(delta.header("Content-Disposition") == "attachment; filename=\"heap-delta\"");
   CHECK(is_gzip(delta.body));
   CHECK(cpu_of(*enter_process())->period_ns.load() == 0);
+}
+
+TEST_CASE("profiles of a part that is registered at run time are served like any other") {
+  const part_scope registered(*enter_process());
+  const server_scope server;
+  const std::string index = get("/").body;
+  CHECK(index.find("<tr><td>3</td><td><a href='rain?debug=1'>rain</a></td></tr>\n") != std::string::npos);
+  CHECK(index.find("<li>rain: How much fell</li>\n") != std::string::npos);
+  rain.drops.store(12000);
+  const answer text = get("/rain?debug=1");
+  CHECK(text.status == 200);
+  CHECK(text.header("Content-Type") == "text/plain; charset=utf-8");
+  CHECK(text.header("Content-Disposition").empty());
+  CHECK(text.body.compare(0, 18, "rain: 12000 drops\n") == 0);
+  const answer binary = get("/rain");
+  CHECK(binary.header("Content-Type") == "application/octet-stream");
+  CHECK(binary.header("Content-Disposition") == "attachment; filename=\"rain\"");
+  CHECK(is_gzip(binary.body));
+  const answer table = get("/rain?format=top&type=water");
+  CHECK(table.header("Content-Type") == "text/plain; charset=utf-8");
+  CHECK(table.body.find("water") != std::string::npos);
+  CHECK(table.body.find("cloud") != std::string::npos);
+  const answer delta = get("/rain?seconds=1");
+  CHECK(delta.status == 200);
+  CHECK(delta.header("Content-Disposition") == "attachment; filename=\"rain-delta\"");
+  CHECK(is_gzip(delta.body));
+  const answer in_text = get("/rain?seconds=1&format=text");
+  CHECK(in_text.body.compare(0, 14, "rain: 0 drops\n") == 0);
+  CHECK(get("/rain?seconds=1&debug=1").status == 400);
+  CHECK(get("/rain/story?debug=2").body == "It rained 12000 drops, asked with debug=2.\n");
+  CHECK(get("/rai").status == 404);
+}
+
+TEST_CASE("a part that cannot begin or end is 500 with its words") {
+  const part_scope registered(*enter_process());
+  const server_scope server;
+  rain.is_dry.store(true);
+  const answer dry = get("/rain");
+  rain.is_dry.store(false);
+  CHECK(dry.status == 500);
+  CHECK(dry.body == "rain is not supported on this platform\n");
+  rain.is_stuck.store(true);
+  const answer stuck = get("/rain");
+  rain.is_stuck.store(false);
+  CHECK(stuck.status == 500);
+  CHECK(stuck.body == "the gauge is stuck\n");
+  CHECK(stuck.header("Content-Disposition").empty());
+}
+
+TEST_CASE("format words in a query: those of the writers, others change nothing") {
+  const server_scope server;
+  CHECK(is_gzip(get("/heap?format=pprof").body));
+  CHECK(get("/heap?format=text").body.compare(0, 14, "heap profile: ") == 0);
+  CHECK(is_gzip(get("/heap?format=svg").body));
+  CHECK(is_gzip(get("/profile?seconds=1&format=text").body));  // it has none
+}
+
+TEST_CASE("while a job goes on, the code map follows what was loaded") {
+  const server_scope server;
+  process_state& process = *enter_process();
+  refresh_code_map(process);
+  const int client = connected();
+  const std::string request = "GET /debug/pprof/heap?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  REQUIRE(send(client, request.data(), request.size(), MSG_NOSIGNAL) > 0);
+  os_sleep_ns(100000000);
+  process.code_map_outdated.store(true);  // as a walk does that meets new code
+  for (int i = 0; i < 500 && process.code_map_outdated.load(); ++i) os_sleep_ns(10000000);
+  CHECK_FALSE(process.code_map_outdated.load());
+  close(client);
 }
 
 TEST_CASE("a CPU profile that cannot start is 500 with the reason") {

@@ -56,6 +56,7 @@ struct counters {
     std::atomic<int> begun{0};
     std::atomic<int> finished{0};
     std::atomic<int> canceled{0};
+    std::atomic<int> meanwhile{0};
     http_server* server = nullptr;
 };
 
@@ -103,6 +104,8 @@ void begin(void* context, const http_request& request, http_response& response, 
     }
 }
 
+void count_meanwhile(void* context) { static_cast<counters*>(context)->meanwhile++; }
+
 // A server on a free port that answers with the routes above.
 struct running_server {
     counters seen;
@@ -113,10 +116,10 @@ struct running_server {
         seen.server = &server;
         address where;
         REQUIRE(parse_address("127.0.0.1:0", where));
-        const prof::result r = server.start(where, {&begin, &seen}, 0, limits);
+        const prof::result r = server.start(where, {&begin, &seen, &count_meanwhile}, 0, limits);
         INFO(r.message());
         REQUIRE(r);
-        const std::string bound(server.bound_address().data, server.bound_address().size);
+        const std::string bound(server.bound_address());
         port = static_cast<std::uint16_t>(std::atoi(bound.c_str() + bound.rfind(':') + 1));
         REQUIRE(port != 0);
     }
@@ -416,6 +419,24 @@ TEST_CASE("a job ends at its deadline and blocks nobody") {
     CHECK(s.seen.canceled == 0);
 }
 
+TEST_CASE("about once a second while a job goes on the routes have a moment, and never when nothing does") {
+    running_server s;
+    client c(s.port);
+    REQUIRE(c.get("/quick"));
+    CHECK(c.response() == "at /quick");
+    CHECK(s.seen.meanwhile == 0);
+    REQUIRE(c.get("/sleep?ms=2100"));
+    CHECK(c.response() == "slept");
+    const int during = s.seen.meanwhile;
+    CHECK(during >= 2);
+    CHECK(during <= 4);
+    sleep_ms(1100);
+    CHECK(s.seen.meanwhile == during);
+    REQUIRE(c.get("/quick"));
+    CHECK(c.response() == "at /quick");
+    CHECK(s.seen.meanwhile == during);
+}
+
 TEST_CASE("a client that hangs up cancels its job at once") {
     running_server s;
     client gone(s.port);
@@ -452,6 +473,7 @@ TEST_CASE("stop during a job cancels it; the server can start again") {
     address where;
     REQUIRE(parse_address(s.server.bound_address(), where));
     REQUIRE(s.server.start(where, {&begin, &s.seen}));
+    CHECK(std::string(s.server.bound_address()) == "127.0.0.1:" + std::to_string(s.port));
     client again(s.port);
     REQUIRE(again.get("/again"));
     CHECK(again.response() == "at /again");
@@ -524,6 +546,7 @@ TEST_CASE("errors of start") {
     CHECK(s.server.running());
 
     http_server second;
+    CHECK(std::string(second.bound_address()).empty());
     const prof::result used = second.start(where, {&begin, &s.seen});
     CHECK(used.code() == error::address_in_use);
     CHECK(used.os_errno() == EADDRINUSE);
@@ -554,7 +577,7 @@ TEST_CASE("a Unix socket: stale file, private mode, empty Host, removed by stop"
     counters seen;
     http_server server;
     REQUIRE(server.start(where, {&begin, &seen}));
-    CHECK(std::string(server.bound_address().data) == "unix:" + path);
+    CHECK(std::string(server.bound_address()) == "unix:" + path);
     struct stat made;
     REQUIRE(stat(path.c_str(), &made) == 0);
     CHECK((made.st_mode & 0777) == 0600);

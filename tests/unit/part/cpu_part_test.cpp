@@ -13,8 +13,10 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "../process/own_process.hpp"
 #include "prof/prof.hpp"
 
 #if PROF_DETAIL_OS_LINUX
@@ -23,16 +25,33 @@ namespace {
 
 using namespace prof::detail;
 using prof::error;
+using prof::profile_request;
 using prof::result;
 
+constexpr profile_row cpu_row{{"profile", 7}, {"of a test", 9}, 30};
+
+// A collection of the CPU part, as collect/ makes it.
 struct session {
   arena memory{os_pages};
-  cpu_run run{memory};
+  profile_request request;
+  profile_run run{*enter_process(), cpu_row, request, memory, memory.allocate(prof_part_cpu_v2.run_bytes)};
+  bool runs = false;
+
   result begin(std::uint32_t hz) {
-    run.hz = hz;
-    return begin_cpu(*enter_process(), run);
+    request.hz = hz;
+    result begun = prof_part_cpu_v2.begin(run);
+    runs = static_cast<bool>(begun);
+    return begun;
   }
-  void end() { end_cpu(*enter_process(), run); }
+  void end() {
+    if (runs) CHECK(prof_part_cpu_v2.end(run));
+    runs = false;
+  }
+  void cancel() {
+    prof_part_cpu_v2.cancel(run);
+    runs = false;
+  }
+  const cpu_run& state() const { return *static_cast<const cpu_run*>(run.state); }
   ~session() { end(); }
 };
 
@@ -52,45 +71,95 @@ void spend_cpu(std::uint64_t ns) {
   }
 }
 
-std::int64_t nanoseconds_in(const cpu_run& run) {
+struct totals {
+  std::int64_t samples = 0;
+  std::int64_t nanoseconds = 0;
+  std::int64_t period = 0;
+};
+totals totals_in(session& ended) {
   arena memory(os_pages);
   profile p(memory);
-  fill_cpu(p, *enter_process(), run);
-  std::int64_t sum = 0;
-  for (const profile_sample& sample : p.samples) sum += p.values_of(sample)[1];
+  prof_part_cpu_v2.fill(p, ended.run);
+  totals sum;
+  for (const profile_sample& sample : p.samples) {
+    sum.samples += p.values_of(sample)[0];
+    sum.nanoseconds += p.values_of(sample)[1];
+  }
+  sum.period = p.period;
   return sum;
+}
+std::int64_t nanoseconds_in(session& ended) { return totals_in(ended).nanoseconds; }
+
+int sessions_running() {
+  int count = 0;
+  for (const std::uint32_t hz : cpu().session_hz) count += hz != 0 ? 1 : 0;
+  return count;
 }
 
 void foreign_handler(int) {}
 
 }  // namespace
 
-TEST_CASE("rates outside 1 to 10000 are refused") {
-  for (const std::uint32_t hz : {0u, 10001u, ~0u}) {
+TEST_CASE("rates above 10000 are refused") {
+  for (const std::uint32_t hz : {10001u, ~0u}) {
     session s;
     const result refused = s.begin(hz);
     CHECK(refused.code() == error::bad_argument);
     CHECK(std::string(refused.message()).find("1 to 10000") != std::string::npos);
-    CHECK(s.run.slot == -1);
+    CHECK(sessions_running() == 0);
   }
   CHECK(cpu().period_ns.load() == 0);
+}
+
+TEST_CASE("a session that does not say a rate has the process's, which stays within 1 to 10000") {
+  process_state& process = *enter_process();
+  const auto set_rate = prof_part_cpu_v2.set_rate;
+  CHECK(set_rate(process, 250) == 100);
+  for (const std::uint64_t refused : {std::uint64_t{0}, std::uint64_t{10001}, ~std::uint64_t{0}}) {
+    CHECK(set_rate(process, refused) == 250);
+  }
+  session s;
+  REQUIRE(s.begin(0));
+  CHECK(s.state().hz == 250);
+  CHECK(cpu().period_ns.load() == 4000000);
+  CHECK(set_rate(process, 100) == 250);
+  CHECK(cpu().period_ns.load() == 4000000);  // of later sessions only
+  s.end();
+  CHECK(totals_in(s).period == 4000000);
 }
 
 TEST_CASE("a session arms this thread, its end disarms it") {
   session s;
   REQUIRE(s.begin(100));
-  CHECK(s.run.slot >= 0);
+  CHECK(s.state().slot >= 0);
+  CHECK(sessions_running() == 1);
   CHECK(cpu().period_ns.load() == 10000000);
-  CHECK(cpu().threads.used() >= 1);
+  CHECK(cpu().timers.used() >= 1);
   CHECK(os_signal_handler(cpu().signal.load()) == os_own_signal_handler());
   s.end();
-  CHECK(s.run.slot == -1);
+  CHECK(sessions_running() == 0);
   CHECK(cpu().period_ns.load() == 0);
-  CHECK(cpu().threads.used() == 0);
-  CHECK(s.run.ended >= s.run.started);
-  s.end();  // harmless
+  CHECK(cpu().timers.used() == 0);
   // The handler stays: a late tick must not meet the default action.
   CHECK(os_signal_handler(cpu().signal.load()) == os_own_signal_handler());
+}
+
+TEST_CASE("a session that is cancelled disarms its threads, too") {
+  session s;
+  REQUIRE(s.begin(100));
+  s.cancel();
+  CHECK(sessions_running() == 0);
+  CHECK(cpu().period_ns.load() == 0);
+  CHECK(cpu().timers.used() == 0);
+  session next;
+  CHECK(next.begin(100));
+}
+
+TEST_CASE("a fresh run belongs to no slot") {
+  arena memory(os_pages);
+  const cpu_run run(cpu(), memory);
+  CHECK(run.slot == -1);
+  CHECK(run.hz == 0);
 }
 
 TEST_CASE("the timers run at the highest rate that any session wants") {
@@ -115,8 +184,7 @@ TEST_CASE("eight sessions run, the ninth is refused and disturbs nobody") {
   }
   session ninth;
   CHECK(ninth.begin(100).code() == error::too_many_sessions);
-  CHECK(ninth.run.slot == -1);
-  ninth.end();
+  CHECK(sessions_running() == static_cast<int>(max_cpu_sessions));
   CHECK(cpu().period_ns.load() == 10000000);
   sessions[3]->end();
   CHECK(ninth.begin(100));
@@ -133,15 +201,49 @@ TEST_CASE("CPU time is measured at any rate, and by two sessions alike") {
     REQUIRE(inner.begin(100));
     spend_cpu(200000000);
     inner.end();
-    const std::int64_t seen = nanoseconds_in(inner.run);  // at once: it counts until it is filled
+    const std::int64_t seen = nanoseconds_in(inner);
     spend_cpu(100000000);
     outer.end();
     const auto spent = static_cast<double>(thread_cpu_ns() - before);
-    CHECK(static_cast<double>(nanoseconds_in(outer.run)) > spent * 0.85);
-    CHECK(static_cast<double>(nanoseconds_in(outer.run)) < spent * 1.15);
+    CHECK(static_cast<double>(nanoseconds_in(outer)) > spent * 0.85);
+    CHECK(static_cast<double>(nanoseconds_in(outer)) < spent * 1.15);
     CHECK(seen > 160000000);
     CHECK(seen < 250000000);
   }
+}
+
+TEST_CASE("two sessions beside each other count samples at their own rates, each to one sample") {
+  session slow;
+  session fast;
+  REQUIRE(slow.begin(100));
+  REQUIRE(fast.begin(1000));
+  spend_cpu(300000000);
+  fast.end();
+  slow.end();
+  for (session* const each : {&slow, &fast}) {
+    const totals sum = totals_in(*each);
+    CAPTURE(sum.period);
+    CHECK(sum.period == 1000000000 / each->request.hz);
+    CHECK(sum.nanoseconds > 240000000);
+    CHECK(sum.nanoseconds < 400000000);
+    CHECK(sum.samples * sum.period <= sum.nanoseconds);
+    CHECK(sum.samples * sum.period > sum.nanoseconds - sum.period);
+  }
+}
+
+TEST_CASE("a session shows what was counted until it ended") {
+  session first;
+  session second;
+  REQUIRE(first.begin(1000));
+  REQUIRE(second.begin(1000));
+  spend_cpu(50000000);
+  first.end();
+  const std::int64_t at_end = nanoseconds_in(first);
+  spend_cpu(50000000);
+  second.end();
+  CHECK(at_end > 30000000);
+  CHECK(nanoseconds_in(first) == at_end);
+  CHECK(nanoseconds_in(second) > at_end);
 }
 
 TEST_CASE("a free or own signal is usable, a foreign handler is left alone") {
@@ -210,7 +312,8 @@ namespace {
 class unseen_thread {
  public:
   unseen_thread() {
-    REQUIRE(find_pthread_create()(&thread_, nullptr, &run, this) == 0);
+    if (!is_resolved_sig(thread_hooks())) REQUIRE(resolve_slow_sig(thread_hooks()));
+    REQUIRE(pthread_create_entry::call_next(&thread_, nullptr, &run, this) == 0);
     while (id_.load() == 0) os_yield();
   }
   ~unseen_thread() { end(); }
@@ -218,7 +321,7 @@ class unseen_thread {
   unseen_thread& operator=(const unseen_thread&) = delete;
 
   std::uint32_t id() const { return id_.load(); }
-  bool armed() const { return cpu().threads.find_sig(thread_key_base + id()) != no_slot; }
+  bool armed() const { return cpu().timers.find_sig(thread_key_base + id()) != no_slot; }
   void end() {
     if (stop_.exchange(true)) return;
     pthread_join(thread_, nullptr);
@@ -247,22 +350,22 @@ class unseen_thread {
 TEST_CASE("a session at the rate that is running finds the threads that came and went") {
   session first;
   REQUIRE(first.begin(100));
-  const std::size_t before = cpu().threads.used();
+  const std::size_t before = cpu().timers.used();
   unseen_thread thread;
   CHECK_FALSE(thread.armed());
   session second;
   REQUIRE(second.begin(100));
   CHECK(cpu().period_ns.load() == 10000000);
   CHECK(thread.armed());
-  CHECK(cpu().threads.used() == before + 1);
+  CHECK(cpu().timers.used() == before + 1);
 
   thread.end();
   CHECK(thread.armed());  // nobody was told
   session third;
   REQUIRE(third.begin(100));
   CHECK_FALSE(thread.armed());
-  CHECK(cpu().threads.used() == before);
-  CHECK(nanoseconds_in(third.run) >= 0);
+  CHECK(cpu().timers.used() == before);
+  CHECK(nanoseconds_in(third) >= 0);
 }
 
 TEST_CASE("a session that ends tidies up too") {
@@ -281,13 +384,18 @@ TEST_CASE("a child forgets the timers and sessions of its parent") {
   process_state& process = *enter_process();
   session s;
   REQUIRE(s.begin(100));
+  std::vector<int> timers;  // which a child would not have
+  for_each_armed(cpu(), [&](std::size_t index) { timers.push_back(cpu().timers.at(index).timer.load()); });
   const std::uint32_t me = process.pid.exchange(1);  // as if this were the child of process 1
   CHECK(enter_process() == &process);
+  for (const int timer : timers) os_timer_delete_sig(timer);
+  CHECK_FALSE(timers.empty());
   CHECK(process.pid.load() == me);
   CHECK(cpu().pid.load() == me);
   CHECK(cpu().period_ns.load() == 0);
   CHECK(highest_hz(cpu()) == 0);
-  CHECK(cpu().threads.used() == 0);
+  CHECK(cpu().timers.used() == 0);
+  s.runs = false;
   session fresh;
   CHECK(fresh.begin(100));
   fresh.end();
@@ -308,7 +416,71 @@ TEST_CASE("sessions that start and end on many threads at once leave nothing beh
   for (auto& thread : threads) thread.join();
   CHECK(wrong.load() == 0);
   CHECK(cpu().period_ns.load() == 0);
-  CHECK(cpu().threads.used() == 0);
+  CHECK(cpu().timers.used() == 0);
+}
+
+// ---- the descriptor -------------------------------------------------------------------------------------------
+
+TEST_CASE("the part brings one profile, which takes 30 s") {
+  struct {
+    int count = 0;
+    std::string name;
+    unsigned seconds = 0;
+    bool plain = false;
+  } seen;
+  prof_part_cpu_v2.visit_rows(*enter_process(), {[](void* context, const profile_row& row) {
+                                                   auto& to = *static_cast<decltype(seen)*>(context);
+                                                   ++to.count;
+                                                   to.name = std::string(row.name.data, row.name.size);
+                                                   to.seconds = row.default_seconds;
+                                                   to.plain = row.write_text == nullptr && row.hides == nullptr;
+                                                 },
+                                                 &seen});
+  CHECK(seen.count == 1);
+  CHECK(seen.name == "profile");
+  CHECK(seen.seconds == 30);
+  CHECK(seen.plain);
+}
+
+TEST_CASE("the state of the sampler is reported, running and at rest") {
+  const auto report = [] {
+    std::vector<std::pair<std::string, std::uint64_t>> rows;
+    prof_part_cpu_v2.report(*enter_process(), {[](void* context, const status_value& row) {
+                                                 const std::string text = row.text == nullptr ? "" : row.text;
+                                                 static_cast<decltype(rows)*>(context)->emplace_back(
+                                                     row.name + (text.empty() ? "" : ": " + text), row.number);
+                                               },
+                                               &rows});
+    return rows;
+  };
+  const auto number = [&](const char* name) {
+    for (const auto& row : report()) {
+      if (row.first == name) return static_cast<std::int64_t>(row.second);
+    }
+    return std::int64_t{-1};
+  };
+  CHECK(number("cpu profile: off") == 0);
+  CHECK(number("cpu rate (Hz)") == 0);
+  session s;
+  REQUIRE(s.begin(200));
+  CHECK(number("cpu profile: running") == 0);
+  CHECK(number("cpu rate (Hz)") == 200);
+  CHECK(number("cpu signal") == cpu().signal.load());
+  CHECK(number("threads with a timer") >= 1);
+}
+
+TEST_CASE("without memory a session is refused, and no rate is kept") {
+  static bool refuses;
+  const own_process own;
+  arena memory(os_pages);
+  const profile_request request;
+  profile_run run{*own.state, cpu_row, request, memory, memory.allocate(prof_part_cpu_v2.run_bytes)};
+  own.state->memory.map_sig = [](std::size_t size) noexcept { return refuses ? nullptr : os_map_in_steps_sig(size); };
+  refuses = true;
+  CHECK(prof_part_cpu_v2.begin(run).code() == error::out_of_memory);
+  CHECK(prof_part_cpu_v2.set_rate(*own.state, 250) == 0);
+  refuses = false;
+  CHECK(prof_part_cpu_v2.set_rate(*own.state, 250) == 100);
 }
 
 #endif

@@ -24,7 +24,7 @@ struct named {
 std::vector<named> names_of(const std::vector<std::uint64_t>& addresses,
                             const code_map* map = read_code_map()) {
   std::vector<named> found;
-  prof_part_symbolize_v1.name_all(
+  prof_part_symbolize_v2.name_all(
       addresses.data(), addresses.size(), map,
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<std::vector<named>*>(context)->push_back(
@@ -87,7 +87,7 @@ TEST_CASE("a profile's locations get functions") {
   const auto mapping =
       static_cast<std::uint32_t>(map->find(static_cast<std::uintptr_t>(address)) - map->ranges);
   const std::uint32_t location = p.add_location(mapping, address);
-  prof_part_symbolize_v1.symbolize(p, map, false);
+  prof_part_symbolize_v2.symbolize(p, map);
   REQUIRE(p.locations[location].line_count == 1);
   const profile_line& line = p.lines[p.locations[location].first_line];
   const text_view name = p.strings[p.functions[line.function].name];

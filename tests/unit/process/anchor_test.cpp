@@ -1,34 +1,15 @@
-// tests/unit/process/anchor_test.cpp - where annotations lead.
+// tests/unit/process/anchor_test.cpp - the words that objects of other versions read.
 
 #include "prof/process/anchor.hpp"
 
 #include <doctest/doctest.h>
 
-namespace {
-
 using namespace prof::detail;
 
-static_assert(sizeof(object_anchor) == sizeof(void*), "the notes of other versions point at it");
-
-}  // namespace
-
-TEST_CASE("an object that has the whole asks nobody else") {
-#if PROF_DETAIL_ELF
-  // Other files of this program include prof.hpp.
-  REQUIRE(&prof_part_annotate_v1 != nullptr);
-  CHECK(annotations_sig() == &prof_part_annotate_v1);
-#else
-  CHECK(annotations_sig() == nullptr);
-#endif
-}
-
-TEST_CASE("an object without the whole follows its anchor") {
-  const annotate_part part{};
-  process_head process{};
-  object_anchor object{};
-  CHECK(annotations_of_sig(object) == nullptr);
-  object.process.store(&process);
-  CHECK(annotations_of_sig(object) == nullptr);
-  process.annotations.store(&part);
-  CHECK(annotations_of_sig(object) == &part);
+TEST_CASE("an anchor is four words of which each object writes its own") {
+  static_assert(sizeof(object_anchor) == 2 * sizeof(void*) + 8, "read by copying");
+  static_assert(sizeof(process_head) == 16, "the same beginning whatever follows");
+  const object_anchor anchor{};
+  CHECK(anchor.process.load() == nullptr);
+  CHECK(anchor.offered.load() == nullptr);
 }

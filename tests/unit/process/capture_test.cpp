@@ -53,7 +53,7 @@ __attribute__((noinline)) stack_id captured_here(process_state& process) {
   start.pc = reinterpret_cast<std::uintptr_t>(&captured_here) + 4;
   start.fp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   start.sp = start.fp;
-  return capture_stack_sig(process, start, false);
+  return capture_stack_sig(process, os_thread_id_sig(), start, false);
 }
 
 __attribute__((noinline)) registers my_caller() {
@@ -97,7 +97,7 @@ TEST_CASE("a captured stack says whether it is approximate") {
   start.pc = reinterpret_cast<std::uintptr_t>(code) + 16;
   start.fp = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   start.sp = start.fp;
-  const stack_view guessed = own.state->stacks.view(capture_stack_sig(*own.state, start, false));
+  const stack_view guessed = own.state->stacks.view(capture_stack_sig(*own.state, os_thread_id_sig(), start, false));
   REQUIRE(guessed.depth >= 2);
   CHECK(guessed.approximate);
   munmap(code, 4096);
@@ -114,22 +114,22 @@ TEST_CASE("the depth limit holds for captures") {
 TEST_CASE("sixty-four captures at once; the next one is counted as lost") {
   const own_process own;
   std::vector<std::unique_ptr<frame_lease>> leases;
-  for (std::size_t i = 0; i < frame_buffers; ++i) {
-    leases.push_back(std::make_unique<frame_lease>(*own.state));
+  for (std::size_t i = 0; i < frame_pool::pieces * frame_pool::per_piece; ++i) {
+    leases.push_back(std::make_unique<frame_lease>(*own.state, 1));
     REQUIRE(leases.back()->buffer() != nullptr);
     for (std::size_t k = 0; k < i; ++k) CHECK(leases[k]->buffer() != leases[i]->buffer());
   }
   auto& lost = own.state->drops[static_cast<unsigned>(drop::no_frame_buffer)];
   CHECK(lost.load() == 0);
   {
-    const frame_lease refused(*own.state);
+    const frame_lease refused(*own.state, 1);
     CHECK(refused.buffer() == nullptr);
     CHECK(lost.load() == 1);
     CHECK(captured_here(*own.state) == overflow_stack);
     CHECK(lost.load() == 2);
   }
   leases.pop_back();
-  const frame_lease again(*own.state);
+  const frame_lease again(*own.state, 1);
   CHECK(again.buffer() != nullptr);
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("a hook makes the first code map only") {
   first_code_map_sig(*own.state);
   const code_map* const map = own.state->code.load();
   REQUIRE(map != nullptr);
-  CHECK(own.state->own_bytes.load() == map->bytes);
+  CHECK(own.state->code_map_bytes.load() == map->bytes);
   const more_code more;
   first_code_map_sig(*own.state);
   CHECK(own.state->code.load() == map);
@@ -176,7 +176,7 @@ int wrong_pairs(const process_state& process, std::uintptr_t address, const char
                 const std::string (&ids)[2]) {
   int wrong = 0;
   for (range_number number = 1; number <= max_range_number; ++number) {
-    const code_range* const range = process.registry->ranges.at(number);
+    const code_range* const range = process.registry.ranges.at(number);
     if (range == nullptr || range->start != address) continue;
     const int file = std::string(range->path).find(names[0]) != std::string::npos ? 0 : 1;
     wrong += build_id_of(*range) == ids[file] ? 0 : 1;
@@ -293,7 +293,7 @@ TEST_CASE("the code map is refreshed by one thread at a time") {
   refresh_code_map(*own.state);
   const code_map* const map = own.state->code.load();
   REQUIRE(map != nullptr);
-  CHECK(own.state->own_bytes.load() == map->bytes);
+  CHECK(own.state->code_map_bytes.load() == map->bytes);
   refresh_code_map(*own.state);
   CHECK(own.state->code.load() == map);
   own.state->code.store(nullptr);
@@ -324,7 +324,7 @@ TEST_CASE("a replaced code map is given back when nobody reads it") {
   CHECK(second != first);
   CHECK(second->find(more.address()) != nullptr);
   CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == second->bytes);
+  CHECK(own.state->code_map_bytes.load() == second->bytes);
 }
 
 TEST_CASE("a replaced code map is kept while it may be read, and given back later") {
@@ -338,7 +338,7 @@ TEST_CASE("a replaced code map is kept while it may be read, and given back late
     CHECK(first->bytes == first_bytes);
     CHECK(own.state->code.load() != first);
     CHECK(own.state->retired_count == 1);
-    CHECK(own.state->own_bytes.load() == first_bytes + own.state->code.load()->bytes);
+    CHECK(own.state->code_map_bytes.load() == first_bytes + own.state->code.load()->bytes);
   };
   SUBCASE("by ordinary code") {
     const presence_guard reading(own.state->code_readers);
@@ -347,7 +347,7 @@ TEST_CASE("a replaced code map is kept while it may be read, and given back late
     check_kept();
   }
   SUBCASE("by a walk") {
-    const frame_lease walk(*own.state);
+    const frame_lease walk(*own.state, 1);
     refresh_code_map(*own.state);
     refresh_code_map(*own.state);
     check_kept();
@@ -357,7 +357,7 @@ TEST_CASE("a replaced code map is kept while it may be read, and given back late
   CHECK_FALSE(readable(first));
   CHECK(own.state->code.load() == second);
   CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == second->bytes);
+  CHECK(own.state->code_map_bytes.load() == second->bytes);
 }
 
 TEST_CASE("that no more code can have a name is counted") {
@@ -369,13 +369,13 @@ TEST_CASE("that no more code can have a name is counted") {
   for (std::size_t i = 0; i <= max_other_ranges; ++i) {
     other.start = 0x10000 * (i + 1);
     other.limit = other.start + 4096;
-    (void)own.state->registry->ranges.find_or_add_sig(other);
+    (void)own.state->registry.ranges.find_or_add_sig(other);
   }
   const more_code changed;
   refresh_code_map(*own.state);
   CHECK(full.load() == 1);
-  CHECK(own.state->registry->ranges.others_full());
-  CHECK_FALSE(own.state->registry->ranges.full());
+  CHECK(own.state->registry.ranges.others_full());
+  CHECK_FALSE(own.state->registry.ranges.full());
 }
 
 TEST_CASE("a first map that cannot be read is counted") {
@@ -407,7 +407,7 @@ TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that
   auto& stale = own.state->drops[static_cast<unsigned>(drop::code_map_busy)];
   std::vector<std::unique_ptr<more_code>> more;
   {
-    const frame_lease walk(*own.state);
+    const frame_lease walk(*own.state, 1);
     for (std::size_t i = 0; i < max_retired_maps; ++i) {
       more.push_back(std::make_unique<more_code>());
       refresh_code_map(*own.state);
@@ -431,7 +431,7 @@ TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that
   const code_map* const now = own.state->code.load();
   CHECK(now->find(more[16]->address()) != nullptr);
   CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == now->bytes);
+  CHECK(own.state->code_map_bytes.load() == now->bytes);
 }
 
 TEST_CASE("code that is gone keeps its path when the map that saw it is gone too") {
@@ -457,7 +457,7 @@ TEST_CASE("code that is gone keeps its path when the map that saw it is gone too
     refresh_code_map(*own.state);
     const code_map* const map = own.state->code.load();
     CHECK(own.state->retired_count == 0);
-    CHECK(own.state->own_bytes.load() == map->bytes);
+    CHECK(own.state->code_map_bytes.load() == map->bytes);
     const code_range* const range = map->find(address);
     REQUIRE(range != nullptr);
     CHECK_FALSE(range->current);
@@ -487,7 +487,7 @@ TEST_CASE("walks go on while code maps are replaced and given back") {
   refresh_code_map(*own.state);
   CHECK(lost.load() == 0);
   CHECK(own.state->retired_count == 0);
-  CHECK(own.state->own_bytes.load() == own.state->code.load()->bytes);
+  CHECK(own.state->code_map_bytes.load() == own.state->code.load()->bytes);
 }
 
 #endif

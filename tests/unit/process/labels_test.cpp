@@ -4,25 +4,22 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <initializer_list>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "../base/own_memory.hpp"
 
 namespace {
 
 using namespace prof::detail;
 
 struct bound_labels {
+  own_memory memory;
   label_table table;
-  void* slots = std::calloc(label_table::slot_bytes, 1);
-  std::vector<char> text;
 
-  explicit bound_labels(std::size_t capacity) : text(capacity) {
-    table.bind(slots, text.data(), capacity);
-  }
-  ~bound_labels() { std::free(slots); }
+  bound_labels() { table.bind(memory); }
   bound_labels(const bound_labels&) = delete;
   bound_labels& operator=(const bound_labels&) = delete;
 
@@ -42,13 +39,13 @@ struct bound_labels {
 }  // namespace
 
 TEST_CASE("no labels is number 0") {
-  bound_labels t(1000);
+  bound_labels t;
   CHECK(t.table.intern(nullptr, 0) == no_labels);
   CHECK(t.shown(no_labels).empty());
 }
 
 TEST_CASE("labels are sorted by key, whatever order they came in") {
-  bound_labels t(1000);
+  bound_labels t;
   const label_set_id id = t.intern({{"b", "2"}, {"a", "1"}, {"ab", "3"}, {"", "0"}});
   CHECK(id > overflow_labels);
   CHECK(t.shown(id) == "=0;a=1;ab=3;b=2;");
@@ -57,21 +54,21 @@ TEST_CASE("labels are sorted by key, whatever order they came in") {
 }
 
 TEST_CASE("of equal keys the later value wins") {
-  bound_labels t(1000);
+  bound_labels t;
   const label_set_id id = t.intern({{"k", "old"}, {"x", "y"}, {"k", "new"}});
   CHECK(t.shown(id) == "k=new;x=y;");
   CHECK(t.intern({{"k", "new"}, {"x", "y"}}) == id);
 }
 
 TEST_CASE("keys and values are kept apart") {
-  bound_labels t(1000);
+  bound_labels t;
   CHECK(t.intern({{"ab", "c"}}) != t.intern({{"a", "bc"}}));
   CHECK(t.intern({{"a", "b"}, {"c", "d"}}) != t.intern({{"a", "b"}}));
   CHECK(t.intern({{"a", ""}}) != t.intern({{"", "a"}}));
 }
 
 TEST_CASE("a set holds sixteen labels; later values of kept keys still count") {
-  bound_labels t(10000);
+  bound_labels t;
   std::vector<std::string> keys;
   std::vector<label_pair> pairs;
   for (char c = 'a'; c <= 'z'; ++c) keys.push_back(std::string(1, c));
@@ -84,22 +81,29 @@ TEST_CASE("a set holds sixteen labels; later values of kept keys still count") {
 }
 
 TEST_CASE("without room for the text a set overflows, is counted and says so") {
-  bound_labels t(32);
+  bound_labels t;
+  const std::string big(60000, 'x');
+  std::vector<label_pair> pairs;
+  const char* const keys[] = {"a", "b", "c", "d", "e"};
+  for (const char* key : keys) pairs.push_back({key, {big.data(), big.size()}});  // more than a piece
   CHECK(t.intern({{"key", "value"}}) > overflow_labels);
-  const label_set_id lost = t.intern({{"another key", "another value"}});
+  const label_set_id lost = t.table.intern(pairs.data(), pairs.size());
   CHECK(lost == overflow_labels);
   CHECK(t.table.overflow() == 1);
   CHECK(t.shown(lost) == "prof=label sets overflowed;");
+  CHECK(t.table.intern(pairs.data(), pairs.size()) == overflow_labels);  // the next time, too
 }
 
-TEST_CASE("a set that found no room overflows again the next time") {
-  bound_labels t(8);
+TEST_CASE("without memory every set overflows") {
+  bound_labels t;
+  t.memory.run_out();
   CHECK(t.intern({{"another key", "another value"}}) == overflow_labels);
   CHECK(t.intern({{"another key", "another value"}}) == overflow_labels);
+  CHECK(t.table.overflow() == 2);
 }
 
 TEST_CASE("too many sets overflow") {
-  bound_labels t(1 << 20);
+  bound_labels t;
   label_set_id last = no_labels;
   std::size_t made = 0;
   for (int i = 0; i < 20000 && last != overflow_labels; ++i, ++made) {
@@ -113,7 +117,7 @@ TEST_CASE("too many sets overflow") {
 }
 
 TEST_CASE("a value longer than 65535 bytes does not disturb its neighbours") {
-  bound_labels t(300000);
+  bound_labels t;
   const std::string big(70000, 'x');
   const label_pair pairs[2] = {{"a", {big.data(), big.size()}}, {"b", "2"}};
   const std::string shown = t.shown(t.table.intern(pairs, 2));
@@ -122,7 +126,7 @@ TEST_CASE("a value longer than 65535 bytes does not disturb its neighbours") {
 }
 
 TEST_CASE("threads that intern at once get sets that read right") {
-  bound_labels t(1 << 20);
+  bound_labels t;
   std::atomic<int> wrong{0};
   std::vector<std::thread> threads;
   for (int n = 0; n < 4; ++n) {
@@ -137,18 +141,4 @@ TEST_CASE("threads that intern at once get sets that read right") {
   }
   for (auto& thread : threads) thread.join();
   CHECK(wrong.load() == 0);
-}
-
-TEST_CASE("the current labels are a word of the thread, where they are kept") {
-  process_head process{};
-  CHECK(current_labels_sig(process) == no_labels);
-  annotate_part keeper{};
-  keeper.labels_sig = []() noexcept { return current_labels; };
-  process.annotations.store(&keeper);
-  current_labels = 5;
-  label_set_id other = 99;
-  std::thread([&] { other = current_labels_sig(process); }).join();
-  CHECK(current_labels_sig(process) == 5);
-  CHECK(other == no_labels);
-  current_labels = no_labels;
 }

@@ -4,9 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
+
+#include "../base/own_memory.hpp"
 
 namespace {
 
@@ -20,14 +21,11 @@ struct fixture {
   label_table labels;
   code_map map;
   code_range ranges[3];
-  void* stack_slots = std::calloc(stack_table::slot_bytes, 1);
-  void* label_slots = std::calloc(label_table::slot_bytes, 1);
-  std::vector<std::uintptr_t> words = std::vector<std::uintptr_t>(10000);
-  std::vector<char> text = std::vector<char>(10000);
+  own_memory pieces;
 
   fixture() {
-    stacks.bind(stack_slots, words.data(), words.size());
-    labels.bind(label_slots, text.data(), text.size());
+    stacks.bind(pieces);
+    labels.bind(pieces);
     set(0, 0x1000, 0x2000, "/bin/app", true);
     set(1, 0x5000, 0x6000, "/lib/gone.so", false);
     set(2, 0x7000, 0x8000, "[vdso]", true);
@@ -40,10 +38,6 @@ struct fixture {
     map.count = 3;
     p.add_value_type("samples", "count");
     p.add_value_type("cpu", "nanoseconds");
-  }
-  ~fixture() {
-    std::free(stack_slots);
-    std::free(label_slots);
   }
   fixture(const fixture&) = delete;
   fixture& operator=(const fixture&) = delete;
@@ -99,7 +93,7 @@ TEST_CASE("frames become locations in their mappings, leaf first") {
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
   // Of the last one it is not known which library was there when it was walked.
   build.add(f.stack({make_frame_sig(0x1500, 1), make_frame_sig(0x5fff, 2), make_frame_sig(0x7000, 3), 0x9999, 0x5ffe}),
-            no_labels, nullptr, 0, one);
+            no_labels, one);
   REQUIRE(f.p.samples.size() == 1);
   CHECK(f.p.samples[0].depth == 5);
   const std::uint32_t mapping[5] = {0, 1, 2, no_index, no_index};
@@ -123,7 +117,7 @@ TEST_CASE("a frame belongs to the range that it was walked in, whatever is at it
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
   build.add(f.stack({make_frame_sig(0x5100, 9), make_frame_sig(0x5100, 3), 0x5100,
                      make_frame_sig(0x5100, 4), make_frame_sig(0x5100, 77)}),
-            no_labels, nullptr, 0, one);
+            no_labels, one);
   // Without a number nobody knows which of them it was.
   const std::uint32_t mapping[5] = {1, 0, no_index, 2, no_index};
   for (std::uint32_t i = 0; i < 5; ++i) {
@@ -137,7 +131,7 @@ TEST_CASE("a frame without a number belongs to what was never unloaded") {
   f.map.current = 1;
   f.ranges[0].never_unloaded = true;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
-  build.add(f.stack({0x1500}), no_labels, nullptr, 0, one);
+  build.add(f.stack({0x1500}), no_labels, one);
   CHECK(f.p.locations[f.frame(0, 0)].mapping == 0);
 }
 
@@ -148,11 +142,11 @@ TEST_CASE("entries with the same stack and labels are summed, others are not") {
   const label_pair pair{"k", "v"};
   const label_set_id set = f.labels.intern(&pair, 1);
   const profile_label size{f.p.string("bytes"), 0, 64, 0};
-  build.add(a, no_labels, nullptr, 0, one);
-  build.add(a, no_labels, nullptr, 0, two);
-  build.add(a, set, nullptr, 0, one);
-  build.add(a, set, &size, 1, one);
-  build.add(f.stack({0x1501}), no_labels, nullptr, 0, one);
+  build.add(a, no_labels, one);
+  build.add(a, no_labels, two);
+  build.add(a, set, one);
+  build.add(a, set, one, &size, 1);
+  build.add(f.stack({0x1501}), no_labels, one);
   REQUIRE(f.p.samples.size() == 4);
   CHECK(f.p.values_of(f.p.samples[0])[0] == 3);
   CHECK(f.p.values_of(f.p.samples[0])[1] == 30);
@@ -166,8 +160,8 @@ TEST_CASE("entries with the same stack and labels are summed, others are not") {
 TEST_CASE("a stack that was lost, and one that was cut, say so in a frame") {
   fixture f;
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
-  build.add(overflow_stack, no_labels, nullptr, 0, one);
-  build.add(f.stack({0x1500, truncation_mark, 0x1600}, false, true), no_labels, nullptr, 0, one);
+  build.add(overflow_stack, no_labels, one);
+  build.add(f.stack({0x1500, truncation_mark, 0x1600}, false, true), no_labels, one);
   REQUIRE(f.p.samples.size() == 2);
   CHECK(f.p.samples[0].depth == 1);
   CHECK(f.named(f.frame(0, 0)) == "[stack table full]");
@@ -185,14 +179,14 @@ TEST_CASE("comments count the stacks that are not whole") {
   profile_builder build(f.p, &f.map, f.stacks, f.labels);
   build.add_stack_comments();
   CHECK(f.p.comments.empty());  // of no stacks there is nothing to say
-  build.add(f.stack({0x1500}), no_labels, nullptr, 0, one);
+  build.add(f.stack({0x1500}), no_labels, one);
   build.add_stack_comments();
   REQUIRE(f.p.comments.size() == 2);
   CHECK(f.string(f.p.comments[1]) ==
         "0 of 1 stacks (0 of 1 samples) are truncated (too deep, or no way to the root)");
   f.p.comments.clear();
-  build.add(f.stack({0x1501}, true, false), no_labels, nullptr, 0, one);
-  build.add(f.stack({0x1502}, true, true), no_labels, nullptr, 0, three);
+  build.add(f.stack({0x1501}, true, false), no_labels, one);
+  build.add(f.stack({0x1502}, true, true), no_labels, three);
   build.add_stack_comments();
   REQUIRE(f.p.comments.size() == 2);
   CHECK(f.string(f.p.comments[0]).compare(0, 31, "2 of 3 stacks (4 of 5 samples) ") == 0);
@@ -205,7 +199,7 @@ TEST_CASE("comments count the stacks that are not whole") {
 TEST_CASE("without a code map addresses stay addresses") {
   fixture f;
   profile_builder build(f.p, nullptr, f.stacks, f.labels);
-  build.add(f.stack({0x1500}), no_labels, nullptr, 0, one);
+  build.add(f.stack({0x1500}), no_labels, one);
   CHECK(f.p.mappings.empty());
   CHECK(f.p.locations[f.frame(0, 0)].mapping == no_index);
   CHECK(f.p.locations[f.frame(0, 0)].address == 0x1500);
@@ -220,6 +214,6 @@ TEST_CASE("a full set of labels and all extra ones fit; more extras are dropped"
   for (const std::string& key : keys) pairs.push_back({key.c_str(), "v"});
   const label_set_id set = f.labels.intern(pairs.data(), pairs.size());
   const std::vector<profile_label> extra(10, profile_label{f.p.string("n"), 0, 1, 0});
-  build.add(f.stack({0x1500}), set, extra.data(), extra.size(), one);
+  build.add(f.stack({0x1500}), set, one, extra.data(), extra.size());
   CHECK(f.p.samples[0].label_count == label_table::max_labels + profile_builder::max_extra_labels);
 }

@@ -317,3 +317,92 @@ TEST_CASE("without memory entries are lost, never consistency") {
   }
   CHECK(lost > 100);
 }
+
+// ---- frames that are to be hidden ----
+
+namespace {
+
+bool is_allocator(text_view function) { return function.equals("malloc") || function.starts_with("operator new("); }
+
+struct small_profile {
+  arena memory{pages(1000)};
+  profile p{memory};
+  std::uint32_t main = p.add_named_location("main");
+  std::uint32_t work = p.add_named_location("work()");
+  std::uint32_t malloc = p.add_named_location("malloc");
+  std::uint32_t operator_new = p.add_named_location("operator new(unsigned long)");
+
+  small_profile() {
+    p.add_value_type("alloc_objects", "count");
+    p.add_value_type("alloc_space", "bytes");
+  }
+  profile_sample* add(const std::vector<std::uint32_t>& stack, std::int64_t bytes,
+            const std::vector<profile_label>& labels = {}) {
+    const std::int64_t sums[] = {1, bytes};
+    return p.add_sample(stack.data(), stack.size(), labels.data(), labels.size(), sums);
+  }
+  std::vector<std::uint32_t> stack(std::size_t i) const {
+    const std::uint32_t* const frames = p.frames_of(p.samples[i]);
+    return {frames, frames + p.samples[i].depth};
+  }
+  std::int64_t bytes(std::size_t i) const { return p.values_of(p.samples[i])[1]; }
+};
+
+}  // namespace
+
+TEST_CASE("leading frames that are to be hidden go and equal samples merge") {
+  small_profile h;
+  using stack = std::vector<std::uint32_t>;
+  h.add({h.malloc, h.work, h.main}, 10);
+  h.add({h.malloc, h.operator_new, h.work, h.main}, 20)->truncated = true;
+  h.add({h.work, h.malloc, h.main}, 40);
+  h.add({h.work, h.main}, 80);
+  h.add({h.malloc, h.operator_new}, 160);
+  hide_leading_frames(h.p, &is_allocator);
+  REQUIRE(h.p.samples.size() == 3);
+  CHECK(h.stack(0) == stack{h.work, h.main});
+  CHECK(h.bytes(0) == 110);
+  CHECK(h.p.values_of(h.p.samples[0])[0] == 3);
+  CHECK(h.p.samples[0].truncated);
+  CHECK_FALSE(h.p.samples[0].approximate);
+  CHECK(h.stack(1) == stack{h.work, h.malloc, h.main});
+  CHECK(h.bytes(1) == 40);
+  CHECK(h.stack(2) == stack{h.malloc, h.operator_new});
+  // The profile still knows its samples.
+  h.add({h.work, h.main}, 1000);
+  CHECK(h.p.samples.size() == 3);
+  CHECK(h.bytes(0) == 1110);
+  hide_leading_frames(h.p, &is_allocator);
+  CHECK(h.p.samples.size() == 3);
+  CHECK(h.bytes(0) == 1110);
+}
+
+TEST_CASE("samples with other labels stay apart") {
+  small_profile h;
+  profile_label tenant;
+  tenant.key = h.p.string("tenant");
+  tenant.text = h.p.string("a");
+  h.add({h.malloc, h.main}, 1, {tenant});
+  h.add({h.malloc, h.main}, 2);
+  h.add({h.operator_new, h.main}, 4, {tenant});
+  hide_leading_frames(h.p, &is_allocator);
+  REQUIRE(h.p.samples.size() == 2);
+  CHECK(h.p.samples[0].label_count == 1);
+  CHECK(h.bytes(0) == 5);
+  CHECK(h.bytes(1) == 2);
+}
+
+TEST_CASE("a profile of thousands of equal samples keeps its sum") {
+  small_profile h;
+  std::int64_t sum = 0;
+  for (int i = 0; i < 5000; ++i) {
+    const auto caller = h.p.add_named_location(("caller" + std::to_string(i % 500)).c_str());
+    h.add({i % 2 != 0 ? h.malloc : h.operator_new, caller, h.main}, i);
+    h.add({h.malloc, h.operator_new, caller, h.main}, i);
+    sum += 2 * i;
+  }
+  hide_leading_frames(h.p, &is_allocator);
+  CHECK(h.p.samples.size() == 500);
+  for (std::size_t i = 0; i < h.p.samples.size(); ++i) sum -= h.bytes(i);
+  CHECK(sum == 0);
+}

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "../process/own_process.hpp"
+
 #if PROF_DETAIL_OS_LINUX
 
 namespace {
@@ -15,25 +17,26 @@ namespace {
 using namespace prof::detail;
 
 struct own_tables {
-  process_state* process = make_process_sig();
-  heap_state* heap = make_heap_sig();
-  own_tables() {
-    REQUIRE(process != nullptr);
-    REQUIRE(heap != nullptr);
-  }
-  ~own_tables() {
-    os_unmap_sig(heap, heap_bytes);
-    os_unmap_sig(process, process_bytes);
-  }
+  own_process own;
+  process_state* process = own.state;
+  heap_state* heap = heap_sig(*process);
+  own_tables() { REQUIRE(heap != nullptr); }
   own_tables(const own_tables&) = delete;
   own_tables& operator=(const own_tables&) = delete;
 
-  std::uint64_t dropped(drop cause) const {
-    return process->drops[static_cast<unsigned>(cause)].load();
+  std::uint64_t dropped(drop cause) const { return drops_of(*process, static_cast<unsigned>(cause)); }
+  // From now on the system gives the tables nothing.
+  void run_out() const {
+    process->memory.map_sig = [](std::size_t) noexcept -> void* { return nullptr; };
+  }
+  void recover() const { process->memory.map_sig = &os_map_in_steps_sig; }
+
+  void record(std::uint64_t address, std::uint64_t size, std::uint64_t rate, const registers& caller) const {
+    record_sampled_alloc_sig(*process, *heap, os_thread_id_sig(), address, size, rate, caller);
   }
   // An object at rate 1 that is given back at once, so that only counts remain.
   void pass(std::uint64_t size, const registers& caller) const {
-    record_sampled_alloc_sig(*process, *heap, 0x4000, size, 1, caller);
+    record(0x4000, size, 1, caller);
     live_object object;
     if (heap->live.take_sig(0x4000, object)) count_freed_sig(*heap, object);
   }
@@ -45,15 +48,30 @@ registers nowhere(std::uintptr_t pc = 0x1000) {
   return r;
 }
 
-heap_reading::row sum_of(const heap_state& heap) {
-  heap_reading::row sum{};
-  for (std::size_t i = 0; i < heap.counts.span(); ++i) {
-    const heap_reading::row row = read_slot(heap.counts.at(i));
-    sum.allocated_objects += row.allocated_objects;
-    sum.allocated_bytes += row.allocated_bytes;
-    sum.freed_objects += row.freed_objects;
-    sum.freed_bytes += row.freed_bytes;
-  }
+struct totals {
+  std::uint64_t allocated_objects = 0;
+  std::uint64_t allocated_bytes = 0;
+  std::uint64_t freed_objects = 0;
+  std::uint64_t freed_bytes = 0;
+};
+
+// Calls visit(key, counted) for all that was counted.
+template <class Visit>
+void for_each_count(const heap_state& heap, Visit visit) {
+  arena memory(os_pages);
+  count_snapshot now(memory);
+  heap.counts.read(now);
+  heap.counts.for_each_since(nullptr, now, visit);
+}
+
+totals sum_of(const heap_state& heap) {
+  totals sum;
+  for_each_count(heap, [&](const count_key&, const std::uint64_t* counted) {
+    sum.allocated_objects += counted[allocated_objects];
+    sum.allocated_bytes += counted[allocated_bytes];
+    sum.freed_objects += counted[freed_objects];
+    sum.freed_bytes += counted[freed_bytes];
+  });
   return sum;
 }
 
@@ -63,9 +81,9 @@ heap_reading::row sum_of(const heap_state& heap) {
 
 TEST_CASE("a recorded allocation is live until it is freed") {
   const own_tables own;
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 1000, 1, nowhere());
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x5000, 1000, 1, nowhere());
-  heap_reading::row sum = sum_of(*own.heap);
+  own.record(0x4000, 1000, 1, nowhere());
+  own.record(0x5000, 1000, 1, nowhere());
+  totals sum = sum_of(*own.heap);
   CHECK(sum.allocated_objects == 2 * 65536);
   CHECK(sum.allocated_bytes == 2000);
   CHECK(sum.freed_objects == 0);
@@ -76,17 +94,17 @@ TEST_CASE("a recorded allocation is live until it is freed") {
   CHECK(sum.freed_objects == 65536);
   CHECK(sum.freed_bytes == 1000);
   CHECK(own.heap->samples.load() == 2);
-  CHECK(heap_stack_count(*own.heap) == 1);
+  CHECK(own.heap->counts.used() == 1);
 }
 
 TEST_CASE("what is freed weighs what was allocated, whatever the rate is by then") {
   const own_tables own;
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 100, 512 * 1024, nowhere());
+  own.record(0x4000, 100, 512 * 1024, nowhere());
   own.heap->rate.store(1);
   live_object object;
   REQUIRE(own.heap->live.take_sig(0x4000, object));
   count_freed_sig(*own.heap, object);
-  const heap_reading::row sum = sum_of(*own.heap);
+  const totals sum = sum_of(*own.heap);
   CHECK(sum.allocated_objects > 5000 * std::uint64_t{65536});
   CHECK(sum.freed_objects == sum.allocated_objects);
   CHECK(sum.freed_bytes == sum.allocated_bytes);
@@ -96,7 +114,7 @@ TEST_CASE("an object that finds no room among the live ones does not look live f
   const own_tables own;
   live_table& live = own.heap->live;
   for (std::uint64_t i = 0; i < 16; ++i) {
-    record_sampled_alloc_sig(*own.process, *own.heap, 0x4000 + 64 * i, 10, 1, nowhere());
+    own.record(0x4000 + 64 * i, 10, 1, nowhere());
   }
   // Filled until none of the next four finds room.
   live_object object;
@@ -112,9 +130,9 @@ TEST_CASE("an object that finds no room among the live ones does not look live f
   }
   REQUIRE_FALSE(any_fits());
   for (std::uint64_t i = 16; i < 20; ++i) {
-    record_sampled_alloc_sig(*own.process, *own.heap, 0x4000 + 64 * i, 10, 1, nowhere());
+    own.record(0x4000 + 64 * i, 10, 1, nowhere());
   }
-  const heap_reading::row sum = sum_of(*own.heap);
+  const totals sum = sum_of(*own.heap);
   CHECK(sum.allocated_objects == 20 * 65536);
   CHECK(sum.freed_objects == 4 * 65536);
   CHECK(own.dropped(drop::live_table_full) == 4);
@@ -173,23 +191,23 @@ TEST_CASE("a size class is at most a quarter above the size, and a class of its 
 
 TEST_CASE("sizes are exact in the first quarter of the table, then classes, at last none") {
   CHECK(counted_size_sig(0, 1025) == 1025);
-  CHECK(counted_size_sig(heap_counts_slots / 4 - 1, 1025) == 1025);
-  CHECK(counted_size_sig(heap_counts_slots / 4, 1025) == 1280);
-  CHECK(counted_size_sig(heap_counts_slots - 1, 1025) == 0);
+  CHECK(counted_size_sig(count_table::slots / 4 - 1, 1025) == 1025);
+  CHECK(counted_size_sig(count_table::slots / 4, 1025) == 1280);
+  CHECK(counted_size_sig(count_table::slots - 1, 1025) == 0);
 }
 
 TEST_CASE("a million sizes on one stack lose neither a byte nor an object") {
   const own_tables own;
   constexpr std::uint64_t sizes = 1000000;
   for (std::uint64_t size = 1; size <= sizes; ++size) own.pass(size, nowhere());
-  const heap_reading::row sum = sum_of(*own.heap);
+  const totals sum = sum_of(*own.heap);
   CHECK(sum.allocated_objects == sizes * 65536);
   CHECK(sum.allocated_bytes == sizes * (sizes + 1) / 2);
   CHECK(sum.freed_objects == sum.allocated_objects);
   CHECK(sum.freed_bytes == sum.allocated_bytes);
   CHECK(own.dropped(drop::count_table_full) == 0);
   CHECK(own.dropped(drop::stack_table_full) == 0);
-  CHECK(own.heap->counts.used() < heap_counts_slots / 4 + 300);
+  CHECK(own.heap->counts.used() < count_table::slots / 4 + 300);
 }
 
 TEST_CASE("more stacks and sizes than slots: sizes go first, stacks stay") {
@@ -202,18 +220,74 @@ TEST_CASE("more stacks and sizes than slots: sizes go first, stacks stay") {
       bytes += size;
     }
   }
-  const heap_reading::row sum = sum_of(*own.heap);
+  const totals sum = sum_of(*own.heap);
   CHECK(sum.allocated_objects == 8 * stacks * 65536);
   CHECK(sum.allocated_bytes == bytes);
   CHECK(own.dropped(drop::stack_table_full) == 0);
   // Probing is bounded, so a few may find no slot before the table is full.
   CHECK(own.dropped(drop::count_table_full) < 100);
   std::size_t sizeless = 0;
-  for (std::size_t i = 0; i < own.heap->counts.span(); ++i) {
-    const heap_slot& slot = own.heap->counts.at(i);
-    if (slot.ready.load() != 0 && slot.size.load() == 0) ++sizeless;
+  for_each_count(*own.heap, [&](const count_key& key, const std::uint64_t*) {
+    if (key.extra == 0 && key.stack != overflow_stack) ++sizeless;
+  });
+  CHECK(sizeless > 0);
+}
+
+// ---- no memory ----------------------------------------------------------------------------------
+
+TEST_CASE("an allocation for which the system gives no memory is counted as lost, and the next one is not") {
+  const own_tables own;
+  own.run_out();
+  own.record(0x4000, 1000, 1, nowhere());
+  CHECK(own.heap->samples.load() == 1);
+  CHECK(own.dropped(drop::no_frame_buffer) == 1);
+  CHECK(own.dropped(drop::count_table_full) == 1);
+  const std::uint64_t refused = own.dropped(drop::no_memory);
+  CHECK(refused >= 2);
+  CHECK(sum_of(*own.heap).allocated_objects == 0);
+  CHECK(own.heap->live.used() == 0);
+  live_object object;
+  CHECK_FALSE(own.heap->live.take_sig(0x4000, object));
+
+  own.recover();
+  own.record(0x4000, 1000, 1, nowhere());
+  CHECK(own.dropped(drop::no_memory) == refused);
+  CHECK(sum_of(*own.heap).allocated_bytes == 1000);
+  REQUIRE(own.heap->live.take_sig(0x4000, object));
+  CHECK(object.size == 1000);
+}
+
+TEST_CASE("an object that the system gives no memory to remember does not look live for ever") {
+  const own_tables own;
+  bool lost = false;
+  REQUIRE(own.heap->counts.find_or_add_sig({}, lost) != no_slot);  // so that there is room for counts
+  own.run_out();
+  own.record(0x4000, 1000, 1, nowhere());
+  const totals sum = sum_of(*own.heap);
+  CHECK(sum.allocated_objects == 65536);
+  CHECK(sum.allocated_bytes == 1000);
+  CHECK(sum.freed_objects == 65536);
+  CHECK(sum.freed_bytes == 1000);
+  CHECK(own.dropped(drop::live_table_full) == 1);
+  CHECK(own.dropped(drop::no_memory) != 0);
+  CHECK(own.heap->live.used() == 0);
+}
+
+TEST_CASE("without memory there is no heap state, until there is some; what was mapped goes back") {
+  static int maps_left;
+  const own_process own;
+  const std::uint64_t bytes = own.state->memory.bytes.load();
+  own.state->memory.map_sig = [](std::size_t size) noexcept -> void* {
+    return maps_left-- > 0 ? os_map_in_steps_sig(size) : nullptr;
+  };
+  for (int maps = 0; maps < 2; ++maps) {  // the second one is the filter
+    maps_left = maps;
+    CHECK(heap_sig(*own.state) == nullptr);
+    CHECK(own.state->memory.bytes.load() == bytes);
+    CHECK(drops_of(*own.state, static_cast<unsigned>(drop::no_memory)) == static_cast<std::uint64_t>(maps) + 1);
   }
-  CHECK(sizeless > 1);  // one is the overflow slot
+  maps_left = 2;
+  CHECK(heap_sig(*own.state) != nullptr);
 }
 
 // ---- profiles -----------------------------------------------------------------------------------
@@ -225,10 +299,10 @@ struct shown_row {
   std::int64_t values[4] = {};
 };
 
-std::vector<shown_row> shown_at(const own_tables& own, const heap_reading& reading, const heap_reading* base) {
+std::vector<shown_row> shown_at(const own_tables& own, const count_snapshot& now, const count_snapshot* base) {
   arena memory(os_pages);
   profile p(memory);
-  fill_heap_profile(p, *own.process, *own.heap, reading, base);
+  fill_heap_profile(p, *own.process, *own.heap, now, base);
   std::vector<shown_row> rows;
   for (const profile_sample& sample : p.samples) {
     shown_row row;
@@ -239,10 +313,10 @@ std::vector<shown_row> shown_at(const own_tables& own, const heap_reading& readi
   return rows;
 }
 
-std::vector<shown_row> shown(const own_tables& own, const heap_reading* base) {
+std::vector<shown_row> shown(const own_tables& own, const count_snapshot* base) {
   arena memory(os_pages);
-  heap_reading now(memory);
-  read_heap(*own.heap, now);
+  count_snapshot now(memory);
+  own.heap->counts.read(now);
   return shown_at(own, now, base);
 }
 
@@ -253,7 +327,7 @@ TEST_CASE("the profile has Go's four columns and the object size as a label") {
   arena memory(os_pages);
   profile p(memory);
   own.heap->rate.store(4096);
-  fill_heap_profile(p, *own.process, *own.heap, heap_reading(memory), nullptr);
+  fill_heap_profile(p, *own.process, *own.heap, count_snapshot(memory), nullptr);
   const char* const names[4] = {"alloc_objects", "alloc_space", "inuse_objects", "inuse_space"};
   REQUIRE(p.value_types.size() == 4);
   for (std::size_t i = 0; i < 4; ++i) {
@@ -263,8 +337,8 @@ TEST_CASE("the profile has Go's four columns and the object size as a label") {
   CHECK(p.period == 4096);
   CHECK(p.samples.empty());
 
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 1000, 1, nowhere());
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x5000, 1000, 1, nowhere());
+  own.record(0x4000, 1000, 1, nowhere());
+  own.record(0x5000, 1000, 1, nowhere());
   live_object object;
   REQUIRE(own.heap->live.take_sig(0x4000, object));
   count_freed_sig(*own.heap, object);
@@ -279,12 +353,12 @@ TEST_CASE("the profile has Go's four columns and the object size as a label") {
 
 TEST_CASE("a profile is what was counted when it was read: the map knows no code of what came since") {
   const own_tables own;
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 1000, 1, nowhere());
+  own.record(0x4000, 1000, 1, nowhere());
   arena memory(os_pages);
-  heap_reading now(memory);
-  read_heap(*own.heap, now);
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x5000, 1000, 1, nowhere());
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x6000, 500, 1, nowhere());
+  count_snapshot now(memory);
+  own.heap->counts.read(now);
+  own.record(0x5000, 1000, 1, nowhere());
+  own.record(0x6000, 500, 1, nowhere());
   const std::vector<shown_row> rows = shown_at(own, now, nullptr);
   REQUIRE(rows.size() == 1);
   CHECK(rows[0].size == 1000);
@@ -294,11 +368,11 @@ TEST_CASE("a profile is what was counted when it was read: the map knows no code
 
 TEST_CASE("a delta is what changed; frees of older objects make it negative") {
   const own_tables own;
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x4000, 1000, 1, nowhere());
-  record_sampled_alloc_sig(*own.process, *own.heap, 0x5000, 500, 1, nowhere());
+  own.record(0x4000, 1000, 1, nowhere());
+  own.record(0x5000, 500, 1, nowhere());
   arena memory(os_pages);
-  heap_reading base(memory);
-  read_heap(*own.heap, base);
+  count_snapshot base(memory);
+  own.heap->counts.read(base);
   CHECK(shown(own, &base).empty());
   live_object object;
   REQUIRE(own.heap->live.take_sig(0x4000, object));

@@ -202,7 +202,7 @@ static std::atomic<std::uint32_t> g_counts[1 << 18];  // by stack
 
 static void on_timer(int, siginfo_t*, void* context) {
   const int kept = errno;
-  const stack_id id = capture_stack_sig(*g_process, os_registers_sig(context), false);
+  const stack_id id = capture_stack_sig(*g_process, os_thread_id_sig(), os_registers_sig(context), false);
   g_counts[id % (1 << 18)].fetch_add(1);
   g_taken.fetch_add(1);
   errno = kept;
@@ -245,7 +245,7 @@ FN void* thread_main(void*) {
 }
 
 static void print_modules() {
-  const code_map* const map = read_code_map_sig(nullptr, *g_process->registry);
+  const code_map* const map = read_code_map_sig(nullptr, g_process->registry);
   for (std::size_t i = 0; i < map->count; ++i) {
     const code_range& range = map->ranges[i];
     std::printf("module %lx %lx %lx %s\n", range.start, range.limit, range.header, range.path);
@@ -328,7 +328,7 @@ static bool is_wanted(std::uintptr_t pc) {
 }
 
 static void judge(const registers& now) {
-  const stack_id id = capture_stack_sig(*g_process, now, false);
+  const stack_id id = capture_stack_sig(*g_process, os_thread_id_sig(), now, false);
   const stack_view stack = g_process->stacks.view(id);
   std::uintptr_t frames[max_depth];
   std::size_t depth = 0;

@@ -67,7 +67,7 @@ void write_down(const std::uintptr_t* frames, std::size_t depth) {
 }
 
 void on_timer(int, siginfo_t*, void* context) {
-  const frame_lease lease(*g_process);
+  const frame_lease lease(*g_process, os_thread_id_sig());
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return;
   auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(*g_process, *buffer);

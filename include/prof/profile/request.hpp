@@ -1,0 +1,57 @@
+// prof/profile/request.hpp - what callers ask for: a profile, a CPU session, limits.
+// Floor 6 (profile). Public; read by collect/ and handed to the samplers.
+// Safety: plain data.
+// Memory: none.
+// Source: Go's net/http/pprof query parameters. Members are only ever appended: each call hands over the size of what
+//         it was compiled with, so that two versions of prof in one process understand each other.
+#ifndef PROF_PROFILE_REQUEST_HPP
+#define PROF_PROFILE_REQUEST_HPP
+
+#include "prof/base/platform.hpp"
+
+PROF_PUBLIC_BEGIN
+
+// How a profile is written. pprof: gzipped profile.proto. text: what Go writes for debug=1. top: the
+// hottest functions as a table for a terminal.
+enum class format { pprof, text, top };
+
+// What to collect. New members are only ever appended.
+struct profile_request {
+  // As in Go: not 0 = text.
+  int debug = 0;
+  // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
+  // difference between the two ends.
+  unsigned seconds = 0;
+  // False: addresses and build ids only.
+  bool symbolize = true;
+  prof::format format = prof::format::pprof;
+  // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
+  unsigned hz = 0;
+  // Set from another thread to end the wait early with an error; may be null.
+  const std::atomic<bool>* cancel = nullptr;
+  // Rows of format::top; 0: all.
+  unsigned top_rows = 10;
+  // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
+  const char* top_type = nullptr;
+};
+
+// What a CPU profile samples by. New members are only ever appended.
+struct cpu_options {
+  // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
+  // set_cpu_profile_rate changed it. Totals are right at any rate.
+  unsigned hz = 0;
+  // False: addresses and build ids only.
+  bool symbolize = true;
+};
+
+// Limits of this process; see configure(). New members are only ever appended.
+struct options {
+  // Frames kept per stack, leaf end first; 1 to 1024.
+  std::size_t max_depth = 128;
+  // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
+  int signal = 0;
+};
+
+PROF_PUBLIC_END
+
+#endif  // PROF_PROFILE_REQUEST_HPP

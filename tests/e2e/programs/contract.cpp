@@ -1,0 +1,74 @@
+// Usage: contract ADDRESS DIRECTORY. Serves, prints `listening on ADDRESS` and a line for each profile of the process:
+// name, default seconds, name of its delta, 1 if debug=1 has a text. One thread works under the label work=steady.
+// `fork` on its input: a child writes every profile to DIRECTORY/NAME.child.pb.gz.
+#define PROF_ENABLE_HTTP
+#include "rain_part.hpp"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+extern "C" __attribute__((noinline)) void contract_work() {
+  static void* kept[64];
+  for (int i = 0; i < 64; ++i) {
+    std::free(kept[i]);
+    kept[i] = std::malloc(100000);
+    std::memset(kept[i], i, 100000);
+    rain::drop_here(3);
+  }
+  asm volatile("" ::: "memory");
+}
+
+// What each profile has at once; what takes time one second of it. 0, or how many failed.
+static int write_all(const std::string& directory) {
+  int failed = 0;
+  std::vector<std::string> names;
+  prof::for_each_profile([&names](const char* name, bool available) {
+    if (available) names.emplace_back(name);
+  });
+  for (const std::string& name : names) {
+    prof::profile_request request;
+    request.seconds = name == "profile" ? 1 : 0;
+    const std::string path = directory + "/" + name + ".child.pb.gz";
+    const auto written = prof::write_profile(name.c_str(), path.c_str(), request);
+    if (!written) std::printf("%s: %s\n", name.c_str(), written.message());
+    failed += written ? 0 : 1;
+  }
+  std::printf("parents forgotten %d\n", rain::parents_forgotten.load());
+  std::fflush(stdout);
+  return failed;
+}
+
+int main(int argc, char** argv) {
+  if (argc < 3 || !rain::begin_to_rain()) return 2;
+  (void)prof::set_mem_profile_rate(4096);
+  if (!prof::http::serve(argv[1])) return 3;
+  std::thread([] {
+    const prof::label_scope scope{{"work", "steady"}};
+    for (;;) contract_work();
+  }).detach();
+  std::printf("listening on %s\n", prof::http::address());
+  prof::detail::for_each_row(*prof::detail::process_sig(), [](const prof::detail::known_row& known) {
+    const prof::detail::profile_row& row = *known.row;
+    std::printf("row %.*s %u %.*s %d\n", static_cast<int>(row.name.size), row.name.data, row.default_seconds,
+                static_cast<int>(row.delta_name.size), row.delta_name.size != 0 ? row.delta_name.data : "",
+                row.write_text != nullptr ? 1 : 0);
+  });
+  std::puts("done rows");
+  std::fflush(stdout);
+  char line[100];
+  while (std::fgets(line, sizeof line, stdin) != nullptr) {
+    const pid_t child = fork();
+    if (child == 0) _exit(write_all(argv[2]));
+    int status = -1;
+    waitpid(child, &status, 0);
+    std::printf("child %d\ndone fork\n", status);
+    std::fflush(stdout);
+  }
+}

@@ -1,0 +1,30 @@
+// tests/unit/base/own_memory.hpp - memory for tables of one test, which may be made to run out.
+#ifndef PROF_TESTS_UNIT_BASE_OWN_MEMORY_HPP
+#define PROF_TESTS_UNIT_BASE_OWN_MEMORY_HPP
+
+#include <cstdlib>
+#include <cstring>
+
+#include "prof/base/table_memory.hpp"
+
+PROF_DETAIL_BEGIN
+
+// Pages go back with the program: a table does not know all of its own.
+struct own_memory : table_memory {
+  own_memory() {
+    map_sig = [](std::size_t size) noexcept {
+      void* const pages = std::aligned_alloc(page_bytes, size);
+      if (pages != nullptr) std::memset(pages, 0, size);
+      return pages;
+    };
+    unmap_sig = [](void* pages, std::size_t) noexcept { std::free(pages); };
+  }
+  // From now on the system gives nothing.
+  void run_out() {
+    map_sig = [](std::size_t) noexcept -> void* { return nullptr; };
+  }
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_TESTS_UNIT_BASE_OWN_MEMORY_HPP
