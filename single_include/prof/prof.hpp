@@ -1111,9 +1111,9 @@ class leveled_table {
   }
   // Probing stays in one piece, so that a lookup meets one that is mapped or one that is not.
   run run_of(std::uint64_t key, unsigned level) const PROF_DETAIL_SIG {
-    const std::size_t slots = first_ << level;
-    const std::size_t hash = static_cast<std::size_t>(mix_bits(key)) & (slots - 1);
-    const std::size_t in_piece = slots >> piece_shift_ != 0 ? std::size_t{1} << piece_shift_ : slots;
+    const std::size_t level_size = first_ << level;
+    const std::size_t hash = static_cast<std::size_t>(mix_bits(key)) & (level_size - 1);
+    const std::size_t in_piece = level_size >> piece_shift_ != 0 ? std::size_t{1} << piece_shift_ : level_size;
     return {slots_in(first_, level) + (hash & ~(in_piece - 1)), in_piece - 1, hash & (in_piece - 1)};
   }
   // The memory of a run's first slot; null when there is none and none can be had.
@@ -3329,10 +3329,10 @@ inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
   sigfillset(&all);
   if (open_signal != 0) sigdelset(&all, open_signal);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_attr_t small;
-  const bool has_attributes = pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, os_thread_stack) == 0;
-  int answer = has_attributes ? pthread_create(&thread, &small, main, argument) : EINVAL;
-  if (has_attributes) pthread_attr_destroy(&small);
+  pthread_attr_t attributes;
+  const bool has_attributes = pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, os_thread_stack) == 0;
+  int answer = has_attributes ? pthread_create(&thread, &attributes, main, argument) : EINVAL;
+  if (has_attributes) pthread_attr_destroy(&attributes);
   if (answer == EINVAL) answer = pthread_create(&thread, nullptr, main, argument);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return answer;
@@ -6388,8 +6388,9 @@ class range_registry {
     if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
     const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
     if (number > max_ranges) return nullptr;
-    if (piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) return nullptr;
-    slot& there = *slot_of(number);
+    char* const piece = piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot));
+    if (piece == nullptr) return nullptr;
+    slot& there = reinterpret_cast<slot*>(piece)[(number - 1) % per_piece];
     there.range = range;
     there.range.path = paths_.at_sig(text);
     there.range.number = static_cast<range_number>(number);
@@ -7776,7 +7777,7 @@ class count_table {
   static constexpr std::size_t first_level = 256;
   static constexpr unsigned levels = 10;
   static constexpr std::size_t max_counters = 8;
-  static constexpr std::size_t slots = leveled_table::slots_in(first_level, levels);
+  static constexpr std::size_t most_entries = leveled_table::slots_in(first_level, levels);
 
   void bind(table_memory& memory, std::size_t counters) noexcept {
     counters_ = counters;
@@ -13145,8 +13146,8 @@ inline cpu_state* attached_cpu_sig(const process_state& process) PROF_DETAIL_SIG
   return state_of_sig<cpu_state>(process, part::cpu);
 }
 inline cpu_state* cpu_of(process_state& process) noexcept {
-  return part_state_sig<cpu_state>(process, part::cpu, &make_cpu, [](process_state& to, cpu_state* unused) {
-    to.memory.give_back_sig(unused, sizeof(cpu_state));
+  return part_state_sig<cpu_state>(process, part::cpu, &make_cpu, [](process_state& to, cpu_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(cpu_state));
   });
 }
 
@@ -13766,8 +13767,8 @@ constexpr std::uint64_t size_class_sig(std::uint64_t size) PROF_DETAIL_SIG {
 // eighths on by stack alone (0): the table refuses its first key at about 100,000 of its 261,888
 // slots, since only the last level takes new ones. Sums are right in any case.
 constexpr std::uint64_t counted_size_sig(std::size_t used, std::uint64_t size) PROF_DETAIL_SIG {
-  if (used < count_table::slots / 4) return size;
-  return used < count_table::slots / 8 * 3 ? size_class_sig(size) : 0;
+  if (used < count_table::most_entries / 4) return size;
+  return used < count_table::most_entries / 8 * 3 ? size_class_sig(size) : 0;
 }
 
 PROF_DETAIL_COLD inline heap_state* make_heap_sig(process_state& process) PROF_DETAIL_SIG {
@@ -13784,9 +13785,9 @@ PROF_DETAIL_COLD inline heap_state* make_heap_sig(process_state& process) PROF_D
 // The process's heap state, made on first use; null only when no memory can be mapped.
 inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
   return part_state_sig<heap_state>(
-      process, part::heap, &make_heap_sig, [](process_state& to, heap_state* unused) PROF_DETAIL_SIG {
-        unused->live.unbind_sig();
-        to.memory.give_back_sig(unused, sizeof(heap_state));
+      process, part::heap, &make_heap_sig, [](process_state& to, heap_state* spare) PROF_DETAIL_SIG {
+        spare->live.unbind_sig();
+        to.memory.give_back_sig(spare, sizeof(heap_state));
       });
 }
 
@@ -16932,9 +16933,9 @@ PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcep
   process.memory.bytes.fetch_add(os_thread_stack);
   return new (pages) http_server;
 }
-inline void give_back_server(process_state& process, http_server* unused) noexcept {
+inline void give_back_server(process_state& process, http_server* spare) noexcept {
   process.memory.bytes.fetch_sub(os_thread_stack);
-  process.memory.give_back_sig(unused, sizeof(http_server));
+  process.memory.give_back_sig(spare, sizeof(http_server));
 }
 
 inline result serve(const char* where_to) {
@@ -17784,6 +17785,10 @@ PROF_DETAIL_END
 // ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
 
 extern "C" {
+// Of these <cstdlib> says nothing.
+void* memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT;
+void* pvalloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT;
+
 PROF_DETAIL_HOOKED
 void* malloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return ::prof::detail::malloc_entry::counting(n);
@@ -17914,6 +17919,12 @@ using delete_array_aligned_nothrow_entry =
 PROF_DETAIL_END
 
 // ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+// Of these <new> says nothing without sized deallocation.
+void operator delete(void* p, std::size_t n) noexcept;
+void operator delete[](void* p, std::size_t n) noexcept;
+void operator delete(void* p, std::size_t n, std::align_val_t a) noexcept;
+void operator delete[](void* p, std::size_t n, std::align_val_t a) noexcept;
 
 PROF_DETAIL_HOOKED
 void* operator new(std::size_t n) {  // Yours? Include prof.hpp elsewhere.

@@ -29,7 +29,7 @@ class CopiedTest(unittest.TestCase):
     def build(self, compiler):
         place = consume.empty(f"copied_{compiler}")
         (place / "vendor" / "prof").mkdir(parents=True)
-        for name in ("prof.hpp", "annotate.hpp"):
+        for name in ("prof.hpp", "api.hpp"):
             shutil.copy(ROOT / "single_include" / "prof" / name, place / "vendor" / "prof")
         return consume.compile_by_hand(compiler, place, "-pthread", "-I", place / "vendor")
 

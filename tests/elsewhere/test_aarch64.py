@@ -30,10 +30,11 @@ WAYS = {"records": (), "signed": SIGNED}  # g++ keeps frame records unless told
 UNWIND = ROOT / "tests" / "unwind" / "programs"
 PACIASP = b"\x3f\x23\x03\xd5"
 
-# What of the stack floor's tests a static program can run: the others need the loader, the vdso, or the
+# What of the tests of stacks a static program can run: the others need the loader, the vdso, or the
 # whole of prof.
-UNITS = ("aarch64 aarch64_recorded call_site cfi cfi_program elf_image frame_list mapped_image rule_step "
-         "module_cfi rule_lookup stack_table unwind unwind_rule unwind_table").split()
+UNITS = [f"{folder}/{name}" for folder, names in (
+    ("unwind", "aarch64 aarch64_recorded call_site cfi cfi_program frame_list rule_step unwind unwind_rule unwind_table"),
+    ("code", "elf_image mapped_image module_cfi rule_lookup"), ("process", "stack_table")) for name in names.split()]
 
 
 def emulated(program):
@@ -52,7 +53,7 @@ def cross_compile(output, sources, *flags):
 def unit_sources(more=()):
     """Files of unit tests, with their main."""
     unit = ROOT / "tests" / "unit"
-    return [unit / "main.cpp", *more, *(unit / "stack" / f"{name}_test.cpp" for name in UNITS),
+    return [unit / "main.cpp", *more, *(unit / f"{name}_test.cpp" for name in UNITS),
             unit / "os" / "linux_stack_test.cpp"]
 
 
@@ -156,7 +157,7 @@ class Aarch64(unittest.TestCase):
                     self.assertRegex(one.chain[-1], "^(libc_start_main_stage2|__clone)$")
 
     def test_recorder_compiles(self):
-        """What made tests/unit/stack/aarch64_frames.hpp."""
+        """What made tests/unit/unwind/aarch64_frames.hpp."""
         cross_compile(chains.BUILD / "record_frames.o", [ROOT / "tests/elsewhere/programs/record_frames.cpp"],
                       *SIGNED, "-O0", "-c")
 

@@ -31,7 +31,7 @@ PORTABLE_FLOORS = ("base", "profile", "write")
 FACADES = {
     "prof": "#include <prof/prof.hpp>\n",
     "prof_http": "#define PROF_ENABLE_HTTP\n#include <prof/prof.hpp>\n",
-    "annotate": "#include <prof/annotate.hpp>\n",
+    "api": "#include <prof/api.hpp>\n",
 }
 USE = """
 int main() {

@@ -194,33 +194,33 @@ class OtherMacros(AllCompile, unittest.TestCase):
 
     def test_before_the_cheap_include(self):
         self.expect_all_compile([
-            job(compiler, self.SYSTEM + MACROS_TEXT + include("annotate"), self.MAY)
+            job(compiler, self.SYSTEM + MACROS_TEXT + include("api"), self.MAY)
             for compiler in COMPILERS])
 
     def test_after_the_include(self):
         """prof's own macros expand in the user's file, if at all, beside the user's."""
         self.expect_all_compile([
-            job(compiler, include("annotate", "prof") + MACROS_TEXT + USE, self.MAY)
+            job(compiler, include("api", "prof") + MACROS_TEXT + USE, self.MAY)
             for compiler in COMPILERS])
 
     def test_gnu_modes(self):
         """There `linux` and `unix` are 1 from the start."""
         check = "static_assert(linux == 1 && unix == 1);\n"
         self.expect_all_compile([
-            job(compiler, check + include("prof", "annotate") + USE, std=std)
+            job(compiler, check + include("prof", "api") + USE, std=std)
             for compiler, std in zip(COMPILERS, ("gnu++17", "gnu++20"))])
 
 
 class OtherHeaders(AllCompile, unittest.TestCase):
     def test_any_order(self):
         """First, last and twice, among all headers of C++17 and of the system."""
-        both = include("annotate", "prof")
+        both = include("api", "prof")
         texts = [
-            include("prof", "prof", "annotate", "annotate", "prof") + USE,
-            include("annotate", "prof") + USE,
-            includes(CPP_HEADERS) + "using namespace std;\n" + include("prof", "annotate") + USE,
+            include("prof", "prof", "api", "annotate", "prof") + USE,
+            include("api", "prof") + USE,
+            includes(CPP_HEADERS) + "using namespace std;\n" + include("prof", "api") + USE,
             include("prof") + includes(CPP_HEADERS) + USE,
-            include("annotate") + includes(CPP_HEADERS) + include("prof") + USE,
+            include("api") + includes(CPP_HEADERS) + include("prof") + USE,
             both + includes(C_HEADERS) + USE,
             includes(C_HEADERS) + both + USE,
         ]
@@ -232,7 +232,7 @@ class OtherHeaders(AllCompile, unittest.TestCase):
         """-isystem turns warnings off and must turn nothing else on."""
         jobs = []
         for compiler, tree in zip(COMPILERS, TREES):
-            plain = job(compiler, include("prof", "annotate") + USE, tree=tree)
+            plain = job(compiler, include("prof", "api") + USE, tree=tree)
             flags = tuple("-isystem" if flag == "-I" else flag for flag in plain.flags)
             jobs.append(plain._replace(flags=flags))
         self.expect_all_compile(jobs)
@@ -314,7 +314,7 @@ class FileNames(unittest.TestCase):
         number, name = numbered
         source = directory / compiler / str(number) / name
         source.parent.mkdir(parents=True, exist_ok=True)
-        source.write_text(include("annotate") + "int main() {}\n")
+        source.write_text(include("api") + "int main() {}\n")
         program = directory / f"{compiler}{number}"
         must(compiler, "-std=c++17", "-I", TREES["include"], source, "-o", program)
         return program.read_bytes()

@@ -47,7 +47,7 @@ FACTORS = {
     "switches": [(), (HTTP,), *((off, HTTP) for off in OFF if "HTTP" not in off), OFF,
                  ("-DPROF_HOOKS=none",), ("-DPROF_HOOKS=none", HTTP)],
     "standard": ["c++17", "c++20", "c++2b"],  # every version here knows the name 2b
-    "facades": [("prof",), ("annotate",), ("annotate", "prof")],
+    "facades": [("prof",), ("api",), ("api", "prof")],
     "tree": list(TREES),
     "warnings": ["house", "all"],
     "exceptions": [(), ("-fno-exceptions", "-fno-rtti")],
@@ -60,7 +60,7 @@ FACTORS = {
 TAKE_TURNS = ("tree", "warnings", "library")
 
 # With code generation every row costs seconds. The whole API is used, so that its code is made.
-CODE = {"standard": "c++17", "switches": (HTTP,), "facades": ("annotate", "prof"), "tree": "include",
+CODE = {"standard": "c++17", "switches": (HTTP,), "facades": ("api", "prof"), "tree": "include",
         "warnings": "all", "library": ()}
 CODE_FACTORS = {
     "compiler": FACTORS["compiler"] if LONG else list(COMPILERS),

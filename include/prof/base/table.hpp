@@ -97,9 +97,9 @@ class leveled_table {
   }
   // Probing stays in one piece, so that a lookup meets one that is mapped or one that is not.
   run run_of(std::uint64_t key, unsigned level) const PROF_DETAIL_SIG {
-    const std::size_t slots = first_ << level;
-    const std::size_t hash = static_cast<std::size_t>(mix_bits(key)) & (slots - 1);
-    const std::size_t in_piece = slots >> piece_shift_ != 0 ? std::size_t{1} << piece_shift_ : slots;
+    const std::size_t level_size = first_ << level;
+    const std::size_t hash = static_cast<std::size_t>(mix_bits(key)) & (level_size - 1);
+    const std::size_t in_piece = level_size >> piece_shift_ != 0 ? std::size_t{1} << piece_shift_ : level_size;
     return {slots_in(first_, level) + (hash & ~(in_piece - 1)), in_piece - 1, hash & (in_piece - 1)};
   }
   // The memory of a run's first slot; null when there is none and none can be had.

@@ -166,8 +166,9 @@ class range_registry {
     if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
     const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
     if (number > max_ranges) return nullptr;
-    if (piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) return nullptr;
-    slot& there = *slot_of(number);
+    char* const piece = piece_at_sig(pieces_[(number - 1) / per_piece], *memory_, per_piece * sizeof(slot));
+    if (piece == nullptr) return nullptr;
+    slot& there = reinterpret_cast<slot*>(piece)[(number - 1) % per_piece];
     there.range = range;
     there.range.path = paths_.at_sig(text);
     there.range.number = static_cast<range_number>(number);

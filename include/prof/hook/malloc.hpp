@@ -233,6 +233,10 @@ PROF_DETAIL_END
 // ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
 
 extern "C" {
+// Of these <cstdlib> says nothing.
+void* memalign(std::size_t alignment, std::size_t n) PROF_DETAIL_C_NOEXCEPT;
+void* pvalloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT;
+
 PROF_DETAIL_HOOKED
 void* malloc(std::size_t n) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return ::prof::detail::malloc_entry::counting(n);

@@ -104,6 +104,12 @@ PROF_DETAIL_END
 
 // ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
 
+// Of these <new> says nothing without sized deallocation.
+void operator delete(void* p, std::size_t n) noexcept;
+void operator delete[](void* p, std::size_t n) noexcept;
+void operator delete(void* p, std::size_t n, std::align_val_t a) noexcept;
+void operator delete[](void* p, std::size_t n, std::align_val_t a) noexcept;
+
 PROF_DETAIL_HOOKED
 void* operator new(std::size_t n) {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_ROUTED(new_entry)(n);

@@ -239,9 +239,9 @@ PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcep
   process.memory.bytes.fetch_add(os_thread_stack);
   return new (pages) http_server;
 }
-inline void give_back_server(process_state& process, http_server* unused) noexcept {
+inline void give_back_server(process_state& process, http_server* spare) noexcept {
   process.memory.bytes.fetch_sub(os_thread_stack);
-  process.memory.give_back_sig(unused, sizeof(http_server));
+  process.memory.give_back_sig(spare, sizeof(http_server));
 }
 
 inline result serve(const char* where_to) {

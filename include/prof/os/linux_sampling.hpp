@@ -180,10 +180,10 @@ inline int os_start_thread(os_thread_main main, void* argument, int open_signal,
   sigfillset(&all);
   if (open_signal != 0) sigdelset(&all, open_signal);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_attr_t small;
-  const bool has_attributes = pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, os_thread_stack) == 0;
-  int answer = has_attributes ? pthread_create(&thread, &small, main, argument) : EINVAL;
-  if (has_attributes) pthread_attr_destroy(&small);
+  pthread_attr_t attributes;
+  const bool has_attributes = pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, os_thread_stack) == 0;
+  int answer = has_attributes ? pthread_create(&thread, &attributes, main, argument) : EINVAL;
+  if (has_attributes) pthread_attr_destroy(&attributes);
   if (answer == EINVAL) answer = pthread_create(&thread, nullptr, main, argument);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return answer;

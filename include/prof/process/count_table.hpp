@@ -36,7 +36,7 @@ class count_table {
   static constexpr std::size_t first_level = 256;
   static constexpr unsigned levels = 10;
   static constexpr std::size_t max_counters = 8;
-  static constexpr std::size_t slots = leveled_table::slots_in(first_level, levels);
+  static constexpr std::size_t most_entries = leveled_table::slots_in(first_level, levels);
 
   void bind(table_memory& memory, std::size_t counters) noexcept {
     counters_ = counters;

@@ -71,8 +71,8 @@ inline cpu_state* attached_cpu_sig(const process_state& process) PROF_DETAIL_SIG
   return state_of_sig<cpu_state>(process, part::cpu);
 }
 inline cpu_state* cpu_of(process_state& process) noexcept {
-  return part_state_sig<cpu_state>(process, part::cpu, &make_cpu, [](process_state& to, cpu_state* unused) {
-    to.memory.give_back_sig(unused, sizeof(cpu_state));
+  return part_state_sig<cpu_state>(process, part::cpu, &make_cpu, [](process_state& to, cpu_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(cpu_state));
   });
 }
 

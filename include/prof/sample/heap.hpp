@@ -51,8 +51,8 @@ constexpr std::uint64_t size_class_sig(std::uint64_t size) PROF_DETAIL_SIG {
 // eighths on by stack alone (0): the table refuses its first key at about 100,000 of its 261,888
 // slots, since only the last level takes new ones. Sums are right in any case.
 constexpr std::uint64_t counted_size_sig(std::size_t used, std::uint64_t size) PROF_DETAIL_SIG {
-  if (used < count_table::slots / 4) return size;
-  return used < count_table::slots / 8 * 3 ? size_class_sig(size) : 0;
+  if (used < count_table::most_entries / 4) return size;
+  return used < count_table::most_entries / 8 * 3 ? size_class_sig(size) : 0;
 }
 
 PROF_DETAIL_COLD inline heap_state* make_heap_sig(process_state& process) PROF_DETAIL_SIG {
@@ -69,9 +69,9 @@ PROF_DETAIL_COLD inline heap_state* make_heap_sig(process_state& process) PROF_D
 // The process's heap state, made on first use; null only when no memory can be mapped.
 inline heap_state* heap_sig(process_state& process) PROF_DETAIL_SIG {
   return part_state_sig<heap_state>(
-      process, part::heap, &make_heap_sig, [](process_state& to, heap_state* unused) PROF_DETAIL_SIG {
-        unused->live.unbind_sig();
-        to.memory.give_back_sig(unused, sizeof(heap_state));
+      process, part::heap, &make_heap_sig, [](process_state& to, heap_state* spare) PROF_DETAIL_SIG {
+        spare->live.unbind_sig();
+        to.memory.give_back_sig(spare, sizeof(heap_state));
       });
 }
 

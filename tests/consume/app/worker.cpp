@@ -1,5 +1,5 @@
 // tests/consume/app/worker.cpp - a user's other files: they include the cheap header only.
-#include <prof/annotate.hpp>
+#include <prof/api.hpp>
 
 #include <cstdlib>
 

@@ -1,5 +1,5 @@
 // The second file with the whole; the cheap header first.
-#include <prof/annotate.hpp>
+#include <prof/api.hpp>
 #include <prof/prof.hpp>
 
 #include <cstdlib>

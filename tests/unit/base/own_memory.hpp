@@ -2,8 +2,8 @@
 #ifndef PROF_TESTS_UNIT_BASE_OWN_MEMORY_HPP
 #define PROF_TESTS_UNIT_BASE_OWN_MEMORY_HPP
 
-#include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "prof/base/table_memory.hpp"
 
@@ -13,11 +13,11 @@ PROF_DETAIL_BEGIN
 struct own_memory : table_memory {
   own_memory() {
     map_sig = [](std::size_t size) noexcept {
-      void* const pages = std::aligned_alloc(page_bytes, size);
+      void* const pages = ::operator new(size, std::align_val_t{page_bytes}, std::nothrow);
       if (pages != nullptr) std::memset(pages, 0, size);
       return pages;
     };
-    unmap_sig = [](void* pages, std::size_t) noexcept { std::free(pages); };
+    unmap_sig = [](void* pages, std::size_t) noexcept { ::operator delete(pages, std::align_val_t{page_bytes}); };
   }
   // From now on the system gives nothing.
   void run_out() {

@@ -191,9 +191,9 @@ TEST_CASE("a size class is at most a quarter above the size, and a class of its 
 
 TEST_CASE("sizes are exact in the first quarter of the table, then classes, at last none") {
   CHECK(counted_size_sig(0, 1025) == 1025);
-  CHECK(counted_size_sig(count_table::slots / 4 - 1, 1025) == 1025);
-  CHECK(counted_size_sig(count_table::slots / 4, 1025) == 1280);
-  CHECK(counted_size_sig(count_table::slots - 1, 1025) == 0);
+  CHECK(counted_size_sig(count_table::most_entries / 4 - 1, 1025) == 1025);
+  CHECK(counted_size_sig(count_table::most_entries / 4, 1025) == 1280);
+  CHECK(counted_size_sig(count_table::most_entries - 1, 1025) == 0);
 }
 
 TEST_CASE("a million sizes on one stack lose neither a byte nor an object") {
@@ -207,7 +207,7 @@ TEST_CASE("a million sizes on one stack lose neither a byte nor an object") {
   CHECK(sum.freed_bytes == sum.allocated_bytes);
   CHECK(own.dropped(drop::count_table_full) == 0);
   CHECK(own.dropped(drop::stack_table_full) == 0);
-  CHECK(own.heap->counts.used() < count_table::slots / 4 + 300);
+  CHECK(own.heap->counts.used() < count_table::most_entries / 4 + 300);
 }
 
 TEST_CASE("more stacks and sizes than slots: sizes go first, stacks stay") {

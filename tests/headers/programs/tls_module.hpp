@@ -1,3 +1,0 @@
-// The smallest inline thread-local variable.
-#pragma once
-inline thread_local int counter = 0;
