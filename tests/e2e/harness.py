@@ -4,6 +4,9 @@ Programs are built into build/e2e of the checkout (or $PROF_BUILD_DIR). PROF_TES
 header: include (default) or single_include. Nothing is skipped: a missing tool is an error.
 """
 
+import fcntl
+import functools
+import hashlib
 import os
 import pathlib
 import re
@@ -16,6 +19,7 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TREE = ROOT / os.environ.get("PROF_TEST_TREE", "include")
 BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "e2e"))
+WHOLES = ROOT / "build" / "whole"
 PROGRAMS = ROOT / "tests" / "e2e" / "programs"
 COMPILERS = os.environ.get("PROF_COMPILERS", "g++ clang++").split()
 
@@ -30,20 +34,48 @@ def tool(name):
     return path
 
 
-def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O1", libraries=()):
-    """Compiles and links; returns the program's path. Sources are files of PROGRAMS or paths.
-
-    -O2, which takes twice as long as -O1, and -g are for the tests that are about them.
-    """
-    BUILD.mkdir(parents=True, exist_ok=True)
-    output = BUILD / name
-    paths = [str(s if os.path.isabs(str(s)) else PROGRAMS / s) for s in sources]
-    command = [tool(compiler), f"-std={std}", optimize, *flags, "-I", str(TREE), *paths,
-               "-o", str(output), "-pthread", *libraries]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def compile_to(output, command):
+    done = subprocess.run([*command, "-o", str(output)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise RuntimeError("cannot build: " + " ".join(command) + "\n" + done.stdout[-6000:])
     return output
+
+
+@functools.lru_cache(None)
+def headers_digest():
+    """Changes with any header of the tree."""
+    digest = hashlib.sha256()
+    for header in sorted(TREE.rglob("*.hpp")):
+        digest.update(header.read_bytes())
+    return digest.hexdigest()
+
+
+def whole(compiler="g++", flags=(), std="c++17", optimize="-O1"):
+    """An object that includes all of prof, for programs that include api.hpp: made once for all tests."""
+    command = [tool(compiler), f"-std={std}", optimize, *flags, "-I", str(TREE), "-pthread", "-c",
+               str(PROGRAMS / "whole.cpp")]
+    key = hashlib.sha256("\0".join([*command, headers_digest()]).encode()).hexdigest()[:16]
+    WHOLES.mkdir(parents=True, exist_ok=True)
+    output = WHOLES / f"{key}.o"
+    with open(WHOLES / f"{key}.lock", "w") as lock:  # another test may be making it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not output.exists():
+            compile_to(output.with_suffix(".new"), command).rename(output)
+    return output
+
+
+def build(sources, name, compiler="g++", flags=(), std="c++17", optimize="-O1", libraries=(), with_whole=False):
+    """Compiles and links; returns the program's path. Sources are files of PROGRAMS or paths.
+
+    -O2, which takes twice as long as -O1, and -g are for the tests that are about them. `with_whole`: the sources
+    include api.hpp only, and an object with all of prof is linked to them.
+    """
+    BUILD.mkdir(parents=True, exist_ok=True)
+    paths = [str(s if os.path.isabs(str(s)) else PROGRAMS / s) for s in sources]
+    if with_whole:
+        paths.append(str(whole(compiler, flags, std, optimize)))
+    return compile_to(BUILD / name, [tool(compiler), f"-std={std}", optimize, *flags, "-I", str(TREE), *paths,
+                                     "-pthread", *libraries])
 
 
 def run(program, *arguments, timeout=60, env=None, check=True, **options):

@@ -19,7 +19,7 @@ OK = ("none", 0, "ok")
 class Errors(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.program = harness.build(["errors.cpp"], "errors")
+        cls.program = harness.build(["errors.cpp"], "errors", with_whole=True)
 
     def run_case(self, name):
         """What the program printed: {what: (code, errno, message)} and {note: value}."""

@@ -48,7 +48,7 @@ def built(name, compiler="g++", optimize="-O2", flags=()):
     key = (name, compiler, optimize, flags)
     if key not in built.known:
         built.known[key] = harness.build([name + ".cpp"], f"{name}-{compiler}{optimize}-{len(flags)}",
-                                         compiler=compiler, optimize=optimize, flags=flags)
+                                         compiler=compiler, optimize=optimize, flags=flags, with_whole=True)
     return built.known[key]
 
 

@@ -25,7 +25,7 @@ PATIENCE = 60  # seconds that nothing here takes unless it is broken
 class Http(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.program = harness.build(["http_server.cpp"], "http_server-g++-O2-0")
+        cls.program = harness.build(["http_server.cpp"], "http_server", with_whole=True)
 
     def setUp(self):
         self.server = harness.Server(self.program)

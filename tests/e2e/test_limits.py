@@ -76,7 +76,7 @@ class Memory(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.plain = harness.build(["limits_work.cpp"], "limits_plain", flags=["-DPLAIN"])
-        cls.profiled = harness.build(["limits_work.cpp"], "limits_work", flags=["-DPROF_ENABLE_HTTP"])
+        cls.profiled = harness.build(["limits_work.cpp"], "limits_work", with_whole=True)
 
     def steps(self, program, *steps, user=None):
         """What the program printed after each step; a call that failed is an error."""

@@ -42,8 +42,8 @@ class Snapshots(unittest.TestCase):
         flags = {who: [*visibility, *(["-I", str(tree)] if changed == who else []),
                        *([] if wholes in ("both", who) else ["-DANNOTATE_ONLY"])] for who in CHANGED}
         library = harness.build(["layout_library.cpp"], "liblayout.so", compiler,
-                                ["-shared", "-fPIC", *flags["library"]])
-        return harness.build(["layout_main.cpp", library], "layout_main", compiler, flags["program"])
+                                ["-shared", "-fPIC", *flags["library"]], optimize="-O0")
+        return harness.build(["layout_main.cpp", library], "layout_main", compiler, flags["program"], optimize="-O0")
 
     def check(self, case):
         _, _, changed, wholes, _ = case
@@ -101,7 +101,7 @@ class Versions(unittest.TestCase):
 
 class Fork(unittest.TestCase):
     def test_child_starts_anew(self):
-        program = harness.build(["fork_child.cpp"], "fork_child")
+        program = harness.build(["fork_child.cpp"], "fork_child", with_whole=True)
         parent, child = harness.BUILD / "fork_parent.pb.gz", harness.BUILD / "fork_child.pb.gz"
         harness.run(program, parent, child)
         for path, own, foreign in ((parent, "parent_work", "child_work"),
@@ -113,7 +113,7 @@ class Fork(unittest.TestCase):
 
     def test_child_gives_the_sockets_back(self):
         """A worker that outlives its parent's server must not keep the port."""
-        program = harness.build(["fork_server.cpp"], "fork_server")
+        program = harness.build(["fork_server.cpp"], "fork_server", with_whole=True)
         self.assertEqual(harness.run(program).stdout.split(), ["0", "1", "1"])
 
 

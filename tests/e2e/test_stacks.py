@@ -78,7 +78,8 @@ class Complete(unittest.TestCase):
             part = harness.build(["heap_last_line.cpp"], f"{name}.o", compiler=compiler, optimize=optimize, flags=["-c"])
             for static in ((), ("-static",)):
                 with self.subTest(compiler=compiler, optimize=optimize, static=static):
-                    program = harness.build([part], f"{name}{len(static)}", compiler=compiler, flags=static)
+                    program = harness.build([part, harness.whole(compiler, optimize=optimize)], f"{name}{len(static)}",
+                                            compiler=compiler, flags=static)
                     path = program.with_suffix(".pb.gz")
                     harness.run(program, path)
                     # A static program's operator new and realloc are not seen.
@@ -106,7 +107,7 @@ class Deep(unittest.TestCase):
         for compiler in harness.COMPILERS:
             with self.subTest(compiler=compiler):
                 program = harness.build(["deep_stack.cpp"], f"deep-{compiler}", compiler=compiler,
-                                        flags=("-fno-optimize-sibling-calls",))
+                                        flags=("-fno-optimize-sibling-calls",), with_whole=True)
                 paths = [program.with_suffix(f".{kind}.pb.gz") for kind in ("cpu", "heap")]
                 harness.run(program, *paths)
                 for path in paths:
@@ -117,7 +118,7 @@ class ManyFunctions(unittest.TestCase):
     """The first samples of a profile at 1000 Hz find all rules anew, and must be as complete as the others."""
 
     def profile(self, pages):
-        program = harness.build(["many_functions.cpp"], "many_functions")
+        program = harness.build(["many_functions.cpp"], "many_functions", with_whole=True)
         path = program.with_suffix(f".{pages}.pb.gz")
         harness.run(program, path, pages)
         profile = pprof_check.parse(path.read_bytes())

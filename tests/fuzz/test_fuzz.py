@@ -4,13 +4,16 @@
     python3 tests/fuzz/test_fuzz.py [-v]      PROF_LONG=1: ten minutes of search per target, not 5 s
 
 <target>_fuzz.cpp is built twice, both times with the address and undefined-behaviour sanitizers:
-with g++ and replay_main.cpp, which runs the files of corpus/<target>/, and with clang++ and
-libFuzzer (Debian's libclang-rt-dev), which begins its search there. What libFuzzer finds is
-left in build/fuzz as <target>-crash-...; once mended, that file belongs into the corpus.
+with g++ and replay_main.cpp, which runs the files of corpus/<target>.zip, and with clang++ and
+libFuzzer (Debian's libclang-rt-dev), which begins its search there. tools/test replays only, and
+tools/test --long searches. What libFuzzer finds is left in build/fuzz as <target>-crash-...; once
+mended, that file belongs into the corpus, under a name that says what it was:
+    zip -j tests/fuzz/corpus/gzip.zip empty_block
 
-To search longer and keep what is new:
-    build/fuzz/gzip_search -max_total_time=300 found tests/fuzz/corpus/gzip
-    build/fuzz/gzip_search -merge=1 tests/fuzz/corpus/gzip found
+To search longer and keep what is new (the tests have unpacked the corpus):
+    build/fuzz/gzip_search -max_total_time=300 found build/fuzz/corpus/gzip
+    build/fuzz/gzip_search -merge=1 kept build/fuzz/corpus/gzip found
+    rm tests/fuzz/corpus/gzip.zip && zip -j tests/fuzz/corpus/gzip.zip kept/*
 """
 
 import concurrent.futures
@@ -21,6 +24,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+import zipfile
 from typing import Callable, Dict, List, NamedTuple
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -69,8 +73,21 @@ def build(compiler: str, name: str, sources: List[str], flags: List[str]) -> pat
     raise RuntimeError(f"{program.name} cannot be built{hint}\n{done.words[-4000:]}")
 
 
+def unpack_corpus(target: str) -> None:
+    folder = BUILD / "corpus" / target
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(HERE / "corpus" / f"{target}.zip") as pack:
+        pack.extractall(folder)
+
+
+def setUpModule():
+    for target in TARGETS:
+        unpack_corpus(target)
+
+
 def corpus(target: str) -> List[pathlib.Path]:
-    return sorted(file for file in (HERE / "corpus" / target).glob("*") if file.is_file())
+    return sorted(file for file in (BUILD / "corpus" / target).glob("*") if file.is_file())
 
 
 def sanitizers(target: str) -> str:
@@ -88,7 +105,7 @@ def search(target: str) -> Done:
                     [f"-fsanitize=fuzzer,{sanitizers(target)}", *SEARCH_FLAGS.get(target, [])])
     with tempfile.TemporaryDirectory(dir=BUILD) as found:
         return run(program, "-seed=1", f"-max_total_time={SEARCH_SECONDS}", "-timeout=60",
-                   f"-artifact_prefix={BUILD}/{target}-", found, HERE / "corpus" / target)
+                   f"-artifact_prefix={BUILD}/{target}-", found, BUILD / "corpus" / target)
 
 
 def for_all_targets(work: Callable[[str], Done]) -> Dict[str, concurrent.futures.Future]:
@@ -119,7 +136,7 @@ class Replay(unittest.TestCase):
     def check(self, target):
         code, words = self.done[target].result()
         if code != 0:
-            files = [line for line in words.splitlines() if line.startswith(str(HERE / "corpus"))]
+            files = [line for line in words.splitlines() if line.startswith(str(BUILD / "corpus"))]
             self.fail(f"{files[-1] if files else target} broke it:\n{what_broke(words)}")
         self.assertIn(f"\n{len(corpus(target))} inputs\n", words)
 
@@ -135,7 +152,7 @@ class Search(unittest.TestCase):
         found = re.search(r"Test unit written to (\S+)", words)
         if code != 0:
             self.fail(f"mend it, then keep {found[1] if found else 'the input'} as "
-                      f"tests/fuzz/corpus/{target}/<what it was>:\n{what_broke(words)}")
+                      f"<what it was> in tests/fuzz/corpus/{target}.zip:\n{what_broke(words)}")
         runs = re.search(r"^Done (\d+) runs in ", words, re.M)
         self.assertIsNotNone(runs, words[-3000:])
         self.assertGreaterEqual(int(runs[1]), len(corpus(target)), "the corpus was not read")
@@ -143,8 +160,8 @@ class Search(unittest.TestCase):
 
 class Corpus(unittest.TestCase):
     def test_every_target_has_one_and_it_is_small(self):
-        folders = sorted(folder.name for folder in (HERE / "corpus").iterdir())
-        self.assertEqual(folders, TARGETS)
+        packs = sorted(pack.name for pack in (HERE / "corpus").iterdir())
+        self.assertEqual(packs, [f"{target}.zip" for target in TARGETS])
         self.assertGreater(len(TARGETS), 0)
         for target in TARGETS:
             with self.subTest(target=target):

@@ -1,6 +1,5 @@
 // Prints the number of threads of the process: at first, during and after a CPU and a heap profile, with a server
 // and after it stopped.
-#define PROF_ENABLE_HTTP
 #include "../e2e/programs/cpu_work.hpp"
 
 #include <dirent.h>

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 // One function under its own name: not inlined, cloned or merged with another of the same body.
 #if defined(__clang__)

@@ -2,7 +2,7 @@
 #include <cstdlib>
 #include <ctime>
 
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 namespace {
 void* volatile kept;

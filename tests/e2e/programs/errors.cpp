@@ -1,6 +1,5 @@
 // Usage: errors DIRECTORY CASE. One wrong use after another; prints `what: code message` for each answer. Ends
 // with 0; SIGPIPE and SIGPROF keep their default action, so a signal that gets through ends it otherwise.
-#define PROF_ENABLE_HTTP
 #include "cpu_work.hpp"
 
 #include <fcntl.h>

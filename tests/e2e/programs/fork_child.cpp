@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <cstring>
 #include <ctime>
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>

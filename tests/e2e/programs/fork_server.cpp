@@ -1,6 +1,5 @@
 // A server runs while the process forks. Prints: sockets that the child has; whether the parent can serve on the
 // same port again while the child lives; whether the child can serve as well.
-#define PROF_ENABLE_HTTP
 #include <dirent.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,7 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 static int sockets_now() {
   int count = 0;

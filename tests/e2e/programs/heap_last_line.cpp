@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 #if defined(__clang__)
 #define SITE __attribute__((noinline))

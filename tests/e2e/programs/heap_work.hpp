@@ -4,7 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 #include <string>
 
 #if defined(__clang__)

@@ -1,7 +1,6 @@
 // Usage: http_server ADDRESS. Serves, prints `listening on ADDRESS`, then does what its input says, a word a line,
 // and answers `done WORD`: keep (1000 objects of 100 bytes stay), drop (500 of those go), rate1, restart
 // (stops serving and serves again). burn N: N ms of CPU on another thread. Ends with its input.
-#define PROF_ENABLE_HTTP
 #include "cpu_work.hpp"
 
 #include <cstring>

@@ -8,7 +8,7 @@
 //   serve    starts the server, and stops it in the end
 // Built with -DPLAIN it does the same without prof.
 #ifndef PLAIN
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 #endif
 #include <malloc.h>
 #include <sys/mman.h>
@@ -84,9 +84,7 @@ void profile(const std::string& step) {
   } else if (step == "rate1") {
     (void)prof::set_mem_profile_rate(1);
   } else if (step == "serve") {
-#ifdef PROF_ENABLE_HTTP
     say("serve", prof::http::serve("127.0.0.1:0"));
-#endif
   }
 }
 unsigned long own_memory() { return static_cast<unsigned long>(prof::status().own_memory / 1024); }

@@ -1,6 +1,6 @@
 // A CPU profile at 1000 Hz, the first in the process, of 60 functions among 30,000: each rule is found for the first
 // time, by interpreting call frame information. many_functions FILE [pages of stack below them]
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 #include <pthread.h>
 #include <time.h>
