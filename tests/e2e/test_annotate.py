@@ -55,8 +55,8 @@ class Annotations(unittest.TestCase):
     def test_everywhere(self):
         for compiler, flags, optimize in (("g++", ["-fvisibility=hidden"], "-O2"),
                                           ("g++", ["-flto"], "-O1"), ("clang++", [], "-O0"),
-                                          ("clang++", ["-fno-exceptions", "-fno-rtti"], "-O2"),
-                                          ("g++", ["-DPROF_HOOKS=none"], "-O2")):
+                                          ("clang++", ["-fno-exceptions", "-fno-rtti"], "-O1"),
+                                          ("g++", ["-DPROF_HOOKS=none"], "-O0")):
             with self.subTest(compiler=compiler, flags=flags, optimize=optimize):
                 program, plugin = self.build_everywhere(compiler, flags, optimize)
                 self.check_run(program, plugin, hooked="-DPROF_HOOKS=none" not in flags)
@@ -78,7 +78,7 @@ class Annotations(unittest.TestCase):
         self.assertEqual(size_sums(profile, 3000), mallocs if hooked else {})
 
     def test_pprof_selects_by_label(self):
-        program, plugin = self.build_everywhere("g++", [], "-O2")
+        program, plugin = self.build_everywhere("g++", [], "-O0")
         heap = harness.BUILD / "annotate_heap.pb.gz"
         harness.run(program, "/dev/null", heap, plugin)
         shown = harness.pprof("-sample_index=alloc_space", "-tagfocus", "place=in_plugin", "-raw", heap)
@@ -102,7 +102,8 @@ class Annotations(unittest.TestCase):
     def test_the_whole_may_come_later(self):
         """What was not found is looked for again."""
         for compiler in harness.COMPILERS:
-            plugin = harness.build(["annotate_whole_plugin.cpp"], "annotate_whole.so", compiler, ["-shared", "-fPIC"])
+            plugin = harness.build(["annotate_whole_plugin.cpp"], "annotate_whole.so", compiler, ["-shared", "-fPIC"],
+                                   optimize="-O0")
             program = harness.build(["annotate_late.cpp"], "annotate_late", compiler, libraries=["-ldl"])
             cpu, heap = harness.BUILD / "annotate_late_cpu.pb.gz", harness.BUILD / "annotate_late_heap.pb.gz"
             harness.run(program, plugin, cpu, heap)
