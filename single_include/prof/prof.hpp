@@ -241,7 +241,8 @@
   }
 
 // A public function, of which each object keeps its own: two snapshots of prof in one process must not take each
-// other's. Types keep default visibility, since users' functions may have them as parameters.
+// other's. Types keep default visibility, since users' functions may have them as parameters, but for their members
+// that go through the table or depend on a type's size.
 #define PROF_DETAIL_LOCAL __attribute__((__visibility__("hidden")))
 
 // A hooked symbol. Weak: a definition of the host's own wins and ours is reported dead. The rest
@@ -1966,7 +1967,7 @@ PROF_DETAIL_LOCAL inline result configure(const options& wanted) {
 class cpu_session {
  public:
   cpu_session() noexcept = default;
-  ~cpu_session() { (void)stop(); }
+  PROF_DETAIL_LOCAL ~cpu_session() { (void)stop(); }
   cpu_session(const cpu_session&) = delete;
   cpu_session& operator=(const cpu_session&) = delete;
 
@@ -2110,15 +2111,18 @@ struct status_report {
   std::size_t drop_count = 0;
   std::uint64_t own_memory = 0;  // bytes of the address space that prof has mapped and keeps
 
+  // Each object's own: a snapshot of prof with larger arrays must not fill in this one's.
+  PROF_DETAIL_LOCAL status_report() noexcept {}
+
   // The number of the value with that name, or 0.
-  std::uint64_t number(const char* name) const noexcept {
+  PROF_DETAIL_LOCAL std::uint64_t number(const char* name) const noexcept {
     for (std::size_t i = 0; i < value_count; ++i) {
       if (std::strcmp(values[i].name, name) == 0) return values[i].number;
     }
     return 0;
   }
   // The text of the value with that name, or "".
-  const char* text(const char* name) const noexcept {
+  PROF_DETAIL_LOCAL const char* text(const char* name) const noexcept {
     for (std::size_t i = 0; i < value_count; ++i) {
       if (std::strcmp(values[i].name, name) == 0 && values[i].text != nullptr) return values[i].text;
     }

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import unittest
 
@@ -61,6 +62,16 @@ class Snapshots(unittest.TestCase):
         of_prof = sum(sample.value[0] for sample in profile.sample
                       if any("prof::" in name for name in profile.stack(sample)))
         self.assertEqual(pprof_check.find(profile, "^main$", "alloc_objects") - of_prof, 3000)
+
+    def test_nothing_whose_size_or_table_differs_is_exported(self):
+        """Else the program's copy would serve the library's calls, with the program's sizes and table."""
+        for compiler in harness.COMPILERS:
+            library = harness.build(["layout_library.cpp"], "libexports.so", compiler, ["-shared", "-fPIC"],
+                                    optimize="-O0")
+            exported = re.findall(r" [TWu] (prof::.*)", harness.run("nm", "-DC", library).stdout)
+            self.assertTrue(any("prof::v1::sink::" in name for name in exported), exported)  # types stay visible
+            own = re.compile(r"prof::v1::(detail::|http::|(cpu_session::~|label_scope|status_report)|\w+\()")
+            self.assertEqual([name for name in exported if own.match(name) and "std::" not in name], [])
 
     def test_they_never_touch_each_other(self):
         cases = list(itertools.product(LAYOUTS, VISIBILITIES, CHANGED, WHOLES, harness.COMPILERS))

@@ -61,7 +61,8 @@
   }
 
 // A public function, of which each object keeps its own: two snapshots of prof in one process must not take each
-// other's. Types keep default visibility, since users' functions may have them as parameters.
+// other's. Types keep default visibility, since users' functions may have them as parameters, but for their members
+// that go through the table or depend on a type's size.
 #define PROF_DETAIL_LOCAL __attribute__((__visibility__("hidden")))
 
 // A hooked symbol. Weak: a definition of the host's own wins and ours is reported dead. The rest

@@ -24,7 +24,7 @@ PROF_DETAIL_LOCAL inline result configure(const options& wanted) {
 class cpu_session {
  public:
   cpu_session() noexcept = default;
-  ~cpu_session() { (void)stop(); }
+  PROF_DETAIL_LOCAL ~cpu_session() { (void)stop(); }
   cpu_session(const cpu_session&) = delete;
   cpu_session& operator=(const cpu_session&) = delete;
 

@@ -45,15 +45,18 @@ struct status_report {
   std::size_t drop_count = 0;
   std::uint64_t own_memory = 0;  // bytes of the address space that prof has mapped and keeps
 
+  // Each object's own: a snapshot of prof with larger arrays must not fill in this one's.
+  PROF_DETAIL_LOCAL status_report() noexcept {}
+
   // The number of the value with that name, or 0.
-  std::uint64_t number(const char* name) const noexcept {
+  PROF_DETAIL_LOCAL std::uint64_t number(const char* name) const noexcept {
     for (std::size_t i = 0; i < value_count; ++i) {
       if (std::strcmp(values[i].name, name) == 0) return values[i].number;
     }
     return 0;
   }
   // The text of the value with that name, or "".
-  const char* text(const char* name) const noexcept {
+  PROF_DETAIL_LOCAL const char* text(const char* name) const noexcept {
     for (std::size_t i = 0; i < value_count; ++i) {
       if (std::strcmp(values[i].name, name) == 0 && values[i].text != nullptr) return values[i].text;
     }
