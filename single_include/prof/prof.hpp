@@ -8962,8 +8962,8 @@ PROF_DETAIL_END
 #endif  // PROF_PROCESS_LABELS_HPP
 
 // ---- prof/process/process.hpp ----
-// prof/process/process.hpp - what is one per process: tables, code map, registered parts, owners of hooks; and how an
-// object that includes the whole finds it.
+// prof/process/process.hpp - what is one per process: tables, code map, registered parts, owners of hooks. How an object
+// finds it stands in attach.hpp.
 // Floor 7 (process). Entered by every hook, handler and public call.
 // Safety: data, each part of which says who may touch it; functions ending in _sig are async-signal-safe.
 // Memory: some 400 KB at the start, of which the cache of rules is 256; tables are mapped as they grow. Never freed.
@@ -9054,7 +9054,8 @@ inline std::uint64_t drops_of(const process_state& process, unsigned cause) noex
   return is_memory ? counted + process.memory.refused.load(std::memory_order_relaxed) : counted;
 }
 
-// A part's state as this object's code knows it; null where the process has none, or that of another layout.
+// A part's state, or null where the process has none yet. Objects share a process state only if they know their parts'
+// states alike: see parts_fit_sig in attach.hpp.
 template <class State>
 inline State* state_of_sig(const process_state& process, part which) PROF_DETAIL_SIG {
   return static_cast<State*>(
