@@ -239,7 +239,7 @@ class arena_vector : public arena_array {
 // Sorts in place without recursion or allocation (heapsort; Williams, 1964): worst case n log n.
 template <class T, class Less>
 void heap_sort(T* values, std::size_t count, Less less) noexcept {
-  const auto sift = [&](std::size_t root, std::size_t end) {
+  const auto sift = [&](std::size_t root, std::size_t end) PROF_DETAIL_NOINLINE {
     const T moving = values[root];
     for (std::size_t child = 2 * root + 1; child < end; child = 2 * root + 1) {
       if (child + 1 < end && less(values[child], values[child + 1])) ++child;

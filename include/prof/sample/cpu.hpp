@@ -78,15 +78,21 @@ inline cpu_state* cpu_of(process_state& process) noexcept {
 
 // ---- the handler -----------------------------------------------------------------------------------
 
+// Not inlined: what it needs of the signal's stack would lie below the walk, which needs the most.
+PROF_DETAIL_NOINLINE inline void count_stack_sig(process_state& process, cpu_state& cpu, const count_key& key,
+                                                 std::uint64_t cpu_ns) PROF_DETAIL_SIG {
+  bool lost = false;
+  const std::size_t index = cpu.counts.find_or_add_sig(key, lost);
+  if (lost) count_drop_sig(process, drop::count_table_full);
+  if (index != no_slot) cpu.counts.add_to_sig(index, 0, cpu_ns);
+  cpu.ticks.fetch_add(1, std::memory_order_relaxed);
+}
+
 inline void count_tick_sig(process_state& process, cpu_state& cpu, const timer_event& event,
                            std::uint64_t period_ns) PROF_DETAIL_SIG {
   const std::uint32_t thread = os_thread_id_sig();
   const count_key key{capture_stack_sig(process, thread, event.regs, false, period_ns), labels_of_sig(process, thread)};
-  bool lost = false;
-  const std::size_t index = cpu.counts.find_or_add_sig(key, lost);
-  if (lost) count_drop_sig(process, drop::count_table_full);
-  if (index != no_slot) cpu.counts.add_to_sig(index, 0, event.expirations * period_ns);
-  cpu.ticks.fetch_add(1, std::memory_order_relaxed);
+  count_stack_sig(process, cpu, key, event.expirations * period_ns);
 }
 
 // What the kernel hands back in every signal of a timer: the slot's index below a mark that no address has, so that a
