@@ -46,19 +46,24 @@ FN void* loads_plugin(const char* path) {
   STAY_ON_STACK();
   return library;
 }
+// Twenty to sixty, never in step with the kernel's tick, at which samples are taken: copies of files last a whole
+// tick or so.
+unsigned varied() {
+  return 20 + static_cast<unsigned>(g_loads * 17 % 41);
+}
 // From these, one plugin's code is called and no other's.
 FN void* call_a(entry_function entry) {
-  void* const kept = entry(40);
+  void* const kept = entry(varied());
   STAY_ON_STACK();
   return kept;
 }
 FN void* call_b(entry_function entry) {
-  void* const kept = entry(40);
+  void* const kept = entry(varied());
   STAY_ON_STACK();
   return kept;
 }
 FN void* call_c(entry_function entry) {
-  void* const kept = entry(20);
+  void* const kept = entry(varied() / 2);
   STAY_ON_STACK();
   return kept;
 }

@@ -18,7 +18,7 @@ void NAMED(WHO, _padding)() {
 
 static volatile unsigned long g_sink;
 
-// Two milliseconds or so, and an object that outlives the plugin.
+// Some milliseconds, and an object that outlives the plugin.
 FN void* NAMED(WHO, _leaf)(unsigned rounds) {
   unsigned long x = g_sink;
   for (unsigned k = 0; k < rounds; ++k) {
