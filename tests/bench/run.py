@@ -7,8 +7,7 @@ encode   10,350 stacks of 20 frames to pprof bytes, and their compression, besid
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
          zlib1g-dev, golang-go.
 compile  instructions of g++ -O2 (callgrind on cc1plus, some minutes) for a main that includes a header and uses
-         it, and the text it makes, beside doctest's implementation, nlohmann-json and cpp-httplib. Needs
-         valgrind, doctest-dev, nlohmann-json3-dev, libcpp-httplib-dev.
+         it, and the text it makes, beside doctest's implementation. Needs valgrind, doctest-dev.
 unwind   a walk, hot, with read probes, uncached and with cold caches, also in a signal handler, beside
          libunwind's unw_backtrace, glibc's backtrace() and a frame-pointer walk; a handler's sample; tables of
          libc, libstdc++ and libLLVM-14. Needs libunwind-dev, libllvm14.
@@ -23,7 +22,6 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,24 +29,12 @@ import sys
 import encode_go
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent))
+
+from support.harness import ROOT, command, tool  # noqa: E402
+
 BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "bench"))
 ROUNDS = 7
-
-
-def tool(name, package):
-    path = shutil.which(name)
-    if path is None:
-        sys.exit(f"run.py: {name} is missing; apt-get install {package}")
-    return path
-
-
-def command(*words, cwd=None):
-    done = subprocess.run([str(word) for word in words], cwd=cwd, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
-    if done.returncode != 0:
-        sys.exit(f"run.py: {' '.join(map(str, words))} ended with {done.returncode}\n{done.stdout}")
-    return done.stdout
 
 
 class Verdicts:
@@ -73,9 +59,9 @@ def figures(program):
 
 
 def build_encoders():
-    compiler = [tool("g++", "g++"), "-std=c++17", "-O2", "-I", ROOT / "include", "-I", HERE, "-I", BUILD]
+    compiler = [tool("g++"), "-std=c++17", "-O2", "-I", ROOT / "include", "-I", HERE, "-I", BUILD]
     command(*compiler, HERE / "encode_prof.cpp", "-o", BUILD / "encode_prof", "-lz")
-    command(tool("protoc", "protobuf-compiler"), f"-I{HERE}", f"--cpp_out={BUILD}",
+    command(tool("protoc"), f"-I{HERE}", f"--cpp_out={BUILD}",
             HERE / "profile.proto")
     command(*compiler, HERE / "encode_protobuf.cpp", BUILD / "profile.pb.cc", "-o",
             BUILD / "encode_protobuf", "-lprotobuf", "-lz", "-pthread")
@@ -83,7 +69,7 @@ def build_encoders():
     go.mkdir(exist_ok=True)
     (go / "main.go").write_text(encode_go.program())
     (go / "go.mod").write_text("module encode\n\ngo 1.18\n")
-    command(tool("go", "golang-go"), "build", "-o", BUILD / "encode_go_program", ".", cwd=go)
+    command(tool("go"), "build", "-o", BUILD / "encode_go_program", ".", cwd=go)
 
 
 def encode(verdicts):
@@ -121,15 +107,12 @@ SOURCES = {
                    'int main() { return prof::http::serve("127.0.0.1:0") ? 0 : 1; }\n',
     "api": '#include <prof/api.hpp>\nint main() { return prof::write_heap_profile("h") ? 0 : 1; }\n',
     "doctest": "#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN\n#include <doctest/doctest.h>\n",
-    "nlohmann-json": "#include <nlohmann/json.hpp>\nint main(int, char** v) "
-                     '{ return nlohmann::json::parse(v[0])["a"].get<int>(); }\n',
-    "cpp-httplib": "#include <httplib.h>\nint main() { httplib::Server s; s.listen(\"x\", 1); }\n",
 }
 
 
 def compiler_of(source):
     """The compiler proper, without driver and assembler, as g++ calls it."""
-    said = subprocess.run([tool("g++", "g++"), "-###", "-std=c++17", "-O2", "-I", ROOT / "single_include", "-S", source,
+    said = subprocess.run([tool("g++"), "-###", "-std=c++17", "-O2", "-I", ROOT / "single_include", "-S", source,
                            "-o", os.devnull], stderr=subprocess.PIPE, text=True, check=True).stderr
     return shlex.split(next(line for line in said.splitlines() if "cc1plus" in line))
 
@@ -138,16 +121,16 @@ def instructions(name):
     """Thousands of millions that the compiler executes; its CPU time varies by a fifth from run to run."""
     source = BUILD / (re.sub(r"\W+", "_", name) + ".cpp")
     source.write_text(SOURCES[name])
-    said = subprocess.run([tool("valgrind", "valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null",
+    said = subprocess.run([tool("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null",
                            *compiler_of(source)], stderr=subprocess.PIPE, text=True, check=True).stderr
     return int(re.search(r"Collected : (\d+)", said)[1]) / 1e9
 
 
 def text_kilobytes(name):
     source = BUILD / (re.sub(r"\W+", "_", name) + ".cpp")
-    command(tool("g++", "g++"), "-std=c++17", "-O2", "-I", ROOT / "single_include", "-c", source, "-o",
+    command(tool("g++"), "-std=c++17", "-O2", "-I", ROOT / "single_include", "-c", source, "-o",
             source.with_suffix(".o"))
-    return int(command(tool("size", "binutils"), source.with_suffix(".o")).splitlines()[1].split()[0]) / 1000
+    return int(command(tool("size"), source.with_suffix(".o")).splitlines()[1].split()[0]) / 1000
 
 
 def compile_cost(verdicts):
@@ -175,7 +158,7 @@ def build_unwinders():
         sys.exit("run.py: libLLVM-14 is missing; apt-get install libllvm14")
     # libgcc_s first: libunwind's _Unwind_* would take its place.
     for name, flags in (("unwind", []), ("unwind_fp", ["-fno-omit-frame-pointer"])):
-        command(tool("g++", "g++"), "-std=c++17", "-O2", *flags, "-I", ROOT / "single_include", HERE / "unwind.cpp", "-o",
+        command(tool("g++"), "-std=c++17", "-O2", *flags, "-I", ROOT / "single_include", HERE / "unwind.cpp", "-o",
                 BUILD / name, "-pthread", "-Wl,--no-as-needed", "-lgcc_s", "-Wl,--as-needed", "-lunwind", "-ldl")
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What must not compile does not, and the compiler's words lead to the mistake.
 
-    tests/compile_fail/test_compile_fail.py [-v]
+    cd tests && python3 -m unittest compile_fail.test_compile_fail
 
 Each case is a file in two forms, compiled with each compiler: the right form must compile, so that the
 wrong one cannot fail for another reason; the wrong form must fail with one error and the case's text in
@@ -9,20 +9,17 @@ the compiler's words. Where the switches are the default ones the header is prec
 half of the time.
 """
 
-import concurrent.futures
 import itertools
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import tempfile
 import unittest
 from typing import NamedTuple
 
-HERE = pathlib.Path(__file__).resolve().parent
-TREE = HERE.parents[1] / os.environ.get("PROF_TEST_TREE", "include")
-COMPILERS = os.environ.get("PROF_COMPILERS", "g++ clang++").split()
+from support.compiling import Job, compile_one
+from support.harness import COMPILERS, TREE, command, in_parallel
+
 INCLUDE = '#include "prof/prof.hpp"\n'
 SWITCHES = ("CPU", "HEAP", "HTTP", "SYMBOLIZE")
 NOT_YET = ("BLOCK", "ENV", "METRICS", "MUTEX", "PUSH", "THREADS", "TRACE", "UI")
@@ -97,15 +94,9 @@ CALL_CASES = (
 
 def compile_text(compiler, source, *flags):
     """Return code and messages of a compilation without output."""
-    path = shutil.which(compiler)
-    if path is None:
-        raise RuntimeError(f"{compiler} is needed by this test and is not installed")
     output = () if "-E" in flags else ("-fsyntax-only",)
-    command = [path, "-std=c++17", *output, "-Wall", "-Wextra", "-Werror",
-               "-fdiagnostics-color=never", "-I", str(TREE), *flags, "-x", "c++", "-"]
-    done = subprocess.run(command, input=source, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, env={**os.environ, "LC_ALL": "C"})
-    return done.returncode, done.stdout
+    done = compile_one(Job(compiler, source, ("-std=c++17", *output, "-Wall", "-Wextra", "-Werror", "-I", TREE, *flags)))
+    return done.code, done.words
 
 
 def precompiled(compiler, place):
@@ -114,17 +105,15 @@ def precompiled(compiler, place):
     header.parent.mkdir()
     header.write_text(INCLUDE)
     binary = f"{header}.gch" if compiler.startswith("g++") else f"{header}.pch"
-    subprocess.run([shutil.which(compiler), "-std=c++17", "-Wall", "-Wextra", "-I", TREE, "-x", "c++-header",
-                    header, "-o", binary], check=True)
+    command(compiler, "-std=c++17", "-Wall", "-Wextra", "-I", TREE, "-x", "c++-header", header, "-o", binary)
     if compiler.startswith("g++"):
         return ("-Winvalid-pch", "-include", str(header))
     return ("-include-pch", binary)
 
 
 def compile_all(jobs):
-    """Runs (compiler, source, flags...) jobs, two at a time; their answers in order."""
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda job: compile_text(*job), jobs))
+    """Runs (compiler, source, flags...) jobs; their answers in order."""
+    return in_parallel(lambda job: compile_text(*job), jobs)
 
 
 class CompileFail(unittest.TestCase):

@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import sys
 
+from support.harness import ROOT, tool
+
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "consume"
 
 # What makes tools find other files, or do other things, than on a user's machine.
@@ -27,20 +28,6 @@ ENVIRONMENT["LC_ALL"] = "C.UTF-8"
 ENVIRONMENT["GIT_CONFIG_GLOBAL"] = os.devnull  # no hooks, no signing, no other addresses
 
 TIME_LIMIT = 300  # seconds, for one command
-
-# The Debian packages of the tools.
-PACKAGES = {"g++": "g++", "clang++": "clang", "cmake": "cmake", "ctest": "cmake",
-            "ninja": "ninja-build", "meson": "meson", "pkg-config": "pkg-config", "git": "git"}
-
-
-def tool(name):
-    """The path of a tool that a test needs; an error, never a skip, when it is absent."""
-    path = shutil.which(str(name))
-    if path is None:
-        advice = f"; apt-get install {PACKAGES[name]}" if name in PACKAGES else ""
-        raise RuntimeError(f"{name} is needed by this test and is not installed{advice}")
-    return path
-
 
 def run(program, *arguments, where=None, **environment):
     """Runs to the end; its standard output. What a failing command printed is in the error."""

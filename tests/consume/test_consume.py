@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A user's project (app/), built by each way there is to get prof, and run; none needs an option.
 
-    cd tests/consume && python3 -m unittest
+    cd tests && python3 -m unittest consume.test_consume
 
 Needs g++, clang++, cmake, ninja, meson, pkg-config, git and Python's venv. Conan's client comes
 from PyPI into build/consume/venv when it is not there yet. Neither vcpkg nor Bazel is needed:
@@ -16,8 +16,8 @@ import re
 import shutil
 import unittest
 
-import consume
-from consume import ROOT, HERE
+from consume import consume
+from consume.consume import HERE, ROOT
 
 # What every installed tree must have below include/.
 HEADERS = consume.files(ROOT / "include", "*.hpp")

@@ -2,8 +2,8 @@
 
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
+from support.quiet import needs_quiet
 
 PLACES = ["whole", "beside", "in_library", "in_plugin"]
 
@@ -36,19 +36,18 @@ def size_sums(profile, size):
     return found
 
 
-def place(name, compiler, flags, optimize, output):
-    return harness.build(["annotate_place.cpp"], output, compiler, [*flags, f"-DPLACE={name}"],
-                         optimize=optimize)
+def object_beside(compiler, flags=(), optimize="-O2"):
+    return harness.object_of(harness.PROGRAMS / "annotate_place.cpp", compiler, [*flags, "-DPLACE=beside"],
+                             optimize=optimize)
 
 
 class Annotations(unittest.TestCase):
     def build_everywhere(self, compiler, flags, optimize):
         """One executable of two files, a linked library, a plugin: only one file has the whole."""
-        beside = place("beside", compiler, [*flags, "-c"], optimize, "annotate_beside.o")
-        shared = [*flags, "-shared", "-fPIC"]
-        library = place("in_library", compiler, shared, optimize, "libannotate.so")
-        plugin = place("in_plugin", compiler, shared, optimize, "annotate_plugin.so")
-        program = harness.build(["annotate_main.cpp", beside, library], "annotate_main", compiler,
+        library, plugin = [harness.build(["annotate_place.cpp"], output, compiler, [
+            *flags, "-shared", "-fPIC", f"-DPLACE={name}"], optimize=optimize) for name, output in (
+                ("in_library", "libannotate.so"), ("in_plugin", "annotate_plugin.so"))]
+        program = harness.build(["annotate_main.cpp", object_beside(compiler, flags, optimize), library], "annotate_main", compiler,
                                 flags, optimize=optimize, libraries=["-ldl"])
         return program, plugin
 
@@ -61,6 +60,7 @@ class Annotations(unittest.TestCase):
                 program, plugin = self.build_everywhere(compiler, flags, optimize)
                 self.check_run(program, plugin, hooked="-DPROF_HOOKS=none" not in flags)
 
+    @needs_quiet
     def check_run(self, program, plugin, hooked):
         cpu, heap = harness.BUILD / "annotate_cpu.pb.gz", harness.BUILD / "annotate_heap.pb.gz"
         harness.run(program, cpu, heap, plugin)
@@ -89,10 +89,9 @@ class Annotations(unittest.TestCase):
 
     def test_alone_it_does_nothing(self):
         for compiler in harness.COMPILERS:
-            beside = place("beside", compiler, ["-c"], "-O2", "annotate_beside.o")
-            program = harness.build(["annotate_alone.cpp", beside], "annotate_alone", compiler)
+            program = harness.build(["annotate_alone.cpp", object_beside(compiler)], "annotate_alone", compiler)
             self.assertEqual(harness.run(program).stdout, "ok\n")
-            symbols = harness.run("nm", "-C", program).stdout
+            symbols = harness.command("nm", "-C", program)
             self.assertNotIn(" T malloc", symbols)
             self.assertNotIn("W malloc", symbols)
             self.assertNotIn("prof_hook", symbols)
@@ -114,8 +113,7 @@ class Annotations(unittest.TestCase):
 
     def test_no_constructor(self):
         for compiler in harness.COMPILERS:
-            object_file = place("beside", compiler, ["-c"], "-O2", "annotate_beside.o")
-            sections = harness.run("readelf", "-SW", object_file).stdout
+            sections = harness.command("readelf", "-SW", object_beside(compiler))
             self.assertNotIn(".init_array", sections)
             self.assertIn(".note.prof", sections)
 

@@ -6,10 +6,9 @@
 The bare backend is chosen by hiding __linux__ from the compiler.
 """
 
-import subprocess
 import unittest
 
-import harness
+from support import harness
 
 
 class Bare(unittest.TestCase):
@@ -27,8 +26,7 @@ class Bare(unittest.TestCase):
             with self.subTest(compiler=compiler):
                 program = harness.build(["bare.cpp"], f"bare_{compiler.rstrip('+')}", compiler,
                                         flags=["-U__linux__", "-Wall", "-Wextra", "-Werror"])
-                symbols = subprocess.run([harness.tool("nm"), "--defined-only", str(program)],
-                                         stdout=subprocess.PIPE, text=True, check=True).stdout
+                symbols = harness.command("nm", "--defined-only", program)
                 names = {line.split()[-1].split("@")[0] for line in symbols.splitlines()}
                 for name in ("malloc", "free", "_Znwm", "_ZdlPv", "pthread_create"):
                     self.assertNotIn(name, names)

@@ -9,8 +9,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 SECONDS = 1
 # The rows of the list in process/part.hpp that no part of this version brings.

@@ -10,8 +10,8 @@ import re
 import time
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
+from support.quiet import needs_quiet
 
 # The functions of cpu_addresses touch each other, as far as the compiler lets them.
 ADDRESS_FLAGS = {"g++": ("-falign-functions=1", "-fno-toplevel-reorder"), "clang++": ()}
@@ -66,6 +66,7 @@ class Cpu(unittest.TestCase):
 
     # ---- (a) shares and threads ----
 
+    @needs_quiet
     def test_shares_of_four_functions(self):
         profile = self.shares(250)
         total = pprof_check.total(profile, "cpu")
@@ -74,6 +75,7 @@ class Cpu(unittest.TestCase):
             print(f"{percent} % is {got:.2f} %", end=" ")
             self.assertLessEqual(abs(got - percent), 3, f"burn_{percent}: {got:.2f} %")
 
+    @needs_quiet
     def test_threads_from_before_and_after_the_start(self):
         profile = self.shares(250)
         total = pprof_check.total(profile, "cpu")
@@ -83,6 +85,7 @@ class Cpu(unittest.TestCase):
 
     # ---- (b), (c) totals ----
 
+    @needs_quiet
     def test_system_time_counts(self):
         path = self.path(100)
         used, system = map(int, harness.run(built("cpu_read"), path, 100, 2000).stdout.split())
@@ -91,19 +94,23 @@ class Cpu(unittest.TestCase):
         self.assert_within(pprof_check.total(profile, "cpu"), used, 0.03, "100 Hz")
         self.assertGreater(pprof_check.find(profile, r"^read_zeros\(", "cpu"), 0.9 * used)
 
+    @needs_quiet
     def test_system_time_counts_at_1000_hz(self):
         path = self.path(1000)
         used, _ = map(int, harness.run(built("cpu_read"), path, 1000, 2000).stdout.split())
         self.assert_within(pprof_check.total(self.profile_of(path, 1000), "cpu"), used, 0.03, "1000 Hz")
 
+    @needs_quiet
     def test_total_at_100_hz(self):
         self.shares(100)
 
+    @needs_quiet
     def test_total_at_1000_hz(self):
         self.shares(1000)
 
     # ---- (d) short threads ----
 
+    @needs_quiet
     def test_many_short_threads(self):
         """A thread loses what it uses after the last kernel tick that met it: half a tick (2 ms at HZ=250)
         on an idle machine, up to two ticks where others compete for the CPUs. Hence 75 % of 40 ms."""
@@ -130,6 +137,7 @@ class Cpu(unittest.TestCase):
 
     # ---- (e) sessions ----
 
+    @needs_quiet
     def test_two_sessions_at_different_rates(self):
         slow, fast = self.path("slow"), self.path("fast")
         slow_used, fast_used = map(int, harness.run(built("cpu_sessions"), slow, fast).stdout.split())

@@ -5,8 +5,7 @@ import errno
 import shutil
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 # The order of prof::error.
 CODES = ("none", "cpu_in_use", "session_in_use", "too_many_sessions", "unknown_profile", "profile_off", "not_in_version",

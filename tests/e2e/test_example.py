@@ -3,8 +3,7 @@
 import re
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 
 class Sqlite(unittest.TestCase):

@@ -6,7 +6,7 @@ import subprocess
 import unittest
 import zlib
 
-import harness
+from support import harness
 
 GO = """package main
 

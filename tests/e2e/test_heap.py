@@ -11,8 +11,7 @@ import threading
 import time
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 DEFAULT_RATE = 524288
 COLUMNS = ("inuse_objects", "inuse_space", "alloc_objects", "alloc_space")

@@ -16,8 +16,7 @@ import unittest
 import urllib.error
 import urllib.request
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 PATIENCE = 60  # seconds that nothing here takes unless it is broken
 

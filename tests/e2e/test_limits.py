@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-import harness
+from support import harness
 
 PLUGINS = 100
 THIN_PLUGIN = r"""

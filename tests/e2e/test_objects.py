@@ -6,14 +6,11 @@ two threads. At rate 1 the allocs profile must hold exactly these, whatever comp
 visibility, allocator or kind of link. PROF_LONG=1 runs the whole matrix instead of pairs.
 """
 
-import functools
 import itertools
-import os
 import re
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 HIDDEN = ["-fvisibility=hidden"]
 NO_EXCEPTIONS = ["-fno-exceptions", "-fno-rtti"]
@@ -27,7 +24,7 @@ PAIRS = [
     ("clang++", "-O0", HIDDEN + NO_EXCEPTIONS, "c++20"),
     ("clang++", "-O1", ["-flto"] + HIDDEN, "c++17"),
 ]
-if os.environ.get("PROF_LONG"):
+if harness.LONG:
     PAIRS = [(compiler, optimize, lto + hidden + plain, std)
              for compiler, optimize, lto, hidden, plain, std in itertools.product(
                  ["g++", "clang++"], ["-O0", "-O2"], [[], ["-flto"]], [[], HIDDEN],
@@ -89,10 +86,9 @@ def build_objects(name, compiler="g++", optimize="-O2", flags=(), std="c++17"):
     return program, plugin
 
 
-@functools.lru_cache(maxsize=None)
 def alone_parts(compiler):
-    return [harness.build([f"objects_{part}.cpp"], f"alone_{part}_{compiler}.o", compiler=compiler, optimize="-O0",
-                          flags=["-DALONE", "-c"]) for part in ("main", "second")]
+    return [harness.object_of(harness.PROGRAMS / f"objects_{part}.cpp", compiler, ["-DALONE"], optimize="-O0")
+            for part in ("main", "second")]
 
 
 def build_alone(name, flags=(), libraries=(), compiler="g++"):

@@ -7,13 +7,11 @@ import gzip
 import io
 import os
 import re
-import sys
 import tempfile
 import time
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import pprof_check
+from support import pprof_check
 
 NOW = 1750000000
 

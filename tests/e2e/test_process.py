@@ -1,13 +1,11 @@
 """What is one per process: the version of all files, and who a forked child is."""
 
 import itertools
-import os
 import re
 import shutil
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 
 def changed_tree(name, old, new):
@@ -68,14 +66,14 @@ class Snapshots(unittest.TestCase):
         for compiler in harness.COMPILERS:
             library = harness.build(["layout_library.cpp"], "libexports.so", compiler, ["-shared", "-fPIC"],
                                     optimize="-O0")
-            exported = re.findall(r" [TWu] (prof::.*)", harness.run("nm", "-DC", library).stdout)
+            exported = re.findall(r" [TWu] (prof::.*)", harness.command("nm", "-DC", library))
             self.assertTrue(any("prof::v1::sink::" in name for name in exported), exported)  # types stay visible
             own = re.compile(r"prof::v1::(detail::|http::|(cpu_session::~|label_scope|status_report)|\w+\()")
             self.assertEqual([name for name in exported if own.match(name) and "std::" not in name], [])
 
     def test_they_never_touch_each_other(self):
         cases = list(itertools.product(LAYOUTS, VISIBILITIES, CHANGED, WHOLES, harness.COMPILERS))
-        if not os.environ.get("PROF_LONG"):
+        if not harness.LONG:
             # Each value of each column, and each pair of who changed and who includes the whole.
             pairs = itertools.product(CHANGED, WHOLES)
             cases = [(LAYOUTS[i % 4], VISIBILITIES[(i + i // 2) % 2], changed, wholes,
@@ -93,8 +91,7 @@ class Versions(unittest.TestCase):
         other = changed_tree("other_version", "#define PROF_VERSION_PATCH 0",
                              "#define PROF_VERSION_PATCH 7")
         for compiler in harness.COMPILERS:
-            object_file = harness.build(["version_other.cpp"], "version_other.o",
-                                        compiler=compiler, flags=["-c", "-I", str(other)])
+            object_file = harness.object_of(harness.PROGRAMS / "version_other.cpp", compiler, ["-I", str(other)])
             # -I of the other tree must come first, so that it was really used.
             strings = object_file.read_bytes()
             self.assertIn(b"version_other.cpp", strings)

@@ -25,7 +25,7 @@ import tempfile
 import time
 import unittest
 
-import harness
+from support import harness
 
 README = harness.ROOT / "README.md"
 BLOCK = re.compile(

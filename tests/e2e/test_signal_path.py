@@ -3,40 +3,24 @@
 
 import errno
 import itertools
-import os
 import re
-import subprocess
 import unittest
 
-import harness
+from support import harness
 
 SIGNAL = harness.ROOT / "tests" / "signal"
 NEVER = re.compile(r"^(__tls_get_addr|__tls_descriptor.*|__cxa_guard.*|__emutls.*|malloc|calloc|realloc|free|_Zn[wa].*|_Zd[la].*"
                    r"|pthread_.*|clock_gettime|dl_iterate_phdr|dlsym|dladdr|backtrace|_Unwind_.*|__errno_location|syscall)$")
 FRAMES = ("-fno-omit-frame-pointer",)
-# Each level of optimisation and each kind of code; PROF_LONG=1: with each other.
-WAYS = (("-O0", "-fno-PIC"), ("-O1", "-fPIC"), ("-O2", "-fno-PIC"), ("-O2", "-fPIC"))
-if os.environ.get("PROF_LONG"):
-    WAYS = tuple(itertools.product(("-O0", "-O1", "-O2"), ("-fPIC", "-fno-PIC")))
-
-
-def compile_object(source, name, compiler, flags):
-    # The single header has no parts to include: the paths of these files are under include/ only.
-    harness.BUILD.mkdir(parents=True, exist_ok=True)
-    output = harness.BUILD / f"{name}.o"
-    include = harness.TREE if source.name == "include_all.cpp" else harness.ROOT / "include"
-    subprocess.run([harness.tool(compiler), "-std=c++17", *flags, "-I", str(include), "-c", str(source), "-o", str(output)],
-                   check=True)
-    return output
-
-
-def output_of(*command):
-    return subprocess.run([harness.tool(command[0]), *map(str, command[1:])], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
+# Each level of optimisation, each kind of code, each compiler; PROF_LONG=1: with each other.
+WAYS = (("g++", "-O0", "-fno-PIC"), ("g++", "-O2", "-fno-PIC"), ("g++", "-O2", "-fPIC"),
+        ("clang++", "-O0", "-fPIC"), ("clang++", "-O1", "-fno-PIC"), ("clang++", "-O2", "-fPIC"))
+if harness.LONG:
+    WAYS = tuple(itertools.product(harness.COMPILERS, ("-O0", "-O1", "-O2"), ("-fPIC", "-fno-PIC")))
 
 
 def undefined(path):
-    return {line.split()[-1].split("@")[0] for line in output_of("nm", "-u", path).splitlines()}
+    return {line.split()[-1].split("@")[0] for line in harness.command("nm", "-u", path).splitlines()}
 
 
 class Imports(unittest.TestCase):
@@ -52,9 +36,11 @@ class Imports(unittest.TestCase):
     def check(self, name):
         allowed, met = self.allowed(name), set()
         self.assertEqual([symbol for symbol in allowed if NEVER.match(symbol)], [])
-        for compiler, (optimize, code) in itertools.product(harness.COMPILERS, WAYS):
+        for compiler, optimize, code in WAYS:
             with self.subTest(compiler=compiler, optimize=optimize, code=code):
-                symbols = undefined(compile_object(SIGNAL / f"{name}.cpp", f"signal-{name}", compiler, (optimize, code)))
+                # The single header has no parts to include: the paths of these files are under include/ only.
+                flags = (code, "-I", harness.ROOT / "include")
+                symbols = undefined(harness.object_of(SIGNAL / f"{name}.cpp", compiler, flags, optimize=optimize))
                 met |= symbols
                 self.assertEqual(sorted(s for s in symbols if NEVER.match(s)), [])
                 self.assertEqual(sorted(symbols - set(allowed)), [])
@@ -71,15 +57,14 @@ class Imports(unittest.TestCase):
 
 class NoCodeBeforeMain(unittest.TestCase):
     def test_no_constructor(self):
-        # Of the optimizer's levels the lowest and a usual one: constructors that it cannot do without show in these.
-        ways = WAYS if os.environ.get("PROF_LONG") else (("-O0", "-fno-PIC"), ("-O1", "-fPIC"))
-        for compiler, (optimize, code) in itertools.product(harness.COMPILERS, ways):
+        codes = ("-fPIC", "-fno-PIC") if harness.LONG else ("-fPIE",)
+        for compiler, optimize, code in itertools.product(harness.COMPILERS, ("-O0", "-O1"), codes):
             with self.subTest(compiler=compiler, optimize=optimize, code=code):
-                path = compile_object(SIGNAL / "include_all.cpp", "include_all", compiler, (optimize, code))
-                sections = output_of("readelf", "-S", "-W", path)
+                path = harness.whole(compiler, () if code == "-fPIE" else (code,), optimize=optimize)
+                sections = harness.command("readelf", "-S", "-W", path)
                 self.assertIn(".note.prof", sections)
                 self.assertEqual(re.findall(r"\.(?:pre)?init_array\S*|\.ctors\S*|\.init\b|\.fini_array\S*|\.dtors\S*", sections), [])
-                self.assertNotIn("_GLOBAL__sub_I", output_of("nm", path))
+                self.assertNotIn("_GLOBAL__sub_I", harness.command("nm", path))
 
 
 class Running(unittest.TestCase):
@@ -107,7 +92,8 @@ class Running(unittest.TestCase):
         found = {}
         for hooks in ("none", "interpose"):
             program = harness.build([SIGNAL / "thread_allocations.cpp"], f"signal-thread_allocations-{hooks}",
-                                    flags=(f"-DPROF_HOOKS={hooks}",), libraries=("-ldl",), with_whole=True)
+                                    flags=("-DPROF_HOOKS=none",) if hooks == "none" else (), libraries=("-ldl",),
+                                    with_whole=True)
             found[hooks] = self.numbers(program, env={"LD_PRELOAD": str(library)})
         self.assertEqual(found["interpose"][1], 200)
         self.assertEqual(found["none"][1], 0)
@@ -118,7 +104,7 @@ class Running(unittest.TestCase):
         self.assertEqual((first, during, after, serving, stopped), (1, 1, 1, 2, 1))
 
     def test_stack_use_of_the_handler(self):
-        levels = ("-O2", "-O0") if os.environ.get("PROF_LONG") else ("-O2",)
+        levels = ("-O2", "-O0") if harness.LONG else ("-O2",)
         for compiler, *ways in itertools.product(harness.COMPILERS, levels, ((), FRAMES)):
             with self.subTest(compiler=compiler, ways=ways):
                 optimize, flags = ways
@@ -137,7 +123,7 @@ class Running(unittest.TestCase):
     def test_host_that_leaves_its_handlers(self):
         for compiler in harness.COMPILERS:
             with self.subTest(compiler=compiler):
-                jumps, taken, ticks = self.numbers(self.program("jumping_host", compiler, with_whole=False))
+                jumps, taken, ticks = self.numbers(self.program("jumping_host", compiler, "-O1", with_whole=False))
                 print(f"\n{compiler}: {jumps} jumps out of handlers, {ticks} ticks, {taken} frame buffers lost", end=" ")
                 self.assertGreater(jumps, 5000)
                 self.assertGreater(ticks, 300)  # without the mask a third is lost

@@ -5,8 +5,7 @@ import itertools
 import re
 import unittest
 
-import harness
-import pprof_check
+from support import harness, pprof_check
 
 MARK = "[truncated]"
 BUILDS = tuple(itertools.product(harness.COMPILERS, ("-O2", "-O3")))
@@ -75,7 +74,7 @@ class Complete(unittest.TestCase):
     def test_a_program_whose_only_use_is_its_last_line(self):
         for compiler, optimize in BUILDS:
             name = f"last-{compiler}{optimize}"
-            part = harness.build(["heap_last_line.cpp"], f"{name}.o", compiler=compiler, optimize=optimize, flags=["-c"])
+            part = harness.object_of(harness.PROGRAMS / "heap_last_line.cpp", compiler, optimize=optimize)
             for static in ((), ("-static",)):
                 with self.subTest(compiler=compiler, optimize=optimize, static=static):
                     program = harness.build([part, harness.whole(compiler, optimize=optimize)], f"{name}{len(static)}",

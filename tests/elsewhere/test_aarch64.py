@@ -7,21 +7,16 @@ The emulator delivers signals where its blocks of code end, so PLT code and firs
 are the hard ones, get more samples than on a processor. PROF_LONG=1 adds static programs on musl.
 """
 
-import concurrent.futures
-import os
 import pathlib
 import re
 import subprocess
-import sys
 import unittest
 
-import test_elsewhere
-from test_elsewhere import BUILD, DOCTEST, LONG, ROOT
-
-sys.path.insert(0, str(ROOT / "tests" / "hard"))
-
-import chains  # noqa: E402
-import harness  # noqa: E402
+from elsewhere import test_elsewhere, zig
+from elsewhere.test_elsewhere import DOCTEST
+from hard import chains
+from support import harness
+from support.harness import BUILD, LONG, ROOT
 
 CROSS = "aarch64-linux-gnu-g++"
 SYSROOT = pathlib.Path("/usr/aarch64-linux-gnu")
@@ -42,11 +37,8 @@ def emulated(program):
 
 
 def cross_compile(output, sources, *flags):
-    command = [harness.tool(CROSS), "-std=c++17", "-O2", "-g", *flags, "-I", str(harness.TREE),
-               *map(str, sources), "-o", str(output), "-pthread", "-ldl"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(" ".join(command) + "\n" + done.stdout[-4000:])
+    harness.command(CROSS, "-std=c++17", "-O2", "-g", *flags, "-I", harness.TREE, *sources, "-o", output, "-pthread",
+                    "-ldl")
     return output
 
 
@@ -81,7 +73,7 @@ class Aarch64(unittest.TestCase):
     def test_units(self):
         folder = chains.BUILD / "units"
         folder.mkdir(exist_ok=True)
-        flags = ("-O1", "-g0", *test_elsewhere.WARNINGS, "-isystem", str(BUILD / "doctest"), "-c")
+        flags = ("-O1", "-g0", *harness.WARNINGS, "-isystem", str(BUILD / "doctest"), "-c")
         header = folder / "header.hpp"  # precompiled, for parsing doctest takes a third of the time
         names = ("doctest/doctest.h", "map", "string", "vector")
         header.write_text("".join(f"#include <{name}>\n" for name in names))
@@ -92,8 +84,7 @@ class Aarch64(unittest.TestCase):
             output = folder / f"{source.parent.name}_{source.stem}.o"
             return cross_compile(output, [source], *flags, *use)
 
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            objects = list(pool.map(compile_one, unit_sources(test_elsewhere.portable_tests())))
+        objects = harness.in_parallel(compile_one, unit_sources(test_elsewhere.portable_tests()))
         program = cross_compile(chains.BUILD / "units_glibc", objects)
         self.expect_units(program)
 
@@ -102,7 +93,7 @@ class Aarch64(unittest.TestCase):
             helper = test_elsewhere.Elsewhere()
             objects = helper.compile_all("aarch64-linux-musl", unit_sources(), [*DOCTEST, "-O1"])
             program = chains.BUILD / "unit"
-            chains.command(*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-static", *objects,
+            harness.command(*zig.compiler(), "-target", "aarch64-linux-musl", "-static", *objects,
                            "-o", program)
             self.expect_units(program)
 
@@ -141,10 +132,10 @@ class Aarch64(unittest.TestCase):
             own = ["leaf < middle < main"] * 2 + ["leaf < compare < sorts < main"]
             own += ["leaf < middle < thread_main"] * 2
             program = chains.BUILD / "small"
-            command = [*test_elsewhere.compiler(), "-target", "aarch64-linux-musl", "-std=c++17", "-O2", "-g",
+            command = [*zig.compiler(), "-target", "aarch64-linux-musl", "-std=c++17", "-O2", "-g",
                        "-fno-sanitize=all", *SIGNED, "-I", harness.TREE, chains.PROGRAMS / "sampler.cpp",
                        chains.PROGRAMS / "small.cpp", "-static", "-o", program]
-            chains.command(*command)
+            harness.command(*command)
             for mode in ((), ("table",)):
                 found = chains.samples(*emulated(program), *mode)
                 # Of musl's functions only the names are left out.

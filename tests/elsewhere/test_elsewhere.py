@@ -7,24 +7,16 @@ Portable are the floors base, profile and write, and both facades, which compile
 and libraries of all these targets; it is newer than Debian's, so it stands for the newest clang too.
 """
 
-import concurrent.futures
 import os
 import pathlib
 import shutil
 import subprocess
-import sys
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+from elsewhere import zig
+from support import harness
+from support.harness import BUILD, LONG, ROOT, WARNINGS, command, in_parallel
 
-import harness  # noqa: E402
-
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "elsewhere"))
-LONG = bool(os.environ.get("PROF_LONG"))
-ZIG_VERSION = "0.17.1"  # another one may bring new warnings; raise it on purpose
-WARNINGS = ("-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast "
-            "-Wundef -Werror").split()
 # doctest numbers its tests by __COUNTER__, which pedantic clang 22 calls an extension.
 DOCTEST = ["-Wno-c2y-extensions"]
 PORTABLE_FLOORS = ("base", "profile", "write")
@@ -43,20 +35,9 @@ int main() {
 """
 
 
-def compiler():
-    """Python with ziglang in a virtual environment, made when it is not there."""
-    python = BUILD / "venv" / "bin" / "python"
-    marker = BUILD / "venv" / f"ziglang-{ZIG_VERSION}"
-    if not marker.is_file():
-        subprocess.run([sys.executable, "-m", "venv", BUILD / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", f"ziglang=={ZIG_VERSION}"], check=True)
-        marker.touch()
-    return [str(python), "-m", "ziglang", "c++"]
-
-
 def compile_file(target, source, output, flags):
     """Compiles one file; returns what the compiler said when it refused, else nothing."""
-    command = [*compiler(), "-target", target, "-std=c++17", "-O0", *WARNINGS, *flags,
+    command = [*zig.compiler(), "-target", target, "-std=c++17", "-O0", *WARNINGS, *flags,
                "-I", str(ROOT / "include"), "-isystem", str(BUILD / "doctest"), "-c", str(source),
                "-o", str(output)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -72,7 +53,7 @@ class Elsewhere(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         BUILD.mkdir(parents=True, exist_ok=True)
-        compiler()
+        zig.compiler()
         # Alone in a folder: with all of /usr/include the host's headers would be found too.
         header = pathlib.Path("/usr/include/doctest/doctest.h")
         (BUILD / "doctest" / "doctest").mkdir(parents=True, exist_ok=True)
@@ -84,10 +65,7 @@ class Elsewhere(unittest.TestCase):
         """Compiles the files, as many at a time as there are cores; their objects."""
         (BUILD / target).mkdir(exist_ok=True)
         objects = [BUILD / target / (source.stem + ".o") for source in sources]
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(compile_file, target, source, output, flags)
-                    for source, output in zip(sources, objects)]
-        refused = [job.result() for job in jobs if job.result()]
+        refused = list(filter(None, in_parallel(lambda job: compile_file(target, *job, flags), zip(sources, objects))))
         self.assertFalse(refused, "\n".join(refused[:3]))
         return objects
 
@@ -114,9 +92,7 @@ class Elsewhere(unittest.TestCase):
         sources = [ROOT / "tests" / "unit" / "main.cpp", *portable_tests()]
         objects = self.compile_all(target, sources, [*DOCTEST, "-O1"])
         program = BUILD / target / "unit"
-        link = subprocess.run([*compiler(), "-target", target, "-static", *map(str, objects), "-o",
-                               str(program)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.assertEqual(link.returncode, 0, link.stdout[-4000:])
+        command(*zig.compiler(), "-target", target, "-static", *objects, "-o", program)
         done = subprocess.run([harness.tool(emulator), str(program)], stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=900)
         self.assertEqual(done.returncode, 0, done.stdout[-4000:])
@@ -143,5 +119,4 @@ class Elsewhere(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    from test_aarch64 import Aarch64  # noqa: F401  (its tests, too)
     unittest.main()

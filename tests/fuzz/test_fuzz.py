@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The property of every fuzz target holds for its corpus, and a search finds no input against it.
 
-    python3 tests/fuzz/test_fuzz.py [-v]      PROF_LONG=1: ten minutes of search per target, not 5 s
+    cd tests && python3 -m unittest fuzz.test_fuzz      PROF_LONG=1: ten minutes of search per target, not 5 s
 
 <target>_fuzz.cpp is built twice, both times with the address and undefined-behaviour sanitizers:
 with g++ and replay_main.cpp, which runs the files of corpus/<target>.zip, and with clang++ and
@@ -27,14 +27,15 @@ import unittest
 import zipfile
 from typing import Callable, Dict, List, NamedTuple
 
+from support import harness
+from support.harness import BUILD, LONG
+
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "fuzz"))
 TARGETS = sorted(file.name[: -len("_fuzz.cpp")] for file in HERE.glob("*_fuzz.cpp"))
-SEARCH_SECONDS = 600 if os.environ.get("PROF_LONG") else 5
+SEARCH_SECONDS = 600 if LONG else 5
 WORKERS = max(2, os.cpu_count() or 2)
 
-FLAGS = ["-std=c++17", "-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+FLAGS = ["-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 # Watching each comparison makes gzip four times as slow, and no comparison there is with a constant
 # that the input could hold.
 SEARCH_FLAGS = {"gzip": ["-fno-sanitize-coverage=trace-cmp"]}
@@ -59,18 +60,12 @@ def run(*command) -> Done:
 
 
 def build(compiler: str, name: str, sources: List[str], flags: List[str]) -> pathlib.Path:
-    path = shutil.which(compiler)
-    if path is None:
-        raise RuntimeError(f"{compiler} is needed and is not installed; run tools/test")
-    program = BUILD / name
-    done = run(path, *FLAGS, *flags, "-I", ROOT / "include", *(HERE / s for s in sources), "-o",
-               program)
-    if done.code == 0:
-        return program
-    hint = ""
-    if "libclang_rt." in done.words:
-        hint = "\nclang's libFuzzer and sanitizers are missing: apt-get install libclang-rt-dev"
-    raise RuntimeError(f"{program.name} cannot be built{hint}\n{done.words[-4000:]}")
+    try:
+        return harness.build([HERE / source for source in sources], name, compiler, [*FLAGS, *flags])
+    except RuntimeError as refused:
+        if "libclang_rt." in str(refused):
+            raise RuntimeError("clang's libFuzzer and sanitizers are missing: apt-get install libclang-rt-dev") from refused
+        raise
 
 
 def unpack_corpus(target: str) -> None:

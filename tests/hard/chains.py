@@ -11,20 +11,12 @@ import bisect
 import os
 import pathlib
 import re
-import subprocess
-import sys
 from typing import NamedTuple
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
-os.environ.setdefault("PROF_BUILD_DIR", str(ROOT / "build" / "hard"))
+from support import harness
+from support.harness import BUILD, command
 
-import harness  # noqa: E402
-
-BUILD = pathlib.Path(os.environ["PROF_BUILD_DIR"]).resolve()
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
-WARNINGS = ("-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wold-style-cast "
-            "-Wundef -Werror").split()
 ROOT_CHAIN = ("main", "libc.so.6", "_start")
 MARK = 1  # prof::detail::truncation_mark
 
@@ -37,14 +29,6 @@ class Sample(NamedTuple):
 
     def text(self):
         return " < ".join(self.chain)
-
-
-def command(*words):
-    done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(" ".join(map(str, words)) + "\n" + done.stdout[-4000:])
-    return done.stdout
 
 
 class Symbols:
@@ -123,19 +107,11 @@ def parse(output, templates=False):
 
 
 def build(name, sources, compiler="g++", flags=(), std="c++17", link=(), optimize="-O2"):
-    """Compiles PROGRAMS' sources under the house's warnings and links them with the sampler, unless that is
-    among them."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    include = ("-I", harness.TREE, "-I", PROGRAMS)
-    sampler = BUILD / "sampler.o"
-    has_own = bool({"-c", "-shared"} & set(flags)) or "sampler.cpp" in sources
-    if not has_own and not sampler.exists():
-        build("sampler.o", ["sampler.cpp"], flags=["-c"])
-    objects = [] if has_own else [sampler]
-    paths = [source if isinstance(source, pathlib.Path) else PROGRAMS / source for source in sources]
-    command(harness.tool(compiler), f"-std={std}", optimize, *WARNINGS, *include, *flags, *paths,
-            *objects, "-o", BUILD / name, *link, *(() if "-c" in flags else ("-pthread",)))
-    return BUILD / name
+    """PROGRAMS' sources, under the house's warnings, linked with the sampler unless that is among them."""
+    paths = [PROGRAMS / source for source in sources]
+    if "-shared" not in flags and "sampler.cpp" not in sources:
+        paths.append(harness.object_of(PROGRAMS / "sampler.cpp", flags=harness.WARNINGS, optimize="-O2"))
+    return harness.build(paths, name, compiler, (*harness.WARNINGS, *flags), std, optimize, link)
 
 
 def run(program, *arguments):

@@ -7,21 +7,15 @@ is lost must say so: it is marked truncated, or approximate.
 
 import collections
 import itertools
-import os
 import re
-import sys
 import unittest
 
-import chains
-from chains import BUILD, ROOT, ROOT_CHAIN, build, command, harness, parse, run
+from elsewhere import zig
+from hard import chains
+from hard.chains import ROOT_CHAIN, build, parse, run
+from support import harness, pprof_check
+from support.harness import BUILD, LONG, command  # LONG: else one representative of the foreign targets
 
-sys.path.insert(0, str(ROOT / "tests" / "elsewhere"))
-
-import test_elsewhere  # noqa: E402
-import pprof_check  # noqa: E402  (harness puts it on the path)
-
-test_elsewhere.BUILD = ROOT / "build" / "elsewhere"  # one compiler for both suites
-LONG = bool(os.environ.get("PROF_LONG"))  # one representative of the foreign targets otherwise
 LOADER = "ld-linux-x86-64.so.2"
 BOTH = ((), ("table",))  # interpreting call frame information, and with tables
 LAZY = ("-Wl,-z,lazy",)
@@ -38,7 +32,6 @@ class Hard(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         BUILD.mkdir(parents=True, exist_ok=True)
-        (BUILD / "sampler.o").unlink(missing_ok=True)
         cls.cases = build("cases", ["cases.cpp"], link=LAZY)
 
     def expect_chains(self, program, arguments, *expected):
@@ -541,7 +534,7 @@ class Hard(unittest.TestCase):
                     self.assertTrue(not one.complete or not one.exact or one.chain == right, one)
 
     def test_39_fork_child(self):
-        program = harness.build([chains.PROGRAMS / "forks.cpp"], "forks", flags=chains.WARNINGS)
+        program = harness.build([chains.PROGRAMS / "forks.cpp"], "forks", flags=harness.WARNINGS)
         files = [BUILD / "fork_parent.pb.gz", BUILD / "fork_child.pb.gz"]
         for file in files:
             file.unlink(missing_ok=True)
@@ -575,39 +568,39 @@ class Hard(unittest.TestCase):
         return found
 
     def musl(self, processor):
-        return [*test_elsewhere.compiler(), "-target", f"{processor}-linux-musl", "-fno-sanitize=all"]
-
-    def sixty_on_musl(self, name, *link):
-        """The chain of sixty.cpp on musl, whose qsort has no unwind table; ends behind main."""
-        sources = [chains.PROGRAMS / "sampler.cpp", chains.PROGRAMS / "sixty.cpp"]
-        flags = ("-target", "x86_64-linux-musl", "-std=c++17", "-O2", "-g", "-fomit-frame-pointer",
-                 "-fno-sanitize=all", "-I", harness.TREE)
-        command(*test_elsewhere.compiler(), *flags, *sources, *link, "-o", BUILD / name)
-        for mode in BOTH:
-            one, = chains.samples(BUILD / name, *mode)
-            self.assertTrue(one.complete, one)
-            own = [frame for frame in one.chain if re.match(r"step_\d+$|main$", frame)]
-            self.assertEqual(own, [*(f"step_{n}" for n in range(60, 0, -1)), "main"], one)
-            qsort = one.chain.index("step_31") - one.chain.index("step_32")
-            self.assertGreater(qsort, 1, "qsort is between the comparison and its caller")
-            # Of the others, which are frames of libc, some are in qsort, the rest below main.
-            below = len(one.chain) - one.chain.index("main") - 1
-            self.assertEqual(len(one.chain), 61 + qsort - 1 + below, one)
-            self.assertGreater(below, 0)
-        return one
-
-    def test_25_musl_dynamic(self):
-        library = BUILD / "libsixty_musl.so"
-        command(*test_elsewhere.compiler(), "-target", "x86_64-linux-musl", "-O2", "-fPIC", "-shared",
-                "-fomit-frame-pointer", "-nostdlib++", chains.PROGRAMS / "sixty_library.cpp", "-o",
-                library)
-        one = self.sixty_on_musl("sixty_musl", "-dynamic", library, f"-Wl,-rpath,{BUILD}")
-        self.assertIn("ld-musl-x86_64.so.1", command("readelf", "-lW", BUILD / "sixty_musl"))
-        at = one.chain.index("step_32")
-        self.assertEqual(one.chain[at + 1:at + 3], ("libc.so", "step_31"))
-        self.assertEqual(one.chain[-2:], ("main", "libc.so"))
+        return [*zig.compiler(), "-target", f"{processor}-linux-musl", "-fno-sanitize=all"]
 
     if LONG:
+        def sixty_on_musl(self, name, *link):
+            """The chain of sixty.cpp on musl, whose qsort has no unwind table; ends behind main."""
+            sources = [chains.PROGRAMS / "sampler.cpp", chains.PROGRAMS / "sixty.cpp"]
+            flags = ("-target", "x86_64-linux-musl", "-std=c++17", "-O2", "-g", "-fomit-frame-pointer",
+                     "-fno-sanitize=all", "-I", harness.TREE)
+            command(*zig.compiler(), *flags, *sources, *link, "-o", BUILD / name)
+            for mode in BOTH:
+                one, = chains.samples(BUILD / name, *mode)
+                self.assertTrue(one.complete, one)
+                own = [frame for frame in one.chain if re.match(r"step_\d+$|main$", frame)]
+                self.assertEqual(own, [*(f"step_{n}" for n in range(60, 0, -1)), "main"], one)
+                qsort = one.chain.index("step_31") - one.chain.index("step_32")
+                self.assertGreater(qsort, 1, "qsort is between the comparison and its caller")
+                # Of the others, which are frames of libc, some are in qsort, the rest below main.
+                below = len(one.chain) - one.chain.index("main") - 1
+                self.assertEqual(len(one.chain), 61 + qsort - 1 + below, one)
+                self.assertGreater(below, 0)
+            return one
+
+        def test_25_musl_dynamic(self):
+            library = BUILD / "libsixty_musl.so"
+            command(*zig.compiler(), "-target", "x86_64-linux-musl", "-O2", "-fPIC", "-shared",
+                    "-fomit-frame-pointer", "-nostdlib++", chains.PROGRAMS / "sixty_library.cpp", "-o",
+                    library)
+            one = self.sixty_on_musl("sixty_musl", "-dynamic", library, f"-Wl,-rpath,{BUILD}")
+            self.assertIn("ld-musl-x86_64.so.1", command("readelf", "-lW", BUILD / "sixty_musl"))
+            at = one.chain.index("step_32")
+            self.assertEqual(one.chain[at + 1:at + 3], ("libc.so", "step_31"))
+            self.assertEqual(one.chain[-2:], ("main", "libc.so"))
+
         def test_26_musl_static(self):
             for one in self.expect_elsewhere("musl", [], self.musl("x86_64")):
                 self.assertTrue(one.complete, one)

@@ -1,14 +1,15 @@
 """What an include of prof brings into a user's file besides prof: macros and system headers.
 
-The lists are in tests/golden; test_golden.py compares, `test_headers.py --update` writes them.
+The lists are in tests/golden; test_golden.py compares, `cd tests && python3 -m headers.golden` writes them.
 """
 
 import re
 
-from compiling import FACADES, ROOT, TREES, Job, compile_one, include
+from support.compiling import FACADES, TREES, Job, compile_one, include
+from support.harness import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
-UPDATE = "python3 tests/headers/test_headers.py --update"
+UPDATE = "cd tests && python3 -m headers.golden"
 HTTP = "-DPROF_ENABLE_HTTP"
 TITLES = {
     "macros": "Macros that #include <prof/{}.hpp> leaves defined, beyond those of the system headers.",
@@ -90,3 +91,7 @@ def update():
         for facade in FACADES:
             path_of(kind, facade).write_text(text_of(kind, facade), encoding="ascii")
             print(f"wrote {path_of(kind, facade).relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    update()

@@ -8,8 +8,9 @@ import difflib
 import itertools
 import unittest
 
-import golden
-from compiling import COMPILERS, FACADES, TREES, in_parallel
+from headers import golden
+from support.compiling import COMPILERS, FACADES, TREES
+from support.harness import in_parallel
 
 # Slow to compile, or with constructors that run before main. Nobody should pay that for a profiler.
 NEVER_INCLUDED = {"filesystem", "functional", "future", "iostream", "mutex", "regex", "string",

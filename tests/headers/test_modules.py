@@ -6,9 +6,11 @@ table of functions, and need none of prof's thread-local variables in the import
 
 import unittest
 
-import pprof_check
-from compiling import (PROGRAMS, TREES, Job, compile_one, find_compilers, fresh_directory,
-                       heap_profile, in_parallel, is_clang, labels_of, must, newest_of_each, run)
+from headers import PROGRAMS
+from support import pprof_check
+from support.compiling import (TREES, Job, compile_one, find_compilers, heap_profile, is_clang, labels_of, must,
+                               newest_of_each)
+from support.harness import fresh_directory, in_parallel, run
 
 COMPILERS = newest_of_each(find_compilers())
 FLAGS = ("-std=c++20", "-O0", "-pthread", "-I", TREES["include"])

@@ -7,10 +7,10 @@ system header, precompiled, in files with odd names, and in several files of one
 import itertools
 import unittest
 
-import golden
-import pprof_check
-from compiling import (COMPILERS, HOUSE_WARNINGS, PROGRAMS, TREES, USE, AllCompile, Job,
-                       fresh_directory, heap_profile, in_parallel, include, labels_of, must, run)
+from headers import PROGRAMS, golden
+from support import pprof_check
+from support.compiling import COMPILERS, TREES, USE, AllCompile, Job, heap_profile, include, labels_of, must
+from support.harness import WARNINGS, fresh_directory, in_parallel, run
 
 HTTP = "-DPROF_ENABLE_HTTP"
 
@@ -174,7 +174,7 @@ MACROS_TEXT = "".join(defines(*item) for item in MACROS.items())
 
 
 def job(compiler, source, *flags, tree="include", std="c++17"):
-    return Job(compiler, source, (f"-std={std}", "-pthread", "-fsyntax-only", *HOUSE_WARNINGS, HTTP,
+    return Job(compiler, source, (f"-std={std}", "-pthread", "-fsyntax-only", *WARNINGS, HTTP,
                                   "-I", TREES[tree], *flags))
 
 

@@ -8,9 +8,10 @@ part/parts.hpp: neither the order of linking nor link-time optimisation may lose
 import itertools
 import unittest
 
-import pprof_check
-from compiling import (COMPILERS, LONG, PROGRAMS, TREES, fresh_directory, heap_profile, in_parallel, must,
-                       run)
+from headers import PROGRAMS
+from support import pprof_check
+from support.compiling import COMPILERS, TREES, heap_profile, must
+from support.harness import LONG, fresh_directory, in_parallel, run
 
 FILES = ("switches_all", "switches_none")
 OPTIMIZE = (("-O0",), *([("-O2",)] if LONG else []), ("-O1", "-flto"))  # the two that differ most

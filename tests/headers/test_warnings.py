@@ -8,9 +8,9 @@ warnings come from the front end, so most rows only parse; some need real optimi
 import random
 import unittest
 
-import pairs
-from compiling import (COMPILERS, HOUSE_WARNINGS, LONG, TREES, USE, AllCompile, Job, compile_one,
-                       find_compilers, fresh_directory, include, is_clang)
+from headers import pairs
+from support.compiling import COMPILERS, TREES, USE, AllCompile, Job, compile_one, find_compilers, include, is_clang
+from support.harness import LONG, WARNINGS, fresh_directory
 
 # -Weverything less what no C++17 header that talks to an operating system can obey:
 EVERYTHING = (
@@ -80,8 +80,8 @@ def rows_of(factors):
 
 def warnings_of(row):
     if row["warnings"] == "house":
-        return HOUSE_WARNINGS
-    return HOUSE_WARNINGS + (EVERYTHING if is_clang(row["compiler"]) else MORE_OF_GCC)
+        return WARNINGS
+    return WARNINGS + (EVERYTHING if is_clang(row["compiler"]) else MORE_OF_GCC)
 
 
 def job_of(row, *mode):

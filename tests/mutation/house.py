@@ -2,7 +2,7 @@
 
 from typing import List
 
-from unwinder import Mutant
+from mutation.unwinder import Mutant
 
 ATTACH = "process/attach.hpp"
 ATTACHED = "process/attach_test.cpp"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """For each remedy the edit that takes it out, and the unit test that must fail then.
 
-    python3 tests/mutation/test_mutation.py [-v] [Mutants.test_...]      tools/test --mutate runs them all
+    cd tests && python3 -m unittest mutation.test_mutation      tools/test --mutate does it, too
 
 A mutant is a text that occurs once in a header and what stands there instead (unwinder.py, house.py). Its unit test
 file is compiled with that header before the others, and must build, and end in a failure, a crash or
@@ -17,14 +17,11 @@ import subprocess
 import unittest
 from typing import List
 
-import house
-import unwinder
+from mutation import house, unwinder
+from support.harness import BUILD, ROOT
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 INCLUDE = ROOT / "include"
 UNIT = ROOT / "tests" / "unit"
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "mutation"))
 MUTANTS: List[unwinder.Mutant] = unwinder.MUTANTS + house.MUTANTS
 FLAGS = ["-std=c++17", "-O0", "-pthread"]
 LIMIT = 30  # seconds; a whole file of tests takes one or two
@@ -42,7 +39,8 @@ def slug(name: str) -> str:
 def build(name: str, test: str, overlay: List[pathlib.Path]) -> pathlib.Path:
     program = BUILD / name
     includes = [word for path in [*overlay, INCLUDE, UNIT] for word in ("-I", path)]
-    done = run(["g++", *FLAGS, *includes, UNIT / test, BUILD / "main.o", "-o", program, "-ldl"])
+    whole = [UNIT / "whole.cpp"] if '"prof/api.hpp"' in (UNIT / test).read_text() else []
+    done = run(["g++", *FLAGS, *includes, UNIT / test, *whole, BUILD / "main.o", "-o", program, "-ldl"])
     if done.returncode != 0:
         raise AssertionError(f"{name} does not build:\n{done.stdout[-3000:]}")
     return program

@@ -9,24 +9,15 @@ instruction, where also libc's own frames are compared with the calls that were 
 import bisect
 import collections
 import functools
-import os
 import pathlib
 import re
-import subprocess
-import sys
 import unittest
 
-import harness
+from elsewhere import zig
+from support import harness, pprof_check
+from support.harness import BUILD, LONG, command
 
-sys.path.insert(0, str(harness.ROOT / "tests" / "elsewhere"))
-
-import pprof_check  # noqa: E402  (harness puts it on the path)
-import test_elsewhere  # noqa: E402
-
-test_elsewhere.BUILD = harness.ROOT / "build" / "elsewhere"  # one compiler for all suites
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
-BUILD = (pathlib.Path(os.environ.get("PROF_BUILD_DIR", harness.ROOT / "build" / "unwind")) / "musl").resolve()
-LONG = bool(os.environ.get("PROF_LONG"))
 WALKS = 200000 if LONG else 20000
 COMPLETE = 0.99  # 95 % is what was asked for, all but a few in 10,000 is what there is
 FLAGS = ("-target x86_64-linux-musl -std=c++17 -O2 -g -fomit-frame-pointer -fno-sanitize=all -Wall -Wextra "
@@ -74,12 +65,11 @@ def fault(chain):
 
 class Symbols:
     def __init__(self, path):
-        run = functools.partial(subprocess.run, check=True, stdout=subprocess.PIPE, text=True)
-        loads = re.findall(r"LOAD +\S+ 0x(\w+)", run(["readelf", "-lW", path]).stdout)
+        loads = re.findall(r"LOAD +\S+ 0x(\w+)", command("readelf", "-lW", path))
         self.base = int(loads[0], 16)
         self.stubs = [(int(at, 16), int(at, 16) + int(size, 16)) for at, size in re.findall(
-            r" \.plt\S* +PROGBITS +(\w+) \w+ (\w+)", run(["readelf", "-SW", path]).stdout)]
-        found = re.findall(r"(?m)^(\w+) [tTwW] (\S+)$", run(["nm", "-n", path]).stdout)
+            r" \.plt\S* +PROGBITS +(\w+) \w+ (\w+)", command("readelf", "-SW", path))]
+        found = re.findall(r"(?m)^(\w+) [tTwW] (\S+)$", command("nm", "-n", path))
         self.starts = [int(at, 16) for at, _ in found]
         self.names = [name for _, name in found]
 
@@ -130,10 +120,7 @@ class Musl(unittest.TestCase):
         BUILD.mkdir(parents=True, exist_ok=True)
 
     def build(self, name, *words):
-        command = [*test_elsewhere.compiler(), *FLAGS, "-I", harness.TREE, *words, "-o", BUILD / name]
-        done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True)
-        self.assertEqual(done.returncode, 0, done.stdout[-4000:])
+        command(*zig.compiler(), *FLAGS, "-I", harness.TREE, *words, "-o", BUILD / name)
         return BUILD / name
 
     @functools.lru_cache(maxsize=None)
@@ -142,7 +129,7 @@ class Musl(unittest.TestCase):
                              PROGRAMS / "musl_library.cpp")
         program = self.build("musl_dynamic", "-dynamic", PROGRAMS / "musl_samples.cpp", library,
                              f"-Wl,-rpath,{BUILD}")
-        said = subprocess.run(["readelf", "-lW", program], stdout=subprocess.PIPE, text=True).stdout
+        said = command("readelf", "-lW", program)
         self.assertIn("ld-musl-x86_64.so.1", said)
         return program
 

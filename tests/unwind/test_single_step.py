@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Unwinds at every instruction of programs built in many ways, and judges every step.
 
-    tests/unwind/test_single_step.py [-v] [SingleStep.test_NAME...]
+    cd tests && python3 -m unittest unwind.test_single_step
 
 programs/single_step.cpp runs the workloads with the trap flag set and keeps the list of the calls that
 were made and not returned from. A step is good when prof's walk is complete and is exactly that list;
 where a build can have libunwind, its walk is compared too. Everything else must be in EXCLUDED, whose entries may hold so many
 addresses and, of a run of all steps, 0.03 % of the steps. One build runs all steps, the others the
 first of each workload; PROF_LONG=1 runs all of all, and the builds that resemble one of these.
-PROF_BUILD_DIR: where programs go, build/unwind.
 """
 
 import bisect
@@ -17,16 +16,13 @@ import functools
 import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TREE = ROOT / os.environ.get("PROF_TEST_TREE", "include")
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "unwind")) / "single_step"
-PROGRAMS = ROOT / "tests" / "unwind" / "programs"
-LONG = bool(os.environ.get("PROF_LONG"))
+from support import harness
+from support.harness import BUILD, LONG, command
+
+PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
 
 ALL_STEPS = 100_000_000
 SOME_STEPS = ALL_STEPS if LONG else 5000
@@ -45,33 +41,11 @@ WORKLOADS = ("sorting maps regexes first_throw exceptions streams callbacks libc
              "contexts forks pushing_asm").split()
 
 
-def tool(name):
-    path = shutil.which(name)
-    if path is None:
-        raise RuntimeError(f"{name} is needed by this test and is not installed; run tools/test")
-    return path
-
-
-def run(*command, timeout=1800):
-    done = subprocess.run([tool(str(command[0])), *map(str, command[1:])], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}\n"
-                           f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done.stdout
-
-
 # ---- building -----------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=None)
 def compiled(source, compiler, *flags):
-    """An object of one of PROGRAMS; each combination is compiled once."""
-    BUILD.mkdir(parents=True, exist_ok=True)
-    words = "_".join(["", compiler, *flags])
-    output = BUILD / (source.partition(".")[0] + re.sub(r"[^A-Za-z0-9]+", "_", words) + ".o")
-    run(compiler, "-std=c++17", *flags, "-I", TREE, "-c", PROGRAMS / source, "-o", output)
-    return output
+    return harness.object_of(PROGRAMS / source, compiler, flags)
 
 
 # Of two libraries with _Unwind_*, libgcc's must be first: libunwind's own would block signals.
@@ -84,9 +58,10 @@ def program(name, compiler="g++", flags=("-O2", "-g"), link=(), libunwind=SHARED
     rest = (compiler, *flags) if LONG else ("g++", "-O2")
     objects = [compiled("single_step.cpp", "g++", "-O2"), compiled("regexes.cpp", *rest),
                compiled("workloads.cpp", compiler, *flags)]
+    BUILD.mkdir(parents=True, exist_ok=True)
     output = BUILD / name
     oracle = libunwind or [compiled("no_libunwind.cpp", "g++", "-O2")]
-    run(compiler, *link, *objects, "-o", output, "-pthread", *oracle)
+    command(compiler, *link, *objects, "-o", output, "-pthread", *oracle)
     return output
 
 
@@ -106,8 +81,8 @@ class Symbols:
     def read(self):
         """A stripped library has only its dynamic symbols."""
         kinds = re.compile(r"^[0-9a-f]+ [TtWwiuV] ", re.M)
-        lines = run("nm", "--defined-only", self.path).splitlines()
-        lines = lines or run("nm", "-D", "--defined-only", self.path).splitlines()
+        lines = command("nm", "--defined-only", self.path).splitlines()
+        lines = lines or command("nm", "-D", "--defined-only", self.path).splitlines()
         return [line for line in lines if kinds.match(line)]
 
     def name(self, address):
@@ -115,7 +90,7 @@ class Symbols:
         return (self.names[at], address - self.starts[at]) if at >= 0 else ("?", address)
 
     def code(self, start, size):
-        return run("objdump", "-d", f"--start-address={start}", f"--stop-address={start + size}",
+        return command("objdump", "-d", f"--start-address={start}", f"--stop-address={start + size}",
                    self.path)
 
     @functools.cached_property
@@ -185,7 +160,7 @@ class Report:
     """What a run of single_step printed."""
 
     def __init__(self, main, *arguments):
-        lines = run(main, *arguments).splitlines()
+        lines = command(main, *arguments).splitlines()
         self.modules = Modules(main, [line for line in lines if line.startswith("module ")])
         self.workloads = {}
         self.bad = []
@@ -276,12 +251,12 @@ class SingleStep(unittest.TestCase):
         main = program("o2")
         report = self.judge_shared(main, "table", steps=ALL_STEPS)
         self.assertLess(report.total("approximate"), 100)  # who lands behind an indirect call may have made it
-        self.assertRegex(run("nm", main), r"split_function\S*\.cold", "no function was split")
+        self.assertRegex(command("nm", main), r"split_function\S*\.cold", "no function was split")
 
     def test_libcrypto(self):
         """Its assembly has CFAs in all kinds of registers; nothing of it is excluded."""
         main = BUILD / "crypto"
-        run("g++", compiled("single_step.cpp", "g++", "-O2"), compiled("crypto.cpp", "g++", "-O2"), "-o", main,
+        command("g++", compiled("single_step.cpp", "g++", "-O2"), compiled("crypto.cpp", "g++", "-O2"), "-o", main,
             "-pthread", "-ldl", *SHARED)
         for arguments in (["table"], []):
             report = self.judge(main, *arguments, steps=ALL_STEPS, workloads=["digests", "powers"])
@@ -297,7 +272,7 @@ class SingleStep(unittest.TestCase):
 
     def test_cf_protection(self):
         main = program("cf", flags=("-O2", "-fcf-protection=full"), link=("-Wl,-z,ibtplt",))
-        self.assertIn(".plt.sec", run("readelf", "-SW", main))
+        self.assertIn(".plt.sec", command("readelf", "-SW", main))
         self.judge_shared(main, "table")
 
     def test_no_plt(self):
@@ -306,12 +281,12 @@ class SingleStep(unittest.TestCase):
 
     def test_clang_lld(self):
         main = program("lld", compiler="clang++", flags=("-O2",), link=("-fuse-ld=lld",))
-        self.assertIn("LLD", run("readelf", "-p", ".comment", main))
+        self.assertIn("LLD", command("readelf", "-p", ".comment", main))
         self.judge_shared(main, "table")
 
     def static(self):
         main = program("static", link=("-static",), libunwind=None)
-        self.assertNotIn("GNU_EH_FRAME", run("readelf", "-lW", main), "this is the harder case")
+        self.assertNotIn("GNU_EH_FRAME", command("readelf", "-lW", main), "this is the harder case")
         return main
 
     def test_static(self):
@@ -342,7 +317,7 @@ class SingleStep(unittest.TestCase):
 
         def test_ibt_plt(self):
             main = program("ibt_plt", link=("-Wl,-z,ibtplt",))
-            self.assertIn(".plt.sec", run("readelf", "-SW", main))
+            self.assertIn(".plt.sec", command("readelf", "-SW", main))
             self.judge_shared(main, "table")
 
         def test_static_without_table(self):
@@ -350,9 +325,9 @@ class SingleStep(unittest.TestCase):
 
         def test_without_debug_info(self):
             main = program("stripped")
-            self.assertIn(".debug_info", run("readelf", "-SW", main))
-            run("strip", "--strip-debug", main)
-            self.assertNotIn(".debug_", run("readelf", "-SW", main))
+            self.assertIn(".debug_info", command("readelf", "-SW", main))
+            command("strip", "--strip-debug", main)
+            self.assertNotIn(".debug_", command("readelf", "-SW", main))
             self.judge_shared(main, "table")
 
 

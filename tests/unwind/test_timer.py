@@ -16,35 +16,29 @@ import os
 import pathlib
 import re
 import struct
-import subprocess
 import unittest
 
-import harness
+from support import harness
+from support.harness import LONG
+from support.quiet import needs_quiet
 
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", harness.ROOT / "build" / "unwind")) / "timer"
 SOURCES = ("timer_samples", "workloads", "regexes")
 INSTRUCTION = re.compile(r" *([0-9a-f]+):\t(?:(?:bnd|notrack|data16|addr32|rex\.W) +)*"
                          r"(?:(call|j\w+|add|lea) +(\*?)(\S+))?")
 # They replace all registers, one by one, before they leave.
 LEAVING = ("_Unwind_RaiseException", "_Unwind_Resume", "setcontext", "swapcontext")
-LONG = bool(os.environ.get("PROF_LONG"))
 WALKS = 500000 if LONG else 50000
 
 
 @functools.lru_cache(maxsize=None)
-def program(compiler, *flags):
-    BUILD.mkdir(parents=True, exist_ok=True)
-    output = BUILD / f"timer_{compiler}{''.join(flags)}"
-    sources = [PROGRAMS / f"{source}.cpp" for source in SOURCES]
-    subprocess.run([harness.tool(compiler), "-std=c++17", *flags, "-I", harness.TREE, *sources, "-o", output,
-                    "-pthread", "-ldl"], check=True)
-    return output
+def program(compiler, optimize):
+    return harness.build([PROGRAMS / f"{source}.cpp" for source in SOURCES], f"timer_{compiler}{optimize}", compiler,
+                         optimize=optimize, libraries=["-ldl"])
 
 
 def lines_of(tool, *arguments):
-    return subprocess.run([harness.tool(tool), *arguments], check=True, stdout=subprocess.PIPE, text=True,
-                          errors="replace").stdout.splitlines()
+    return harness.command(tool, *arguments).splitlines()
 
 
 class File:
@@ -248,6 +242,7 @@ def parse(text):
 
 
 class Timer(unittest.TestCase):
+    @needs_quiet
     def check(self, path, approximate_share=0.001):
         text = harness.run(path, WALKS, 100, "chains", timeout=300).stdout
         walks, complete, approximate, without_main, guessed = map(int, re.match(

@@ -1,3 +1,7 @@
-// tests/e2e/programs/whole.cpp - all of prof, for programs that include the thin header only.
+// tests/e2e/programs/whole.cpp - all of prof, every switch of this version on, for programs that include the thin
+// header only.
+#define PROF_ENABLE_CPU
+#define PROF_ENABLE_HEAP
 #define PROF_ENABLE_HTTP
+#define PROF_ENABLE_SYMBOLIZE
 #include <prof/prof.hpp>

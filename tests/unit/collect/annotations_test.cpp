@@ -10,7 +10,9 @@
 #include <thread>
 #include <type_traits>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/os/os.hpp"
+#include "prof/sample/heap.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -6,7 +6,8 @@
 
 #include <string>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/os/os.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

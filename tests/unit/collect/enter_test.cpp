@@ -6,7 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "../process/own_process.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

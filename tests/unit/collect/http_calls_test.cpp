@@ -7,7 +7,7 @@
 #include <string>
 
 #include "prof/http/routes.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -14,7 +14,10 @@
 #include <thread>
 #include <vector>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/os/os.hpp"
+#include "prof/process/enter.hpp"
+#include "prof/sample/cpu.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

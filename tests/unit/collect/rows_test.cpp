@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "../process/own_process.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 #include "rain_part.hpp"
 
 #if PROF_DETAIL_OS_LINUX

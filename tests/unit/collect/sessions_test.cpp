@@ -13,7 +13,8 @@
 #include <string>
 #include <thread>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/sample/cpu.hpp"
 #include "rain_part.hpp"
 
 #if PROF_DETAIL_OS_LINUX

@@ -6,7 +6,10 @@
 
 #include <string>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/os/os.hpp"
+#include "prof/process/enter.hpp"
+#include "prof/sample/cpu.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

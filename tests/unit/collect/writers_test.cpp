@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 #include "rain_part.hpp"
 
 #if PROF_DETAIL_OS_LINUX

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "prof/hook/heap_family.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -12,7 +12,7 @@
 #include <cstring>
 #include <thread>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

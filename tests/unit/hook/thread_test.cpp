@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -10,7 +10,8 @@
 #include "../collect/rain_part.hpp"
 #include "../process/own_process.hpp"
 #include "prof/http/routes.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/sample/heap.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -13,7 +13,8 @@
 #include <string>
 
 #include "../collect/rain_part.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/sample/cpu.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "own_process.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

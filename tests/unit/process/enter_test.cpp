@@ -6,7 +6,8 @@
 #include <sys/mman.h>
 
 #include "own_process.hpp"
-#include "prof/prof.hpp"
+#include "prof/api.hpp"
+#include "prof/sample/heap.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 

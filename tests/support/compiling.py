@@ -1,12 +1,10 @@
-"""What the header tests share: which compilers there are, and many small compilations at once.
+"""Many small compilations at once, of which some are to be refused; and which compilers there are.
 
 PROF_COMPILERS_ALL names the compilers (default: every g++ and clang++ that is installed, g++ and
 clang++ always), PROF_TEST_ROOT a directory with include/ and single_include/ to test instead of
-this checkout's, PROF_BUILD_DIR where programs go (default build/headers). PROF_LONG=1 runs full
-products instead of pairs. Nothing is skipped: a missing tool is an error.
+this checkout's.
 """
 
-import concurrent.futures
 import os
 import pathlib
 import re
@@ -15,21 +13,12 @@ import subprocess
 import zlib
 from typing import NamedTuple
 
-import pprof_check
+from support import harness, pprof_check
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-TREES = {name: pathlib.Path(os.environ.get("PROF_TEST_ROOT", ROOT)).resolve() / name
+TREES = {name: pathlib.Path(os.environ.get("PROF_TEST_ROOT", harness.ROOT)).resolve() / name
          for name in ("include", "single_include")}
-BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "headers")).resolve()
-PROGRAMS = HERE / "programs"
-LONG = bool(os.environ.get("PROF_LONG"))
 COMPILERS = ("g++", "clang++")
 FACADES = ("prof", "api")
-
-# What a careful project compiles with; both facades must be clean under it.
-HOUSE_WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow",
-                  "-Wold-style-cast", "-Wundef", "-Werror")
 
 # What users write behind an include of prof.hpp with HTTP: all of the API, so that its code is made.
 USE = """
@@ -65,15 +54,7 @@ bool use_prof(void* object) {
 """
 
 
-def tool(name):
-    """The path of a tool that a test needs; an error, never a skip, when it is absent."""
-    path = shutil.which(name)
-    if path is None:
-        raise RuntimeError(f"{name} is needed by this test and is not installed; run tools/test")
-    return path
-
-
-def version_of(name):
+def number_of(name):
     return int((re.search(r"-(\d+)$", name) or [0, 0])[1])
 
 
@@ -85,7 +66,7 @@ def find_compilers():
     others = [f"g++-{n}" for n in range(11, 17)] + [f"clang++-{n}" for n in range(13, 23)]
     names = {}
     for name in (*COMPILERS, *(name for name in others if shutil.which(name))):
-        names.setdefault(os.path.realpath(tool(name)), name)
+        names.setdefault(os.path.realpath(harness.tool(name)), name)
     return list(names.values())
 
 
@@ -95,7 +76,7 @@ def is_clang(compiler):
 
 def newest_of_each(compilers):
     """g++, clang++ and the newest clang: what is run where every version would take too long."""
-    newest = max(filter(is_clang, compilers), key=version_of, default="clang++")
+    newest = max(filter(is_clang, compilers), key=number_of, default="clang++")
     return list(dict.fromkeys([*COMPILERS, newest]))
 
 
@@ -104,7 +85,7 @@ class Job(NamedTuple):
     compiler: str
     source: str
     flags: tuple
-    directory: pathlib.Path = BUILD  # where it runs
+    directory: pathlib.Path = harness.BUILD  # where it runs
 
 
 class Outcome(NamedTuple):
@@ -117,7 +98,7 @@ class Outcome(NamedTuple):
         errors = re.findall(r"^.*(?:error|warning).*(?:\n .*)*", self.words, re.M)[:3]
         command = f"{self.job.compiler} {' '.join(map(str, self.job.flags))}"
         if self.job.source:
-            path = BUILD / f"refused_{zlib.crc32(repr(self.job).encode()):08x}.cpp"
+            path = harness.BUILD / f"refused_{zlib.crc32(repr(self.job).encode()):08x}.cpp"
             path.write_text(self.job.source)
             command += f" {path}"
         return "\n".join([*(errors or [self.words[:2000]]), command])
@@ -128,38 +109,24 @@ def include(*facades):
 
 
 def compile_one(job):
-    BUILD.mkdir(parents=True, exist_ok=True)
+    harness.BUILD.mkdir(parents=True, exist_ok=True)
     source = ("-x", "c++", "-") if job.source else ()
-    command = [tool(job.compiler), "-fdiagnostics-color=never", *map(str, job.flags), *source]
+    command = [harness.tool(job.compiler), "-fdiagnostics-color=never", *map(str, job.flags), *source]
     done = subprocess.run(command, input=job.source, stdout=subprocess.PIPE, text=True,
                           stderr=subprocess.STDOUT, cwd=job.directory,
                           env={**os.environ, "LC_ALL": "C"})
     return Outcome(job, done.returncode, done.stdout)
 
 
-def in_parallel(function, items):
-    """function(item) for all items on all processors; the answers in order."""
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(function, items))
-
-
 def compile_all(jobs):
-    return in_parallel(compile_one, jobs)
+    return harness.in_parallel(compile_one, jobs)
 
 
-def must(compiler, *flags, directory=BUILD):
+def must(compiler, *flags, directory=harness.BUILD):
     """Compiles or links files; an error when the compiler refuses."""
     outcome = compile_one(Job(compiler, "", flags, directory))
     if outcome.code != 0:
         raise RuntimeError(f"cannot build: {outcome.explain()}")
-
-
-def run(program, *arguments, timeout=60):
-    """Runs to the end; an error unless it ends with 0."""
-    done = subprocess.run([str(program), *map(str, arguments)], stdout=subprocess.PIPE, cwd=BUILD,
-                          stderr=subprocess.STDOUT, text=True, timeout=timeout)
-    if done.returncode != 0:
-        raise RuntimeError(f"{program} ended with {done.returncode}:\n{done.stdout[-4000:]}")
 
 
 def heap_profile(path):
@@ -175,14 +142,6 @@ def labels_of(profile, function):
     """{(key, value)} of the samples whose stack has that function."""
     return {(label.key, label.str) for sample in profile.sample for label in sample.label
             if label.str and any(function in name for name in profile.stack(sample))}
-
-
-def fresh_directory(name):
-    """An empty directory under BUILD."""
-    path = BUILD / name
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir(parents=True)
-    return path
 
 
 class AllCompile:
