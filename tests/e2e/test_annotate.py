@@ -52,9 +52,9 @@ class Annotations(unittest.TestCase):
         return program, plugin
 
     def test_everywhere(self):
-        for compiler, flags, optimize in (("g++", ["-fvisibility=hidden"], "-O2"),
+        for compiler, flags, optimize in (("g++", ["-fvisibility=hidden"], "-O1"),
                                           ("g++", ["-flto"], "-O1"), ("clang++", [], "-O0"),
-                                          ("clang++", ["-fno-exceptions", "-fno-rtti"], "-O1"),
+                                          ("clang++", ["-fno-exceptions", "-fno-rtti"], "-O2"),
                                           ("g++", ["-DPROF_HOOKS=none"], "-O0")):
             with self.subTest(compiler=compiler, flags=flags, optimize=optimize):
                 program, plugin = self.build_everywhere(compiler, flags, optimize)

@@ -25,7 +25,7 @@ class Row:
 class Contract(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        program = harness.build(["contract.cpp"], "contract")
+        program = harness.build(["contract.cpp"], "contract", optimize="-O0")
         cls.server = harness.Server(program, harness.BUILD)
         cls.addClassCleanup(cls.server.__exit__)
         cls.rows = []
@@ -111,7 +111,7 @@ class Contract(unittest.TestCase):
 
     def test_what_is_off_is_a_404_that_names_its_switch(self):
         flags = [f"-DPROF_ENABLE_{switch}=0" for switch in ("CPU", "HEAP", "SYMBOLIZE")]
-        program = harness.build(["contract_off.cpp"], "contract_off", flags=flags)
+        program = harness.build(["contract_off.cpp"], "contract_off", flags=flags, optimize="-O0")
         listed = SWITCH_ROW.findall((harness.TREE / "prof/process/part.hpp").read_text())
         self.assertGreater(len(listed), 4)
         with harness.Server(program) as server:

@@ -26,8 +26,8 @@ def built(name, compiler="g++", flags=()):
     """One build per program and compiler, whichever test comes first."""
     key = (name, compiler, flags)
     if key not in built.known:
-        built.known[key] = harness.build([name + ".cpp"], f"{name}-{compiler}", compiler=compiler, flags=flags,
-                                         with_whole=True)
+        built.known[key] = harness.build([name + ".cpp", harness.whole(compiler)], f"{name}-{compiler}", compiler=compiler,
+                                         flags=flags)
     return built.known[key]
 
 

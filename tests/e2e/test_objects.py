@@ -19,7 +19,7 @@ LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 # Chosen so that every value of one column meets every value of most others.
 PAIRS = [
     ("g++", "-O0", [], "c++17"),
-    ("g++", "-O1", HIDDEN + NO_EXCEPTIONS, "c++20"),
+    ("g++", "-O0", HIDDEN + NO_EXCEPTIONS, "c++20"),
     ("g++", "-O1", ["-flto"], "c++17"),
     ("clang++", "-O0", HIDDEN + NO_EXCEPTIONS, "c++20"),
     ("clang++", "-O1", ["-flto"] + HIDDEN, "c++17"),

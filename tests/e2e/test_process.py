@@ -74,12 +74,12 @@ class Snapshots(unittest.TestCase):
     def test_they_never_touch_each_other(self):
         cases = list(itertools.product(LAYOUTS, VISIBILITIES, CHANGED, WHOLES, harness.COMPILERS))
         if not harness.LONG:
-            # Each value of each column, and each pair of who changed and who includes the whole.
+            # Each value of each column, each layout where both include the whole, and each pair of who changed and
+            # who includes the whole.
             pairs = itertools.product(CHANGED, WHOLES)
             cases = [(LAYOUTS[i % 4], VISIBILITIES[(i + i // 2) % 2], changed, wholes,
                       harness.COMPILERS[i % len(harness.COMPILERS)]) for i, (changed, wholes) in enumerate(pairs)]
-            cases += [(LAYOUTS[i], VISIBILITIES[i % 2], CHANGED[i // 2], "both", harness.COMPILERS[0])
-                      for i in range(4)]
+            cases += [(LAYOUTS[i], VISIBILITIES[i % 2], CHANGED[i % 2], "both", harness.COMPILERS[0]) for i in (1, 2)]
         for case in cases:
             with self.subTest(case=case):
                 self.check(case)
@@ -91,19 +91,20 @@ class Versions(unittest.TestCase):
         other = changed_tree("other_version", "#define PROF_VERSION_PATCH 0",
                              "#define PROF_VERSION_PATCH 7")
         for compiler in harness.COMPILERS:
-            object_file = harness.object_of(harness.PROGRAMS / "version_other.cpp", compiler, ["-I", str(other)])
+            object_file = harness.object_of(harness.PROGRAMS / "version_other.cpp", compiler, ["-I", str(other)],
+                                            optimize="-O0")
             # -I of the other tree must come first, so that it was really used.
             strings = object_file.read_bytes()
             self.assertIn(b"version_other.cpp", strings)
             program = harness.build(["version_main.cpp", object_file], "version_main",
-                                    compiler=compiler)
+                                    compiler=compiler, optimize="-O0")
             answer = harness.run(program, check=False).stdout
             self.assertIn("different versions", answer)
             self.assertIn("version_other.cpp has 0.1.7", answer)
             self.assertIn("version_main.cpp has 0.1.0", answer)
 
     def test_one_version_is_fine(self):
-        program = harness.build(["version_main.cpp", "version_other.cpp"], "version_same")
+        program = harness.build(["version_main.cpp", "version_other.cpp"], "version_same", optimize="-O0")
         self.assertIn("ok", harness.run(program).stdout)
 
 

@@ -74,11 +74,11 @@ class Complete(unittest.TestCase):
     def test_a_program_whose_only_use_is_its_last_line(self):
         for compiler, optimize in BUILDS:
             name = f"last-{compiler}{optimize}"
-            part = harness.object_of(harness.PROGRAMS / "heap_last_line.cpp", compiler, optimize=optimize)
+            parts = [harness.object_of(harness.PROGRAMS / "heap_last_line.cpp", compiler, optimize=optimize),
+                     harness.whole(compiler, optimize=optimize if harness.LONG else "-O2")]
             for static in ((), ("-static",)):
                 with self.subTest(compiler=compiler, optimize=optimize, static=static):
-                    program = harness.build([part, harness.whole(compiler, optimize=optimize)], f"{name}{len(static)}",
-                                            compiler=compiler, flags=static)
+                    program = harness.build(parts, f"{name}{len(static)}", compiler=compiler, flags=static)
                     path = program.with_suffix(".pb.gz")
                     harness.run(program, path)
                     # A static program's operator new and realloc are not seen.
@@ -105,8 +105,8 @@ class Deep(unittest.TestCase):
     def test_both_ends_of_a_deep_stack_are_kept(self):
         for compiler in harness.COMPILERS:
             with self.subTest(compiler=compiler):
-                program = harness.build(["deep_stack.cpp"], f"deep-{compiler}", compiler=compiler,
-                                        flags=("-fno-optimize-sibling-calls",), with_whole=True)
+                program = harness.build(["deep_stack.cpp", harness.whole(compiler)], f"deep-{compiler}",
+                                        compiler=compiler, flags=("-fno-optimize-sibling-calls",))
                 paths = [program.with_suffix(f".{kind}.pb.gz") for kind in ("cpu", "heap")]
                 harness.run(program, *paths)
                 for path in paths:

@@ -35,7 +35,7 @@ TARGETS = sorted(file.name[: -len("_fuzz.cpp")] for file in HERE.glob("*_fuzz.cp
 SEARCH_SECONDS = 600 if LONG else 5
 WORKERS = max(2, os.cpu_count() or 2)
 
-FLAGS = ["-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
+FLAGS = [*(["-g"] if LONG else []), "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
 # Watching each comparison makes gzip four times as slow, and no comparison there is with a constant
 # that the input could hold.
 SEARCH_FLAGS = {"gzip": ["-fno-sanitize-coverage=trace-cmp"]}

@@ -534,7 +534,8 @@ class Hard(unittest.TestCase):
                     self.assertTrue(not one.complete or not one.exact or one.chain == right, one)
 
     def test_39_fork_child(self):
-        program = harness.build([chains.PROGRAMS / "forks.cpp"], "forks", flags=harness.WARNINGS)
+        program = harness.build([chains.PROGRAMS / "forks.cpp"], "forks", flags=harness.WARNINGS,
+                                with_whole=True)
         files = [BUILD / "fork_parent.pb.gz", BUILD / "fork_child.pb.gz"]
         for file in files:
             file.unlink(missing_ok=True)

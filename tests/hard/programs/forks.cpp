@@ -1,5 +1,5 @@
 // A heap profile that the child of a fork writes: forks PARENT.pb.gz CHILD.pb.gz
-#include <prof/prof.hpp>
+#include <prof/api.hpp>
 
 #include <sys/wait.h>
 #include <unistd.h>
