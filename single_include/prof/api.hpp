@@ -636,7 +636,7 @@ PROF_PUBLIC_END
 
 // ---- prof/base/sink.hpp ----
 // prof/base/sink.hpp - where the bytes of a profile go.
-// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
+// Floor 2 (base). Part of every public call that writes; delivered by os/ and collect/.
 // Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
@@ -827,13 +827,17 @@ PROF_PUBLIC_END
 // Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
 // Safety: ordinary context; takes the loader's lock.
 // Memory: none.
-// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE; System V gABI ch. 5, "Note Section".
+// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE, pthread_atfork(3); System V gABI ch. 5, "Note Section".
 #ifndef PROF_OS_OBJECTS_HPP
 #define PROF_OS_OBJECTS_HPP
 
 #if defined(__linux__) && defined(__ELF__)
 #include <dlfcn.h>
 #include <link.h>
+#include <sched.h>
+#include <time.h>
+
+#include <atomic>
 #endif
 
 PROF_DETAIL_BEGIN
@@ -859,6 +863,59 @@ inline void os_pin_file(const char* name) noexcept {
   std::memcpy(&open, &found, sizeof open);
   if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
+
+// ---- fork and the loader's lock ------------------------------------------------------------------------------------
+// glibc (2.36, posix/fork.c) leaves dl_load_write_lock, which dl_iterate_phdr takes, as it is: were it held by another
+// thread at a fork, the child could never load anything, nor throw before 2.35. So fork waits for this object's calls,
+// and calls wait for forks: a second at most, for the lock may be held by who waits for the fork.
+
+inline std::atomic<int> loader_calls{0};
+inline std::atomic<int> loader_forks{0};
+inline std::atomic<bool> loader_watches_forks{false};
+
+// glibc's, behind pthread_atfork, which is not in its shared library. musl puts its lock right in the child.
+extern "C" int prof_any_register_atfork(void (*)(), void (*)(), void (*)(), void*)
+    PROF_DETAIL_WEAK_IMPORT("__register_atfork");
+extern "C" __attribute__((__visibility__("hidden"))) char prof_dso_handle __asm__("__dso_handle");
+
+inline std::uint64_t loader_clock_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+inline void wait_until_none(const std::atomic<int>& count) noexcept {
+  const std::uint64_t end = loader_clock_ms() + 1000;
+  while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
+}
+PROF_DETAIL_COLD inline void watch_forks_slow() noexcept {
+  if (loader_watches_forks.exchange(true) || prof_any_register_atfork == nullptr) return;
+  (void)prof_any_register_atfork(
+      [] {
+        loader_forks.fetch_add(1);
+        wait_until_none(loader_calls);
+      },
+      [] { loader_forks.fetch_sub(1); },
+      [] {
+        loader_calls.store(0);
+        loader_forks.store(0);
+      },
+      &prof_dso_handle);
+}
+
+// dl_iterate_phdr, never while another thread forks.
+PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
+  if (!loader_watches_forks.load(std::memory_order_relaxed)) watch_forks_slow();
+  loader_calls.fetch_add(1);
+  if (loader_forks.load() > 0) {
+    loader_calls.fetch_sub(1);
+    wait_until_none(loader_forks);
+    loader_calls.fetch_add(1);
+  }
+  dl_iterate_phdr(visit, context);
+  loader_calls.fetch_sub(1);
+}
+
+// ---- notes ---------------------------------------------------------------------------------------------------------
 
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
@@ -897,7 +954,7 @@ inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segmen
 // Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
 // meanwhile; visit must not load or unload any.
 PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         const auto& wanted = *static_cast<const note_search*>(data);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -915,6 +972,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 #else
 
 inline void os_pin_file(const char*) noexcept {}
+inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
   void* context;
@@ -986,18 +1044,26 @@ class append_store {
 
   void bind(table_memory& memory) noexcept { memory_ = &memory; }
 
-  // False when no room is left or the system gives none. No loop that others could win again and again: under an
+  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that others could win again and again: under an
   // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
   // Some of what is taken here may lie across the end of a piece, and is left unused.
   bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
+    if (size > PieceBytes) return false;
     for (int tries = 0; tries < 4; ++tries) {
-      if (used_.load(std::memory_order_relaxed) + size > capacity) return false;
+      const std::size_t used = used_.load(std::memory_order_relaxed);
+      if (used + size > capacity) return false;
+      // Before anything is taken: who is refused may come back a million times.
+      const std::size_t last = size == 0 ? used : used + size - 1;
+      if (last < capacity && piece_at_sig(pieces_[last / PieceBytes], *memory_, PieceBytes) == nullptr) return false;
       begin = used_.fetch_add(size, std::memory_order_relaxed);
       if (begin + size > capacity) return false;
       if (begin / PieceBytes != (begin + size - (size != 0 ? 1 : 0)) / PieceBytes) continue;
       return piece_at_sig(pieces_[begin / PieceBytes], *memory_, PieceBytes) != nullptr;
     }
     return false;
+  }
+  bool is_full_sig(std::size_t size) const PROF_DETAIL_SIG {
+    return size > PieceBytes || used_.load(std::memory_order_relaxed) + size > capacity;
   }
   char* at_sig(std::size_t begin) const PROF_DETAIL_SIG {
     return pieces_[begin / PieceBytes].load(std::memory_order_acquire) + begin % PieceBytes;
@@ -1676,8 +1742,8 @@ PROF_PUBLIC_END
 // Safety: api_sig is two loads; finding another object's table is for ordinary context: it takes the loader's lock.
 // Memory: none.
 // Source: design rule "prof.hpp in one file, api.hpp everywhere else". No token here depends on a switch. A table
-//         crosses objects: it carries its size and version and is only ever appended to, and so do the structs that its
-//         functions get.
+//         crosses objects: it carries its size and version and is only ever appended to. Options go with their size; what
+//         else its functions get keeps its layout for ever.
 #ifndef PROF_COLLECT_API_TABLE_HPP
 #define PROF_COLLECT_API_TABLE_HPP
 
@@ -1757,7 +1823,7 @@ inline bool see_api(void* context, const object_note& note) noexcept {
 }
 
 // Looks through the loaded objects. What is found is kept, and its object stays loaded from then on; what is not found
-// is looked for again by the next call, for it may be loaded yet.
+// is looked for again, for it may be loaded yet.
 PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
   api_search first;
   os_for_each_object_note({&see_api, &first});
@@ -1775,6 +1841,21 @@ PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
 inline const api_table* api() noexcept {
   const api_table* const known = api_sig();
   return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_slow();
+}
+
+// The same for labels, of which there may be millions a second: where nobody has a table they look once a second.
+inline std::atomic<std::uint64_t> api_missed_at_ms{0};
+PROF_DETAIL_COLD inline const api_table* find_api_for_labels_slow() noexcept {
+  const std::uint64_t now = loader_clock_ms();
+  const std::uint64_t missed = api_missed_at_ms.load(std::memory_order_relaxed);
+  if (missed != 0 && now - missed < 1000) return nullptr;
+  const api_table* const found = find_api_slow();
+  if (found == nullptr) api_missed_at_ms.store(now, std::memory_order_relaxed);
+  return found;
+}
+inline const api_table* api_for_labels() noexcept {
+  const api_table* const known = api_sig();
+  return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_for_labels_slow();
 }
 
 PROF_DETAIL_END
@@ -1831,13 +1912,13 @@ struct label {
 // carry them, `go tool pprof -tagfocus tenant=a` selects them. Of one key the innermost value wins;
 // at most 16 keys. Equal sets are kept once, at most 8,128 of them; one too many is counted and
 // shown as "label sets overflowed". Costs about 0.3 us. Does nothing where no object of the process
-// includes prof.hpp. Source: Go's pprof.Do.
+// includes prof.hpp: it looks for one once a second then, under the loader's lock. Source: Go's pprof.Do.
 //
 //   prof::label_scope labels{{"tenant", name}, {"stage", "parse"}};
 class label_scope {
  public:
   PROF_DETAIL_LOCAL label_scope(std::initializer_list<label> labels) noexcept {
-    const detail::api_table* const table = detail::api();
+    const detail::api_table* const table = detail::api_for_labels();
     if (table == nullptr) return;
     constexpr std::size_t most = 16;
     detail::label_pair pairs[most];
@@ -1902,7 +1983,8 @@ inline const http_part* find_http() noexcept {
   const http_part* const own = own_http_part();
   if (own != nullptr) return own;
   const api_table* const table = api();
-  return table != nullptr ? table->find_http() : nullptr;
+  const http_part* const found = table != nullptr ? table->find_http() : nullptr;
+  return found != nullptr && found->head.size >= sizeof(http_part) ? found : nullptr;
 }
 
 PROF_DETAIL_END

@@ -637,7 +637,7 @@ PROF_PUBLIC_END
 
 // ---- prof/base/sink.hpp ----
 // prof/base/sink.hpp - where the bytes of a profile go.
-// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
+// Floor 2 (base). Part of every public call that writes; delivered by os/ and collect/.
 // Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.
@@ -828,13 +828,17 @@ PROF_PUBLIC_END
 // Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
 // Safety: ordinary context; takes the loader's lock.
 // Memory: none.
-// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE; System V gABI ch. 5, "Note Section".
+// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE, pthread_atfork(3); System V gABI ch. 5, "Note Section".
 #ifndef PROF_OS_OBJECTS_HPP
 #define PROF_OS_OBJECTS_HPP
 
 #if defined(__linux__) && defined(__ELF__)
 #include <dlfcn.h>
 #include <link.h>
+#include <sched.h>
+#include <time.h>
+
+#include <atomic>
 #endif
 
 PROF_DETAIL_BEGIN
@@ -860,6 +864,59 @@ inline void os_pin_file(const char* name) noexcept {
   std::memcpy(&open, &found, sizeof open);
   if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
+
+// ---- fork and the loader's lock ------------------------------------------------------------------------------------
+// glibc (2.36, posix/fork.c) leaves dl_load_write_lock, which dl_iterate_phdr takes, as it is: were it held by another
+// thread at a fork, the child could never load anything, nor throw before 2.35. So fork waits for this object's calls,
+// and calls wait for forks: a second at most, for the lock may be held by who waits for the fork.
+
+inline std::atomic<int> loader_calls{0};
+inline std::atomic<int> loader_forks{0};
+inline std::atomic<bool> loader_watches_forks{false};
+
+// glibc's, behind pthread_atfork, which is not in its shared library. musl puts its lock right in the child.
+extern "C" int prof_any_register_atfork(void (*)(), void (*)(), void (*)(), void*)
+    PROF_DETAIL_WEAK_IMPORT("__register_atfork");
+extern "C" __attribute__((__visibility__("hidden"))) char prof_dso_handle __asm__("__dso_handle");
+
+inline std::uint64_t loader_clock_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+inline void wait_until_none(const std::atomic<int>& count) noexcept {
+  const std::uint64_t end = loader_clock_ms() + 1000;
+  while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
+}
+PROF_DETAIL_COLD inline void watch_forks_slow() noexcept {
+  if (loader_watches_forks.exchange(true) || prof_any_register_atfork == nullptr) return;
+  (void)prof_any_register_atfork(
+      [] {
+        loader_forks.fetch_add(1);
+        wait_until_none(loader_calls);
+      },
+      [] { loader_forks.fetch_sub(1); },
+      [] {
+        loader_calls.store(0);
+        loader_forks.store(0);
+      },
+      &prof_dso_handle);
+}
+
+// dl_iterate_phdr, never while another thread forks.
+PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
+  if (!loader_watches_forks.load(std::memory_order_relaxed)) watch_forks_slow();
+  loader_calls.fetch_add(1);
+  if (loader_forks.load() > 0) {
+    loader_calls.fetch_sub(1);
+    wait_until_none(loader_forks);
+    loader_calls.fetch_add(1);
+  }
+  dl_iterate_phdr(visit, context);
+  loader_calls.fetch_sub(1);
+}
+
+// ---- notes ---------------------------------------------------------------------------------------------------------
 
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
@@ -898,7 +955,7 @@ inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segmen
 // Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
 // meanwhile; visit must not load or unload any.
 PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         const auto& wanted = *static_cast<const note_search*>(data);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -916,6 +973,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 #else
 
 inline void os_pin_file(const char*) noexcept {}
+inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
   void* context;
@@ -987,18 +1045,26 @@ class append_store {
 
   void bind(table_memory& memory) noexcept { memory_ = &memory; }
 
-  // False when no room is left or the system gives none. No loop that others could win again and again: under an
+  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that others could win again and again: under an
   // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
   // Some of what is taken here may lie across the end of a piece, and is left unused.
   bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
+    if (size > PieceBytes) return false;
     for (int tries = 0; tries < 4; ++tries) {
-      if (used_.load(std::memory_order_relaxed) + size > capacity) return false;
+      const std::size_t used = used_.load(std::memory_order_relaxed);
+      if (used + size > capacity) return false;
+      // Before anything is taken: who is refused may come back a million times.
+      const std::size_t last = size == 0 ? used : used + size - 1;
+      if (last < capacity && piece_at_sig(pieces_[last / PieceBytes], *memory_, PieceBytes) == nullptr) return false;
       begin = used_.fetch_add(size, std::memory_order_relaxed);
       if (begin + size > capacity) return false;
       if (begin / PieceBytes != (begin + size - (size != 0 ? 1 : 0)) / PieceBytes) continue;
       return piece_at_sig(pieces_[begin / PieceBytes], *memory_, PieceBytes) != nullptr;
     }
     return false;
+  }
+  bool is_full_sig(std::size_t size) const PROF_DETAIL_SIG {
+    return size > PieceBytes || used_.load(std::memory_order_relaxed) + size > capacity;
   }
   char* at_sig(std::size_t begin) const PROF_DETAIL_SIG {
     return pieces_[begin / PieceBytes].load(std::memory_order_acquire) + begin % PieceBytes;
@@ -1677,8 +1743,8 @@ PROF_PUBLIC_END
 // Safety: api_sig is two loads; finding another object's table is for ordinary context: it takes the loader's lock.
 // Memory: none.
 // Source: design rule "prof.hpp in one file, api.hpp everywhere else". No token here depends on a switch. A table
-//         crosses objects: it carries its size and version and is only ever appended to, and so do the structs that its
-//         functions get.
+//         crosses objects: it carries its size and version and is only ever appended to. Options go with their size; what
+//         else its functions get keeps its layout for ever.
 #ifndef PROF_COLLECT_API_TABLE_HPP
 #define PROF_COLLECT_API_TABLE_HPP
 
@@ -1758,7 +1824,7 @@ inline bool see_api(void* context, const object_note& note) noexcept {
 }
 
 // Looks through the loaded objects. What is found is kept, and its object stays loaded from then on; what is not found
-// is looked for again by the next call, for it may be loaded yet.
+// is looked for again, for it may be loaded yet.
 PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
   api_search first;
   os_for_each_object_note({&see_api, &first});
@@ -1776,6 +1842,21 @@ PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
 inline const api_table* api() noexcept {
   const api_table* const known = api_sig();
   return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_slow();
+}
+
+// The same for labels, of which there may be millions a second: where nobody has a table they look once a second.
+inline std::atomic<std::uint64_t> api_missed_at_ms{0};
+PROF_DETAIL_COLD inline const api_table* find_api_for_labels_slow() noexcept {
+  const std::uint64_t now = loader_clock_ms();
+  const std::uint64_t missed = api_missed_at_ms.load(std::memory_order_relaxed);
+  if (missed != 0 && now - missed < 1000) return nullptr;
+  const api_table* const found = find_api_slow();
+  if (found == nullptr) api_missed_at_ms.store(now, std::memory_order_relaxed);
+  return found;
+}
+inline const api_table* api_for_labels() noexcept {
+  const api_table* const known = api_sig();
+  return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_for_labels_slow();
 }
 
 PROF_DETAIL_END
@@ -1832,13 +1913,13 @@ struct label {
 // carry them, `go tool pprof -tagfocus tenant=a` selects them. Of one key the innermost value wins;
 // at most 16 keys. Equal sets are kept once, at most 8,128 of them; one too many is counted and
 // shown as "label sets overflowed". Costs about 0.3 us. Does nothing where no object of the process
-// includes prof.hpp. Source: Go's pprof.Do.
+// includes prof.hpp: it looks for one once a second then, under the loader's lock. Source: Go's pprof.Do.
 //
 //   prof::label_scope labels{{"tenant", name}, {"stage", "parse"}};
 class label_scope {
  public:
   PROF_DETAIL_LOCAL label_scope(std::initializer_list<label> labels) noexcept {
-    const detail::api_table* const table = detail::api();
+    const detail::api_table* const table = detail::api_for_labels();
     if (table == nullptr) return;
     constexpr std::size_t most = 16;
     detail::label_pair pairs[most];
@@ -1903,7 +1984,8 @@ inline const http_part* find_http() noexcept {
   const http_part* const own = own_http_part();
   if (own != nullptr) return own;
   const api_table* const table = api();
-  return table != nullptr ? table->find_http() : nullptr;
+  const http_part* const found = table != nullptr ? table->find_http() : nullptr;
+  return found != nullptr && found->head.size >= sizeof(http_part) ? found : nullptr;
 }
 
 PROF_DETAIL_END
@@ -3057,7 +3139,7 @@ inline const char* os_file_of(const void* address) noexcept {
 
 inline std::uint64_t os_objects_loaded() noexcept {
   std::uint64_t loaded = 0;
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* count) {
         *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
         return 1;
@@ -3080,7 +3162,7 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
     std::size_t count;
     bool met_loader;
   } found{headers, room, 0, false};
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
         std::uintptr_t first = info->dlpi_addr;
@@ -3104,7 +3186,7 @@ inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
     void (*visit)(void*);
     void* context;
   } wanted{visit, context};
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info*, std::size_t, void* data) {
         const call& c = *static_cast<call*>(data);
         c.visit(c.context);
@@ -6292,6 +6374,8 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 // finds them. All zero, but for where its memory comes from, when empty.
 class range_registry {
  public:
+  static constexpr std::size_t per_piece = 256;
+
   void bind(table_memory& memory) noexcept {
     memory_ = &memory;
     paths_.bind(memory);
@@ -6350,7 +6434,6 @@ class range_registry {
     std::atomic<bool> ready;
     code_range range;
   };
-  static constexpr std::size_t per_piece = 256;
   static constexpr std::size_t pieces = max_ranges / per_piece;
   static_assert(max_ranges % per_piece == 0 && per_piece * sizeof(slot) <= piece_bytes);
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
@@ -6376,19 +6459,22 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const code_range* const added = fill_sig(range);
-    if (added == nullptr || !list_sig(*added)) {
-      full_.store(true, std::memory_order_relaxed);
-      return nullptr;
-    }
+    const bool no_room = last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + 1u);
+    const code_range* const added = no_room ? nullptr : fill_sig(range);
+    if (no_room || (added != nullptr && !list_sig(*added))) full_.store(true, std::memory_order_relaxed);
+    if (added == nullptr || full_.load(std::memory_order_relaxed)) return nullptr;
     if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
     ready_.fetch_add(1, std::memory_order_release);
     return added;
   }
-  // A copy of it, with the next number and its path.
+  // A copy of it, with the next number and its path. Null where the system gives no memory, which it may do again: no
+  // number is taken then.
   const code_range* fill_sig(const code_range& range) PROF_DETAIL_SIG {
     std::size_t text = 0;
-    if (last_.load(std::memory_order_relaxed) >= max_ranges) return nullptr;
+    const std::size_t next = last_.load(std::memory_order_relaxed);
+    if (next >= max_ranges || piece_at_sig(pieces_[next / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) {
+      return nullptr;
+    }
     if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
     const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
     if (number > max_ranges) return nullptr;
@@ -8612,6 +8698,8 @@ struct profile_row {
   bool (*hides)(text_view function) = nullptr;
   // Writes the answer itself instead of filling a profile; null: it fills one.
   bool (*write)(process_state& process, void* run, const profile_request& request, output out) = nullptr;
+  // What an answer of the server says before the reason where the row could not begin, in Go's words.
+  text_view failure = {};
 };
 
 // A number of status(), or a text.
@@ -8847,7 +8935,13 @@ PROF_DETAIL_BEGIN
 inline constexpr label_set_id overflow_labels = 1;
 
 class label_table {
+  struct slot {
+    table_key key;
+    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
+  };
+
  public:
+  static constexpr std::size_t slot_bytes = sizeof(slot);
   static constexpr std::size_t max_labels = 16;  // per set
   static constexpr std::size_t first_level = 64;
   static constexpr unsigned levels = 7;  // 8,128 sets
@@ -8897,11 +8991,6 @@ class label_table {
 
  private:
   static constexpr std::uint64_t no_room = ~std::uint64_t{0};
-  struct slot {
-    table_key key;
-    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
-  };
-
   static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; ++i) {
@@ -9029,10 +9118,12 @@ constexpr std::uint32_t layout_of(std::initializer_list<std::size_t> sizes) {
 }
 inline constexpr std::uint32_t layout_version = layout_of(
     {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
-     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, registry),
-     offsetof(process_state, stacks), sizeof(code_range), sizeof(code_map), sizeof(frame_buffer),
+     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range), sizeof(code_map), sizeof(frame_buffer),
      offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state), sizeof(gap_slot), sizeof(unwind_table),
-     sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count});
+     sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
+     offsetof(process_state, registry), offsetof(process_state, labels), offsetof(process_state, threads),
+     offsetof(process_state, gaps), offsetof(process_state, buffers), piece_bytes, frame_pool::per_piece,
+     range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels});
 
 // This object's anchor, and the note by which others find it.
 __attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v2"){
@@ -11894,7 +11985,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/pprof.hpp ----
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
-// Floor 9 (write). Called by the session, serve/ and ship/.
+// Floor 9 (write). Called by collect/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: one message at a time, about 4 KiB of finished ones and the compressor (233 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.
@@ -12262,7 +12353,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/top.hpp ----
 // prof/write/top.hpp - writes the heaviest functions as a table for a terminal.
-// Floor 9 (write). Called by the session and serve/.
+// Floor 9 (write). Called by collect/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 64 bytes per string of the profile in the caller's scratch arena.
 // Source: `go tool pprof -top` (google/pprof internal/graph/graph.go and internal/report/report.go,
@@ -12723,14 +12814,25 @@ inline Struct known_of(const Struct& given, std::size_t bytes) noexcept {
   return known;
 }
 
+// How each running session begins, in all versions: a snapshot of prof whose sessions have other members may share the
+// process state with this one, and ends them by their own table.
+struct session_head {
+  const api_table* table;
+  std::uint32_t layout;
+  std::uint32_t pid;  // a forked child must not write into its parent's file
+};
+
 // A running CPU profile and where it will be written.
 struct cpu_recording {
-  cpu_recording(process_state& process, const sink& target) noexcept
-      : work(process), out(target), pid(os_process_id_sig()) {}
+  cpu_recording(process_state& process, const sink& target) noexcept;
+  session_head head;
   collection work;
   delivery out;
-  const std::uint32_t pid;  // a forked child must not write into its parent's file
 };
+inline constexpr std::uint32_t recording_layout =
+    layout_of({sizeof(cpu_recording), sizeof(collection), sizeof(delivery), sizeof(profile_request), sizeof(profile_run)});
+inline cpu_recording::cpu_recording(process_state& process, const sink& target) noexcept
+    : head{&prof_api_v1, recording_layout, os_process_id_sig()}, work(process), out(target) {}
 
 inline result start_recording(const sink& target, const cpu_options& wanted, cpu_recording*& recording) noexcept {
   process_state* const process = enter();
@@ -12755,9 +12857,11 @@ inline result start_recording(const sink& target, const cpu_options& wanted, cpu
 }
 
 inline result stop_session(void* session) noexcept {
+  const session_head& head = *static_cast<const session_head*>(session);
+  if (head.layout != recording_layout) return head.table->stop_session(session);
   auto* const recording = static_cast<cpu_recording*>(session);
   (void)enter();
-  if (recording->pid != os_process_id_sig()) return {};
+  if (head.pid != os_process_id_sig()) return {};
   const result written = recording->work.finish(recording->out.out());
   const result closed = recording->out.close();
   recording->~cpu_recording();
@@ -13477,7 +13581,8 @@ inline std::uint64_t set_cpu_rate(process_state& process, std::uint64_t hz) {
 
 inline void visit_cpu_rows(process_state&, visitor<profile_row> visit) {
   static constexpr profile_row row{
-      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30};
+      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30, {}, {}, nullptr,
+      nullptr, nullptr, {"Could not enable CPU profiling: ", 32}};
   visit(row);
 }
 
@@ -13875,7 +13980,7 @@ PROF_DETAIL_END
 
 // ---- prof/write/text.hpp ----
 // prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
-// Floor 9 (write). Called by serve/.
+// Floor 9 (write). Called by parts, as what debug=1 writes.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
 // Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go
@@ -15016,7 +15121,7 @@ PROF_DETAIL_END
 
 // ---- prof/os/net.hpp ----
 // prof/os/net.hpp - the OS contract for sockets: what the server asks the system.
-// Floor 3 (os). Used by serve/ only, so that a program without the server sees no socket header.
+// Floor 3 (os). Used by http/ only, so that a program without the server sees no socket header.
 // Safety: ordinary context; every call is one or a few system calls, none blocks but os_wait.
 //         Failures are negative errnos; none throws, prints, raises SIGPIPE or touches errno.
 // Memory: none; the caller owns descriptors and closes them with os_close_sig or os_unlisten.
@@ -16861,9 +16966,7 @@ inline void describe_answer(const profile_row& row, const profile_request& wante
 
 inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
   bounded_text<300> text;
-  // Go's words; of its handlers only those of CPU profiles and traces can fail to begin.
-  if (row.default_seconds != 0) text.put("Could not enable CPU profiling: ");
-  response.fail(500, text.put(begun.message()).view());
+  response.fail(500, text.put(row.failure).put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,

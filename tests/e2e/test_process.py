@@ -8,11 +8,11 @@ import unittest
 from support import harness, pprof_check
 
 
-def changed_tree(name, old, new):
+def changed_tree(name, old, new, source=harness.TREE):
     """A copy of the headers with one text replaced."""
     tree = harness.BUILD / name
     shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(harness.TREE, tree)
+    shutil.copytree(source, tree)
     changed = 0
     for header in tree.rglob("*.hpp"):
         text = header.read_text()
@@ -27,6 +27,10 @@ LAYOUTS = (("  count_table counts;  // one counter: nanoseconds", "  count_table
            ("  std::atomic<std::uint64_t> samples;\n};", "  std::atomic<std::uint64_t> samples;\n  char more[4096];\n};"),
            ("  std::atomic<const code_map*> code;", "  char more[4096];\n  std::atomic<const code_map*> code;"),
            ("layout_revision = ", "layout_revision = 9"))
+# What tables are laid out by that the process state only points to.
+CONSTANTS = (("index_bits = 14", "index_bits = 13"), ("std::size_t{256} << 10", "std::size_t{512} << 10"),
+             ("max_labels = 16", "max_labels = 8"), ("max_depth = 1024", "max_depth = 512"),
+             ("per_piece = 256", "per_piece = 128"), ("per_piece = 8", "per_piece = 4"))
 VISIBILITIES = ((), ("-fvisibility=hidden",))
 CHANGED = ("library", "program")
 # Who includes the whole; the other one only includes api.hpp.
@@ -61,6 +65,19 @@ class Snapshots(unittest.TestCase):
                       if any("prof::" in name for name in profile.stack(sample)))
         self.assertEqual(pprof_check.find(profile, "^main$", "alloc_objects") - of_prof, 3000)
 
+    def test_constants_of_shared_tables_are_part_of_the_layout(self):
+        text = "#include <prof/process/process.hpp>\n#include <cstdio>\nint main() {{ std::printf({}); }}\n"
+        source = harness.BUILD / "layout_version.cpp"
+        source.parent.mkdir(parents=True, exist_ok=True)
+        source.write_text(text.format('"%u", prof::detail::layout_version'))
+        headers = harness.ROOT / "include"
+        trees = [headers] + [changed_tree(f"constant_{number}", *texts, headers)
+                             for number, texts in enumerate(CONSTANTS)]
+        programs = harness.in_parallel(lambda job: harness.build(
+            [source], f"layout_version_{job[0]}", flags=["-I", job[1]], optimize="-O0", libraries=["-ldl"]), enumerate(trees))
+        layouts = [harness.run(program).stdout for program in programs]
+        self.assertEqual(len(set(layouts)), len(trees), layouts)
+
     def test_nothing_whose_size_or_table_differs_is_exported(self):
         """Else the program's copy would serve the library's calls, with the program's sizes and table."""
         for compiler in harness.COMPILERS:
@@ -77,12 +94,31 @@ class Snapshots(unittest.TestCase):
             # Each value of each column, each layout where both include the whole, and each pair of who changed and
             # who includes the whole.
             pairs = itertools.product(CHANGED, WHOLES)
-            cases = [(LAYOUTS[i % 4], VISIBILITIES[(i + i // 2) % 2], changed, wholes,
+            cases = [(LAYOUTS[i % len(LAYOUTS)], VISIBILITIES[(i + i // 2) % 2], changed, wholes,
                       harness.COMPILERS[i % len(harness.COMPILERS)]) for i, (changed, wholes) in enumerate(pairs)]
             cases += [(LAYOUTS[i], VISIBILITIES[i % 2], CHANGED[i % 2], "both", harness.COMPILERS[0]) for i in (1, 2)]
         for case in cases:
             with self.subTest(case=case):
                 self.check(case)
+
+
+class Sessions(unittest.TestCase):
+    def test_another_snapshot_ends_what_one_began(self):
+        """They share the process state, for only what a session is made of differs: a member of the request more."""
+        tree = changed_tree("longer_request", "  const std::atomic<bool>* cancel = nullptr;",
+                            "  const std::atomic<bool>* cancel = nullptr;\n  char more[64] = {};")
+        for changed in CHANGED:
+            with self.subTest(changed=changed):
+                include = {who: ["-I", str(tree)] if who == changed else [] for who in CHANGED}
+                library = harness.build(["session_library.cpp"], "libsession.so", "g++", [
+                    "-shared", "-fPIC", "-fvisibility=hidden", *include["library"]], optimize="-O0")
+                program = harness.build(["session_main.cpp", library], "session_main", "g++", include["program"],
+                                        optimize="-O0")
+                paths = [harness.BUILD / f"session_{number}.pb.gz" for number in (1, 2)]
+                self.assertEqual(harness.run(program, *paths).stdout, "off\n")
+                for path in paths:
+                    profile = pprof_check.parse(path.read_bytes())
+                    self.assertGreater(pprof_check.find(profile, "^main$", "cpu"), 0.1e9)
 
 
 class Versions(unittest.TestCase):
@@ -119,6 +155,13 @@ class Fork(unittest.TestCase):
             self.assertEqual(pprof_check.validate(profile, "cpu"), [])
             self.assertGreater(pprof_check.find(profile, own, "cpu"), 150e6)
             self.assertEqual(pprof_check.find(profile, foreign, "cpu"), 0)
+
+    def test_a_child_finds_the_loader_free(self):
+        """glibc leaves the lock of dl_iterate_phdr in the child as it was. Without the whole calls look for it."""
+        for whole in (False, True):
+            with self.subTest(whole=whole):
+                program = harness.build(["fork_loader.cpp"], f"fork_loader_{whole}", libraries=["-ldl"], with_whole=whole)
+                self.assertEqual(harness.run(program, timeout=120).stdout, "0 of 200\n")
 
     def test_child_gives_the_sockets_back(self):
         """A worker that outlives its parent's server must not keep the port."""

@@ -41,4 +41,12 @@ MUTANTS: List[Mutant] = [
     Mutant("what the system refuses is not counted", "process/process.hpp",
            "  const bool is_memory = cause == static_cast<unsigned>(drop::no_memory);\n",
            "  const bool is_memory = false;\n", "process/process_test.cpp"),
+    Mutant("who is refused by the system uses room up", "base/table_memory.hpp",
+           "      if (last < capacity && piece_at_sig(pieces_[last / PieceBytes], *memory_, PieceBytes) == nullptr) return false;\n",
+           "", "base/table_memory_test.cpp"),
+    Mutant("what fits no piece uses room up", "base/table_memory.hpp", "    if (size > PieceBytes) return false;\n", "",
+           "base/table_memory_test.cpp"),
+    Mutant("a registry that was refused memory is full for ever", "code/code_range.hpp",
+           "    if (no_room || (added != nullptr && !list_sig(*added)))", "    if (added == nullptr || !list_sig(*added))",
+           "code/code_range_test.cpp"),
 ]

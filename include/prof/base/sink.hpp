@@ -1,5 +1,5 @@
 // prof/base/sink.hpp - where the bytes of a profile go.
-// Floor 2 (base). Part of every public call that writes; delivered by os/ and serve/.
+// Floor 2 (base). Part of every public call that writes; delivered by os/ and collect/.
 // Safety: a value of a few words; thread-compatible. Not for signal handlers.
 // Memory: none. A FILE*, object or callback is borrowed and must outlive the profile's end; a path
 //         is opened (O_CLOEXEC, created or truncated) when the call starts and not kept.

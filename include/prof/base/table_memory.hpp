@@ -60,18 +60,26 @@ class append_store {
 
   void bind(table_memory& memory) noexcept { memory_ = &memory; }
 
-  // False when no room is left or the system gives none. No loop that others could win again and again: under an
+  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that others could win again and again: under an
   // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
   // Some of what is taken here may lie across the end of a piece, and is left unused.
   bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
+    if (size > PieceBytes) return false;
     for (int tries = 0; tries < 4; ++tries) {
-      if (used_.load(std::memory_order_relaxed) + size > capacity) return false;
+      const std::size_t used = used_.load(std::memory_order_relaxed);
+      if (used + size > capacity) return false;
+      // Before anything is taken: who is refused may come back a million times.
+      const std::size_t last = size == 0 ? used : used + size - 1;
+      if (last < capacity && piece_at_sig(pieces_[last / PieceBytes], *memory_, PieceBytes) == nullptr) return false;
       begin = used_.fetch_add(size, std::memory_order_relaxed);
       if (begin + size > capacity) return false;
       if (begin / PieceBytes != (begin + size - (size != 0 ? 1 : 0)) / PieceBytes) continue;
       return piece_at_sig(pieces_[begin / PieceBytes], *memory_, PieceBytes) != nullptr;
     }
     return false;
+  }
+  bool is_full_sig(std::size_t size) const PROF_DETAIL_SIG {
+    return size > PieceBytes || used_.load(std::memory_order_relaxed) + size > capacity;
   }
   char* at_sig(std::size_t begin) const PROF_DETAIL_SIG {
     return pieces_[begin / PieceBytes].load(std::memory_order_acquire) + begin % PieceBytes;

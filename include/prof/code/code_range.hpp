@@ -66,6 +66,8 @@ inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL
 // finds them. All zero, but for where its memory comes from, when empty.
 class range_registry {
  public:
+  static constexpr std::size_t per_piece = 256;
+
   void bind(table_memory& memory) noexcept {
     memory_ = &memory;
     paths_.bind(memory);
@@ -124,7 +126,6 @@ class range_registry {
     std::atomic<bool> ready;
     code_range range;
   };
-  static constexpr std::size_t per_piece = 256;
   static constexpr std::size_t pieces = max_ranges / per_piece;
   static_assert(max_ranges % per_piece == 0 && per_piece * sizeof(slot) <= piece_bytes);
   // Three quarters full, chains of up to 203 slots were seen in 500 random fills.
@@ -150,19 +151,22 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const code_range* const added = fill_sig(range);
-    if (added == nullptr || !list_sig(*added)) {
-      full_.store(true, std::memory_order_relaxed);
-      return nullptr;
-    }
+    const bool no_room = last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + 1u);
+    const code_range* const added = no_room ? nullptr : fill_sig(range);
+    if (no_room || (added != nullptr && !list_sig(*added))) full_.store(true, std::memory_order_relaxed);
+    if (added == nullptr || full_.load(std::memory_order_relaxed)) return nullptr;
     if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
     ready_.fetch_add(1, std::memory_order_release);
     return added;
   }
-  // A copy of it, with the next number and its path.
+  // A copy of it, with the next number and its path. Null where the system gives no memory, which it may do again: no
+  // number is taken then.
   const code_range* fill_sig(const code_range& range) PROF_DETAIL_SIG {
     std::size_t text = 0;
-    if (last_.load(std::memory_order_relaxed) >= max_ranges) return nullptr;
+    const std::size_t next = last_.load(std::memory_order_relaxed);
+    if (next >= max_ranges || piece_at_sig(pieces_[next / per_piece], *memory_, per_piece * sizeof(slot)) == nullptr) {
+      return nullptr;
+    }
     if (!paths_.reserve_sig(range.path_size + std::size_t{1}, text)) return nullptr;
     const std::size_t number = last_.fetch_add(1, std::memory_order_relaxed) + 1;
     if (number > max_ranges) return nullptr;

@@ -51,13 +51,13 @@ struct label {
 // carry them, `go tool pprof -tagfocus tenant=a` selects them. Of one key the innermost value wins;
 // at most 16 keys. Equal sets are kept once, at most 8,128 of them; one too many is counted and
 // shown as "label sets overflowed". Costs about 0.3 us. Does nothing where no object of the process
-// includes prof.hpp. Source: Go's pprof.Do.
+// includes prof.hpp: it looks for one once a second then, under the loader's lock. Source: Go's pprof.Do.
 //
 //   prof::label_scope labels{{"tenant", name}, {"stage", "parse"}};
 class label_scope {
  public:
   PROF_DETAIL_LOCAL label_scope(std::initializer_list<label> labels) noexcept {
-    const detail::api_table* const table = detail::api();
+    const detail::api_table* const table = detail::api_for_labels();
     if (table == nullptr) return;
     constexpr std::size_t most = 16;
     detail::label_pair pairs[most];

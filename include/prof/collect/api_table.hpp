@@ -3,8 +3,8 @@
 // Safety: api_sig is two loads; finding another object's table is for ordinary context: it takes the loader's lock.
 // Memory: none.
 // Source: design rule "prof.hpp in one file, api.hpp everywhere else". No token here depends on a switch. A table
-//         crosses objects: it carries its size and version and is only ever appended to, and so do the structs that its
-//         functions get.
+//         crosses objects: it carries its size and version and is only ever appended to. Options go with their size; what
+//         else its functions get keeps its layout for ever.
 #ifndef PROF_COLLECT_API_TABLE_HPP
 #define PROF_COLLECT_API_TABLE_HPP
 
@@ -92,7 +92,7 @@ inline bool see_api(void* context, const object_note& note) noexcept {
 }
 
 // Looks through the loaded objects. What is found is kept, and its object stays loaded from then on; what is not found
-// is looked for again by the next call, for it may be loaded yet.
+// is looked for again, for it may be loaded yet.
 PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
   api_search first;
   os_for_each_object_note({&see_api, &first});
@@ -110,6 +110,21 @@ PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
 inline const api_table* api() noexcept {
   const api_table* const known = api_sig();
   return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_slow();
+}
+
+// The same for labels, of which there may be millions a second: where nobody has a table they look once a second.
+inline std::atomic<std::uint64_t> api_missed_at_ms{0};
+PROF_DETAIL_COLD inline const api_table* find_api_for_labels_slow() noexcept {
+  const std::uint64_t now = loader_clock_ms();
+  const std::uint64_t missed = api_missed_at_ms.load(std::memory_order_relaxed);
+  if (missed != 0 && now - missed < 1000) return nullptr;
+  const api_table* const found = find_api_slow();
+  if (found == nullptr) api_missed_at_ms.store(now, std::memory_order_relaxed);
+  return found;
+}
+inline const api_table* api_for_labels() noexcept {
+  const api_table* const known = api_sig();
+  return PROF_DETAIL_LIKELY(known != nullptr) ? known : find_api_for_labels_slow();
 }
 
 PROF_DETAIL_END

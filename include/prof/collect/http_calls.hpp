@@ -15,7 +15,8 @@ inline const http_part* find_http() noexcept {
   const http_part* const own = own_http_part();
   if (own != nullptr) return own;
   const api_table* const table = api();
-  return table != nullptr ? table->find_http() : nullptr;
+  const http_part* const found = table != nullptr ? table->find_http() : nullptr;
+  return found != nullptr && found->head.size >= sizeof(http_part) ? found : nullptr;
 }
 
 PROF_DETAIL_END

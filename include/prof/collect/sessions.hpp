@@ -21,14 +21,25 @@ inline Struct known_of(const Struct& given, std::size_t bytes) noexcept {
   return known;
 }
 
+// How each running session begins, in all versions: a snapshot of prof whose sessions have other members may share the
+// process state with this one, and ends them by their own table.
+struct session_head {
+  const api_table* table;
+  std::uint32_t layout;
+  std::uint32_t pid;  // a forked child must not write into its parent's file
+};
+
 // A running CPU profile and where it will be written.
 struct cpu_recording {
-  cpu_recording(process_state& process, const sink& target) noexcept
-      : work(process), out(target), pid(os_process_id_sig()) {}
+  cpu_recording(process_state& process, const sink& target) noexcept;
+  session_head head;
   collection work;
   delivery out;
-  const std::uint32_t pid;  // a forked child must not write into its parent's file
 };
+inline constexpr std::uint32_t recording_layout =
+    layout_of({sizeof(cpu_recording), sizeof(collection), sizeof(delivery), sizeof(profile_request), sizeof(profile_run)});
+inline cpu_recording::cpu_recording(process_state& process, const sink& target) noexcept
+    : head{&prof_api_v1, recording_layout, os_process_id_sig()}, work(process), out(target) {}
 
 inline result start_recording(const sink& target, const cpu_options& wanted, cpu_recording*& recording) noexcept {
   process_state* const process = enter();
@@ -53,9 +64,11 @@ inline result start_recording(const sink& target, const cpu_options& wanted, cpu
 }
 
 inline result stop_session(void* session) noexcept {
+  const session_head& head = *static_cast<const session_head*>(session);
+  if (head.layout != recording_layout) return head.table->stop_session(session);
   auto* const recording = static_cast<cpu_recording*>(session);
   (void)enter();
-  if (recording->pid != os_process_id_sig()) return {};
+  if (head.pid != os_process_id_sig()) return {};
   const result written = recording->work.finish(recording->out.out());
   const result closed = recording->out.close();
   recording->~cpu_recording();

@@ -156,9 +156,7 @@ inline void describe_answer(const profile_row& row, const profile_request& wante
 
 inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
   bounded_text<300> text;
-  // Go's words; of its handlers only those of CPU profiles and traces can fail to begin.
-  if (row.default_seconds != 0) text.put("Could not enable CPU profiling: ");
-  response.fail(500, text.put(begun.message()).view());
+  response.fail(500, text.put(row.failure).put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,

@@ -67,7 +67,7 @@ inline const char* os_file_of(const void* address) noexcept {
 
 inline std::uint64_t os_objects_loaded() noexcept {
   std::uint64_t loaded = 0;
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* count) {
         *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
         return 1;
@@ -90,7 +90,7 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
     std::size_t count;
     bool met_loader;
   } found{headers, room, 0, false};
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
         std::uintptr_t first = info->dlpi_addr;
@@ -114,7 +114,7 @@ inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
     void (*visit)(void*);
     void* context;
   } wanted{visit, context};
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info*, std::size_t, void* data) {
         const call& c = *static_cast<call*>(data);
         c.visit(c.context);

@@ -1,5 +1,5 @@
 // prof/os/net.hpp - the OS contract for sockets: what the server asks the system.
-// Floor 3 (os). Used by serve/ only, so that a program without the server sees no socket header.
+// Floor 3 (os). Used by http/ only, so that a program without the server sees no socket header.
 // Safety: ordinary context; every call is one or a few system calls, none blocks but os_wait.
 //         Failures are negative errnos; none throws, prints, raises SIGPIPE or touches errno.
 // Memory: none; the caller owns descriptors and closes them with os_close_sig or os_unlisten.

@@ -3,7 +3,7 @@
 // Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
 // Safety: ordinary context; takes the loader's lock.
 // Memory: none.
-// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE; System V gABI ch. 5, "Note Section".
+// Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE, pthread_atfork(3); System V gABI ch. 5, "Note Section".
 #ifndef PROF_OS_OBJECTS_HPP
 #define PROF_OS_OBJECTS_HPP
 
@@ -14,6 +14,10 @@
 #if defined(__linux__) && defined(__ELF__)
 #include <dlfcn.h>
 #include <link.h>
+#include <sched.h>
+#include <time.h>
+
+#include <atomic>
 #endif
 
 PROF_DETAIL_BEGIN
@@ -39,6 +43,59 @@ inline void os_pin_file(const char* name) noexcept {
   std::memcpy(&open, &found, sizeof open);
   if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
 }
+
+// ---- fork and the loader's lock ------------------------------------------------------------------------------------
+// glibc (2.36, posix/fork.c) leaves dl_load_write_lock, which dl_iterate_phdr takes, as it is: were it held by another
+// thread at a fork, the child could never load anything, nor throw before 2.35. So fork waits for this object's calls,
+// and calls wait for forks: a second at most, for the lock may be held by who waits for the fork.
+
+inline std::atomic<int> loader_calls{0};
+inline std::atomic<int> loader_forks{0};
+inline std::atomic<bool> loader_watches_forks{false};
+
+// glibc's, behind pthread_atfork, which is not in its shared library. musl puts its lock right in the child.
+extern "C" int prof_any_register_atfork(void (*)(), void (*)(), void (*)(), void*)
+    PROF_DETAIL_WEAK_IMPORT("__register_atfork");
+extern "C" __attribute__((__visibility__("hidden"))) char prof_dso_handle __asm__("__dso_handle");
+
+inline std::uint64_t loader_clock_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+inline void wait_until_none(const std::atomic<int>& count) noexcept {
+  const std::uint64_t end = loader_clock_ms() + 1000;
+  while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
+}
+PROF_DETAIL_COLD inline void watch_forks_slow() noexcept {
+  if (loader_watches_forks.exchange(true) || prof_any_register_atfork == nullptr) return;
+  (void)prof_any_register_atfork(
+      [] {
+        loader_forks.fetch_add(1);
+        wait_until_none(loader_calls);
+      },
+      [] { loader_forks.fetch_sub(1); },
+      [] {
+        loader_calls.store(0);
+        loader_forks.store(0);
+      },
+      &prof_dso_handle);
+}
+
+// dl_iterate_phdr, never while another thread forks.
+PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
+  if (!loader_watches_forks.load(std::memory_order_relaxed)) watch_forks_slow();
+  loader_calls.fetch_add(1);
+  if (loader_forks.load() > 0) {
+    loader_calls.fetch_sub(1);
+    wait_until_none(loader_forks);
+    loader_calls.fetch_add(1);
+  }
+  dl_iterate_phdr(visit, context);
+  loader_calls.fetch_sub(1);
+}
+
+// ---- notes ---------------------------------------------------------------------------------------------------------
 
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
@@ -77,7 +134,7 @@ inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segmen
 // Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
 // meanwhile; visit must not load or unload any.
 PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
-  dl_iterate_phdr(
+  os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         const auto& wanted = *static_cast<const note_search*>(data);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -95,6 +152,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 #else
 
 inline void os_pin_file(const char*) noexcept {}
+inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
   void* context;

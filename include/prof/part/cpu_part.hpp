@@ -141,7 +141,8 @@ inline std::uint64_t set_cpu_rate(process_state& process, std::uint64_t hz) {
 
 inline void visit_cpu_rows(process_state&, visitor<profile_row> visit) {
   static constexpr profile_row row{
-      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30};
+      {"profile", 7}, {"CPU profile. Collects for the number of seconds given by the seconds parameter", 78}, 30, {}, {}, nullptr,
+      nullptr, nullptr, {"Could not enable CPU profiling: ", 32}};
   visit(row);
 }
 

@@ -15,7 +15,13 @@ PROF_DETAIL_BEGIN
 inline constexpr label_set_id overflow_labels = 1;
 
 class label_table {
+  struct slot {
+    table_key key;
+    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
+  };
+
  public:
+  static constexpr std::size_t slot_bytes = sizeof(slot);
   static constexpr std::size_t max_labels = 16;  // per set
   static constexpr std::size_t first_level = 64;
   static constexpr unsigned levels = 7;  // 8,128 sets
@@ -65,11 +71,6 @@ class label_table {
 
  private:
   static constexpr std::uint64_t no_room = ~std::uint64_t{0};
-  struct slot {
-    table_key key;
-    std::atomic<std::uint64_t> where;  // 0 until written; then begin of the packed pairs + 1
-  };
-
   static std::size_t normalize(const label_pair* pairs, std::size_t count, label_pair* sorted) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i < count; ++i) {

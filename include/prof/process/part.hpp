@@ -34,6 +34,8 @@ struct profile_row {
   bool (*hides)(text_view function) = nullptr;
   // Writes the answer itself instead of filling a profile; null: it fills one.
   bool (*write)(process_state& process, void* run, const profile_request& request, output out) = nullptr;
+  // What an answer of the server says before the reason where the row could not begin, in Go's words.
+  text_view failure = {};
 };
 
 // A number of status(), or a text.

@@ -1,5 +1,5 @@
 // prof/write/pprof.hpp - writes a profile as google/pprof's profile.proto, gzipped or plain.
-// Floor 9 (write). Called by the session, serve/ and ship/.
+// Floor 9 (write). Called by collect/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: one message at a time, about 4 KiB of finished ones and the compressor (233 KiB), all in
 //         the caller's scratch arena; nothing grows with the number of samples.

@@ -1,5 +1,5 @@
 // prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
-// Floor 9 (write). Called by serve/.
+// Floor 9 (write). Called by parts, as what debug=1 writes.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
 // Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go

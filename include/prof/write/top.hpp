@@ -1,5 +1,5 @@
 // prof/write/top.hpp - writes the heaviest functions as a table for a terminal.
-// Floor 9 (write). Called by the session and serve/.
+// Floor 9 (write). Called by collect/.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
 // Memory: 64 bytes per string of the profile in the caller's scratch arena.
 // Source: `go tool pprof -top` (google/pprof internal/graph/graph.go and internal/report/report.go,

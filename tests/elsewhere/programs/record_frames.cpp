@@ -1,6 +1,6 @@
-// Records stacks of aarch64 for tests/unit/stack/aarch64_recorded_test.cpp: at each `brk` the registers,
+// Records stacks of aarch64 for tests/unit/unwind/aarch64_recorded_test.cpp: at each `brk` the registers,
 // the stack, and of every function on it the call frame information and the code before its return
-// address. Prints the namespace of tests/unit/stack/aarch64_frames.hpp whose name is its argument.
+// address. Prints the namespace of tests/unit/unwind/aarch64_frames.hpp whose name is its argument.
 // What the chains are is written by hand in the test. How that file was made:
 //
 //   aarch64-linux-gnu-g++ -std=c++17 -O2 -rdynamic -I include tests/elsewhere/programs/record_frames.cpp

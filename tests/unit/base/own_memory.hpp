@@ -11,7 +11,8 @@ PROF_DETAIL_BEGIN
 
 // Pages go back with the program: a table does not know all of its own.
 struct own_memory : table_memory {
-  own_memory() {
+  own_memory() { has_more(); }
+  void has_more() {
     map_sig = [](std::size_t size) noexcept {
       void* const pages = ::operator new(size, std::align_val_t{page_bytes}, std::nothrow);
       if (pages != nullptr) std::memset(pages, 0, size);

@@ -89,6 +89,31 @@ TEST_CASE("the end of a store and of memory are refusals") {
   CHECK(memory.refused.load() == 1);
 }
 
+TEST_CASE("who is refused by the system uses nothing up, and gets room once there is memory again") {
+  own_memory memory;
+  small_store store;
+  store.bind(memory);
+  memory.run_out();
+  std::size_t begin = 0;
+  for (int i = 0; i < 1000; ++i) CHECK_FALSE(store.reserve_sig(4096, begin));
+  memory.has_more();
+  REQUIRE(store.reserve_sig(4096, begin));
+  CHECK(begin == 0);
+  memory.run_out();
+  for (int i = 0; i < 1000; ++i) CHECK_FALSE(store.reserve_sig(4096, begin));
+  memory.has_more();
+  for (int i = 0; i < 2; ++i) REQUIRE(store.reserve_sig(4096, begin));
+}
+
+TEST_CASE("what fits no piece is refused and uses nothing up") {
+  own_memory memory;
+  small_store store;
+  store.bind(memory);
+  std::size_t begin = 0;
+  for (int i = 0; i < 10; ++i) CHECK_FALSE(store.reserve_sig(4097, begin));
+  for (int i = 0; i < 3; ++i) REQUIRE(store.reserve_sig(4096, begin));
+}
+
 TEST_CASE("four threads never get the same room") {
   own_memory memory;
   append_store<64, 4096> store;

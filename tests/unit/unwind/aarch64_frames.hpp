@@ -1,4 +1,4 @@
-// tests/unit/stack/aarch64_frames.hpp - stacks of a program on aarch64 (g++ 12, glibc 2.36, qemu-user with
+// tests/unit/unwind/aarch64_frames.hpp - stacks of a program on aarch64 (g++ 12, glibc 2.36, qemu-user with
 // -cpu max), as tests/elsewhere/programs/record_frames.cpp prints them. Never edited.
 #ifndef PROF_TESTS_UNIT_STACK_AARCH64_FRAMES_HPP
 #define PROF_TESTS_UNIT_STACK_AARCH64_FRAMES_HPP

@@ -1,4 +1,4 @@
-// tests/unit/stack/aarch64_recorded_test.cpp - the pure walk over stacks that were recorded on aarch64: a
+// tests/unit/unwind/aarch64_recorded_test.cpp - the pure walk over stacks that were recorded on aarch64: a
 // leaf without a frame, every stage of a prologue, a frame of variable size, a signal's; return addresses
 // signed and not, with frame records and without.
 

@@ -1,4 +1,4 @@
-// tests/unit/stack/aarch64_test.cpp - what is aarch64's own: call instructions, signed addresses, PLT code,
+// tests/unit/unwind/aarch64_test.cpp - what is aarch64's own: call instructions, signed addresses, PLT code,
 // rules of the link register, and walks by them over made-up stacks. tests/elsewhere runs it.
 
 #include "prof/unwind/unwind.hpp"

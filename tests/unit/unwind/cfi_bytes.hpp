@@ -1,4 +1,4 @@
-// tests/unit/stack/cfi_bytes.hpp - call frame information made by hand.
+// tests/unit/unwind/cfi_bytes.hpp - call frame information made by hand.
 #ifndef PROF_TESTS_UNIT_STACK_CFI_BYTES_HPP
 #define PROF_TESTS_UNIT_STACK_CFI_BYTES_HPP
 
