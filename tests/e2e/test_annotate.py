@@ -60,9 +60,19 @@ class Annotations(unittest.TestCase):
                 program, plugin = self.build_everywhere(compiler, flags, optimize)
                 self.check_run(program, plugin, hooked="-DPROF_HOOKS=none" not in flags)
 
-    @needs_quiet
     def check_run(self, program, plugin, hooked):
-        cpu, heap = harness.BUILD / "annotate_cpu.pb.gz", harness.BUILD / "annotate_heap.pb.gz"
+        heap = harness.BUILD / "annotate_heap.pb.gz"
+        self.check_times(program, heap, plugin)
+        profile = pprof_check.parse(heap.read_bytes())
+        self.assertEqual(pprof_check.validate(profile, "heap"), [])
+        self.assertEqual(size_sums(profile, 1000), {(name, "outer"): (10, 6) for name in PLACES})
+        mallocs = {(name, stage): (n, n) for name in PLACES
+                   for stage, n in (("outer", 3), ("inner", 2))}
+        self.assertEqual(size_sums(profile, 3000), mallocs if hooked else {})
+
+    @needs_quiet
+    def check_times(self, program, heap, plugin):
+        cpu = harness.BUILD / "annotate_cpu.pb.gz"
         harness.run(program, cpu, heap, plugin)
         profile = pprof_check.parse(cpu.read_bytes())
         self.assertEqual(pprof_check.validate(profile, "cpu"), [])
@@ -70,12 +80,6 @@ class Annotations(unittest.TestCase):
         for name in PLACES:
             self.assertAlmostEqual(times.get((name, "outer"), 0) / 1e9, 0.3, delta=0.06)
         self.assertLess(sum(time for (name, _), time in times.items() if name is None), 0.05e9)
-        profile = pprof_check.parse(heap.read_bytes())
-        self.assertEqual(pprof_check.validate(profile, "heap"), [])
-        self.assertEqual(size_sums(profile, 1000), {(name, "outer"): (10, 6) for name in PLACES})
-        mallocs = {(name, stage): (n, n) for name in PLACES
-                   for stage, n in (("outer", 3), ("inner", 2))}
-        self.assertEqual(size_sums(profile, 3000), mallocs if hooked else {})
 
     def test_pprof_selects_by_label(self):
         program, plugin = self.build_everywhere("g++", [], "-O0")

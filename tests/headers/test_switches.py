@@ -2,7 +2,7 @@
 
 The file that asks for a heap profile has the heap, the symbolizer and everything else off. Another
 one brings them and is used for nothing. The only bond are the parts' weak descriptors, see
-part/parts.hpp: neither the order of linking nor link-time optimisation may lose them.
+process/part.hpp: neither the order of linking nor link-time optimisation may lose them.
 """
 
 import itertools

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 extern "C" __attribute__((noinline)) void contract_work() {
@@ -28,13 +29,13 @@ extern "C" __attribute__((noinline)) void contract_work() {
 // What each profile has at once; what takes time one second of it. 0, or how many failed.
 static int write_all(const std::string& directory) {
   int failed = 0;
-  std::vector<std::string> names;
-  prof::for_each_profile([&names](const char* name, bool available) {
-    if (available) names.emplace_back(name);
+  std::vector<std::pair<std::string, unsigned>> rows;
+  prof::detail::for_each_row(*prof::detail::process_sig(), [&rows](const prof::detail::known_row& known) {
+    rows.emplace_back(std::string(known.row->name.data, known.row->name.size), known.row->default_seconds);
   });
-  for (const std::string& name : names) {
+  for (const auto& [name, default_seconds] : rows) {
     prof::profile_request request;
-    request.seconds = name == "profile" ? 1 : 0;
+    request.seconds = default_seconds != 0 ? 1 : 0;
     const std::string path = directory + "/" + name + ".child.pb.gz";
     const auto written = prof::write_profile(name.c_str(), path.c_str(), request);
     if (!written) std::printf("%s: %s\n", name.c_str(), written.message());
@@ -45,14 +46,25 @@ static int write_all(const std::string& directory) {
   return failed;
 }
 
-int main(int argc, char** argv) {
-  if (argc < 3 || !rain::begin_to_rain()) return 2;
-  (void)prof::set_mem_profile_rate(4096);
-  if (!prof::http::serve(argv[1])) return 3;
+static void begin_to_work() {
   std::thread([] {
     const prof::label_scope scope{{"work", "steady"}};
     for (;;) contract_work();
   }).detach();
+}
+
+// Its profiles are of its own work.
+static int be_a_child(const std::string& directory) {
+  begin_to_work();
+  usleep(200000);
+  return write_all(directory);
+}
+
+int main(int argc, char** argv) {
+  if (argc < 3 || !rain::begin_to_rain()) return 2;
+  (void)prof::set_mem_profile_rate(4096);
+  if (!prof::http::serve(argv[1])) return 3;
+  begin_to_work();
   std::printf("listening on %s\n", prof::http::address());
   prof::detail::for_each_row(*prof::detail::process_sig(), [](const prof::detail::known_row& known) {
     const prof::detail::profile_row& row = *known.row;
@@ -65,7 +77,7 @@ int main(int argc, char** argv) {
   char line[100];
   while (std::fgets(line, sizeof line, stdin) != nullptr) {
     const pid_t child = fork();
-    if (child == 0) _exit(write_all(argv[2]));
+    if (child == 0) _exit(be_a_child(argv[2]));
     int status = -1;
     waitpid(child, &status, 0);
     std::printf("child %d\ndone fork\n", status);
