@@ -888,7 +888,8 @@ inline void wait_until_none(const std::atomic<int>& count) noexcept {
   const std::uint64_t end = loader_clock_ms() + 1000;
   while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
 }
-PROF_DETAIL_COLD inline void watch_forks_slow() noexcept {
+// Handlers that wait for what calls os_iterate_objects must be registered behind this: fork runs the last ones first.
+PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
   if (loader_watches_forks.exchange(true) || prof_any_register_atfork == nullptr) return;
   (void)prof_any_register_atfork(
       [] {
@@ -905,7 +906,7 @@ PROF_DETAIL_COLD inline void watch_forks_slow() noexcept {
 
 // dl_iterate_phdr, never while another thread forks.
 PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
-  if (!loader_watches_forks.load(std::memory_order_relaxed)) watch_forks_slow();
+  if (!loader_watches_forks.load(std::memory_order_relaxed)) os_hold_forks_for_loader();
   loader_calls.fetch_add(1);
   if (loader_forks.load() > 0) {
     loader_calls.fetch_sub(1);
@@ -973,6 +974,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 #else
 
 inline void os_pin_file(const char*) noexcept {}
+inline void os_hold_forks_for_loader() noexcept {}
 inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {
   bool (*visit)(void* context, const object_note& note);
@@ -10831,6 +10833,7 @@ inline process_state* enter_process() noexcept {
   {
     const own_code_scope own(*process);  // the loader allocates, and libc may for the handlers
     os_pin_object(&this_object);
+    os_hold_forks_for_loader();
     (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts

@@ -76,6 +76,7 @@ inline process_state* enter_process() noexcept {
   {
     const own_code_scope own(*process);  // the loader allocates, and libc may for the handlers
     os_pin_object(&this_object);
+    os_hold_forks_for_loader();
     (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
   object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
