@@ -884,9 +884,11 @@ inline std::uint64_t loader_clock_ms() noexcept {
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
 }
-inline void wait_until_none(const std::atomic<int>& count) noexcept {
-  const std::uint64_t end = loader_clock_ms() + 1000;
-  while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
+inline bool wait_until_none(const std::atomic<int>& count) noexcept {
+  for (const std::uint64_t end = loader_clock_ms() + 1000; count.load() > 0; sched_yield()) {
+    if (loader_clock_ms() >= end) return false;
+  }
+  return true;
 }
 // Handlers that wait for what calls os_iterate_objects must be registered behind this: fork runs the last ones first.
 PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
@@ -894,7 +896,7 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
   (void)prof_any_register_atfork(
       [] {
         loader_forks.fetch_add(1);
-        wait_until_none(loader_calls);
+        (void)wait_until_none(loader_calls);
       },
       [] { loader_forks.fetch_sub(1); },
       [] {
@@ -904,14 +906,13 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
       &prof_dso_handle);
 }
 
-// dl_iterate_phdr, never while another thread forks.
+// dl_iterate_phdr, not while another thread forks.
 PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
   if (!loader_watches_forks.load(std::memory_order_relaxed)) os_hold_forks_for_loader();
-  loader_calls.fetch_add(1);
-  if (loader_forks.load() > 0) {
+  // Whoever of a call and a fork comes second sees the first: both are sequentially consistent.
+  for (bool waits = true; loader_calls.fetch_add(1), waits && loader_forks.load() > 0;) {
     loader_calls.fetch_sub(1);
-    wait_until_none(loader_forks);
-    loader_calls.fetch_add(1);
+    waits = wait_until_none(loader_forks);
   }
   dl_iterate_phdr(visit, context);
   loader_calls.fetch_sub(1);
@@ -1047,8 +1048,9 @@ class append_store {
 
   void bind(table_memory& memory) noexcept { memory_ = &memory; }
 
-  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that others could win again and again: under an
-  // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
+  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that
+  // others could win again and again: under an emulator of aarch64 (qemu 7.2), four threads on two processors lost 16
+  // times in a row, 30 times in 80,000.
   // Some of what is taken here may lie across the end of a piece, and is left unused.
   bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
     if (size > PieceBytes) return false;
@@ -6461,10 +6463,16 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const bool no_room = last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + 1u);
-    const code_range* const added = no_room ? nullptr : fill_sig(range);
-    if (no_room || (added != nullptr && !list_sig(*added))) full_.store(true, std::memory_order_relaxed);
-    if (added == nullptr || full_.load(std::memory_order_relaxed)) return nullptr;
+    if (last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + std::size_t{1})) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
+    const code_range* const added = fill_sig(range);
+    if (added == nullptr) return nullptr;
+    if (!list_sig(*added)) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
     if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
     ready_.fetch_add(1, std::memory_order_release);
     return added;
@@ -9120,12 +9128,13 @@ constexpr std::uint32_t layout_of(std::initializer_list<std::size_t> sizes) {
 }
 inline constexpr std::uint32_t layout_version = layout_of(
     {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
-     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range), sizeof(code_map), sizeof(frame_buffer),
-     offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state), sizeof(gap_slot), sizeof(unwind_table),
-     sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
+     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range),
+     sizeof(code_map), sizeof(frame_buffer), offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state),
+     sizeof(gap_slot), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
      offsetof(process_state, registry), offsetof(process_state, labels), offsetof(process_state, threads),
      offsetof(process_state, gaps), offsetof(process_state, buffers), piece_bytes, frame_pool::per_piece,
-     range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels});
+     range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels,
+     sizeof(profile_row), sizeof(profile_run), sizeof(profile_request), sizeof(profile), sizeof(status_value)});
 
 // This object's anchor, and the note by which others find it.
 __attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v2"){

@@ -27,10 +27,12 @@ LAYOUTS = (("  count_table counts;  // one counter: nanoseconds", "  count_table
            ("  std::atomic<std::uint64_t> samples;\n};", "  std::atomic<std::uint64_t> samples;\n  char more[4096];\n};"),
            ("  std::atomic<const code_map*> code;", "  char more[4096];\n  std::atomic<const code_map*> code;"),
            ("layout_revision = ", "layout_revision = 9"))
-# What tables are laid out by that the process state only points to.
+# What tables are laid out by that the process state only points to, and what the functions of parts are handed.
 CONSTANTS = (("index_bits = 14", "index_bits = 13"), ("std::size_t{256} << 10", "std::size_t{512} << 10"),
              ("max_labels = 16", "max_labels = 8"), ("max_depth = 1024", "max_depth = 512"),
-             ("per_piece = 256", "per_piece = 128"), ("per_piece = 8", "per_piece = 4"))
+             ("per_piece = 256", "per_piece = 128"), ("per_piece = 8", "per_piece = 4"),
+             ("  const std::atomic<bool>* cancel = nullptr;", "  const std::atomic<bool>* cancel = nullptr;\n  char more[64] = {};"),
+             ("  text_view failure = {};", "  text_view failure = {};\n  text_view more = {};"))
 VISIBILITIES = ((), ("-fvisibility=hidden",))
 CHANGED = ("library", "program")
 # Who includes the whole; the other one only includes api.hpp.
@@ -104,9 +106,8 @@ class Snapshots(unittest.TestCase):
 
 class Sessions(unittest.TestCase):
     def test_another_snapshot_ends_what_one_began(self):
-        """They share the process state, for only what a session is made of differs: a member of the request more."""
-        tree = changed_tree("longer_request", "  const std::atomic<bool>* cancel = nullptr;",
-                            "  const std::atomic<bool>* cancel = nullptr;\n  char more[64] = {};")
+        """They share the process state, for only what a session is made of differs: a member of its output more."""
+        tree = changed_tree("longer_delivery", "class delivery {\n public:\n", "class delivery {\n  char more_[64] = {};\n\n public:\n")
         for changed in CHANGED:
             with self.subTest(changed=changed):
                 include = {who: ["-I", str(tree)] if who == changed else [] for who in CHANGED}

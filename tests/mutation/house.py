@@ -47,6 +47,6 @@ MUTANTS: List[Mutant] = [
     Mutant("what fits no piece uses room up", "base/table_memory.hpp", "    if (size > PieceBytes) return false;\n", "",
            "base/table_memory_test.cpp"),
     Mutant("a registry that was refused memory is full for ever", "code/code_range.hpp",
-           "    if (no_room || (added != nullptr && !list_sig(*added)))", "    if (added == nullptr || !list_sig(*added))",
+           "    if (added == nullptr) return nullptr;\n    if (!list_sig(*added)) {", "    if (added == nullptr || !list_sig(*added)) {",
            "code/code_range_test.cpp"),
 ]

@@ -60,8 +60,9 @@ class append_store {
 
   void bind(table_memory& memory) noexcept { memory_ = &memory; }
 
-  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that others could win again and again: under an
-  // emulator of aarch64 (qemu 7.2), four threads on two processors lost 16 times in a row, 30 times in 80,000.
+  // False when no room is left or the system gives none: then nothing is used up but rests of pieces. No loop that
+  // others could win again and again: under an emulator of aarch64 (qemu 7.2), four threads on two processors lost 16
+  // times in a row, 30 times in 80,000.
   // Some of what is taken here may lie across the end of a piece, and is left unused.
   bool reserve_sig(std::size_t size, std::size_t& begin) PROF_DETAIL_SIG {
     if (size > PieceBytes) return false;

@@ -151,10 +151,16 @@ class range_registry {
       others_full_.store(true, std::memory_order_relaxed);
       return nullptr;
     }
-    const bool no_room = last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + 1u);
-    const code_range* const added = no_room ? nullptr : fill_sig(range);
-    if (no_room || (added != nullptr && !list_sig(*added))) full_.store(true, std::memory_order_relaxed);
-    if (added == nullptr || full_.load(std::memory_order_relaxed)) return nullptr;
+    if (last_.load(std::memory_order_relaxed) >= max_ranges || paths_.is_full_sig(range.path_size + std::size_t{1})) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
+    const code_range* const added = fill_sig(range);
+    if (added == nullptr) return nullptr;
+    if (!list_sig(*added)) {
+      full_.store(true, std::memory_order_relaxed);
+      return nullptr;
+    }
     if (is_other) others_.fetch_add(1, std::memory_order_relaxed);
     ready_.fetch_add(1, std::memory_order_release);
     return added;

@@ -63,9 +63,11 @@ inline std::uint64_t loader_clock_ms() noexcept {
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
 }
-inline void wait_until_none(const std::atomic<int>& count) noexcept {
-  const std::uint64_t end = loader_clock_ms() + 1000;
-  while (count.load() > 0 && loader_clock_ms() < end) sched_yield();
+inline bool wait_until_none(const std::atomic<int>& count) noexcept {
+  for (const std::uint64_t end = loader_clock_ms() + 1000; count.load() > 0; sched_yield()) {
+    if (loader_clock_ms() >= end) return false;
+  }
+  return true;
 }
 // Handlers that wait for what calls os_iterate_objects must be registered behind this: fork runs the last ones first.
 PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
@@ -73,7 +75,7 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
   (void)prof_any_register_atfork(
       [] {
         loader_forks.fetch_add(1);
-        wait_until_none(loader_calls);
+        (void)wait_until_none(loader_calls);
       },
       [] { loader_forks.fetch_sub(1); },
       [] {
@@ -83,14 +85,13 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
       &prof_dso_handle);
 }
 
-// dl_iterate_phdr, never while another thread forks.
+// dl_iterate_phdr, not while another thread forks.
 PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
   if (!loader_watches_forks.load(std::memory_order_relaxed)) os_hold_forks_for_loader();
-  loader_calls.fetch_add(1);
-  if (loader_forks.load() > 0) {
+  // Whoever of a call and a fork comes second sees the first: both are sequentially consistent.
+  for (bool waits = true; loader_calls.fetch_add(1), waits && loader_forks.load() > 0;) {
     loader_calls.fetch_sub(1);
-    wait_until_none(loader_forks);
-    loader_calls.fetch_add(1);
+    waits = wait_until_none(loader_forks);
   }
   dl_iterate_phdr(visit, context);
   loader_calls.fetch_sub(1);

@@ -79,12 +79,13 @@ constexpr std::uint32_t layout_of(std::initializer_list<std::size_t> sizes) {
 }
 inline constexpr std::uint32_t layout_version = layout_of(
     {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
-     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range), sizeof(code_map), sizeof(frame_buffer),
-     offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state), sizeof(gap_slot), sizeof(unwind_table),
-     sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
+     offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range),
+     sizeof(code_map), sizeof(frame_buffer), offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state),
+     sizeof(gap_slot), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
      offsetof(process_state, registry), offsetof(process_state, labels), offsetof(process_state, threads),
      offsetof(process_state, gaps), offsetof(process_state, buffers), piece_bytes, frame_pool::per_piece,
-     range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels});
+     range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels,
+     sizeof(profile_row), sizeof(profile_run), sizeof(profile_request), sizeof(profile), sizeof(status_value)});
 
 // This object's anchor, and the note by which others find it.
 __attribute__((__used__)) inline object_anchor this_object __asm__("prof_object_anchor_v2"){
