@@ -53,6 +53,32 @@
 #error "PROF_ENABLE_HEAP must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_MUTEX (default 1): mutex profile; emits the hooks of locks and condition variables.
+#ifndef PROF_ENABLE_MUTEX
+#define PROF_ENABLE_MUTEX 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) == 0
+#error "PROF_ENABLE_MUTEX must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_BLOCK (default 1): block profile; emits the hooks of locks, condition variables and other waits, and that
+// of syscall(), for futexes.
+#ifndef PROF_ENABLE_BLOCK
+#define PROF_ENABLE_BLOCK 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) == 0
+#error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
+// pthread_create, pthread_join and pthread_detach.
+#ifndef PROF_ENABLE_THREADS
+#define PROF_ENABLE_THREADS 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) == 0
+#error "PROF_ENABLE_THREADS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_HTTP (default 0): the socket server, prof::http::serve.
 #ifndef PROF_ENABLE_HTTP
 #define PROF_ENABLE_HTTP 0
@@ -72,24 +98,6 @@
 // ---- switches of parts that this version does not have -------------------------------------
 // They count as off when not set; set to on they are an error, so that none of them lies.
 
-// PROF_ENABLE_MUTEX: mutex profile and the pthread lock hooks.
-#ifdef PROF_ENABLE_MUTEX
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) != 1
-#error "PROF_ENABLE_MUTEX: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_BLOCK: block profile, pthread wait hooks and the futex hook.
-#ifdef PROF_ENABLE_BLOCK
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) != 1
-#error "PROF_ENABLE_BLOCK: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_THREADS: thread stacks (alias "goroutine") and threadcreate.
-#ifdef PROF_ENABLE_THREADS
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) != 1
-#error "PROF_ENABLE_THREADS: not available in this version"
-#endif
-#endif
 // PROF_ENABLE_TRACE: execution trace.
 #ifdef PROF_ENABLE_TRACE
 #if PROF_DETAIL_SWITCH(PROF_ENABLE_TRACE) != 1
@@ -144,6 +152,14 @@
 
 #define PROF_DETAIL_WITH_CPU (PROF_DETAIL_SWITCH(PROF_ENABLE_CPU) - 1)
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
+#define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
+#define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
+// What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
+#define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_LOCKS (PROF_DETAIL_WITH_MUTEX || PROF_DETAIL_WITH_BLOCK)
+#define PROF_DETAIL_WITH_JOINS (PROF_DETAIL_WITH_BLOCK || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_WAITS (PROF_DETAIL_WITH_LOCKS || PROF_DETAIL_WITH_THREADS)
 #define PROF_DETAIL_WITH_HTTP (PROF_DETAIL_SWITCH(PROF_ENABLE_HTTP) - 1)
 #define PROF_DETAIL_WITH_SYMBOLIZE (PROF_DETAIL_SWITCH(PROF_ENABLE_SYMBOLIZE) - 1)
 

@@ -10,7 +10,15 @@
 #include "prof/api.hpp"
 #include "prof/collect/api_functions.hpp"
 #include "prof/config.hpp"
-#include "prof/process/profile_builder.hpp"  // here, because parts under different switches need it
+// Here, because parts under different switches need them.
+#include "prof/process/profile_builder.hpp"
+#include "prof/process/sampling_signal.hpp"
+#include "prof/write/text.hpp"
+
+#if PROF_DETAIL_WITH_WAITS
+#include "prof/sample/block.hpp"
+#include "prof/sample/mutex.hpp"
+#endif
 
 #if PROF_DETAIL_WITH_CPU
 #include "prof/part/cpu_part.hpp"
@@ -18,6 +26,18 @@
 
 #if PROF_DETAIL_WITH_HEAP
 #include "prof/part/heap_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_MUTEX
+#include "prof/part/mutex_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK
+#include "prof/part/block_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_THREADS
+#include "prof/part/threads_part.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_SYMBOLIZE
@@ -35,8 +55,20 @@
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_HEAP
 #include "prof/hook/heap_family.hpp"
 #endif
-#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_CPU
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_STARTS
 #include "prof/hook/thread.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS
+#include "prof/hook/waiting.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_LOCKS
+#include "prof/hook/lock.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK
+#include "prof/hook/wait.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_JOINS
+#include "prof/hook/join.hpp"
 #endif
 
 #endif  // PROF_PROF_HPP

@@ -69,6 +69,32 @@
 #error "PROF_ENABLE_HEAP must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_MUTEX (default 1): mutex profile; emits the hooks of locks and condition variables.
+#ifndef PROF_ENABLE_MUTEX
+#define PROF_ENABLE_MUTEX 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) == 0
+#error "PROF_ENABLE_MUTEX must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_BLOCK (default 1): block profile; emits the hooks of locks, condition variables and other waits, and that
+// of syscall(), for futexes.
+#ifndef PROF_ENABLE_BLOCK
+#define PROF_ENABLE_BLOCK 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) == 0
+#error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
+// pthread_create, pthread_join and pthread_detach.
+#ifndef PROF_ENABLE_THREADS
+#define PROF_ENABLE_THREADS 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) == 0
+#error "PROF_ENABLE_THREADS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_HTTP (default 0): the socket server, prof::http::serve.
 #ifndef PROF_ENABLE_HTTP
 #define PROF_ENABLE_HTTP 0
@@ -88,24 +114,6 @@
 // ---- switches of parts that this version does not have -------------------------------------
 // They count as off when not set; set to on they are an error, so that none of them lies.
 
-// PROF_ENABLE_MUTEX: mutex profile and the pthread lock hooks.
-#ifdef PROF_ENABLE_MUTEX
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) != 1
-#error "PROF_ENABLE_MUTEX: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_BLOCK: block profile, pthread wait hooks and the futex hook.
-#ifdef PROF_ENABLE_BLOCK
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) != 1
-#error "PROF_ENABLE_BLOCK: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_THREADS: thread stacks (alias "goroutine") and threadcreate.
-#ifdef PROF_ENABLE_THREADS
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) != 1
-#error "PROF_ENABLE_THREADS: not available in this version"
-#endif
-#endif
 // PROF_ENABLE_TRACE: execution trace.
 #ifdef PROF_ENABLE_TRACE
 #if PROF_DETAIL_SWITCH(PROF_ENABLE_TRACE) != 1
@@ -160,6 +168,14 @@
 
 #define PROF_DETAIL_WITH_CPU (PROF_DETAIL_SWITCH(PROF_ENABLE_CPU) - 1)
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
+#define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
+#define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
+// What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
+#define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_LOCKS (PROF_DETAIL_WITH_MUTEX || PROF_DETAIL_WITH_BLOCK)
+#define PROF_DETAIL_WITH_JOINS (PROF_DETAIL_WITH_BLOCK || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_WAITS (PROF_DETAIL_WITH_LOCKS || PROF_DETAIL_WITH_THREADS)
 #define PROF_DETAIL_WITH_HTTP (PROF_DETAIL_SWITCH(PROF_ENABLE_HTTP) - 1)
 #define PROF_DETAIL_WITH_SYMBOLIZE (PROF_DETAIL_SWITCH(PROF_ENABLE_SYMBOLIZE) - 1)
 
@@ -1147,6 +1163,7 @@ class leveled_table {
   // Indices of slots that may hold something now are below it; not all of them have memory: see find_place_sig.
   std::size_t span() const PROF_DETAIL_SIG { return slots_in(first_, levels()); }
   std::size_t used() const PROF_DETAIL_SIG { return used_.load(std::memory_order_relaxed); }
+  const std::atomic<std::size_t>& used_now() const PROF_DETAIL_SIG { return used_; }  // for hot paths
   std::uint64_t overflow() const PROF_DETAIL_SIG { return overflow_.load(std::memory_order_relaxed); }
 
   // Null where no key has ever been near.
@@ -1308,6 +1325,20 @@ class add_remove_keys : public leveled_table {
       }
     }
     return no_slot;
+  }
+
+  // Whether another slot than `index` has the key: for owners that are not unique, see sample/mutex.hpp.
+  bool has_other_sig(std::uint64_t key, std::size_t index) const PROF_DETAIL_SIG {
+    for (unsigned level = levels(); level-- > 0;) {
+      const run keys = run_of(key, level);
+      char* const memory = static_cast<char*>(find_place_sig(keys.begin));
+      for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+        const std::uint64_t seen = key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_).load();
+        if (seen == empty) break;
+        if (seen == key && keys.index(step) != index) return true;
+      }
+    }
+    return false;
   }
 
   // Gives the slot back; its payload must have been read before.
@@ -1717,6 +1748,16 @@ struct profile_request {
   unsigned top_rows = 10;
   // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
   const char* top_type = nullptr;
+  // Of "mutex" and "block" over some seconds: the rate while they are collected, in their own unit (one of so many
+  // contended unlocks; nanoseconds). 0: 1 and 10000. What the program has set stays in effect where it is more detailed.
+  std::uint64_t rate = 0;
+  // Of "mutex": "waiter" has the same delays at the stacks of those who waited; null or "": of those who made them wait.
+  const char* view = nullptr;
+  // Of "threads" and "goroutine": only threads that have been in one wait for so many seconds, the longest first. Known
+  // of waits that began while the block or the mutex profile was on.
+  unsigned min_wait = 0;
+  // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
+  bool leak = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.
@@ -2145,6 +2186,16 @@ PROF_DETAIL_LOCAL inline std::size_t set_mem_profile_rate(std::size_t bytes) {
   detail::alloc_countdown = 0;  // of this object's record_alloc
   return static_cast<std::size_t>(detail::set_rate("heap", bytes));
 }
+
+// Go's SetMutexProfileFraction: one of `n` contended unlocks is counted, for n of them; 1: each; 0 (at start): none.
+// Returns the previous value. Counts at once, for all threads.
+PROF_DETAIL_LOCAL inline unsigned set_mutex_profile_fraction(unsigned n) {
+  return static_cast<unsigned>(detail::set_rate("mutex", n));
+}
+
+// Go's SetBlockProfileRate: a wait of c ns is counted if c >= `ns`, else with probability c / ns, and then for ns / c
+// waits; 1: each; 0 (at start): none. Returns the previous value. Counts for waits that begin from now on.
+PROF_DETAIL_LOCAL inline std::uint64_t set_block_profile_rate(std::uint64_t ns) { return detail::set_rate("block", ns); }
 
 PROF_PUBLIC_END
 

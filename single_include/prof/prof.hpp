@@ -70,6 +70,32 @@
 #error "PROF_ENABLE_HEAP must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_MUTEX (default 1): mutex profile; emits the hooks of locks and condition variables.
+#ifndef PROF_ENABLE_MUTEX
+#define PROF_ENABLE_MUTEX 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) == 0
+#error "PROF_ENABLE_MUTEX must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_BLOCK (default 1): block profile; emits the hooks of locks, condition variables and other waits, and that
+// of syscall(), for futexes.
+#ifndef PROF_ENABLE_BLOCK
+#define PROF_ENABLE_BLOCK 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) == 0
+#error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
+#endif
+
+// PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
+// pthread_create, pthread_join and pthread_detach.
+#ifndef PROF_ENABLE_THREADS
+#define PROF_ENABLE_THREADS 1
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) == 0
+#error "PROF_ENABLE_THREADS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_HTTP (default 0): the socket server, prof::http::serve.
 #ifndef PROF_ENABLE_HTTP
 #define PROF_ENABLE_HTTP 0
@@ -89,24 +115,6 @@
 // ---- switches of parts that this version does not have -------------------------------------
 // They count as off when not set; set to on they are an error, so that none of them lies.
 
-// PROF_ENABLE_MUTEX: mutex profile and the pthread lock hooks.
-#ifdef PROF_ENABLE_MUTEX
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) != 1
-#error "PROF_ENABLE_MUTEX: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_BLOCK: block profile, pthread wait hooks and the futex hook.
-#ifdef PROF_ENABLE_BLOCK
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) != 1
-#error "PROF_ENABLE_BLOCK: not available in this version"
-#endif
-#endif
-// PROF_ENABLE_THREADS: thread stacks (alias "goroutine") and threadcreate.
-#ifdef PROF_ENABLE_THREADS
-#if PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) != 1
-#error "PROF_ENABLE_THREADS: not available in this version"
-#endif
-#endif
 // PROF_ENABLE_TRACE: execution trace.
 #ifdef PROF_ENABLE_TRACE
 #if PROF_DETAIL_SWITCH(PROF_ENABLE_TRACE) != 1
@@ -161,6 +169,14 @@
 
 #define PROF_DETAIL_WITH_CPU (PROF_DETAIL_SWITCH(PROF_ENABLE_CPU) - 1)
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
+#define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
+#define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
+// What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
+#define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_LOCKS (PROF_DETAIL_WITH_MUTEX || PROF_DETAIL_WITH_BLOCK)
+#define PROF_DETAIL_WITH_JOINS (PROF_DETAIL_WITH_BLOCK || PROF_DETAIL_WITH_THREADS)
+#define PROF_DETAIL_WITH_WAITS (PROF_DETAIL_WITH_LOCKS || PROF_DETAIL_WITH_THREADS)
 #define PROF_DETAIL_WITH_HTTP (PROF_DETAIL_SWITCH(PROF_ENABLE_HTTP) - 1)
 #define PROF_DETAIL_WITH_SYMBOLIZE (PROF_DETAIL_SWITCH(PROF_ENABLE_SYMBOLIZE) - 1)
 
@@ -1148,6 +1164,7 @@ class leveled_table {
   // Indices of slots that may hold something now are below it; not all of them have memory: see find_place_sig.
   std::size_t span() const PROF_DETAIL_SIG { return slots_in(first_, levels()); }
   std::size_t used() const PROF_DETAIL_SIG { return used_.load(std::memory_order_relaxed); }
+  const std::atomic<std::size_t>& used_now() const PROF_DETAIL_SIG { return used_; }  // for hot paths
   std::uint64_t overflow() const PROF_DETAIL_SIG { return overflow_.load(std::memory_order_relaxed); }
 
   // Null where no key has ever been near.
@@ -1309,6 +1326,20 @@ class add_remove_keys : public leveled_table {
       }
     }
     return no_slot;
+  }
+
+  // Whether another slot than `index` has the key: for owners that are not unique, see sample/mutex.hpp.
+  bool has_other_sig(std::uint64_t key, std::size_t index) const PROF_DETAIL_SIG {
+    for (unsigned level = levels(); level-- > 0;) {
+      const run keys = run_of(key, level);
+      char* const memory = static_cast<char*>(find_place_sig(keys.begin));
+      for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+        const std::uint64_t seen = key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_).load();
+        if (seen == empty) break;
+        if (seen == key && keys.index(step) != index) return true;
+      }
+    }
+    return false;
   }
 
   // Gives the slot back; its payload must have been read before.
@@ -1718,6 +1749,16 @@ struct profile_request {
   unsigned top_rows = 10;
   // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
   const char* top_type = nullptr;
+  // Of "mutex" and "block" over some seconds: the rate while they are collected, in their own unit (one of so many
+  // contended unlocks; nanoseconds). 0: 1 and 10000. What the program has set stays in effect where it is more detailed.
+  std::uint64_t rate = 0;
+  // Of "mutex": "waiter" has the same delays at the stacks of those who waited; null or "": of those who made them wait.
+  const char* view = nullptr;
+  // Of "threads" and "goroutine": only threads that have been in one wait for so many seconds, the longest first. Known
+  // of waits that began while the block or the mutex profile was on.
+  unsigned min_wait = 0;
+  // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
+  bool leak = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.
@@ -2146,6 +2187,16 @@ PROF_DETAIL_LOCAL inline std::size_t set_mem_profile_rate(std::size_t bytes) {
   detail::alloc_countdown = 0;  // of this object's record_alloc
   return static_cast<std::size_t>(detail::set_rate("heap", bytes));
 }
+
+// Go's SetMutexProfileFraction: one of `n` contended unlocks is counted, for n of them; 1: each; 0 (at start): none.
+// Returns the previous value. Counts at once, for all threads.
+PROF_DETAIL_LOCAL inline unsigned set_mutex_profile_fraction(unsigned n) {
+  return static_cast<unsigned>(detail::set_rate("mutex", n));
+}
+
+// Go's SetBlockProfileRate: a wait of c ns is counted if c >= `ns`, else with probability c / ns, and then for ns / c
+// waits; 1: each; 0 (at start): none. Returns the previous value. Counts for waits that begin from now on.
+PROF_DETAIL_LOCAL inline std::uint64_t set_block_profile_rate(std::uint64_t ns) { return detail::set_rate("block", ns); }
 
 PROF_PUBLIC_END
 
@@ -3238,6 +3289,175 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_LOADER_HPP
 
+// ---- prof/os/linux_locks.hpp ----
+// prof/os/linux_locks.hpp - the OS contract on Linux: what libc's locks say of themselves.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Safety: async-signal-safe: relaxed loads of words that libc writes; nothing is ever written.
+// Memory: none.
+// Source: glibc 2.36, nptl: struct __pthread_mutex_s and pthread_mutex_lock.c (the word is 0 where a mutex is free; who
+//         holds it, how often, its kind), pthread_rwlock_common.c (readers above bit 3, 2: a writer has or wants it),
+//         sem_waitcommon.c. These words are the same since glibc 2.4, 2.25 and 2.21, for they are part of the ABI. musl's
+//         functions cannot be reached from hooks in static links, of which most of its programs are.
+#ifndef PROF_OS_LINUX_LOCKS_HPP
+#define PROF_OS_LINUX_LOCKS_HPP
+
+// Whether hooks of locks and waits can be defined here.
+#if defined(__GLIBC__)
+#define PROF_DETAIL_OS_LOCKS 1
+#else
+#define PROF_DETAIL_OS_LOCKS 0
+#endif
+
+#if PROF_DETAIL_OS_LOCKS
+
+#include <linux/futex.h>
+#include <semaphore.h>
+
+PROF_DETAIL_BEGIN
+
+using os_mutex = pthread_mutex_t;
+using os_rwlock = pthread_rwlock_t;
+
+inline std::uint32_t os_lock_word_sig(const int& word) PROF_DETAIL_SIG {
+  return static_cast<std::uint32_t>(__atomic_load_n(&word, __ATOMIC_RELAXED));
+}
+
+// 0: free for certain. A mutex with a priority ceiling keeps that in its word; see os_mutex_is_held_sig.
+inline std::uint32_t os_mutex_word_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  return os_lock_word_sig(mutex.__data.__lock);
+}
+inline constexpr int os_mutex_recursive = 1;
+inline constexpr int os_mutex_errorcheck = 2;
+inline constexpr int os_mutex_ceiling = 64;
+inline int os_mutex_type_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return mutex.__data.__kind & 3; }
+// Robust ones and those of priority inheritance have their holder's id in their word, also one that got it from a dead one;
+// the others beside it.
+inline constexpr std::uint32_t os_holder_bits = 0x3fffffffu;  // FUTEX_TID_MASK
+inline bool os_has_holder_in_word_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  return (mutex.__data.__kind & (16 | 32)) != 0;
+}
+inline std::uint32_t os_mutex_owner_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  if (os_has_holder_in_word_sig(mutex)) return os_mutex_word_sig(mutex) & os_holder_bits;
+  return os_lock_word_sig(mutex.__data.__owner);
+}
+// The word without what is no holder: the ceiling, the mark that one has died.
+inline std::uint32_t os_mutex_held_bits_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  constexpr std::uint32_t ceiling_bits = 0xfff80000u;
+  const std::uint32_t word = os_mutex_word_sig(mutex);
+  if (os_has_holder_in_word_sig(mutex)) return word & os_holder_bits;
+  return (mutex.__data.__kind & os_mutex_ceiling) != 0 ? word & ~ceiling_bits : word;
+}
+inline bool os_mutex_is_held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_held_bits_sig(mutex) != 0; }
+// Whether `thread` holds it in a way that locking again does not wait for.
+inline bool os_mutex_relocks_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+  const int type = os_mutex_type_sig(mutex);
+  return (type == os_mutex_recursive || type == os_mutex_errorcheck) && os_mutex_owner_sig(mutex) == thread;
+}
+// Whether unlocking it, by `thread`, makes it free: those that know their owner refuse others, and a recursive one only
+// counts until the last time.
+inline bool os_mutex_unlock_frees_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+  const int type = os_mutex_type_sig(mutex);
+  const bool knows_owner = os_has_holder_in_word_sig(mutex) || (mutex.__data.__kind & os_mutex_ceiling) != 0;
+  if (type != os_mutex_recursive && type != os_mutex_errorcheck && !knows_owner) return true;
+  if (os_mutex_owner_sig(mutex) != thread) return false;
+  return type != os_mutex_recursive || mutex.__data.__count == 1;
+}
+
+// Whether what may be a mutex is one that somebody waits for: its word says so, and its kind is one.
+inline bool os_is_waited_mutex_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  constexpr std::uint32_t has_waiters = 0x80000000u;  // FUTEX_WAITERS
+  const std::uint32_t word = os_mutex_word_sig(mutex);
+  const bool is_kind = mutex.__data.__kind >= 0 && mutex.__data.__kind < 1024 && mutex.__data.__nusers < 0x10000;
+  if (!is_kind) return false;
+  return os_has_holder_in_word_sig(mutex) ? (word & has_waiters) != 0 : os_mutex_held_bits_sig(mutex) == 2;
+}
+
+inline std::uint32_t os_rwlock_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
+  return os_lock_word_sig(lock.__data.__cur_writer);
+}
+inline std::uint32_t os_rwlock_word_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
+  return __atomic_load_n(&lock.__data.__readers, __ATOMIC_RELAXED);
+}
+inline bool os_rwlock_may_block_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
+  return (os_rwlock_word_sig(lock) & 2) != 0;
+}
+// A writer that waits for readers keeps out others only where it is preferred.
+inline bool os_rwlock_blocks_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
+  const bool prefers_writers = lock.__data.__flags == PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP;
+  return os_rwlock_may_block_reader_sig(lock) && ((os_rwlock_word_sig(lock) & 1) != 0 || prefers_writers);
+}
+inline bool os_rwlock_may_block_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
+  return (os_rwlock_word_sig(lock) & ~1u) != 0;
+}
+inline bool os_rwlock_is_writer_sig(const os_rwlock& lock, std::uint32_t thread) PROF_DETAIL_SIG {
+  return os_rwlock_writer_sig(lock) == thread;
+}
+inline std::uint32_t os_rwlock_readers_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) >> 3; }
+
+// ---- other things that threads wait for --------------------------------------------------------------------------
+
+using os_semaphore = sem_t;
+
+// Its value below, how many wait above.
+inline std::uint64_t* os_semaphore_word_sig(os_semaphore& semaphore) PROF_DETAIL_SIG {
+  return reinterpret_cast<std::uint64_t*>(&semaphore);
+}
+inline bool os_semaphore_is_open_sig(os_semaphore& semaphore) PROF_DETAIL_SIG {
+  return static_cast<std::uint32_t>(__atomic_load_n(os_semaphore_word_sig(semaphore), __ATOMIC_RELAXED)) != 0;
+}
+
+// sem_wait(3) and sem_clockwait(3), for static links in which a hook keeps libc's own out; `until` null: for ever. 0 or an
+// errno. The order of the halves is that of a little-endian machine.
+PROF_DETAIL_COLD inline int os_semaphore_wait(os_semaphore& semaphore, clockid_t clock, const timespec* until) {
+  constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
+  std::uint64_t* const word = os_semaphore_word_sig(semaphore);
+  int is_shared = 0;  // FUTEX_PRIVATE_FLAG where it is: behind the two halves
+  std::memcpy(&is_shared, word + 1, sizeof is_shared);
+  pthread_testcancel();
+  std::uint64_t seen = __atomic_add_fetch(word, one_waiter, __ATOMIC_RELAXED);
+  for (int failed = until != nullptr && until->tv_sec < 0 ? ETIMEDOUT : 0;;) {
+    while (static_cast<std::uint32_t>(seen) != 0) {
+      if (__atomic_compare_exchange_n(word, &seen, seen - 1 - one_waiter, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return 0;
+    }
+    if (failed == EINTR || failed == ETIMEDOUT || failed == EINVAL) {
+      __atomic_sub_fetch(word, one_waiter, __ATOMIC_RELAXED);
+      return failed;
+    }
+    const long operation = (FUTEX_WAIT_BITSET | (clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0) | FUTEX_PRIVATE_FLAG) ^ is_shared;
+    failed = static_cast<int>(-os_call_sig(SYS_futex, os_word(word), operation, 0, os_word(until), 0, -1));
+    seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+  }
+}
+
+// Whether who comes now is the last that a barrier waits for: how many have come, before which of them this round began,
+// how many it is for (glibc 2.25 and later, struct pthread_barrier).
+inline bool os_barrier_is_complete_sig(const pthread_barrier_t& barrier) PROF_DETAIL_SIG {
+  std::uint32_t words[3];
+  std::memcpy(words, &barrier, sizeof words);
+  return words[0] - words[1] + 1 >= words[2];
+}
+
+// Whether another thread is in pthread_once(3) for it now: 1 and what forks it has seen (glibc), 1 or 3 (musl).
+inline bool os_once_is_running_sig(const pthread_once_t& once) PROF_DETAIL_SIG {
+  return (os_lock_word_sig(once) & 1) != 0;
+}
+
+// Whether a system call waits at a futex, and at which: see syscall(2), futex(2).
+inline bool os_is_futex_wait_sig(long number, long operation) PROF_DETAIL_SIG {
+  constexpr long wait_requeue_pi = 11;
+  constexpr long lock_pi2 = 13;
+  if (number != SYS_futex) return false;
+  const long command = operation & FUTEX_CMD_MASK;
+  return command == FUTEX_WAIT || command == FUTEX_WAIT_BITSET || command == FUTEX_LOCK_PI ||
+         command == wait_requeue_pi || command == lock_pi2;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_DETAIL_OS_LOCKS
+
+#endif  // PROF_OS_LINUX_LOCKS_HPP
+
 // ---- prof/os/linux_sampling.hpp ----
 // prof/os/linux_sampling.hpp - the OS contract on Linux: the sampling signal, CPU-time timers, threads.
 // Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
@@ -3257,6 +3477,8 @@ PROF_DETAIL_BEGIN
 // What sample/ does with a tick. One per shared object; the first that starts a CPU profile
 // installs its own and the others find it there.
 inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+// What it does when another thread asks for its stack, with what that one gave os_ask_thread_sig.
+inline std::atomic<void (*)(std::uint64_t token, const registers& regs)> ask_receiver{nullptr};
 
 inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
@@ -3276,9 +3498,18 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   return r;
 }
 
+// Not inlined, so that a tick's frame does not have room for it.
+PROF_DETAIL_NOINLINE inline void os_answer_sig(const siginfo_t& info, const void* context) PROF_DETAIL_SIG {
+  const auto receiver = ask_receiver.load(std::memory_order_acquire);
+  if (receiver == nullptr || static_cast<std::uint32_t>(info.si_pid) != os_process_id_sig()) return;
+  receiver(reinterpret_cast<std::uintptr_t>(info.si_value.sival_ptr), os_registers_sig(context));
+}
+
 inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETAIL_SIG {
+  if (info == nullptr) return;
+  if (info->si_code == SI_QUEUE) return os_answer_sig(*info, context);
   const auto receiver = tick_receiver.load(std::memory_order_acquire);
-  if (receiver == nullptr || info == nullptr || info->si_code != SI_TIMER) return;
+  if (receiver == nullptr || info->si_code != SI_TIMER) return;
   timer_event event;
   event.slot = info->si_value.sival_ptr;
   // timer_getoverrun(2): expirations while the signal was pending. Above the kernel's tick rate
@@ -3286,6 +3517,27 @@ inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETA
   event.expirations = 1 + static_cast<std::uint64_t>(info->si_overrun > 0 ? info->si_overrun : 0);
   event.regs = os_registers_sig(context);
   receiver(event);
+}
+
+inline constexpr int os_no_such_thread = ESRCH;
+// Asks one thread of this process; 0 or an errno. A signal of the same number that is pending there already takes its
+// place (signal(7): standard signals do not queue), so who gets no answer asks again.
+inline int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint64_t token) PROF_DETAIL_SIG {
+  siginfo_t info;
+  std::memset(&info, 0, sizeof info);
+  info.si_signo = signal_number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = static_cast<pid_t>(os_process_id_sig());
+  info.si_value.sival_ptr = reinterpret_cast<void*>(static_cast<std::uintptr_t>(token));
+  return static_cast<int>(-os_call_sig(SYS_rt_tgsigqueueinfo, info.si_pid, static_cast<long>(thread), signal_number,
+                                       os_word(&info)));
+}
+
+// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
+inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG {
+  stack_t now;
+  std::memset(&now, 0, sizeof now);
+  return os_call_sig(SYS_sigaltstack, 0, os_word(&now)) == 0 && (now.ss_flags & SS_ONSTACK) != 0;
 }
 
 inline int os_default_signal() noexcept { return SIGPROF; }
@@ -3321,7 +3573,8 @@ inline bool os_install_handler(int number) noexcept {
 }
 
 inline const char* os_signal_name(int number) noexcept {
-  return number == SIGPROF ? "SIGPROF" : "a real-time signal";
+  if (number == SIGPROF) return "SIGPROF";
+  return number >= SIGRTMIN ? "a real-time signal" : "the wanted signal";
 }
 
 // The kernel's struct sigevent; libcs spell the thread id member differently.
@@ -3363,6 +3616,12 @@ using os_thread_handle = pthread_t;
 using os_thread_attributes = pthread_attr_t;
 using os_thread_main = void* (*)(void*);
 
+// Whether a thread that is made so must be joined.
+inline bool os_starts_joinable(const os_thread_attributes* attributes) noexcept {
+  int state = PTHREAD_CREATE_JOINABLE;
+  return attributes == nullptr || pthread_attr_getdetachstate(attributes, &state) != 0 || state == PTHREAD_CREATE_JOINABLE;
+}
+
 inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept {
   const int descriptor =
       static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word("/proc/self/task"),
@@ -3387,12 +3646,65 @@ inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* contex
   return true;
 }
 
+// A file of /proc/self/task/THREAD, as much of it as there is room for.
+inline std::size_t os_read_thread_file(std::uint32_t thread, text_view name, char* buffer, std::size_t size) noexcept {
+  char path[64] = "/proc/self/task/";
+  std::size_t end = 16 + format_decimal(thread, path + 16);
+  path[end++] = '/';
+  std::memcpy(path + end, name.data, name.size);
+  path[end + name.size] = '\0';
+  return os_read_file(path, buffer, size);
+}
+
+// What the kernel says of a thread. name and wait_channel without a newline; state as in proc(5), 0: it has ended.
+struct os_thread_facts {
+  char name[32] = {};
+  char wait_channel[48] = {};
+  char state = 0;
+  std::uint64_t cpu_ns = 0;
+};
+inline void os_read_thread_line(std::uint32_t thread, text_view file, char* buffer, std::size_t size) noexcept {
+  const text_view line{buffer, os_read_thread_file(thread, file, buffer, size - 1)};
+  buffer[line.find('\n')] = '\0';
+}
+inline char os_thread_state(std::uint32_t thread) noexcept {
+  char text[256];
+  const std::size_t size = os_read_thread_file(thread, "stat", text, sizeof text);
+  for (std::size_t i = size; i-- > 0;) {  // a name may hold anything, even what follows it
+    if (text[i] == ')') return i + 2 < size ? text[i + 2] : '\0';
+  }
+  return '\0';
+}
+inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t thread) PROF_DETAIL_SIG {
+  timespec used{};
+  os_call_sig(SYS_clock_gettime, static_cast<std::int32_t>((~thread << 3) | 6u), os_word(&used));
+  return static_cast<std::uint64_t>(used.tv_sec) * 1000000000u + static_cast<std::uint64_t>(used.tv_nsec);
+}
+inline void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept {
+  os_read_thread_line(thread, "comm", facts.name, sizeof facts.name);
+  os_read_thread_line(thread, "wchan", facts.wait_channel, sizeof facts.wait_channel);
+  facts.state = os_thread_state(thread);
+  facts.cpu_ns = os_cpu_ns_of_thread_sig(thread);
+}
+
+// The address of the futex that a thread waits at in the kernel; 0: at none. proc(5): number of the system call, its
+// arguments.
+inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept {
+  char text[256];
+  text_view rest{text, os_read_thread_file(thread, "syscall", text, sizeof text)};
+  std::uint64_t number = 0;
+  const std::size_t end = rest.find(' ');
+  if (!parse_decimal({rest.data, end}, number) || number != SYS_futex || end == rest.size) return 0;
+  rest = rest.from(end + 1);
+  if (!rest.starts_with({"0x", 2})) return 0;
+  rest = rest.from(2);
+  return static_cast<std::uintptr_t>(take_hex(rest));
+}
+
+// Whether a thread has a signal blocked, so that it cannot be sampled.
 inline bool os_signal_blocked(std::uint32_t thread, int number) noexcept {
-  char path[48] = "/proc/self/task/";
-  const std::size_t digits = format_decimal(thread, path + 16);
-  std::memcpy(path + 16 + digits, "/status", 8);
   char text[2048];
-  text_view rest{text, os_read_file(path, text, sizeof text)};
+  text_view rest{text, os_read_thread_file(thread, "status", text, sizeof text)};
   for (; rest.size != 0; rest = rest.from(rest.next_line())) {
     if (!rest.starts_with("SigBlk:\t")) continue;
     rest = rest.from(8);
@@ -3535,6 +3847,207 @@ PROF_DETAIL_END
 
 #endif  // PROF_OS_LINUX_STACK_HPP
 
+// ---- prof/os/linux_symbols.hpp ----
+// prof/os/linux_symbols.hpp - the OS contract on Linux: next definitions of symbols, found without the loader.
+// Floor 3 (os). Included by os/os.hpp only, behind os/linux.hpp.
+// Safety: async-signal-safe. dlsym(3) takes the loader's lock: a hook that called it while its caller holds a lock of the
+//         host's would wait for a thread that loads a library, whose constructor or malloc waits for that lock.
+//         Everything is copied by a system call that fails where memory is gone, because a library may be unloaded
+//         meanwhile.
+// Memory: some 2 KiB of the caller's stack.
+// Source: System V gABI ch. 5 (dynamic section, hash table); "GNU Hash ELF Sections" (Robenek, 2006, and glibc's
+//         elf/dl-lookup.c); struct r_debug of <link.h>, where debuggers find what is loaded; Drepper, "How To Write
+//         Shared Libraries", 2.2.2 (versions: a hidden one is for old programs only).
+#ifndef PROF_OS_LINUX_SYMBOLS_HPP
+#define PROF_OS_LINUX_SYMBOLS_HPP
+
+#include <sys/auxv.h>
+
+PROF_DETAIL_BEGIN
+
+// Of this object; null in a static program that is not position-independent.
+extern "C" const ElfW(Dyn) prof_own_dynamic[] __asm__("_DYNAMIC") __attribute__((__weak__, __visibility__("hidden")));
+
+template <class Value>
+inline bool os_copy_value_sig(std::uintptr_t from, Value& to) PROF_DETAIL_SIG {
+  return os_copy_sig(&to, from, sizeof to);
+}
+
+// ---- what is loaded, in the order in which symbols are searched ----------------------------------------------
+
+// Where the program's own dynamic section is; 0 where it has none or the kernel does not say.
+PROF_DETAIL_COLD inline std::uintptr_t os_program_dynamic_sig() PROF_DETAIL_SIG {
+  const errno_guard keep_errno;  // getauxval sets it where there is no such entry
+  const auto headers = static_cast<std::uintptr_t>(getauxval(AT_PHDR));
+  const auto count = static_cast<std::uintptr_t>(getauxval(AT_PHNUM));
+  std::uintptr_t bias = 0;
+  for (int pass = 0; headers != 0 && pass < 2; ++pass) {
+    for (std::uintptr_t i = 0; i < count; ++i) {
+      ElfW(Phdr) segment;
+      if (!os_copy_value_sig(headers + i * sizeof segment, segment)) return 0;
+      if (segment.p_type == PT_PHDR) bias = headers - segment.p_vaddr;
+      if (pass == 1 && segment.p_type == PT_DYNAMIC) return bias + segment.p_vaddr;
+    }
+  }
+  return 0;
+}
+
+// The loader's list, whose head it leaves for debuggers; 0 where there is no loader.
+PROF_DETAIL_COLD inline std::uintptr_t os_first_loaded_sig() PROF_DETAIL_SIG {
+  ElfW(Dyn) entry;
+  for (std::uintptr_t at = os_program_dynamic_sig(); at != 0 && os_copy_value_sig(at, entry); at += sizeof entry) {
+    if (entry.d_tag == DT_NULL) return 0;
+    if (entry.d_tag != DT_DEBUG) continue;
+    r_debug debug{};
+    if (entry.d_un.d_ptr == 0 || !os_copy_value_sig(entry.d_un.d_ptr, debug)) return 0;
+    return reinterpret_cast<std::uintptr_t>(debug.r_map);
+  }
+  return 0;
+}
+
+// ---- symbols of one object ---------------------------------------------------------------------------------------
+
+// Where an object has what a look-up needs.
+struct loaded_symbols {
+  std::uintptr_t bias = 0;
+  std::uintptr_t symbols = 0;
+  std::uintptr_t names = 0;
+  std::uintptr_t versions = 0;  // of each symbol; 0: none has one
+  std::uintptr_t gnu_hash = 0;
+  std::uintptr_t hash = 0;
+};
+
+// glibc writes addresses over the offsets in most dynamic sections, musl and vDSOs leave them.
+inline std::uintptr_t os_place_of_sig(std::uintptr_t bias, std::uintptr_t value) PROF_DETAIL_SIG {
+  return value < bias ? bias + value : value;
+}
+
+PROF_DETAIL_COLD inline loaded_symbols os_symbols_of_sig(std::uintptr_t bias, std::uintptr_t dynamic) PROF_DETAIL_SIG {
+  loaded_symbols found;
+  found.bias = bias;
+  ElfW(Dyn) entry;
+  for (; dynamic != 0 && os_copy_value_sig(dynamic, entry) && entry.d_tag != DT_NULL; dynamic += sizeof entry) {
+    const std::uintptr_t place = os_place_of_sig(bias, entry.d_un.d_ptr);
+    if (entry.d_tag == DT_SYMTAB) found.symbols = place;
+    if (entry.d_tag == DT_STRTAB) found.names = place;
+    if (entry.d_tag == DT_VERSYM) found.versions = place;
+    if (entry.d_tag == DT_GNU_HASH) found.gnu_hash = place;
+    if (entry.d_tag == DT_HASH) found.hash = place;
+  }
+  return found;
+}
+
+// The address of symbol `index` if it is the definition of `name` that new programs get; 0: it is not.
+PROF_DETAIL_COLD inline std::uintptr_t os_definition_sig(const loaded_symbols& in, std::uint32_t index,
+                                                         text_view name) PROF_DETAIL_SIG {
+  constexpr std::uint16_t hidden_version = 0x8000;
+  ElfW(Sym) symbol;
+  std::uint16_t version = 0;
+  char copy[64];
+  if (!os_copy_value_sig(in.symbols + index * sizeof symbol, symbol)) return 0;
+  if (symbol.st_shndx == SHN_UNDEF || (symbol.st_info & 15) != STT_FUNC || name.size >= sizeof copy) return 0;
+  if (!os_copy_sig(copy, in.names + symbol.st_name, name.size + 1)) return 0;
+  if (copy[name.size] != 0 || !name.equals({copy, name.size})) return 0;
+  if (in.versions != 0 && !os_copy_value_sig(in.versions + index * sizeof version, version)) return 0;
+  return (version & hidden_version) == 0 ? in.bias + symbol.st_value : 0;
+}
+
+// Symbols of one hash bucket: a dozen in a large library, and a bound for damaged ones.
+inline constexpr std::uint32_t most_in_chain = 4096;
+
+PROF_DETAIL_COLD inline std::uintptr_t os_find_by_gnu_hash_sig(const loaded_symbols& in, text_view name) PROF_DETAIL_SIG {
+  struct {
+    std::uint32_t buckets, first_symbol, bloom_words, bloom_shift;
+  } head{};
+  std::uint32_t hash = 5381;
+  for (std::size_t i = 0; i < name.size; ++i) hash = hash * 33 + static_cast<unsigned char>(name.data[i]);
+  if (!os_copy_value_sig(in.gnu_hash, head) || head.buckets == 0 || head.bloom_words == 0) return 0;
+  constexpr std::uint32_t word_bits = 8 * sizeof(std::uintptr_t);
+  const std::uintptr_t bloom = in.gnu_hash + sizeof head;
+  std::uintptr_t word = 0;
+  if (!os_copy_value_sig(bloom + hash / word_bits % head.bloom_words * sizeof word, word)) return 0;
+  const std::uintptr_t both = word >> hash % word_bits & word >> (hash >> (head.bloom_shift & 31)) % word_bits;
+  if ((both & 1) == 0) return 0;
+  const std::uintptr_t buckets = bloom + head.bloom_words * sizeof word;
+  std::uint32_t index = 0;
+  if (!os_copy_value_sig(buckets + hash % head.buckets * sizeof index, index) || index < head.first_symbol) return 0;
+  const std::uintptr_t chain = buckets + std::uintptr_t{head.buckets} * sizeof index;
+  const std::uint32_t last = index + most_in_chain;
+  for (std::uint32_t there = 0; (there & 1) == 0 && index != last; ++index) {
+    if (!os_copy_value_sig(chain + (index - head.first_symbol) * sizeof there, there)) return 0;
+    if ((there | 1) != (hash | 1)) continue;
+    const std::uintptr_t found = os_definition_sig(in, index, name);
+    if (found != 0) return found;
+  }
+  return 0;
+}
+
+PROF_DETAIL_COLD inline std::uintptr_t os_find_by_hash_sig(const loaded_symbols& in, text_view name) PROF_DETAIL_SIG {
+  struct {
+    std::uint32_t buckets, chains;
+  } head{};
+  std::uint32_t hash = 0;
+  for (std::size_t i = 0; i < name.size; ++i) {
+    hash = (hash << 4) + static_cast<unsigned char>(name.data[i]);
+    hash = (hash ^ (hash >> 24 & 0xf0)) & 0x0fffffff;
+  }
+  if (!os_copy_value_sig(in.hash, head) || head.buckets == 0) return 0;
+  const std::uintptr_t buckets = in.hash + sizeof head;
+  std::uint32_t index = 0;
+  if (!os_copy_value_sig(buckets + hash % head.buckets * sizeof index, index)) return 0;
+  for (std::uint32_t left = most_in_chain; index != 0 && left != 0; --left) {
+    const std::uintptr_t found = os_definition_sig(in, index, name);
+    if (found != 0) return found;
+    const std::uintptr_t next = buckets + (std::uintptr_t{head.buckets} + index) * sizeof index;
+    if (!os_copy_value_sig(next, index)) return 0;
+  }
+  return 0;
+}
+
+inline std::uintptr_t os_find_in_sig(const loaded_symbols& in, text_view name) PROF_DETAIL_SIG {
+  if (in.symbols == 0 || in.names == 0) return 0;
+  if (in.gnu_hash != 0) return os_find_by_gnu_hash_sig(in, name);
+  return in.hash != 0 ? os_find_by_hash_sig(in, name) : 0;
+}
+
+// ---- next definitions ------------------------------------------------------------------------------------------------
+
+struct wanted_symbol {
+  const char* name = nullptr;
+  void* found = nullptr;
+};
+
+// Finds functions by name in the objects behind this one; what is not there (behind a plugin there is no libc) in those
+// before it. What has been found already stays.
+PROF_DETAIL_COLD inline void os_find_next_symbols_sig(wanted_symbol* wanted, std::size_t count) PROF_DETAIL_SIG {
+  constexpr int most_objects = 4096;
+  const auto own = reinterpret_cast<std::uintptr_t>(&prof_own_dynamic[0]);
+  const std::uintptr_t first = os_first_loaded_sig();
+  for (int pass = 0; pass < 2; ++pass) {
+    bool looks = pass == 1;
+    link_map object{};
+    std::uintptr_t at = first;
+    for (int n = 0; at != 0 && n < most_objects && os_copy_value_sig(at, object); ++n) {
+      const auto dynamic = reinterpret_cast<std::uintptr_t>(object.l_ld);
+      at = reinterpret_cast<std::uintptr_t>(object.l_next);
+      if (dynamic == own) {
+        looks = pass == 0;
+        continue;
+      }
+      if (!looks) continue;
+      const loaded_symbols in = os_symbols_of_sig(object.l_addr, dynamic);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (wanted[i].found != nullptr) continue;
+        wanted[i].found = reinterpret_cast<void*>(os_find_in_sig(in, text_view(wanted[i].name)));
+      }
+    }
+  }
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_SYMBOLS_HPP
+
 // ---- prof/os/os.hpp (continued) ----
 #else
 #define PROF_DETAIL_OS_LINUX 0
@@ -3552,6 +4065,8 @@ PROF_DETAIL_END
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+
+#define PROF_DETAIL_OS_LOCKS 0
 
 PROF_DETAIL_BEGIN
 
@@ -3625,6 +4140,9 @@ inline const void* os_own_signal_handler() noexcept { return nullptr; }
 inline bool os_install_handler(int) noexcept { return false; }
 inline const char* os_signal_name(int) noexcept { return "no signal"; }
 inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+inline std::atomic<void (*)(std::uint64_t token, const registers& regs)> ask_receiver{nullptr};
+inline constexpr int os_no_such_thread = -2;
+inline int os_ask_thread_sig(std::uint32_t, int, std::uint64_t) PROF_DETAIL_SIG { return -1; }
 
 inline int os_timer_create_sig(std::uint32_t, int, void*, int&) PROF_DETAIL_SIG { return -1; }
 inline int os_timer_set_sig(int, std::uint64_t, std::uint64_t) PROF_DETAIL_SIG { return -1; }
@@ -3638,6 +4156,15 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+struct os_thread_facts {
+  char name[32] = {};
+  char wait_channel[48] = {};
+  char state = 0;
+  std::uint64_t cpu_ns = 0;
+};
+inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
+inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
+inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
@@ -3718,6 +4245,10 @@ const void* os_own_signal_handler() noexcept;        // what os_install_handler 
 bool os_install_handler(int number) noexcept;
 const char* os_signal_name(int number) noexcept;
 
+// Asks a thread of this process for itself: `token` and its registers go to ask_receiver there. 0, os_no_such_thread or
+// another errno.
+int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint64_t token) PROF_DETAIL_SIG;
+
 // CPU-time timers of any thread of this process. Both return 0 or an errno.
 int os_timer_create_sig(std::uint32_t thread, int signal_number, void* slot, int& timer)
     PROF_DETAIL_SIG;
@@ -3728,6 +4259,11 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
+// futex it waits at, or 0.
+char os_thread_state(std::uint32_t thread) noexcept;
+void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept;
+std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept;
 // Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that
 // blocks every signal but `open_signal` (0: every one); both types are the backend's. 0 or an errno.
 int os_start_thread(os_thread_main main, void* argument, int open_signal,
@@ -8001,6 +8537,9 @@ PROF_DETAIL_BEGIN
   X(no_memory, "pieces of tables that the system did not give: raise the memory or locked memory limit")            \
   X(thread_table_full, "threads not sampled: the thread table is full or has no memory")                            \
   X(thread_states_full, "labels and scopes of own code lost: the table of thread states is full")                   \
+  X(waits_full, "waits not seen: more than 24,000 threads wait, or there is no memory")                               \
+  X(contended_locks_full, "waits for locks charged to nobody: more than 12,000 locks are contended, or no memory")   \
+  X(made_threads_full, "threads whose maker is not known: more than 24,000 are not joined, or there is no memory")    \
   X(timer_failed, "threads not sampled: no timer (RLIMIT_SIGPENDING)")                                              \
   X(threads_unlisted, "CPU profiles without the threads that existed before: /proc/self/task cannot be read")       \
   X(start_records_full, "threads started unwrapped: more than 256 starts at once")                                  \
@@ -8710,6 +9249,8 @@ struct profile_row {
   bool (*write)(process_state& process, void* run, const profile_request& request, output out) = nullptr;
   // What an answer of the server says before the reason where the row could not begin, in Go's words.
   text_view failure = {};
+  // What debug=2 and above write; null: the same as debug=1.
+  bool (*write_full_text)(const profile& p, arena& scratch, output out) = nullptr;
 };
 
 // A number of status(), or a text.
@@ -8735,6 +9276,17 @@ struct profile_run {
   void* state = nullptr;
 };
 
+// A thread that the program makes, as the hook of pthread_create knows it.
+struct thread_start {
+  std::uint64_t number = 0;  // of this process, from 1
+  stack_id stack = overflow_stack;
+  std::uint32_t labels = 0;
+  std::uint32_t creator = 0;
+  bool is_own = false;     // code of ours made it
+  bool is_joinable = true;
+  std::uintptr_t handle = 0;  // its pthread_t
+};
+
 // A part that brings profiles. Ordinary context, any thread, where nothing else is said. Null functions are allowed where
 // it is said what they mean.
 struct profile_part {
@@ -8758,6 +9310,16 @@ struct profile_part {
   void (*forget_parent)(process_state& process, bool alone);
   // The object whose hooks counted for it was unloaded. In a hook or an allocator. Null: there is nothing to do.
   void (*hooks_unloaded_sig)(process_state& process);
+  // A thread is about to be made, by the calling one; runs, and is the calling one; ends. Null: not told.
+  void (*thread_starts)(process_state& process, thread_start& start, const registers& caller) = nullptr;
+  void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
+  bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
+  void (*thread_ends)(process_state& process) = nullptr;
+  // What tells the thread that has a pthread_t now from later ones, for thread_joined, 0: nothing; that one was joined; the
+  // one that has it, or will, is detached from now on.
+  std::uint64_t (*thread_number)(process_state& process, std::uintptr_t handle) = nullptr;
+  void (*thread_joined)(process_state& process, std::uintptr_t handle, std::uint64_t number) = nullptr;
+  void (*thread_detached)(process_state& process, std::uintptr_t handle) = nullptr;
 };
 
 // ---- names -----------------------------------------------------------------------------------------------
@@ -8791,15 +9353,12 @@ struct record_part {
 #define PROF_DETAIL_PARTS(X)                                          \
   X(cpu, profile_part, "PROF_ENABLE_CPU", "profile")                  \
   X(heap, profile_part, "PROF_ENABLE_HEAP", "allocs heap")            \
+  X(mutex, profile_part, "PROF_ENABLE_MUTEX", "mutex")                \
+  X(block, profile_part, "PROF_ENABLE_BLOCK", "block")                \
+  X(threads, profile_part, "PROF_ENABLE_THREADS", "goroutine threadcreate threads") \
   X(records, record_part, "PROF_ENABLE_HEAP", "")                     \
   X(symbolize, symbolize_part, "PROF_ENABLE_SYMBOLIZE", "")           \
   X(http, http_part, "PROF_ENABLE_HTTP", "")
-
-// X(switch, names): parts that this version does not have.
-#define PROF_DETAIL_LATER_PARTS(X)                                    \
-  X("PROF_ENABLE_BLOCK", "block")                                     \
-  X("PROF_ENABLE_MUTEX", "mutex")                                     \
-  X("PROF_ENABLE_THREADS", "goroutine threadcreate threads")
 
 enum class part : unsigned {
 #define PROF_DETAIL_PART(identifier, type, needs, names) identifier,
@@ -8869,7 +9428,10 @@ struct hook_family_part {
 // X(identifier, how status() says whose hooks count, the part that counts what they see).
 #define PROF_DETAIL_HOOK_FAMILIES(X)                   \
   X(heap, "malloc hooks counted by", heap)             \
-  X(thread, "pthread_create hook counted by", cpu)
+  X(thread, "pthread_create hook counted by", threads) \
+  X(lock, "lock hooks counted by", mutex)              \
+  X(wait, "wait hooks counted by", block)              \
+  X(join, "join hooks counted by", threads)
 
 enum class hook_family : unsigned {
 #define PROF_DETAIL_FAMILY(identifier, name, counts) identifier,
@@ -9060,6 +9622,171 @@ PROF_DETAIL_END
 
 #endif  // PROF_PROCESS_LABELS_HPP
 
+// ---- prof/process/wait_table.hpp ----
+// prof/process/wait_table.hpp - which threads wait now: for what, since when, with which stack.
+// Floor 7 (process). Filled by hooks of waiting calls; read by the block, mutex and threads profiles.
+// Safety: functions ending in _sig are async-signal-safe: atomic words only. A record belongs to its thread; others read
+//         copies of it, and see by its begin, before and after, when it was another wait meanwhile.
+// Memory: 88 bytes per waiting thread, in pieces; at most 32,512 at once.
+// Source: Go's block profile records a wait when it ends, so that who is blocked now is invisible (golang/go#14689); here
+//         a wait is known from its begin.
+#ifndef PROF_PROCESS_WAIT_TABLE_HPP
+#define PROF_PROCESS_WAIT_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// X(identifier, word): what a thread waits for. The words are values of the label "wait".
+#define PROF_DETAIL_WAITS(X)  \
+  X(mutex, "mutex")           \
+  X(rdlock, "rdlock")         \
+  X(wrlock, "wrlock")         \
+  X(cond, "cond")             \
+  X(semaphore, "semaphore")   \
+  X(barrier, "barrier")       \
+  X(join, "join")             \
+  X(once, "once")             \
+  X(futex, "futex")           \
+  X(sleep, "sleep")           \
+  X(poll, "poll")             \
+  X(read, "read")             \
+  X(accept, "accept")
+
+enum class wait_kind : std::uint32_t {
+#define PROF_DETAIL_WAIT(identifier, word) identifier,
+  PROF_DETAIL_WAITS(PROF_DETAIL_WAIT)
+#undef PROF_DETAIL_WAIT
+      count_
+};
+inline constexpr const char* wait_words[] = {
+#define PROF_DETAIL_WAIT(identifier, word) word,
+    PROF_DETAIL_WAITS(PROF_DETAIL_WAIT)
+#undef PROF_DETAIL_WAIT
+};
+inline text_view wait_word(std::uint64_t kind) noexcept {
+  return kind < static_cast<std::uint64_t>(wait_kind::count_) ? text_view(wait_words[kind]) : text_view("?");
+}
+
+// A wait as it begins, and as others read it while it goes on.
+struct wait_facts {
+  wait_kind kind = wait_kind::mutex;
+  std::uint32_t thread = 0;
+  stack_id stack = overflow_stack;
+  label_set_id labels = no_labels;
+  std::uintptr_t object = 0;   // the address of the lock or whatever it is
+  std::uint64_t began_ns = 0;  // os_monotonic_ns_sig()
+  // For the block profile, see sample/block.hpp: the rate it is weighed with, 0: not at all; how long it must last.
+  std::uint64_t rate_ns = 0;
+  std::uint64_t least_ns = 0;
+  // For the mutex profile's view of the waiters, see sample/mutex.hpp: the lock's record + 1, 0: none; what had been
+  // charged there before. A wait at a condition variable has that one's record here, and the mutex it gave up.
+  std::uint64_t lock = 0;
+  std::uint64_t charged_before = 0;
+  std::uintptr_t mutex = 0;
+};
+
+struct wait_slot {
+  table_key key;  // thread id + thread_key_base
+  std::atomic<std::uintptr_t> frame;  // an address in the hook's frame, for hook/waiting.hpp
+  std::atomic<std::uint32_t> kind;
+  std::atomic<stack_id> stack;
+  std::atomic<label_set_id> labels;
+  std::atomic<std::uintptr_t> object;
+  std::atomic<std::uint64_t> began_ns;
+  std::atomic<std::uint64_t> rate_ns;
+  std::atomic<std::uint64_t> least_ns;
+  std::atomic<std::uint64_t> lock;
+  std::atomic<std::uint64_t> charged_before;
+  std::atomic<std::uintptr_t> mutex;
+};
+
+class wait_table {
+ public:
+  static constexpr std::size_t first_level = 256;
+  static constexpr unsigned levels = 7;
+
+  void bind(table_memory& memory) noexcept { table_.bind(memory, first_level, levels); }
+
+  // The calling thread waits from now on; its number, or no_slot when there is no room.
+  std::size_t begin_sig(const wait_facts& facts, std::uintptr_t frame) PROF_DETAIL_SIG {
+    const std::uint64_t key = thread_key_base + facts.thread;
+    const std::size_t index = table_.claim_sig(key);
+    if (index == no_slot) return no_slot;
+    wait_slot& slot = table_.at(index);
+    slot.frame.store(frame, std::memory_order_relaxed);
+    slot.kind.store(static_cast<std::uint32_t>(facts.kind), std::memory_order_relaxed);
+    slot.stack.store(facts.stack, std::memory_order_relaxed);
+    slot.labels.store(facts.labels, std::memory_order_relaxed);
+    slot.object.store(facts.object, std::memory_order_relaxed);
+    slot.began_ns.store(facts.began_ns, std::memory_order_relaxed);
+    slot.rate_ns.store(facts.rate_ns, std::memory_order_relaxed);
+    slot.least_ns.store(facts.least_ns, std::memory_order_relaxed);
+    slot.lock.store(facts.lock, std::memory_order_relaxed);
+    slot.charged_before.store(facts.charged_before, std::memory_order_relaxed);
+    slot.mutex.store(facts.mutex, std::memory_order_relaxed);
+    table_.publish_sig(index, key);
+    return index;
+  }
+  void end_sig(std::size_t index) PROF_DETAIL_SIG { table_.remove_sig(index); }
+
+  // One of a thread's waits, or no_slot.
+  std::size_t find_sig(std::uint32_t thread) const PROF_DETAIL_SIG { return table_.find_sig(thread_key_base + thread); }
+  std::uintptr_t frame_of(std::size_t index) const PROF_DETAIL_SIG {
+    return table_.at(index).frame.load(std::memory_order_relaxed);
+  }
+
+  // What is known of a wait; false when it has ended.
+  bool read_sig(std::size_t index, wait_facts& facts) const PROF_DETAIL_SIG {
+    const auto* const slot = static_cast<const wait_slot*>(table_.find_place_sig(index));
+    if (slot == nullptr) return false;
+    const std::uint64_t key = slot->key.load(std::memory_order_acquire);
+    if (key < thread_key_base) return false;
+    facts.thread = static_cast<std::uint32_t>(key - thread_key_base);
+    facts.began_ns = slot->began_ns.load(std::memory_order_acquire);
+    facts.kind = static_cast<wait_kind>(slot->kind.load(std::memory_order_relaxed));
+    facts.stack = slot->stack.load(std::memory_order_relaxed);
+    facts.labels = slot->labels.load(std::memory_order_relaxed);
+    facts.object = slot->object.load(std::memory_order_relaxed);
+    facts.rate_ns = slot->rate_ns.load(std::memory_order_relaxed);
+    facts.least_ns = slot->least_ns.load(std::memory_order_relaxed);
+    facts.lock = slot->lock.load(std::memory_order_relaxed);
+    facts.charged_before = slot->charged_before.load(std::memory_order_relaxed);
+    facts.mutex = slot->mutex.load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return slot->began_ns.load(std::memory_order_relaxed) == facts.began_ns &&
+           slot->key.load(std::memory_order_relaxed) == key;
+  }
+  bool is_same_sig(std::size_t index, const wait_facts& facts) const PROF_DETAIL_SIG {
+    wait_facts now;
+    return read_sig(index, now) && now.thread == facts.thread && now.began_ns == facts.began_ns;
+  }
+
+  // Calls visit(index, facts) for every wait that goes on.
+  template <class Visit>
+  void for_each(Visit visit) const {
+    const std::size_t span = table_.span();
+    for (std::size_t i = 0; i < span; ++i) {
+      wait_facts facts;
+      if (read_sig(i, facts)) visit(i, facts);
+    }
+  }
+
+  // In a forked child: nobody waits but the thread that forks, and that one does not.
+  void forget_all() noexcept {
+    table_.for_each_sig([&](std::size_t index, wait_slot& slot) {
+      if (slot.key.load() > add_remove_keys::claimed) table_.remove_sig(index);
+    });
+  }
+
+  std::size_t used() const noexcept { return table_.used(); }
+
+ private:
+  add_remove_table<wait_slot> table_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_WAIT_TABLE_HPP
+
 // ---- prof/process/process.hpp ----
 // prof/process/process.hpp - what is one per process: tables, code map, registered parts, owners of hooks. How an object
 // finds it stands in attach.hpp.
@@ -9075,7 +9802,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t default_depth = options{}.max_depth;
 
 // Raised when a member of what objects share gets another meaning; other sizes show by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 5;
+inline constexpr std::uint32_t layout_revision = 6;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 inline constexpr std::size_t max_retired_maps = 16;
 inline constexpr unsigned max_parts = part_count + 8;  // with those that are registered at run time
@@ -9087,12 +9814,25 @@ struct part_slot {
   std::atomic<void*> state;
 };
 
+struct process_state;
+
+// See sampling_signal.hpp.
+struct signal_state {
+  std::atomic<int> number;  // 0 until chosen
+  std::atomic<const void*> handler;
+  // Who gets it: functions of objects that stay loaded.
+  std::atomic<void (*)(process_state& process, const timer_event& event)> ticked;
+  std::atomic<void (*)(process_state& process, std::uint64_t token, const registers& regs)> asked;
+  spin_lock lock;
+};
+
 struct process_state {
   process_head head;
   std::atomic<std::uint32_t> pid;
   std::atomic<bool> used;  // a profile was started or written: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
+  signal_state signal;
   std::atomic<std::uint64_t> objects_seen;  // os_objects_loaded() when the API's table was last offered to all
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
   std::atomic<const code_map*> code;
@@ -9115,6 +9855,7 @@ struct process_state {
   stack_table stacks;
   label_table labels;
   thread_states threads;
+  wait_table waits;
   gap_table gaps;
   frame_pool buffers;
 };
@@ -9130,7 +9871,7 @@ inline constexpr std::uint32_t layout_version = layout_of(
     {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
      offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range),
      sizeof(code_map), sizeof(frame_buffer), offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state),
-     sizeof(gap_slot), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
+     sizeof(gap_slot), sizeof(wait_slot), offsetof(process_state, waits), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
      offsetof(process_state, registry), offsetof(process_state, labels), offsetof(process_state, threads),
      offsetof(process_state, gaps), offsetof(process_state, buffers), piece_bytes, frame_pool::per_piece,
      range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels,
@@ -10526,6 +11267,7 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   process->stacks.bind(memory);
   process->labels.bind(memory);
   process->threads.bind(memory);
+  process->waits.bind(memory);
   process->gaps.bind(memory);
   process->buffers.bind(memory);
   process->head.layout = layout_version;
@@ -10692,6 +11434,7 @@ inline const profile_part* profile_part_at(const process_state& process, unsigne
 // Undoes what other threads of the parent were doing at the fork.
 inline void release_parent(process_state& process, bool alone) noexcept {
   release_lock(process.refresh_lock, alone);
+  process.signal.lock.unlock();
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
   for (registration_scratch& scratch : process.registry.scratch) release_lock(scratch.lock, alone);
@@ -10703,6 +11446,7 @@ inline void release_parent(process_state& process, bool alone) noexcept {
     if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch all their pages in every child
     return true;
   });
+  process.waits.forget_all();
   const std::uint32_t thread = os_thread_id_sig();
   const std::uint32_t before = process.threads.keep_forking(thread);
   // 0: nobody saw the fork, and which gaps are this thread's is not known. The others' go when room is needed.
@@ -10814,6 +11558,14 @@ inline const hook_family_part* owner_of_sig(process_state& process, unsigned fam
   return owner_is_there_sig(process, family, hooks) ? hooks : nullptr;
 }
 
+// Hooks that count look at the rates again. Where those that counted are gone, this object's may take over; where none
+// have been entered yet, the first that are look anyway.
+inline void tell_hooks(process_state& process, hook_family family) noexcept {
+  const hook_family_part* const owner = owner_of_sig(process, static_cast<unsigned>(family));
+  const hook_family_part* const hooks = owner != nullptr ? owner : family_row(static_cast<unsigned>(family)).own;
+  if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
+}
+
 // Keeps the owners' objects loaded from now on.
 inline void keep_owners(process_state& process) noexcept {
   for (unsigned i = 0; i < hook_family_count; ++i) {
@@ -10824,6 +11576,18 @@ inline void keep_owners(process_state& process) noexcept {
       os_pin_object(hooks);
     }
     if (owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
+  }
+}
+
+// Calls tell(part) for every part that wants to hear of threads: this object's, else what another object brought.
+template <class Tell>
+inline void for_each_thread_part(const process_state& process, Tell tell) {
+  for (unsigned i = 0; i < part_count; ++i) {
+    if (!is_profile_part(i)) continue;
+    const part_head* const own = own_part_sig(i);
+    const auto* const known =
+        own != nullptr ? reinterpret_cast<const profile_part*>(own) : profile_part_at(process, i);
+    if (known != nullptr && known->thread_runs != nullptr) tell(*known);
   }
 }
 
@@ -11130,9 +11894,7 @@ inline constexpr switch_names all_switch_names[] = {
 #define PROF_DETAIL_PART(identifier, type, needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), true},
     PROF_DETAIL_PARTS(PROF_DETAIL_PART)
 #undef PROF_DETAIL_PART
-#define PROF_DETAIL_LATER(needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), false},
-        PROF_DETAIL_LATER_PARTS(PROF_DETAIL_LATER)
-#undef PROF_DETAIL_LATER
+        {{"trace", 5}, {"PROF_ENABLE_TRACE", 17}, false},  // parts that this version does not have
 };
 #undef PROF_DETAIL_VIEW
 
@@ -12649,8 +13411,10 @@ struct profile_writer_row {
 inline bool write_as_pprof(const profile& p, arena& scratch, output out, const profile_row&, const profile_request&) {
   return write_pprof(p, scratch, out, true);
 }
-inline bool write_as_text(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request&) {
-  return row.write_text(p, scratch, out);
+inline bool write_as_text(const profile& p, arena& scratch, output out, const profile_row& row,
+                          const profile_request& request) {
+  const bool is_full = request.debug >= 2 && row.write_full_text != nullptr;
+  return (is_full ? row.write_full_text : row.write_text)(p, scratch, out);
 }
 inline bool write_as_top(const profile& p, arena& scratch, output out, const profile_row&,
                          const profile_request& request) {
@@ -13079,7 +13843,7 @@ PROF_DETAIL_BEGIN
 
 class profile_builder {
  public:
-  static constexpr std::size_t max_extra_labels = 4;
+  static constexpr std::size_t max_extra_labels = 12;
 
   profile_builder(profile& target, const process_state& process) noexcept
       : profile_builder(target, process.code.load(), process.stacks, process.labels) {}
@@ -13093,10 +13857,31 @@ class profile_builder {
   // own, at most max_extra_labels.
   void add(stack_id stack, label_set_id label_set, const std::int64_t* values, const profile_label* extra = nullptr,
            std::size_t extra_count = 0) noexcept {
+    add_named(stack, label_set, values, "[stack table full]", extra, extra_count);
+  }
+
+  // The same of one value, where a stack that is not there has a reason of its own.
+  void add_or_say(stack_id stack, label_set_id label_set, std::int64_t value, text_view why, const profile_label* extra,
+                  std::size_t extra_count) noexcept {
+    add_named(why.size != 0 ? overflow_stack : stack, label_set, &value, why.size != 0 ? why : "[stack table full]", extra,
+              extra_count);
+  }
+
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
+  // profile's first values are.
+  void add_stack_comments() noexcept {
+    add_share(approximate_,
+              "have frames found by scanning or by reading code (no call frame information)");
+    add_share(truncated_, "are truncated (too deep, or no way to the root)");
+  }
+
+ private:
+  void add_named(stack_id stack, label_set_id label_set, const std::int64_t* values, text_view no_stack,
+                 const profile_label* extra, std::size_t extra_count) noexcept {
     const stack_view view = stacks_.view(stack);
     frames_.clear();
     for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
-    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
+    if (view.depth == 0) frames_.push(target_.add_named_location(no_stack));
     profile_label marks[label_table::max_labels + max_extra_labels];
     std::size_t count = 0;
     labels_.for_each(label_set, [&](const label_pair& pair) {
@@ -13113,15 +13898,6 @@ class profile_builder {
     if (view.truncated) truncated_.count(values[0]);
   }
 
-  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
-  // profile's first values are.
-  void add_stack_comments() noexcept {
-    add_share(approximate_,
-              "have frames found by scanning or by reading code (no call frame information)");
-    add_share(truncated_, "are truncated (too deep, or no way to the root)");
-  }
-
- private:
   void add_mappings() noexcept {
     for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
       const code_range& range = code_->ranges[i];
@@ -13182,9 +13958,407 @@ class profile_builder {
   tally truncated_;
 };
 
+// Go's shape of the profiles of waits: contentions, and their delay.
+inline void describe_delays(profile& p) noexcept {
+  p.add_value_type("contentions", "count");
+  p.add_value_type("delay", "nanoseconds");
+  p.period_type = {p.string("contentions"), p.string("count")};
+  p.period = 1;
+}
+
 PROF_DETAIL_END
 
 #endif  // PROF_PROCESS_PROFILE_BUILDER_HPP
+
+// ---- prof/process/sampling_signal.hpp ----
+// prof/process/sampling_signal.hpp - the one signal that makes a thread look at itself: whose it is, and who gets it.
+// Floor 7 (process). Chosen by the first part that needs it, for all of them.
+// Safety: choosing is for ordinary context, any thread; receiving is a signal handler.
+// Memory: a few words of the process state.
+// Source: sigaction(2). A handler of the host's is never displaced: there are other signals. Ours stays for the life of
+//         the process, because a signal may be pending when the last user ends, and SIGPROF's default action kills.
+#ifndef PROF_PROCESS_SAMPLING_SIGNAL_HPP
+#define PROF_PROCESS_SAMPLING_SIGNAL_HPP
+
+PROF_DETAIL_BEGIN
+
+inline void receive_tick_sig(const timer_event& event) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const auto receiver = process == nullptr ? nullptr : process->signal.ticked.load(std::memory_order_acquire);
+  if (receiver != nullptr) receiver(*process, event);
+}
+inline void receive_question_sig(std::uint64_t token, const registers& regs) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const auto receiver = process == nullptr ? nullptr : process->signal.asked.load(std::memory_order_acquire);
+  if (receiver != nullptr) receiver(*process, token, regs);
+}
+
+// The wanted signal if it is free or ours, else SIGPROF, else the first free real-time signal.
+inline int choose_signal(const process_state& process) noexcept {
+  const auto usable = [&process](int number) {
+    const void* const there = os_signal_handler(number);
+    return there == nullptr || there == process.signal.handler.load() || there == os_own_signal_handler();
+  };
+  const int wanted = process.wanted_signal.load();
+  if (wanted != 0) return usable(wanted) ? wanted : 0;
+  if (usable(os_default_signal())) return os_default_signal();
+  for (int n = 0; os_candidate_signal(n) != 0; ++n) {
+    if (usable(os_candidate_signal(n))) return os_candidate_signal(n);
+  }
+  return 0;
+}
+
+// Installs the handler once; `what` is what cannot be done without it.
+inline result prepare_signal(process_state& process, const char* what) noexcept {
+  const spin_guard lock(process.signal.lock);
+  const int now = process.signal.number.load();
+  if (now != 0 && os_signal_handler(now) == process.signal.handler.load()) return {};
+  const int chosen = choose_signal(process);
+  if (chosen == 0) {
+    const int wanted = process.wanted_signal.load();
+    return result(error::signal_in_use, os_signal_name(wanted != 0 ? wanted : os_default_signal()));
+  }
+  tick_receiver.store(&receive_tick_sig, std::memory_order_release);
+  ask_receiver.store(&receive_question_sig, std::memory_order_release);
+  if (!os_install_handler(chosen)) return result(error::unsupported, what);
+  process.signal.handler.store(os_own_signal_handler());
+  process.signal.number.store(chosen);
+  return {};
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_SAMPLING_SIGNAL_HPP
+
+// ---- prof/write/text.hpp ----
+// prof/write/text.hpp - writes profiles as text that people read and pprof parses (debug=1): of the heap, of waits, of
+// numbers of things.
+// Floor 9 (write). Called by parts, as what debug=1 writes.
+// Safety: ordinary context; thread-compatible. Not for signal handlers.
+// Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
+// Source: Go 1.26 runtime/pprof writeHeapInternal, writeProfileInternal, printCountProfile (layout); google/pprof
+//         profile/legacy_profile.go parseHeap, parseContention, parseGoCount, September 2026 (what a reader accepts and
+//         does to the numbers).
+#ifndef PROF_WRITE_TEXT_HPP
+#define PROF_WRITE_TEXT_HPP
+
+PROF_DETAIL_BEGIN
+
+// A line `# key = value` after the records, such as Go's memory statistics.
+struct heap_text_stat {
+  text_view key;
+  std::uint64_t value;
+};
+
+struct heap_text_counts {
+  std::int64_t objects;
+  std::int64_t bytes;
+};
+
+struct heap_text_row {
+  heap_text_counts inuse;
+  heap_text_counts alloc;
+  std::uint32_t sample;
+};
+
+// The parser refuses the whole file over bytes without an object.
+inline heap_text_counts heap_text_pair(std::int64_t objects, std::int64_t bytes) noexcept {
+  if (objects == 0 && bytes != 0) objects = bytes < 0 ? -1 : 1;
+  return {objects, bytes};
+}
+
+// What all texts have: stacks, with the names of their functions as comments, and the mappings at the end.
+class text_profile_writer {
+ public:
+  text_profile_writer(const profile& p, output out) noexcept : p_(p), out_(out) {}
+
+ protected:
+  // The parser takes the numbers behind @ for return addresses and subtracts 1; ours are the
+  // calls already, so 1 is added. The comments show the call, as Go's do.
+  void put_addresses(const profile_sample& sample, text_view if_none) noexcept {
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    bool has_address = false;
+    out_.put(" @");
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (frames[i] >= p_.locations.size()) continue;
+      const std::uint64_t address = p_.locations[frames[i]].address;
+      if (address != 0) out_.put(" ").hex(address + 1);
+      has_address |= address != 0;
+    }
+    if (!has_address) out_.put(if_none);
+    out_.put("\n");
+  }
+  void put_frames(const profile_sample& sample) noexcept {
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (frames[i] < p_.locations.size()) put_frame(p_.locations[frames[i]]);
+    }
+    out_.put("\n");
+  }
+
+  void put_frame(const profile_location& location) noexcept {
+    if (location.line_count == 0) out_.put("#\t").hex(location.address).put("\n");
+    for (std::size_t i = 0; i < location.line_count; ++i) {
+      put_line(location.address, p_.lines[location.first_line + i]);
+    }
+  }
+
+  // The distance from the function's start is not known here, hence always +0x0.
+  void put_line(std::uint64_t address, const profile_line& line) noexcept {
+    out_.put("#\t").hex(address);
+    if (line.function < p_.functions.size()) {
+      const profile_function& function = p_.functions[line.function];
+      out_.put("\t");
+      out_.printable(string(function.name));
+      out_.put("+0x0");
+      if (string(function.file).size != 0) out_.put("\t");
+      out_.printable(string(function.file));
+      const bool has_place = string(function.file).size != 0 && line.line > 0;
+      if (has_place) out_.put(":").signed_decimal(line.line);
+    }
+    out_.put("\n");
+  }
+
+  // The first mapping that holds an address wins, so those unmapped since come last.
+  void put_mappings(text_view title) noexcept {
+    out_.put(title);
+    for (const profile_mapping& mapping : p_.mappings) {
+      if (mapping.current) put_mapping(mapping);
+    }
+    for (const profile_mapping& mapping : p_.mappings) {
+      if (!mapping.current) put_mapping(mapping);
+    }
+  }
+
+  // A line of /proc/self/maps (proc(5)); device and inode are not in a profile.
+  void put_mapping(const profile_mapping& mapping) noexcept {
+    put_padded_hex(mapping.start);
+    out_.put("-");
+    put_padded_hex(mapping.limit);
+    out_.put(" r-xp ");
+    put_padded_hex(mapping.offset);
+    out_.put(" 00:00 0 ");
+    out_.printable(string(mapping.file));
+    out_.put("\n");
+  }
+
+  void put_padded_hex(std::uint64_t number) noexcept {
+    char digits[16];
+    const std::size_t size = format_hex(number, digits);
+    for (std::size_t i = size; i < 8; ++i) out_.put("0");
+    out_.put({digits, size});
+  }
+
+  // Checked, because a profile that ran out of memory may name a string that it lost.
+  text_view string(string_index index) const noexcept {
+    return index < p_.strings.size() ? p_.strings[index] : text_view();
+  }
+
+  const profile& p_;
+  text_writer out_;
+};
+
+class heap_text_writer : text_profile_writer {
+ public:
+  heap_text_writer(const profile& p, arena& scratch, output out) noexcept
+      : text_profile_writer(p, out), rows_(scratch) {}
+
+  // False, with nothing written, when there is no memory to sort in.
+  bool collect() noexcept {
+    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
+      const heap_text_row row = row_of(static_cast<std::uint32_t>(i));
+      const bool is_empty = row.inuse.objects == 0 && row.alloc.objects == 0;
+      if (!is_empty && !rows_.push(row)) return false;
+    }
+    heap_sort(rows_.data(), rows_.size(), [](const heap_text_row& a, const heap_text_row& b) {
+      if (a.inuse.bytes != b.inuse.bytes) return a.inuse.bytes > b.inuse.bytes;
+      if (a.alloc.bytes != b.alloc.bytes) return a.alloc.bytes > b.alloc.bytes;
+      return a.sample < b.sample;
+    });
+    return true;
+  }
+
+  bool write(const heap_text_stat* stats, std::size_t stat_count) noexcept {
+    put_header();
+    for (const heap_text_row& row : rows_) put_record(row);
+    out_.put("\n");
+    for (std::size_t i = 0; i < stat_count; ++i) {
+      out_.put("# ");
+      out_.printable(stats[i].key);
+      out_.put(" = ").decimal(stats[i].value).put("\n");
+    }
+    put_mappings("\nMAPPED_LIBRARIES:\n");
+    return out_.flush();
+  }
+
+ private:
+  heap_text_row row_of(std::uint32_t sample) const noexcept {
+    heap_text_row row;
+    row.inuse = heap_text_pair(value(sample, "inuse_objects"), value(sample, "inuse_space"));
+    row.alloc = heap_text_pair(value(sample, "alloc_objects"), value(sample, "alloc_space"));
+    // The parser has no sign in these two columns, only in the first two.
+    if (row.alloc.objects < 0 || row.alloc.bytes < 0) row.alloc = {0, 0};
+    row.sample = sample;
+    return row;
+  }
+
+  // A profile without the type (only in-use values, say) reads as zeros there.
+  std::int64_t value(std::uint32_t sample, text_view type) const noexcept {
+    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
+      if (string(p_.value_types[i].type).equals(type)) return p_.values_of(p_.samples[sample])[i];
+    }
+    return 0;
+  }
+
+  // "heapprofile" is the one type that the parser does not scale by a sampling rate; our values
+  // are estimates of the whole already. Its totals only tell it whether the alloc columns are
+  // there: they are, it thinks, when they differ from the in-use totals and are not zero. Hence
+  // one byte more when they are equal, as in Go.
+  void put_header() noexcept {
+    heap_text_counts inuse = {0, 0};
+    heap_text_counts alloc = {0, 0};
+    for (const heap_text_row& row : rows_) {
+      inuse.objects += row.inuse.objects;
+      inuse.bytes += row.inuse.bytes;
+      alloc.objects += row.alloc.objects;
+      alloc.bytes += row.alloc.bytes;
+    }
+    // A difference of two profiles may sum to less than nothing, for which the header has no sign.
+    if (inuse.objects < 0) inuse.objects = 0;
+    if (inuse.bytes < 0) inuse.bytes = 0;
+    if (alloc.bytes == inuse.bytes || alloc.bytes == 0) alloc.bytes++;
+    if (alloc.bytes == inuse.bytes) alloc.bytes++;
+    out_.put("heap profile: ");
+    put_counts(inuse, alloc);
+    out_.put(" @ heapprofile\n");
+  }
+
+  void put_counts(const heap_text_counts& inuse, const heap_text_counts& alloc) noexcept {
+    out_.signed_decimal(inuse.objects).put(": ").signed_decimal(inuse.bytes);
+    out_.put(" [").signed_decimal(alloc.objects).put(": ").signed_decimal(alloc.bytes).put("]");
+  }
+
+  void put_record(const heap_text_row& row) noexcept {
+    const profile_sample& sample = p_.samples[row.sample];
+    put_counts(row.inuse, row.alloc);
+    put_addresses(sample, "");
+    put_frames(sample);
+  }
+
+  arena_vector<heap_text_row> rows_;
+};
+
+// Value types are found by Go's names (inuse_space, ...). False when `out` refused or `scratch`
+// has no room.
+inline bool write_heap_text(const profile& p, arena& scratch, output out,
+                            const heap_text_stat* stats, std::size_t stat_count) noexcept {
+  heap_text_writer writer(p, scratch, out);
+  return writer.collect() && writer.write(stats, stat_count);
+}
+
+// As a part's row has it: debug=1.
+inline bool write_heap_text(const profile& p, arena& scratch, output out) noexcept {
+  return write_heap_text(p, scratch, out, nullptr, 0);
+}
+
+// ---- waits, and numbers of things -----------------------------------------------------------------------------------------
+
+// The samples of a profile, those with the largest last value first.
+class ranked_text_writer : protected text_profile_writer {
+ public:
+  ranked_text_writer(const profile& p, arena& scratch, output out) noexcept
+      : text_profile_writer(p, out), order_(scratch) {}
+
+  // Go's text of the block and mutex profiles: nanoseconds, so that there are 1e9 cycles a second; our values stand for
+  // the whole already, so that the parser has nothing to scale.
+  bool write_delays(text_view title, bool has_period) noexcept {
+    if (!rank()) return false;
+    out_.put(title).put("\ncycles/second=1000000000\n");
+    if (has_period) out_.put("sampling period=1\n");
+    for (const std::uint32_t sample : order_) {
+      const std::int64_t* const values = p_.values_of(p_.samples[sample]);
+      out_.signed_decimal(values[1]).put(" ").signed_decimal(values[0]);
+      put_stack(sample);
+    }
+    put_mappings("--- Memory map: ---\n");
+    return out_.flush();
+  }
+
+  // Go's text of profiles that count things.
+  bool write_counts() noexcept {
+    if (!rank()) return false;
+    std::int64_t total = 0;
+    for (const std::uint32_t sample : order_) total += p_.values_of(p_.samples[sample])[0];
+    out_.put(p_.value_types.empty() ? text_view("things") : string(p_.value_types[0].type)).put(" profile: total ").signed_decimal(total).put("\n");
+    for (const std::uint32_t sample : order_) {
+      out_.signed_decimal(p_.values_of(p_.samples[sample])[0]);
+      put_stack(sample);
+    }
+    put_mappings("--- Memory map: ---\n");
+    return out_.flush();
+  }
+
+ private:
+  // Without what a difference has less of: the parser has no sign.
+  bool rank() noexcept {
+    if (p_.value_types.empty()) return true;
+    const std::size_t last = p_.value_types.size() - 1;
+    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
+      const std::int64_t* const values = p_.values_of(p_.samples[i]);
+      if (values[0] >= 0 && values[last] > 0 && !order_.push(static_cast<std::uint32_t>(i))) return false;
+    }
+    heap_sort(order_.data(), order_.size(), [&](std::uint32_t a, std::uint32_t b) {
+      const std::int64_t of_a = p_.values_of(p_.samples[a])[last];
+      const std::int64_t of_b = p_.values_of(p_.samples[b])[last];
+      return of_a != of_b ? of_a > of_b : a < b;
+    });
+    return true;
+  }
+  void put_stack(std::uint32_t sample) noexcept {
+    put_addresses(p_.samples[sample], " 0x1");  // the parser wants one
+    put_labels(p_.samples[sample]);
+    put_frames(p_.samples[sample]);
+  }
+  // # labels: {"key":"value", "key2":"value2"}
+  void put_labels(const profile_sample& sample) noexcept {
+    const char* before = "# labels: {";
+    for (std::size_t i = 0; i < sample.label_count; ++i) {
+      const profile_label& label = p_.labels[sample.first_label + i];
+      if (label.text == 0) continue;
+      out_.put(before);
+      put_quoted(string(label.key));
+      out_.put(":");
+      put_quoted(string(label.text));
+      before = ", ";
+    }
+    if (before[0] == ',') out_.put("}\n");
+  }
+  void put_quoted(text_view text) noexcept {
+    out_.put("\"");
+    for (std::size_t i = 0; i < text.size; ++i) {
+      if (text.data[i] == '"' || text.data[i] == '\\') out_.put("\\");
+      out_.printable({text.data + i, 1});
+    }
+    out_.put("\"");
+  }
+
+  arena_vector<std::uint32_t> order_;
+};
+
+// As parts' rows have them.
+inline bool write_block_text(const profile& p, arena& scratch, output out) noexcept {
+  return ranked_text_writer(p, scratch, out).write_delays("--- contention:", false);
+}
+inline bool write_mutex_text(const profile& p, arena& scratch, output out) noexcept {
+  return ranked_text_writer(p, scratch, out).write_delays("--- mutex:", true);
+}
+inline bool write_count_text(const profile& p, arena& scratch, output out) noexcept {
+  return ranked_text_writer(p, scratch, out).write_counts();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_WRITE_TEXT_HPP
 
 // ---- prof/prof.hpp ----
 // prof/prof.hpp - the whole of prof: profiles of a running C++ program for go tool pprof and others.
@@ -13195,6 +14369,870 @@ PROF_DETAIL_END
 // Source: README.md for users, include/prof/README.md for the map of the house.
 #ifndef PROF_PROF_HPP
 #define PROF_PROF_HPP
+
+// Here, because parts under different switches need them.
+
+#if PROF_DETAIL_WITH_WAITS
+
+// ---- prof/process/rate_windows.hpp ----
+// prof/process/rate_windows.hpp - the rate of a profile that is off until somebody asks: the program's own, and those of
+// the profiles over some seconds that run now.
+// Floor 7 (process). Used by the block and the mutex profile.
+// Safety: in_effect_sig may be asked anywhere; the rest is for ordinary context.
+// Memory: 8 bytes for each of max_windows.
+// Source: Go users ask for a profile of the next seconds without code (golang/go#23401). Weights are fixed when something
+//         is sampled, so that any rate is right for everybody: the most detailed one wins.
+#ifndef PROF_PROCESS_RATE_WINDOWS_HPP
+#define PROF_PROCESS_RATE_WINDOWS_HPP
+
+PROF_DETAIL_BEGIN
+
+class rate_windows {
+ public:
+  static constexpr int max_windows = 64;
+  static constexpr int none = -1;
+
+  // The smallest that is not 0; 0: off.
+  std::uint64_t in_effect_sig() const PROF_DETAIL_SIG { return in_effect_.load(); }
+  std::uint64_t own() const noexcept { return own_.load(std::memory_order_relaxed); }
+
+  // The program's own rate; returns the one before.
+  std::uint64_t set_own(std::uint64_t rate) noexcept {
+    const spin_guard lock(lock_);
+    const std::uint64_t before = own_.exchange(rate);
+    settle();
+    return before;
+  }
+  // `rate` is not 0. `none`: there are max_windows already.
+  int open(std::uint64_t rate) noexcept {
+    const spin_guard lock(lock_);
+    for (int i = 0; i < max_windows; ++i) {
+      if (windows_[i] != 0) continue;
+      windows_[i] = rate;
+      settle();
+      return i;
+    }
+    return none;
+  }
+  void close(int window) noexcept {
+    if (window == none) return;
+    const spin_guard lock(lock_);
+    windows_[window] = 0;
+    settle();
+  }
+  // In a forked child: no window is its own.
+  void forget_windows() noexcept {
+    lock_.unlock();
+    for (std::uint64_t& rate : windows_) rate = 0;
+    settle();
+  }
+
+ private:
+  void settle() noexcept {
+    std::uint64_t smallest = own_.load(std::memory_order_relaxed);
+    for (const std::uint64_t rate : windows_) {
+      if (rate != 0 && (smallest == 0 || rate < smallest)) smallest = rate;
+    }
+    in_effect_.store(smallest);
+  }
+
+  std::atomic<std::uint64_t> in_effect_{0};
+  std::atomic<std::uint64_t> own_{0};
+  std::uint64_t windows_[max_windows] = {};
+  spin_lock lock_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_RATE_WINDOWS_HPP
+
+// ---- prof/sample/block.hpp ----
+// prof/sample/block.hpp - where threads wait, and for how long.
+// Floor 8 (sample). Fed by the hooks of waiting calls; read by part/block_part.hpp.
+// Safety: functions ending in _sig may run in any hook: no allocation, no lock, no libc.
+// Memory: tables that are mapped as they grow, never freed.
+// Source: Go's block profile (runtime/mprof.go, blocksampled): of a wait of c ns at a rate of r ns, c >= r is counted
+//         as it is, a shorter one with probability c/r, and then as r/c waits of c ns. A draw u in [0, 1) that is made
+//         when the wait begins decides the same: it is counted when c >= u * r. So a wait that goes on can be asked, too.
+#ifndef PROF_SAMPLE_BLOCK_HPP
+#define PROF_SAMPLE_BLOCK_HPP
+
+PROF_DETAIL_BEGIN
+
+inline constexpr std::uint64_t default_block_window_ns = 10000;  // of a profile over some seconds that does not say
+
+// Waits are counted in parts of one, because a sampled one stands for r/c.
+inline constexpr unsigned wait_count_bits = 16;
+enum block_counter : std::size_t { waits_counted, waited_ns, block_counters };
+
+struct block_state {
+  rate_windows rate;  // ns
+  count_table counts;
+  std::atomic<std::uint64_t> random;
+  std::atomic<std::uint64_t> samples;
+};
+inline constexpr std::uint32_t block_layout =
+    layout_of({sizeof(block_state), offsetof(block_state, counts), sizeof(count_table), sizeof(wait_slot)});
+
+PROF_DETAIL_COLD inline block_state* make_block(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(block_state));
+  if (pages == nullptr) return nullptr;
+  auto* const block = new (pages) block_state{};
+  block->counts.bind(process.memory, block_counters);
+  block->random.store(os_monotonic_ns_sig() ^ std::uint64_t{os_process_id_sig()} << 32);
+  return block;
+}
+inline block_state* attached_block_sig(const process_state& process) PROF_DETAIL_SIG {
+  return state_of_sig<block_state>(process, part::block);
+}
+inline block_state* block_of(process_state& process) noexcept {
+  return part_state_sig<block_state>(process, part::block, &make_block, [](process_state& to, block_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(block_state));
+  });
+}
+
+// How much a wait of `ns` counts: waits in parts of one, and their time.
+struct wait_weight {
+  std::uint64_t waits = 0;
+  std::uint64_t ns = 0;
+};
+inline wait_weight weigh_wait_sig(std::uint64_t ns, std::uint64_t rate_ns, std::uint64_t least_ns) PROF_DETAIL_SIG {
+  if (rate_ns == 0 || ns < least_ns) return {};
+  if (ns == 0) ns = 1;
+  if (ns >= rate_ns) return {std::uint64_t{1} << wait_count_bits, ns};
+  const int shift = rate_ns >> 40 != 0 ? 16 : 0;  // above 18 minutes a part of 65 us is exact enough
+  const std::uint64_t part = (ns >> shift) != 0 ? ns >> shift : 1;
+  return {(((rate_ns >> shift) << wait_count_bits) + part / 2) / part, rate_ns};
+}
+
+// The calling thread begins to wait: at which rate, and what it must last to be counted.
+inline void draw_wait_sig(block_state& block, wait_facts& wait) PROF_DETAIL_SIG {
+  const std::uint64_t rate = block.rate.in_effect_sig();
+  wait.rate_ns = rate;
+  if (rate > 1) wait.least_ns = mix_bits(block.random.fetch_add(0x9e3779b97f4a7c15u, std::memory_order_relaxed)) % rate + 1;
+}
+
+// It waits no longer.
+inline void count_wait_sig(process_state& process, block_state& block, const wait_facts& wait,
+                           std::uint64_t ns) PROF_DETAIL_SIG {
+  const wait_weight weight = weigh_wait_sig(ns, wait.rate_ns, wait.least_ns);
+  if (weight.waits == 0) return;
+  bool lost = false;
+  const count_key key{wait.stack, wait.labels, static_cast<std::uint64_t>(wait.kind)};
+  const std::size_t index = block.counts.find_or_add_sig(key, lost);
+  if (lost) count_drop_sig(process, drop::count_table_full);
+  block.samples.fetch_add(1, std::memory_order_relaxed);
+  if (index == no_slot) return;
+  block.counts.add_to_sig(index, waits_counted, weight.waits);
+  block.counts.add_to_sig(index, waited_ns, weight.ns);
+}
+
+// ---- a profile ----------------------------------------------------------------------------------------
+
+// What goes on at one moment, beside what has been counted by then.
+struct wait_in_progress {
+  std::size_t index;
+  wait_facts facts;
+  wait_weight weight;
+};
+struct block_snapshot {
+  explicit block_snapshot(arena& memory) noexcept : counts(memory), waits(memory) {}
+  count_snapshot counts;
+  arena_vector<wait_in_progress> waits;
+};
+
+// A wait that ends meanwhile is taken out, for its end may have been counted already: it is in the next snapshot then.
+inline void read_block(const process_state& process, const block_state& block, block_snapshot& snapshot) noexcept {
+  process.waits.for_each([&](std::size_t index, const wait_facts& facts) {
+    if (facts.rate_ns != 0) snapshot.waits.push({index, facts, {}});
+  });
+  block.counts.read(snapshot.counts);
+  const std::uint64_t now = os_monotonic_ns_sig();
+  for (wait_in_progress& wait : snapshot.waits) {
+    const std::uint64_t began = wait.facts.began_ns;
+    if (!process.waits.is_same_sig(wait.index, wait.facts)) continue;
+    wait.weight = weigh_wait_sig(now > began ? now - began : 0, wait.facts.rate_ns, wait.facts.least_ns);
+  }
+}
+
+inline std::int64_t whole_waits(std::uint64_t parts) noexcept {
+  const auto value = static_cast<std::int64_t>(parts);
+  return (value + (std::int64_t{1} << (wait_count_bits - 1))) >> wait_count_bits;
+}
+
+inline void add_wait(profile_builder& build, profile& p, const count_key& key, std::uint64_t waits, std::uint64_t ns,
+                     string_index wait_key) noexcept {
+  const std::int64_t values[2] = {whole_waits(waits), static_cast<std::int64_t>(ns)};
+  const profile_label kind{wait_key, p.string(wait_word(key.extra)), 0, 0};
+  build.add(key.stack, key.labels, values, &kind, 1);
+}
+
+// Adds to `build` what went on, or its negative.
+inline void add_waits_in_progress(profile_builder& build, profile& p, const block_snapshot& snapshot, bool negative,
+                                  string_index wait_key) noexcept {
+  for (const wait_in_progress& wait : snapshot.waits) {
+    if (wait.weight.waits == 0) continue;
+    const count_key key{wait.facts.stack, wait.facts.labels, static_cast<std::uint64_t>(wait.facts.kind)};
+    const std::uint64_t waits = negative ? 0 - wait.weight.waits : wait.weight.waits;
+    add_wait(build, p, key, waits, negative ? 0 - wait.weight.ns : wait.weight.ns, wait_key);
+  }
+}
+
+// `base` non-null: the difference to that snapshot.
+inline void fill_block_profile(profile& p, const process_state& process, const block_state& block,
+                               const block_snapshot& now, const block_snapshot* base) noexcept {
+  describe_delays(p);
+  profile_builder build(p, process);
+  const string_index wait_key = p.string("wait");
+  block.counts.for_each_since(base != nullptr ? &base->counts : nullptr, now.counts,
+                              [&](const count_key& key, const std::uint64_t* counted) {
+                                add_wait(build, p, key, counted[waits_counted], counted[waited_ns], wait_key);
+                              });
+  add_waits_in_progress(build, p, now, false, wait_key);
+  if (base != nullptr) add_waits_in_progress(build, p, *base, true, wait_key);
+  build.add_stack_comments();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SAMPLE_BLOCK_HPP
+
+// ---- prof/base/pinned_table.hpp ----
+// prof/base/pinned_table.hpp - records of things that many threads meet at, by address: made by the first who comes, gone
+// with the last.
+// Floor 2 (base). Used by sample/mutex.hpp for locks and condition variables that threads wait for.
+// Safety: async-signal-safe. Threads that make or remove one record at the same moment look again, 64 times at most.
+// Memory: that of base/table.hpp.
+// Source: reference counts of a hash table's slots. A record that is made or goes is closed by the count's top bit; the
+//         count of who finds it then, or finds another's in its place, is taken back from whatever is there by then.
+#ifndef PROF_BASE_PINNED_TABLE_HPP
+#define PROF_BASE_PINNED_TABLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Slot begins with `table_key key; std::atomic<std::uint32_t> pins;` and has bool is_settled_sig(): nobody owes anything.
+template <class Slot>
+class pinned_table : public add_remove_table<Slot> {
+  using base = add_remove_table<Slot>;
+
+ public:
+  // The record of an address, pinned for the caller; no_slot: there is none.
+  std::size_t pin_sig(std::uint64_t key) PROF_DETAIL_SIG {
+    const std::size_t index = this->find_sig(key);
+    return index != no_slot && pin_at_sig(index, key) ? index : no_slot;
+  }
+  // The same for a slot that had that address a moment ago.
+  bool pin_at_sig(std::size_t index, std::uint64_t key) PROF_DETAIL_SIG {
+    Slot& slot = this->at(index);
+    if ((slot.pins.fetch_add(1) & closed) == 0 && slot.key.load() == key) return true;
+    unpin_sig(index);  // it goes, or is made just now, or is another's by now
+    return false;
+  }
+
+  // The same, made where there is none: fill(slot) writes all but the key and the pins. no_slot: there is no room, or
+  // others that make or remove it were stopped in the middle.
+  template <class Fill>
+  std::size_t pin_or_make_sig(std::uint64_t key, Fill fill) PROF_DETAIL_SIG {
+    for (int tries = 0; tries < 64; ++tries) {
+      const std::size_t known = this->find_sig(key);
+      if (known != no_slot) {
+        if (pin_at_sig(known, key)) return known;
+        continue;
+      }
+      const std::size_t made = this->claim_sig(key);
+      if (made == no_slot) return no_slot;
+      Slot& slot = this->at(made);
+      fill(slot);
+      // Closed until it is sure that there is no other: two that make one at once both see the other's, or one does, and
+      // whoever does takes its own back and looks again.
+      if ((slot.pins.fetch_add(1) & closed) == 0) slot.pins.fetch_add(closed);
+      slot.key.store(key);
+      const bool is_alone = !this->has_other_sig(key, made);
+      if (!is_alone) this->remove_sig(made);
+      slot.pins.fetch_sub(is_alone ? closed : 1);
+      if (is_alone) return made;
+    }
+    return no_slot;
+  }
+
+  void unpin_sig(std::size_t index) PROF_DETAIL_SIG {
+    Slot& slot = this->at(index);
+    if (slot.pins.fetch_sub(1) != 1 || !slot.is_settled_sig()) return;
+    std::uint32_t none = 0;
+    if (!slot.pins.compare_exchange_strong(none, closed)) return;
+    // Somebody may have come and gone in between, and left something to be paid.
+    if (slot.is_settled_sig()) this->remove_sig(index);
+    else slot.pins.fetch_sub(closed);
+  }
+
+  // In a forked child: whoever had pins is not there.
+  void forget_all() noexcept {
+    this->for_each_sig([&](std::size_t index, Slot& slot) {
+      if (slot.key.load() <= add_remove_keys::claimed) return;
+      slot.pins.store(closed);
+      this->remove_sig(index);
+    });
+  }
+
+ private:
+  static constexpr std::uint32_t closed = std::uint32_t{1} << 31;  // nobody else may pin it
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_PINNED_TABLE_HPP
+
+// ---- prof/sample/mutex.hpp ----
+// prof/sample/mutex.hpp - who makes others wait: contended locks, and what each unlock is charged.
+// Floor 8 (sample). Fed by the lock hooks and by prof::mutex; read by part/mutex_part.hpp.
+// Safety: functions ending in _sig may run in any hook: no allocation, no lock, no libc. What a lock's holder does is
+//         serialised by that lock; what waiters do is compare-and-swap.
+// Memory: tables that are mapped as they grow: 88 bytes per lock that threads wait for now, 16,320 at most, and 544 per
+//         condition variable.
+// Source: an unlock is charged the overlap of every waiter's wait with that hold, as Go since 1.22 (golang/go#61015) and
+//         Abseil's Mutex mean it. Here the sum is exact, whatever the number of waiters, in a few instructions:
+//         each lock has a clock that runs while it is held. Of k waiters that began at positions p1..pk, an unlock at
+//         position u ends k * u - (p1 + ... + pk) of waiting; then all of them begin again at u. What one waiter was
+//         charged for is the difference of a second clock, which also counts the weight of the sampling.
+#ifndef PROF_SAMPLE_MUTEX_HPP
+#define PROF_SAMPLE_MUTEX_HPP
+
+PROF_DETAIL_BEGIN
+
+enum delay_counter : std::size_t { contentions_counted, delay_ns, delay_counters };
+
+// Positions are kept in parts of 16 ns, so that a sum of them modulo 2^48 tells 52 days of waiting apart.
+inline constexpr unsigned clock_shift = 4;
+inline constexpr unsigned sum_bits = 48;
+inline constexpr std::uint64_t sum_mask = (std::uint64_t{1} << sum_bits) - 1;
+
+// A lock that threads wait for, or for whose hold one has waited in vain.
+struct contended_lock {
+  table_key key;                         // its address
+  std::atomic<std::uint32_t> pins;       // threads that wait for it or look at this record
+  std::atomic<std::uint32_t> turn;       // odd: an unlock is being accounted for
+  std::atomic<std::uint64_t> waiting;    // waiters << 48 | sum of the positions they wait from
+  std::atomic<std::uint64_t> free_ns;    // since when nobody holds it; 0: it is held
+  std::atomic<std::uint64_t> gap_ns;     // all the time that nobody held it
+  std::atomic<std::uint64_t> last;       // position of the last unlock
+  std::atomic<std::uint64_t> weight;     // of what is waited from there on: the fraction, or 0
+  std::atomic<std::uint64_t> last_weight;
+  std::atomic<std::uint64_t> charged;    // weighted position: what one waiter that is always there would be charged
+  std::atomic<std::uint64_t> at_restart;  // the same when counting last began after a pause
+  std::atomic<std::uint64_t> unpaid;     // weighted, of waits that ended in vain and of readers that share
+  bool is_settled_sig() const PROF_DETAIL_SIG { return unpaid.load() == 0; }
+};
+
+struct woken_wait {
+  std::atomic<std::uint64_t> index;
+  std::atomic<std::uint64_t> charged_before;
+};
+
+// A condition variable that threads wait at. Who has been woken waits for the mutex.
+struct waited_cond {
+  static constexpr unsigned remembered = 16;  // broadcasts, and signals whose waiter has not come back yet
+
+  table_key key;                    // its address
+  std::atomic<std::uint32_t> pins;  // threads that are in a wait at it or look at this record
+  std::atomic<std::uintptr_t> mutex;
+  std::atomic<std::uint64_t> state;  // see cond_words
+  // The waits for the mutex that the last broadcasts and signals began: its record, and what its charge clock said.
+  woken_wait by_broadcast[remembered];
+  woken_wait by_signal[remembered];
+  bool is_settled_sig() const PROF_DETAIL_SIG { return true; }
+};
+
+struct mutex_state {
+  static constexpr std::size_t locks_first = 64;
+  static constexpr unsigned locks_levels = 8;
+
+  rate_windows fraction;
+  count_table holders;  // by the stack that unlocks
+  count_table waiters;  // by the stack that waits
+  pinned_table<contended_lock> locks;  // how many are in use is what hot paths look at
+  pinned_table<waited_cond> conds;
+  std::atomic<std::uint64_t> random;
+  std::atomic<std::uint64_t> samples;
+};
+inline constexpr std::uint32_t mutex_layout =
+    layout_of({sizeof(mutex_state), offsetof(mutex_state, holders), offsetof(mutex_state, locks), offsetof(mutex_state, conds),
+               sizeof(contended_lock), sizeof(waited_cond), sizeof(count_table)});
+
+PROF_DETAIL_COLD inline mutex_state* make_mutex(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(mutex_state));
+  if (pages == nullptr) return nullptr;
+  auto* const mutex = new (pages) mutex_state{};
+  mutex->holders.bind(process.memory, delay_counters);
+  mutex->waiters.bind(process.memory, delay_counters);
+  mutex->locks.bind(process.memory, mutex_state::locks_first, mutex_state::locks_levels);
+  mutex->conds.bind(process.memory, mutex_state::locks_first, mutex_state::locks_levels);
+  mutex->random.store(os_monotonic_ns_sig() ^ std::uint64_t{os_process_id_sig()} << 32);
+  return mutex;
+}
+inline mutex_state* attached_mutex_sig(const process_state& process) PROF_DETAIL_SIG {
+  return state_of_sig<mutex_state>(process, part::mutex);
+}
+inline mutex_state* mutex_of(process_state& process) noexcept {
+  return part_state_sig<mutex_state>(process, part::mutex, &make_mutex, [](process_state& to, mutex_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(mutex_state));
+  });
+}
+
+// The weight of what is waited until the next unlock: 1 in `fraction` stretches is charged, for all of them.
+inline std::uint64_t draw_weight_sig(mutex_state& mutex) PROF_DETAIL_SIG {
+  const std::uint64_t fraction = mutex.fraction.in_effect_sig();
+  if (fraction <= 1) return fraction;
+  const std::uint64_t random = mix_bits(mutex.random.fetch_add(0x9e3779b97f4a7c15u, std::memory_order_relaxed));
+  return random % fraction == 0 ? fraction : 0;
+}
+
+// ---- a lock's clock ---------------------------------------------------------------------------------------------
+
+// Its position at a time: of all time, without what it was free.
+inline std::uint64_t position_sig(const contended_lock& lock, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  const std::uint64_t free_since = lock.free_ns.load(std::memory_order_acquire);
+  return ((free_since != 0 ? free_since : now_ns) - lock.gap_ns.load(std::memory_order_relaxed)) >> clock_shift;
+}
+
+// Words that only an unlock changes, as they belong together.
+struct charge_clock {
+  std::uint64_t last = 0;
+  std::uint64_t weight = 0;
+  std::uint64_t last_weight = 0;
+  std::uint64_t charged = 0;
+  std::uint64_t at_restart = 0;
+  // What a waiter that is always there is charged up to a position.
+  std::uint64_t at(std::uint64_t position) const PROF_DETAIL_SIG {
+    return position > last ? charged + weight * (position - last) : charged;
+  }
+};
+inline charge_clock read_clock_sig(const contended_lock& lock) PROF_DETAIL_SIG {
+  charge_clock clock;
+  for (int tries = 0; tries < 100; ++tries) {  // an unlocking thread may have been preempted: then it is nearly right
+    const std::uint32_t turn = lock.turn.load(std::memory_order_acquire);
+    clock.last = lock.last.load(std::memory_order_relaxed);
+    clock.weight = lock.weight.load(std::memory_order_relaxed);
+    clock.last_weight = lock.last_weight.load(std::memory_order_relaxed);
+    clock.charged = lock.charged.load(std::memory_order_relaxed);
+    clock.at_restart = lock.at_restart.load(std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if ((turn & 1) == 0 && lock.turn.load(std::memory_order_relaxed) == turn) break;
+  }
+  return clock;
+}
+
+inline std::uint64_t waiters_of_sig(const contended_lock& lock) PROF_DETAIL_SIG {
+  return lock.waiting.load(std::memory_order_relaxed) >> sum_bits;
+}
+// Adds waiters (or, negative, takes them away) that wait from a position.
+inline void change_waiters_sig(contended_lock& lock, std::int64_t count, std::uint64_t position) PROF_DETAIL_SIG {
+  std::uint64_t before = lock.waiting.load(std::memory_order_relaxed);
+  std::uint64_t after = 0;
+  do {
+    const std::uint64_t waiters = (before >> sum_bits) + static_cast<std::uint64_t>(count);
+    after = waiters << sum_bits | ((before + static_cast<std::uint64_t>(count) * position) & sum_mask);
+  } while (!lock.waiting.compare_exchange_weak(before, after, std::memory_order_acq_rel));
+}
+// All of them wait from this position on; returns what they had waited.
+inline std::uint64_t restart_waiters_sig(contended_lock& lock, std::uint64_t position) PROF_DETAIL_SIG {
+  std::uint64_t before = lock.waiting.load(std::memory_order_relaxed);
+  std::uint64_t after = 0;
+  do {
+    after = (before & ~sum_mask) | (((before >> sum_bits) * position) & sum_mask);
+  } while (!lock.waiting.compare_exchange_weak(before, after, std::memory_order_acq_rel));
+  const std::uint64_t waited = (after - before) & sum_mask;
+  // Slightly less than nothing: a waiter came while the lock changed hands.
+  constexpr std::uint64_t least = sum_mask - (std::uint64_t{1} << 36);
+  return waited > least ? 0 : waited;
+}
+
+// ---- records of contended locks ---------------------------------------------------------------------------------------
+
+// The same for all who come, pinned for each; no_slot: there is no room.
+inline std::size_t pin_or_make_lock_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns,
+                                        bool is_held) PROF_DETAIL_SIG {
+  return mutex.locks.pin_or_make_sig(address, [&](contended_lock& lock) PROF_DETAIL_SIG {
+    lock.turn.store(0, std::memory_order_relaxed);
+    lock.waiting.store(0, std::memory_order_relaxed);
+    lock.free_ns.store(is_held ? 0 : now_ns, std::memory_order_relaxed);
+    lock.gap_ns.store(0, std::memory_order_relaxed);
+    lock.last.store(now_ns >> clock_shift, std::memory_order_relaxed);
+    lock.weight.store(draw_weight_sig(mutex), std::memory_order_relaxed);
+    lock.last_weight.store(0, std::memory_order_relaxed);
+    lock.charged.store(0, std::memory_order_relaxed);
+    lock.at_restart.store(0, std::memory_order_relaxed);
+    lock.unpaid.store(0, std::memory_order_relaxed);
+  });
+}
+
+// ---- waiting -----------------------------------------------------------------------------------------------------
+
+// A wait for a lock. `index` no_slot: it is not followed.
+struct lock_wait {
+  std::size_t index = no_slot;
+  std::uint64_t position = 0;        // of the lock's clock when it began
+  std::uint64_t charged_before = 0;  // and of the charging one
+};
+
+// The calling thread, or `count` others, wait from now on. Each keeps a pin.
+inline lock_wait begin_lock_wait_sig(process_state& process, mutex_state& mutex, std::uintptr_t address,
+                                     std::uint64_t now_ns, bool is_held = true, std::uint32_t count = 1) PROF_DETAIL_SIG {
+  lock_wait wait;
+  wait.index = pin_or_make_lock_sig(mutex, address, now_ns, is_held);
+  if (wait.index == no_slot) {
+    count_drop_sig(process, drop::contended_locks_full, count);
+    return wait;
+  }
+  contended_lock& lock = mutex.locks.at(wait.index);
+  if (count > 1) lock.pins.fetch_add(count - 1);
+  wait.position = position_sig(lock, now_ns);
+  wait.charged_before = read_clock_sig(lock).at(wait.position);
+  change_waiters_sig(lock, count, wait.position);
+  return wait;
+}
+
+// What a waiter's stack is charged.
+struct delay {
+  std::uint64_t contentions = 0;
+  std::uint64_t ns = 0;
+};
+
+// `before`: what the charge clock said when a wait began. What was before a pause of the profile does not count.
+inline delay charged_since_sig(const charge_clock& clock, std::uint64_t charged, std::uint64_t before,
+                               std::uint64_t weight) PROF_DETAIL_SIG {
+  const std::uint64_t from = before > clock.at_restart ? before : clock.at_restart;
+  return charged > from ? delay{weight, (charged - from) << clock_shift} : delay{};
+}
+
+// Somebody holds a lock from now on, for whose record there is a pin.
+inline void hold_lock_sig(contended_lock& lock, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  std::uint64_t since = lock.free_ns.load();
+  if (since == 0 || !lock.free_ns.compare_exchange_strong(since, 0)) return;
+  lock.gap_ns.fetch_add(now_ns > since ? now_ns - since : 0);
+}
+inline void note_hold_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  const std::size_t index = mutex.locks.pin_sig(address);
+  if (index == no_slot) return;
+  hold_lock_sig(mutex.locks.at(index), now_ns);
+  mutex.locks.unpin_sig(index);
+}
+
+// The waiter has got the lock: nobody held it until now, so its clock stands where the last unlock left it.
+inline delay end_lock_wait_sig(mutex_state& mutex, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  contended_lock& lock = mutex.locks.at(wait.index);
+  hold_lock_sig(lock, now_ns);
+  const charge_clock clock = read_clock_sig(lock);
+  change_waiters_sig(lock, -1, clock.last > wait.position ? clock.last : wait.position);
+  mutex.locks.unpin_sig(wait.index);
+  return charged_since_sig(clock, clock.charged, wait.charged_before, clock.last_weight);
+}
+
+// It has given up: what it waited in this hold is for the holder to pay.
+inline delay abandon_lock_wait_sig(mutex_state& mutex, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  contended_lock& lock = mutex.locks.at(wait.index);
+  const std::uint64_t position = position_sig(lock, now_ns);
+  const charge_clock clock = read_clock_sig(lock);
+  const std::uint64_t from = clock.last > wait.position ? clock.last : wait.position;
+  if (position > from) lock.unpaid.fetch_add(clock.weight * (position - from));
+  change_waiters_sig(lock, -1, from);
+  mutex.locks.unpin_sig(wait.index);
+  const std::uint64_t weight = position > clock.last ? clock.weight : clock.last_weight;
+  return charged_since_sig(clock, clock.at(position), wait.charged_before, weight);
+}
+
+// ---- unlocking ---------------------------------------------------------------------------------------------------
+
+// Before the unlock itself, by who holds the lock with `sharers` altogether. What it is to be charged.
+inline delay account_unlock_sig(mutex_state& mutex, contended_lock& lock, std::uint64_t now_ns,
+                                std::uint64_t sharers) PROF_DETAIL_SIG {
+  std::uint32_t turn = lock.turn.load(std::memory_order_relaxed);
+  // Another reader is at it: the next unlock pays for both.
+  if ((turn & 1) != 0 || !lock.turn.compare_exchange_strong(turn, turn + 1, std::memory_order_acquire)) return {};
+  std::atomic_thread_fence(std::memory_order_release);
+  hold_lock_sig(lock, now_ns);  // whoever took it was not seen: since when it is held nobody knows
+  const std::uint64_t position = position_sig(lock, now_ns);
+  const std::uint64_t last = lock.last.load(std::memory_order_relaxed);
+  const std::uint64_t weight = lock.weight.load(std::memory_order_relaxed);
+  const bool is_contended = waiters_of_sig(lock) != 0 || lock.unpaid.load() != 0;
+  const std::uint64_t waited = weight * restart_waiters_sig(lock, position);
+  if (position > last) {
+    lock.charged.store(lock.charged.load(std::memory_order_relaxed) + weight * (position - last), std::memory_order_relaxed);
+    lock.last.store(position, std::memory_order_relaxed);
+  }
+  lock.last_weight.store(weight, std::memory_order_relaxed);
+  lock.weight.store(draw_weight_sig(mutex), std::memory_order_relaxed);
+  const std::uint64_t owed = lock.unpaid.fetch_add(waited) + waited;
+  const std::uint64_t paid = sharers > 1 ? owed / sharers : owed;
+  lock.unpaid.fetch_sub(paid);
+  if (sharers <= 1) lock.free_ns.store(now_ns, std::memory_order_release);
+  lock.turn.store(turn + 2, std::memory_order_release);
+  return {is_contended ? weight : 0, paid << clock_shift};
+}
+
+// The same by address; nothing where nobody waits.
+inline delay charge_unlock_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns,
+                               std::uint64_t sharers = 1) PROF_DETAIL_SIG {
+  const std::size_t index = mutex.locks.pin_sig(address);
+  if (index == no_slot) return {};
+  const delay charge = account_unlock_sig(mutex, mutex.locks.at(index), now_ns, sharers);
+  mutex.locks.unpin_sig(index);
+  return charge;
+}
+
+// ---- condition variables --------------------------------------------------------------------------------------------
+
+// Who waits at one is in `waiting` until a signal or a broadcast takes it out: from then on it waits for the mutex, and
+// is one of the mutex's waiters. A signal does not say whom it woke; the next waiter that comes back is taken for it. Of
+// each thread that waits exactly one count is taken back, whatever woke it.
+struct cond_words {
+  std::uint64_t broadcasts;  // so far; tells a waiter that one came
+  std::uint64_t waiting;     // since the last broadcast, and not signalled
+  std::uint64_t signalled;   // so far
+  std::uint64_t answered;    // of those since the last broadcast, by a waiter that came back
+  std::uint64_t overtaken;   // signalled before the last broadcast, and not back yet: they see that, too
+  std::uint64_t overtaken_end;  // what `signalled` was then
+};
+inline constexpr unsigned cond_waiting_bits = 16;
+inline constexpr unsigned cond_broadcast_bits = 8;
+inline constexpr unsigned cond_signal_bits = 10;
+inline constexpr std::uint64_t most_signalled = (std::uint64_t{1} << cond_signal_bits) - 24;  // at once
+
+// Each field in its bits, the first lowest.
+inline std::uint64_t take_bits_sig(std::uint64_t& state, unsigned bits) PROF_DETAIL_SIG {
+  const std::uint64_t field = state & ((std::uint64_t{1} << bits) - 1);
+  state >>= bits;
+  return field;
+}
+inline cond_words unpack_sig(std::uint64_t state) PROF_DETAIL_SIG {
+  cond_words words{};
+  words.broadcasts = take_bits_sig(state, cond_broadcast_bits);
+  words.waiting = take_bits_sig(state, cond_waiting_bits);
+  words.signalled = take_bits_sig(state, cond_signal_bits);
+  words.answered = take_bits_sig(state, cond_signal_bits);
+  words.overtaken = take_bits_sig(state, cond_signal_bits);
+  words.overtaken_end = take_bits_sig(state, cond_signal_bits);
+  return words;
+}
+inline void put_bits_sig(std::uint64_t& state, std::uint64_t field, unsigned bits) PROF_DETAIL_SIG {
+  state = state << bits | (field & ((std::uint64_t{1} << bits) - 1));
+}
+inline std::uint64_t pack_sig(const cond_words& words) PROF_DETAIL_SIG {
+  std::uint64_t state = 0;
+  put_bits_sig(state, words.overtaken_end, cond_signal_bits);
+  put_bits_sig(state, words.overtaken, cond_signal_bits);
+  put_bits_sig(state, words.answered, cond_signal_bits);
+  put_bits_sig(state, words.signalled, cond_signal_bits);
+  put_bits_sig(state, words.waiting, cond_waiting_bits);
+  put_bits_sig(state, words.broadcasts, cond_broadcast_bits);
+  return state;
+}
+// How many of those that were signalled since the last broadcast have not come back.
+inline std::uint64_t unanswered_sig(const cond_words& words) PROF_DETAIL_SIG {
+  return (words.signalled - words.answered) & ((std::uint64_t{1} << cond_signal_bits) - 1);
+}
+
+// A thread's wait at a condition variable.
+struct cond_wait {
+  std::size_t index = no_slot;
+  std::uint64_t broadcasts = 0;  // when it began
+};
+inline cond_wait begin_cond_wait_sig(mutex_state& mutex, std::uintptr_t cond, std::uintptr_t lock) PROF_DETAIL_SIG {
+  cond_wait wait;
+  wait.index = mutex.conds.pin_or_make_sig(cond, [](waited_cond& slot) PROF_DETAIL_SIG {
+    slot.state.store(0, std::memory_order_relaxed);
+  });
+  if (wait.index == no_slot) return wait;
+  waited_cond& slot = mutex.conds.at(wait.index);
+  slot.mutex.store(lock);
+  std::uint64_t before = slot.state.load();
+  cond_words words{};
+  do {
+    words = unpack_sig(before);
+    wait.broadcasts = words.broadcasts;
+    ++words.waiting;
+  } while (!slot.state.compare_exchange_weak(before, pack_sig(words)));
+  return wait;
+}
+
+inline lock_wait load_woken_sig(const woken_wait& woken) PROF_DETAIL_SIG {
+  lock_wait wait;
+  wait.index = static_cast<std::size_t>(woken.index.load());
+  wait.charged_before = woken.charged_before.load();
+  return wait;
+}
+inline void store_woken_sig(woken_wait& woken, const lock_wait& wait) PROF_DETAIL_SIG {
+  woken.index.store(wait.index);
+  woken.charged_before.store(wait.charged_before);
+}
+
+// The wait for the mutex that began when the waiter that comes back was woken; index no_slot: it was not woken by what
+// was seen. `timed_out`: more likely by its own clock than by a signal.
+inline lock_wait end_cond_wait_sig(mutex_state& mutex, const cond_wait& wait, bool timed_out) PROF_DETAIL_SIG {
+  waited_cond& slot = mutex.conds.at(wait.index);
+  std::uint64_t before = slot.state.load();
+  lock_wait woken;
+  cond_words words{};
+  do {
+    words = unpack_sig(before);
+    woken = {};
+    const bool is_broadcast = words.broadcasts != wait.broadcasts;
+    if (is_broadcast && words.overtaken != 0) {
+      woken = load_woken_sig(slot.by_signal[(words.overtaken_end - words.overtaken) % waited_cond::remembered]);
+      --words.overtaken;
+    } else if (is_broadcast) {
+      woken = load_woken_sig(slot.by_broadcast[(wait.broadcasts + 1) % waited_cond::remembered]);
+      break;
+    } else if (unanswered_sig(words) != 0 && (words.waiting == 0 || !timed_out)) {
+      woken = load_woken_sig(slot.by_signal[words.answered % waited_cond::remembered]);
+      ++words.answered;
+    } else if (words.waiting != 0) {
+      --words.waiting;
+    }
+  } while (!slot.state.compare_exchange_weak(before, pack_sig(words)));
+  mutex.conds.unpin_sig(wait.index);
+  return woken;
+}
+
+// `count` waiters that were announced do not come: somebody else woke them.
+inline void take_back_sig(mutex_state& mutex, const lock_wait& wait, std::uint32_t count) PROF_DETAIL_SIG {
+  contended_lock& lock = mutex.locks.at(wait.index);
+  change_waiters_sig(lock, -static_cast<std::int64_t>(count), wait.position);
+  if (count > 1) lock.pins.fetch_sub(count - 1);
+  mutex.locks.unpin_sig(wait.index);
+}
+
+// Before a signal or a broadcast itself. is_held(address) tells whether somebody holds a mutex now.
+template <class IsHeld>
+inline void wake_cond_sig(process_state& process, mutex_state& mutex, std::uintptr_t cond, bool all,
+                          IsHeld is_held) PROF_DETAIL_SIG {
+  const std::size_t index = mutex.conds.pin_sig(cond);
+  if (index == no_slot) return;
+  waited_cond& slot = mutex.conds.at(index);
+  const std::uintptr_t lock = slot.mutex.load();
+  std::uint64_t before = slot.state.load();
+  for (bool done = false; !done;) {
+    cond_words words = unpack_sig(before);
+    const auto count = static_cast<std::uint32_t>(all ? words.waiting : words.waiting != 0);
+    if (count == 0 || unanswered_sig(words) + words.overtaken >= most_signalled) break;
+    // First, so that a waiter which comes back at once finds itself among the mutex's waiters.
+    const lock_wait woken = begin_lock_wait_sig(process, mutex, lock, os_monotonic_ns_sig(), is_held(lock), count);
+    if (woken.index == no_slot) break;
+    if (all) {
+      ++words.broadcasts;
+      words.waiting = 0;
+      words.overtaken += unanswered_sig(words);
+      words.overtaken_end = words.signalled;
+      words.answered = words.signalled;
+      store_woken_sig(slot.by_broadcast[words.broadcasts % waited_cond::remembered], woken);
+    } else {
+      store_woken_sig(slot.by_signal[words.signalled % waited_cond::remembered], woken);
+      --words.waiting;
+      ++words.signalled;
+    }
+    done = slot.state.compare_exchange_strong(before, pack_sig(words));
+    if (!done) take_back_sig(mutex, woken, count);
+  }
+  mutex.conds.unpin_sig(index);
+}
+
+// ---- counting ---------------------------------------------------------------------------------------------------------
+
+// After it, so that nobody waits for this.
+inline void count_delay_sig(process_state& process, mutex_state& mutex, count_table& counts, stack_id stack,
+                            label_set_id labels, const delay& charge) PROF_DETAIL_SIG {
+  bool lost = false;
+  const std::size_t index = counts.find_or_add_sig({stack, labels, 0}, lost);
+  if (lost) count_drop_sig(process, drop::count_table_full);
+  mutex.samples.fetch_add(1, std::memory_order_relaxed);
+  if (index == no_slot) return;
+  counts.add_to_sig(index, contentions_counted, charge.contentions);
+  counts.add_to_sig(index, delay_ns, charge.ns);
+}
+
+// Counting begins after a pause, in which no unlock was seen: who waits does so from now on.
+inline void restart_locks(mutex_state& mutex) noexcept {
+  const std::uint64_t now = os_monotonic_ns_sig();
+  mutex.locks.for_each_sig([&](std::size_t index, contended_lock& slot) {
+    const std::uint64_t key = slot.key.load();
+    if (key <= add_remove_keys::claimed || !mutex.locks.pin_at_sig(index, key)) return;
+    slot.free_ns.store(0);
+    const std::uint64_t position = position_sig(slot, now);
+    (void)restart_waiters_sig(slot, position);
+    const std::uint64_t charged = read_clock_sig(slot).at(position);
+    slot.charged.store(charged);
+    slot.at_restart.store(charged);
+    slot.last.store(position);
+    slot.weight.store(draw_weight_sig(mutex));
+    slot.unpaid.store(0);
+    mutex.locks.unpin_sig(index);
+  });
+}
+
+// In a forked child no thread waits; what the parent's waited is the parent's.
+inline void forget_parent_mutex(mutex_state& mutex) noexcept {
+  mutex.fraction.forget_windows();
+  mutex.locks.forget_all();
+  mutex.conds.forget_all();
+}
+
+// ---- a profile ----------------------------------------------------------------------------------------------------
+
+// Waiters that wait now, with what they have been charged for so far.
+struct waiter_in_progress {
+  std::size_t index;
+  wait_facts facts;
+  delay so_far;
+};
+struct mutex_snapshot {
+  explicit mutex_snapshot(arena& memory) noexcept : counts(memory), waits(memory) {}
+  count_snapshot counts;
+  arena_vector<waiter_in_progress> waits;
+};
+
+// See read_block in sample/block.hpp for the order.
+inline void read_waiters(const process_state& process, mutex_state& mutex, mutex_snapshot& snapshot) noexcept {
+  process.waits.for_each([&](std::size_t index, const wait_facts& facts) {
+    if (facts.lock != 0 && facts.kind != wait_kind::cond) snapshot.waits.push({index, facts, {}});
+  });
+  mutex.waiters.read(snapshot.counts);
+  for (waiter_in_progress& wait : snapshot.waits) {
+    const charge_clock clock = read_clock_sig(mutex.locks.at(wait.facts.lock - 1));
+    if (!process.waits.is_same_sig(wait.index, wait.facts)) continue;
+    wait.so_far = charged_since_sig(clock, clock.charged, wait.facts.charged_before, 0);
+  }
+}
+
+inline void add_delay(profile_builder& build, const count_key& key, std::uint64_t contentions, std::uint64_t ns) noexcept {
+  const std::int64_t values[2] = {static_cast<std::int64_t>(contentions), static_cast<std::int64_t>(ns)};
+  build.add(key.stack, key.labels, values);
+}
+inline void add_waiters_in_progress(profile_builder& build, const mutex_snapshot& snapshot, bool negative) noexcept {
+  for (const waiter_in_progress& wait : snapshot.waits) {
+    if (wait.so_far.ns == 0) continue;
+    add_delay(build, {wait.facts.stack, wait.facts.labels, 0}, 0, negative ? 0 - wait.so_far.ns : wait.so_far.ns);
+  }
+}
+
+// Of either view: `counts` is mutex.holders or mutex.waiters; `base` non-null: the difference to that snapshot.
+inline void fill_mutex_profile(profile& p, const process_state& process, const count_table& counts,
+                               const mutex_snapshot& now, const mutex_snapshot* base) noexcept {
+  describe_delays(p);
+  profile_builder build(p, process);
+  counts.for_each_since(base != nullptr ? &base->counts : nullptr, now.counts,
+                        [&](const count_key& key, const std::uint64_t* counted) {
+                          add_delay(build, key, counted[contentions_counted], counted[delay_ns]);
+                        });
+  add_waiters_in_progress(build, now, false);
+  if (base != nullptr) add_waiters_in_progress(build, *base, true);
+  build.add_stack_comments();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SAMPLE_MUTEX_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
 
 #if PROF_DETAIL_WITH_CPU
 
@@ -13238,8 +15276,6 @@ struct cpu_state {
   std::atomic<std::uint64_t> period_ns;  // of the running timers; 0: no session runs
   std::atomic<std::uint32_t> in_handler;
   std::atomic<std::uint32_t> pid;  // of the process whose timers these are
-  std::atomic<int> signal;         // 0 until chosen
-  std::atomic<const void*> handler;
   std::atomic<std::uint64_t> handler_ns;
   std::atomic<std::uint64_t> ticks;
   std::atomic<std::uint32_t> unsampled_threads;
@@ -13302,18 +15338,17 @@ inline timer_slot* slot_of_sig(cpu_state& cpu, const void* token) PROF_DETAIL_SI
   return index < cpu.timers.span() ? static_cast<timer_slot*>(cpu.timers.find_place_sig(index)) : nullptr;
 }
 
-inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
+inline void tick_sig(process_state& process, const timer_event& event) PROF_DETAIL_SIG {
+  cpu_state* const cpu = attached_cpu_sig(process);
   if (cpu == nullptr) return;
   const std::uint64_t began = os_monotonic_ns_sig();
   const presence_guard inside(cpu->in_handler);
   const timer_slot* const slot = slot_of_sig(*cpu, event.slot);
-  if (slot == nullptr) return count_drop_sig(*process, drop::foreign_signal);
+  if (slot == nullptr) return count_drop_sig(process, drop::foreign_signal);
   if (cpu->period_ns.load(std::memory_order_acquire) == 0) {
-    return count_drop_sig(*process, drop::late_signal);  // was pending when the timer was deleted
+    return count_drop_sig(process, drop::late_signal);  // was pending when the timer was deleted
   }
-  count_tick_sig(*process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
+  count_tick_sig(process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
   cpu->handler_ns.fetch_add(os_monotonic_ns_sig() - began, std::memory_order_relaxed);
 }
 
@@ -13348,7 +15383,7 @@ inline int arm_thread(process_state& process, cpu_state& cpu, std::uint32_t thre
   }
   timer_slot& slot = cpu.timers.at(index);
   int timer = -1;
-  int failed = os_timer_create_sig(thread, cpu.signal.load(), timer_token(index), timer);
+  int failed = os_timer_create_sig(thread, process.signal.number.load(), timer_token(index), timer);
   slot.timer.store(timer, std::memory_order_relaxed);
   if (failed == 0) failed = set_timer(cpu, slot, period_ns);
   cpu.timers.publish_sig(index, key);
@@ -13386,7 +15421,7 @@ inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
         const int failed = arm_thread(here.process, here.cpu, thread, false);
         if (failed == 0) ++here.armed;
         else here.failed = failed;
-        if (os_signal_blocked(thread, here.cpu.signal.load())) ++here.blocked;
+        if (os_signal_blocked(thread, here.process.signal.number.load())) ++here.blocked;
       },
       &all);
   cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);
@@ -13473,38 +15508,6 @@ struct cpu_run {
   std::uint32_t hz = 0;
 };
 
-// The wanted signal if it is free or ours, else SIGPROF, else the first free real-time signal.
-inline int choose_signal(const cpu_state& cpu, int wanted) noexcept {
-  const auto usable = [&cpu](int number) {
-    const void* const there = os_signal_handler(number);
-    return there == nullptr || there == cpu.handler.load() || there == os_own_signal_handler();
-  };
-  if (wanted != 0) return usable(wanted) ? wanted : 0;
-  if (usable(os_default_signal())) return os_default_signal();
-  for (int n = 0; os_candidate_signal(n) != 0; ++n) {
-    if (usable(os_candidate_signal(n))) return os_candidate_signal(n);
-  }
-  return 0;
-}
-
-// Installs the handler once; it stays for the life of the process, because a tick may be pending
-// when a session ends and the default action of SIGPROF would kill the host.
-inline result prepare_signal(process_state& process, cpu_state& cpu) noexcept {
-  const int now = cpu.signal.load();
-  if (now != 0 && os_signal_handler(now) == cpu.handler.load()) return {};
-  const int chosen = choose_signal(cpu, process.wanted_signal.load());
-  if (chosen == 0) {
-    return result(error::signal_in_use, os_signal_name(process.wanted_signal.load() != 0
-                                                           ? process.wanted_signal.load()
-                                                           : os_default_signal()));
-  }
-  tick_receiver.store(&tick_sig, std::memory_order_release);
-  if (!os_install_handler(chosen)) return result(error::unsupported, "CPU profiling");
-  cpu.handler.store(os_own_signal_handler());
-  cpu.signal.store(chosen);
-  return {};
-}
-
 inline std::uint32_t highest_hz(const cpu_state& cpu) noexcept {
   std::uint32_t highest = 0;
   for (const std::uint32_t hz : cpu.session_hz) highest = hz > highest ? hz : highest;
@@ -13545,7 +15548,8 @@ inline result begin_cpu(profile_run& run) {
   int slot = 0;
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
-  if (result ready = prepare_signal(process, *cpu); !ready) return ready;
+  if (result ready = prepare_signal(process, "CPU profiling"); !ready) return ready;
+  process.signal.ticked.store(&tick_sig, std::memory_order_release);
   refresh_code_map(process);
   auto& session = *new (run.state) cpu_run(*cpu, run.memory);
   session.hz = hz;
@@ -13605,7 +15609,7 @@ inline void report_cpu(const process_state& process, visitor<status_value> visit
   visit({"cpu engine", 0, "timer_create: counts user and system time of every thread at any rate"});
   visit({"cpu rate (Hz)", period == 0 ? 0 : 1000000000u / period, nullptr});
   if (cpu == nullptr) return;  // no thread was started and no profile taken
-  visit({"cpu signal", static_cast<std::uint64_t>(cpu->signal.load()), nullptr});
+  visit({"cpu signal", static_cast<std::uint64_t>(process.signal.number.load()), nullptr});
   visit({"cpu samples", cpu->ticks.load(), nullptr});
   visit({"threads with a timer", cpu->timers.used(), nullptr});
   visit({"threads with the signal blocked", cpu->unsampled_threads.load(), nullptr});
@@ -13616,6 +15620,34 @@ inline void report_cpu(const process_state& process, visitor<status_value> visit
 inline void forget_cpu_parent(process_state& process, bool) {
   cpu_state* const cpu = attached_cpu_sig(process);
   if (cpu != nullptr) forget_parent_cpu(*cpu);
+}
+
+// ---- threads that come and go ------------------------------------------------------------------------------------
+
+inline bool are_timers_running(const cpu_state* cpu) noexcept {
+  return cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig();
+}
+inline void arm_new_thread(process_state& process, const thread_start& start) {
+  cpu_state* const cpu = cpu_of(process);
+  if (cpu == nullptr) return;
+  if (!start.is_own) cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
+  if (!are_timers_running(cpu)) return;
+  {
+    const spin_guard lock(cpu->timers_lock);
+    (void)arm_thread(process, *cpu, os_thread_id_sig(), true);
+  }
+  // A host that blocks everything in its workers would otherwise not be sampled.
+  os_unblock_signal_sig(process.signal.number.load());
+  // Here and not in whoever made the thread, which may hold locks of its own.
+  refresh_outdated_code_map(process);
+}
+inline bool has_timers_running(process_state& process) { return are_timers_running(attached_cpu_sig(process)); }
+inline void disarm_ending_thread(process_state& process) {
+  cpu_state* const cpu = attached_cpu_sig(process);
+  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
+  const spin_guard lock(cpu->timers_lock);
+  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
+  if (index != no_slot) disarm_slot(*cpu, index);
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_cpu_v2 = {
@@ -13630,7 +15662,11 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const p
     nullptr,
     &report_cpu,
     &forget_cpu_parent,
-    nullptr};
+    nullptr,
+    nullptr,
+    &arm_new_thread,
+    &has_timers_running,
+    &disarm_ending_thread};
 
 PROF_DETAIL_END
 
@@ -13990,220 +16026,6 @@ PROF_DETAIL_END
 
 #endif  // PROF_SAMPLE_HEAP_HPP
 
-// ---- prof/write/text.hpp ----
-// prof/write/text.hpp - writes a heap profile as text that people read and pprof parses (debug=1).
-// Floor 9 (write). Called by parts, as what debug=1 writes.
-// Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: 40 bytes per sample in the caller's scratch arena, to sort them.
-// Source: Go 1.26 runtime/pprof writeHeapInternal (layout); google/pprof profile/legacy_profile.go
-//         parseHeap, September 2026 (what a reader accepts and does to the numbers).
-#ifndef PROF_WRITE_TEXT_HPP
-#define PROF_WRITE_TEXT_HPP
-
-PROF_DETAIL_BEGIN
-
-// A line `# key = value` after the records, such as Go's memory statistics.
-struct heap_text_stat {
-  text_view key;
-  std::uint64_t value;
-};
-
-struct heap_text_counts {
-  std::int64_t objects;
-  std::int64_t bytes;
-};
-
-struct heap_text_row {
-  heap_text_counts inuse;
-  heap_text_counts alloc;
-  std::uint32_t sample;
-};
-
-// The parser refuses the whole file over bytes without an object.
-inline heap_text_counts heap_text_pair(std::int64_t objects, std::int64_t bytes) noexcept {
-  if (objects == 0 && bytes != 0) objects = bytes < 0 ? -1 : 1;
-  return {objects, bytes};
-}
-
-class heap_text_writer {
- public:
-  heap_text_writer(const profile& p, arena& scratch, output out) noexcept
-      : p_(p), rows_(scratch), out_(out) {}
-
-  // False, with nothing written, when there is no memory to sort in.
-  bool collect() noexcept {
-    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
-      const heap_text_row row = row_of(static_cast<std::uint32_t>(i));
-      const bool is_empty = row.inuse.objects == 0 && row.alloc.objects == 0;
-      if (!is_empty && !rows_.push(row)) return false;
-    }
-    heap_sort(rows_.data(), rows_.size(), [](const heap_text_row& a, const heap_text_row& b) {
-      if (a.inuse.bytes != b.inuse.bytes) return a.inuse.bytes > b.inuse.bytes;
-      if (a.alloc.bytes != b.alloc.bytes) return a.alloc.bytes > b.alloc.bytes;
-      return a.sample < b.sample;
-    });
-    return true;
-  }
-
-  bool write(const heap_text_stat* stats, std::size_t stat_count) noexcept {
-    put_header();
-    for (const heap_text_row& row : rows_) put_record(row);
-    out_.put("\n");
-    for (std::size_t i = 0; i < stat_count; ++i) {
-      out_.put("# ");
-      out_.printable(stats[i].key);
-      out_.put(" = ").decimal(stats[i].value).put("\n");
-    }
-    put_mappings();
-    return out_.flush();
-  }
-
- private:
-  heap_text_row row_of(std::uint32_t sample) const noexcept {
-    heap_text_row row;
-    row.inuse = heap_text_pair(value(sample, "inuse_objects"), value(sample, "inuse_space"));
-    row.alloc = heap_text_pair(value(sample, "alloc_objects"), value(sample, "alloc_space"));
-    // The parser has no sign in these two columns, only in the first two.
-    if (row.alloc.objects < 0 || row.alloc.bytes < 0) row.alloc = {0, 0};
-    row.sample = sample;
-    return row;
-  }
-
-  // A profile without the type (only in-use values, say) reads as zeros there.
-  std::int64_t value(std::uint32_t sample, text_view type) const noexcept {
-    for (std::size_t i = 0; i < p_.value_types.size(); ++i) {
-      if (string(p_.value_types[i].type).equals(type)) return p_.values_of(p_.samples[sample])[i];
-    }
-    return 0;
-  }
-
-  // "heapprofile" is the one type that the parser does not scale by a sampling rate; our values
-  // are estimates of the whole already. Its totals only tell it whether the alloc columns are
-  // there: they are, it thinks, when they differ from the in-use totals and are not zero. Hence
-  // one byte more when they are equal, as in Go.
-  void put_header() noexcept {
-    heap_text_counts inuse = {0, 0};
-    heap_text_counts alloc = {0, 0};
-    for (const heap_text_row& row : rows_) {
-      inuse.objects += row.inuse.objects;
-      inuse.bytes += row.inuse.bytes;
-      alloc.objects += row.alloc.objects;
-      alloc.bytes += row.alloc.bytes;
-    }
-    // A difference of two profiles may sum to less than nothing, for which the header has no sign.
-    if (inuse.objects < 0) inuse.objects = 0;
-    if (inuse.bytes < 0) inuse.bytes = 0;
-    if (alloc.bytes == inuse.bytes || alloc.bytes == 0) alloc.bytes++;
-    if (alloc.bytes == inuse.bytes) alloc.bytes++;
-    out_.put("heap profile: ");
-    put_counts(inuse, alloc);
-    out_.put(" @ heapprofile\n");
-  }
-
-  void put_counts(const heap_text_counts& inuse, const heap_text_counts& alloc) noexcept {
-    out_.signed_decimal(inuse.objects).put(": ").signed_decimal(inuse.bytes);
-    out_.put(" [").signed_decimal(alloc.objects).put(": ").signed_decimal(alloc.bytes).put("]");
-  }
-
-  // The parser takes the numbers behind @ for return addresses and subtracts 1; ours are the
-  // calls already, so 1 is added. The comments show the call, as Go's do.
-  void put_record(const heap_text_row& row) noexcept {
-    const profile_sample& sample = p_.samples[row.sample];
-    const std::uint32_t* const frames = p_.frames_of(sample);
-    put_counts(row.inuse, row.alloc);
-    out_.put(" @");
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] >= p_.locations.size()) continue;
-      const std::uint64_t address = p_.locations[frames[i]].address;
-      if (address != 0) out_.put(" ").hex(address + 1);
-    }
-    out_.put("\n");
-    for (std::size_t i = 0; i < sample.depth; ++i) {
-      if (frames[i] < p_.locations.size()) put_frame(p_.locations[frames[i]]);
-    }
-    out_.put("\n");
-  }
-
-  void put_frame(const profile_location& location) noexcept {
-    if (location.line_count == 0) out_.put("#\t").hex(location.address).put("\n");
-    for (std::size_t i = 0; i < location.line_count; ++i) {
-      put_line(location.address, p_.lines[location.first_line + i]);
-    }
-  }
-
-  // The distance from the function's start is not known here, hence always +0x0.
-  void put_line(std::uint64_t address, const profile_line& line) noexcept {
-    out_.put("#\t").hex(address);
-    if (line.function < p_.functions.size()) {
-      const profile_function& function = p_.functions[line.function];
-      out_.put("\t");
-      out_.printable(string(function.name));
-      out_.put("+0x0");
-      if (string(function.file).size != 0) out_.put("\t");
-      out_.printable(string(function.file));
-      const bool has_place = string(function.file).size != 0 && line.line > 0;
-      if (has_place) out_.put(":").signed_decimal(line.line);
-    }
-    out_.put("\n");
-  }
-
-  // The first mapping that holds an address wins, so those unmapped since come last.
-  void put_mappings() noexcept {
-    out_.put("\nMAPPED_LIBRARIES:\n");
-    for (const profile_mapping& mapping : p_.mappings) {
-      if (mapping.current) put_mapping(mapping);
-    }
-    for (const profile_mapping& mapping : p_.mappings) {
-      if (!mapping.current) put_mapping(mapping);
-    }
-  }
-
-  // A line of /proc/self/maps (proc(5)); device and inode are not in a profile.
-  void put_mapping(const profile_mapping& mapping) noexcept {
-    put_padded_hex(mapping.start);
-    out_.put("-");
-    put_padded_hex(mapping.limit);
-    out_.put(" r-xp ");
-    put_padded_hex(mapping.offset);
-    out_.put(" 00:00 0 ");
-    out_.printable(string(mapping.file));
-    out_.put("\n");
-  }
-
-  void put_padded_hex(std::uint64_t number) noexcept {
-    char digits[16];
-    const std::size_t size = format_hex(number, digits);
-    for (std::size_t i = size; i < 8; ++i) out_.put("0");
-    out_.put({digits, size});
-  }
-
-  // Checked, because a profile that ran out of memory may name a string that it lost.
-  text_view string(string_index index) const noexcept {
-    return index < p_.strings.size() ? p_.strings[index] : text_view();
-  }
-
-  const profile& p_;
-  arena_vector<heap_text_row> rows_;
-  text_writer out_;
-};
-
-// Value types are found by Go's names (inuse_space, ...). False when `out` refused or `scratch`
-// has no room.
-inline bool write_heap_text(const profile& p, arena& scratch, output out,
-                            const heap_text_stat* stats, std::size_t stat_count) noexcept {
-  heap_text_writer writer(p, scratch, out);
-  return writer.collect() && writer.write(stats, stat_count);
-}
-
-// As a part's row has it: debug=1.
-inline bool write_heap_text(const profile& p, arena& scratch, output out) noexcept {
-  return write_heap_text(p, scratch, out, nullptr, 0);
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_WRITE_TEXT_HPP
-
 // ---- prof/part/heap_part.hpp ----
 // prof/part/heap_part.hpp - the heap part: the profiles heap and allocs, and explicit records; their descriptors.
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_HEAP is on.
@@ -14247,8 +16069,7 @@ inline std::uint64_t set_heap_rate(process_state& process, std::uint64_t bytes) 
   if (heap == nullptr) return 0;
   const std::uint64_t before = heap->rate.exchange(bytes);
   alloc_countdown = 0;  // of this object: the calling thread draws a new gap
-  const hook_family_part* const hooks = owner_of_sig(process, static_cast<unsigned>(hook_family::heap));
-  if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
+  tell_hooks(process, hook_family::heap);
   return before;
 }
 
@@ -14351,6 +16172,1251 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const r
 PROF_DETAIL_END
 
 #endif  // PROF_PART_HEAP_PART_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_MUTEX
+
+// ---- prof/part/mutex_part.hpp ----
+// prof/part/mutex_part.hpp - the mutex part: who makes others wait; its descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_MUTEX is on.
+// Safety: ordinary context, any thread.
+// Memory: none of its own; snapshots live in the collection's arena.
+// Source: Go's runtime/pprof mutex profile and SetMutexProfileFraction.
+#ifndef PROF_PART_MUTEX_PART_HPP
+#define PROF_PART_MUTEX_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+struct mutex_run {
+  mutex_run(mutex_state& state, arena& memory) noexcept : mutex(state), base(memory), now(memory) {}
+  mutex_state& mutex;
+  bool of_waiters = false;
+  int window = rate_windows::none;
+  mutex_snapshot base;  // of a difference over some seconds
+  mutex_snapshot now;
+};
+
+// Rates take effect where the hooks are.
+inline void tell_lock_hooks(process_state& process) noexcept { tell_hooks(process, hook_family::lock); }
+
+inline void change_fraction(process_state& process, mutex_state& mutex, bool was_off) noexcept {
+  if (was_off) restart_locks(mutex);
+  tell_lock_hooks(process);
+}
+
+inline void read_mutex(const mutex_run& run, const process_state& process, mutex_snapshot& snapshot) noexcept {
+  if (run.of_waiters) read_waiters(process, run.mutex, snapshot);
+  else run.mutex.holders.read(snapshot.counts);
+}
+
+inline result begin_mutex(profile_run& run) {
+  mutex_state* const mutex = mutex_of(run.process);
+  if (mutex == nullptr) return result(error::out_of_memory, "the mutex profile's tables");
+  const text_view view = run.request.view != nullptr ? text_view(run.request.view) : text_view();
+  if (view.size != 0 && !view.equals("waiter") && !view.equals("holder")) {
+    return result(error::bad_argument, "view must be holder or waiter");
+  }
+  auto& made = *new (run.state) mutex_run(*mutex, run.memory);
+  made.of_waiters = view.equals("waiter");
+  if (run.request.seconds == 0) return {};
+  const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  made.window = mutex->fraction.open(run.request.rate != 0 ? run.request.rate : 1);
+  if (made.window == rate_windows::none) return result(error::too_many_sessions);
+  change_fraction(run.process, *mutex, was_off);
+  read_mutex(made, run.process, made.base);
+  return {};
+}
+inline void close_mutex_window(profile_run& run) {
+  auto& counted = *static_cast<mutex_run*>(run.state);
+  counted.mutex.fraction.close(counted.window);
+  if (counted.window != rate_windows::none) tell_lock_hooks(run.process);
+}
+inline result end_mutex(profile_run& run) {
+  auto& counted = *static_cast<mutex_run*>(run.state);
+  read_mutex(counted, run.process, counted.now);
+  close_mutex_window(run);
+  return {};
+}
+inline void fill_mutex(profile& p, profile_run& run) {
+  const auto& counted = *static_cast<const mutex_run*>(run.state);
+  const mutex_snapshot* const base = run.request.seconds != 0 ? &counted.base : nullptr;
+  fill_mutex_profile(p, run.process, counted.of_waiters ? counted.mutex.waiters : counted.mutex.holders, counted.now,
+                     base);
+}
+
+inline std::uint64_t set_mutex_fraction(process_state& process, std::uint64_t fraction) {
+  mutex_state* const mutex = mutex_of(process);
+  if (mutex == nullptr) return 0;
+  const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  const std::uint64_t before = mutex->fraction.set_own(fraction);
+  change_fraction(process, *mutex, was_off);
+  return before;
+}
+
+inline void visit_mutex_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row row{{"mutex", 5}, {"Stack traces of holders of contended mutexes", 44}, 0, {},
+                                   {"mutex-delta", 11}, &write_mutex_text};
+  visit(row);
+}
+inline std::uint64_t count_mutex(const process_state& process) {
+  const mutex_state* const mutex = attached_mutex_sig(process);
+  return mutex != nullptr ? mutex->holders.used() : 0;
+}
+inline void report_mutex(const process_state& process, visitor<status_value> visit) {
+  const mutex_state* const mutex = attached_mutex_sig(process);
+  visit({"mutex fraction (1 of so many)", mutex != nullptr ? mutex->fraction.in_effect_sig() : 0, nullptr});
+  visit({"mutex samples", mutex != nullptr ? mutex->samples.load() : 0, nullptr});
+  visit({"contended locks now", mutex != nullptr ? mutex->locks.used() : 0, nullptr});
+}
+inline void forget_mutex_parent(process_state& process, bool) {
+  mutex_state* const mutex = attached_mutex_sig(process);
+  if (mutex == nullptr) return;
+  forget_parent_mutex(*mutex);
+  tell_lock_hooks(process);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_mutex_v2 = {
+    {sizeof(profile_part), mutex_layout},
+    sizeof(mutex_run),
+    &visit_mutex_rows,
+    &begin_mutex,
+    &end_mutex,
+    &close_mutex_window,
+    &fill_mutex,
+    &set_mutex_fraction,
+    &count_mutex,
+    &report_mutex,
+    &forget_mutex_parent,
+    nullptr};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PART_MUTEX_PART_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK
+
+// ---- prof/part/block_part.hpp ----
+// prof/part/block_part.hpp - the block part: where threads wait; its descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_BLOCK is on.
+// Safety: ordinary context, any thread.
+// Memory: none of its own; snapshots live in the collection's arena.
+// Source: Go's runtime/pprof block profile and SetBlockProfileRate.
+#ifndef PROF_PART_BLOCK_PART_HPP
+#define PROF_PART_BLOCK_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+struct block_run {
+  block_run(block_state& state, arena& memory) noexcept : block(state), base(memory), now(memory) {}
+  block_state& block;
+  int window = rate_windows::none;
+  block_snapshot base;  // of a difference over some seconds
+  block_snapshot now;
+};
+
+// Rates take effect where the hooks are.
+inline void tell_block_hooks(process_state& process) noexcept {
+  tell_hooks(process, hook_family::lock);
+  tell_hooks(process, hook_family::wait);
+  tell_hooks(process, hook_family::join);
+}
+
+inline result begin_block(profile_run& run) {
+  block_state* const block = block_of(run.process);
+  if (block == nullptr) return result(error::out_of_memory, "the block profile's tables");
+  auto& made = *new (run.state) block_run(*block, run.memory);
+  if (run.request.seconds == 0) return {};
+  made.window = block->rate.open(run.request.rate != 0 ? run.request.rate : default_block_window_ns);
+  if (made.window == rate_windows::none) return result(error::too_many_sessions);
+  tell_block_hooks(run.process);
+  read_block(run.process, *block, made.base);
+  return {};
+}
+inline void close_block_window(profile_run& run) {
+  auto& counted = *static_cast<block_run*>(run.state);
+  counted.block.rate.close(counted.window);
+  if (counted.window != rate_windows::none) tell_block_hooks(run.process);
+}
+inline result end_block(profile_run& run) {
+  auto& counted = *static_cast<block_run*>(run.state);
+  read_block(run.process, counted.block, counted.now);
+  close_block_window(run);
+  return {};
+}
+inline void fill_block(profile& p, profile_run& run) {
+  const auto& counted = *static_cast<const block_run*>(run.state);
+  fill_block_profile(p, run.process, counted.block, counted.now, run.request.seconds != 0 ? &counted.base : nullptr);
+}
+
+inline std::uint64_t set_block_rate(process_state& process, std::uint64_t ns) {
+  block_state* const block = block_of(process);
+  if (block == nullptr) return 0;
+  const std::uint64_t before = block->rate.set_own(ns);
+  tell_block_hooks(process);
+  return before;
+}
+
+inline void visit_block_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row row{{"block", 5}, {"Stack traces that led to blocking on synchronization primitives", 63}, 0,
+                                   {}, {"block-delta", 11}, &write_block_text};
+  visit(row);
+}
+inline std::uint64_t count_block(const process_state& process) {
+  const block_state* const block = attached_block_sig(process);
+  return block != nullptr ? block->counts.used() : 0;
+}
+inline void report_block(const process_state& process, visitor<status_value> visit) {
+  const block_state* const block = attached_block_sig(process);
+  visit({"block rate (ns)", block != nullptr ? block->rate.in_effect_sig() : 0, nullptr});
+  visit({"block samples", block != nullptr ? block->samples.load() : 0, nullptr});
+  visit({"waits seen now", process.waits.used(), nullptr});
+}
+inline void forget_block_parent(process_state& process, bool) {
+  block_state* const block = attached_block_sig(process);
+  if (block == nullptr) return;
+  block->rate.forget_windows();
+  tell_block_hooks(process);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_block_v2 = {
+    {sizeof(profile_part), block_layout},
+    sizeof(block_run),
+    &visit_block_rows,
+    &begin_block,
+    &end_block,
+    &close_block_window,
+    &fill_block,
+    &set_block_rate,
+    &count_block,
+    &report_block,
+    &forget_block_parent,
+    nullptr};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PART_BLOCK_PART_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+
+#if PROF_DETAIL_WITH_THREADS
+
+// ---- prof/process/thread_waits.hpp ----
+// prof/process/thread_waits.hpp - what each thread waits for, who has it, and who waits in a circle.
+// Floor 7 (process). Used by the threads profile and by status.
+// Safety: ordinary context. Locks of the host are read by system calls that fail where memory is gone.
+// Memory: an arena.
+// Source: the waits that hooks see (process/wait_table.hpp); where no profile of waits is on, /proc/self/task/TID/syscall,
+//         which names the futex (proc(5)); a mutex that knows its owner says who that is (os/linux_locks.hpp). Threads and
+//         owners are a graph with one edge from each thread, whose circles are found by following it.
+#ifndef PROF_PROCESS_THREAD_WAITS_HPP
+#define PROF_PROCESS_THREAD_WAITS_HPP
+
+PROF_DETAIL_BEGIN
+
+struct thread_wait {
+  std::uint32_t thread = 0;
+  bool waits = false;
+  wait_kind kind = wait_kind::futex;
+  std::uintptr_t object = 0;
+  std::uint64_t began_ns = 0;  // 0: not known
+  std::uint32_t owner = 0;     // the thread that has the object; 0: nobody, or not known
+  std::uint32_t circle = 0;    // threads with one number wait for each other
+};
+
+#if PROF_DETAIL_OS_LOCKS
+// Who holds a lock that a thread waits for.
+inline std::uint32_t owner_of_lock(const thread_wait& wait) noexcept {
+  if (wait.kind == wait_kind::mutex) {
+    os_mutex copy;
+    return os_copy_sig(&copy, wait.object, sizeof copy) ? os_mutex_owner_sig(copy) : 0;
+  }
+  os_rwlock copy;
+  if (wait.kind != wait_kind::rdlock && wait.kind != wait_kind::wrlock) return 0;
+  return os_copy_sig(&copy, wait.object, sizeof copy) ? os_rwlock_writer_sig(copy) : 0;
+}
+inline bool looks_like_mutex(std::uintptr_t address, std::uint32_t& owner) noexcept {
+  os_mutex copy;
+  if (address % alignof(os_mutex) != 0 || !os_copy_sig(&copy, address, sizeof copy)) return false;
+  owner = os_mutex_owner_sig(copy);
+  return owner != 0 && os_is_waited_mutex_sig(copy);
+}
+#else
+inline std::uint32_t owner_of_lock(const thread_wait&) noexcept { return 0; }
+inline bool looks_like_mutex(std::uintptr_t, std::uint32_t&) noexcept { return false; }
+#endif
+
+class thread_waits {
+ public:
+  explicit thread_waits(arena& memory) noexcept : all_(memory), seen_(memory) {}
+
+  // Notes what `count` threads wait for now; thread(i) is the id of one.
+  template <class Thread>
+  void look(const process_state& process, std::size_t count, Thread thread) noexcept {
+    process.waits.for_each([&](std::size_t, const wait_facts& facts) { seen_.push(facts); });
+    heap_sort(seen_.data(), seen_.size(), [](const wait_facts& a, const wait_facts& b) { return before(a, b); });
+    for (std::size_t i = 0; i < count; ++i) all_.push(look_at(thread(i)));
+    look_again();
+    heap_sort(all_.data(), all_.size(), [](const thread_wait& a, const thread_wait& b) { return a.thread < b.thread; });
+    for (thread_wait& wait : all_) drop_unknown_owner(wait);
+    find_circles();
+  }
+
+  // Null: that thread was not looked at.
+  const thread_wait* find(std::uint32_t thread) const noexcept {
+    std::size_t from = 0;
+    for (std::size_t end = all_.size(); from < end;) {
+      const std::size_t middle = from + (end - from) / 2;
+      if (all_[middle].thread < thread) from = middle + 1;
+      else end = middle;
+    }
+    return from < all_.size() && all_[from].thread == thread ? &all_[from] : nullptr;
+  }
+  std::uint32_t circles() const noexcept { return circles_; }
+
+ private:
+  // By thread; of several waits of one, a handler's last.
+  static bool before(const wait_facts& a, const wait_facts& b) noexcept {
+    return a.thread != b.thread ? a.thread < b.thread : a.began_ns < b.began_ns;
+  }
+  const wait_facts* seen_wait(std::uint32_t thread) const noexcept {
+    std::size_t from = 0;
+    for (std::size_t end = seen_.size(); from < end;) {
+      const std::size_t middle = from + (end - from) / 2;
+      if (seen_[middle].thread <= thread) from = middle + 1;
+      else end = middle;
+    }
+    return from != 0 && seen_[from - 1].thread == thread ? &seen_[from - 1] : nullptr;
+  }
+  thread_wait look_at(std::uint32_t thread) const noexcept {
+    thread_wait wait;
+    wait.thread = thread;
+    const wait_facts* const seen = seen_wait(thread);
+    if (seen != nullptr) {
+      wait.waits = true;
+      wait.kind = seen->kind;
+      wait.object = seen->object;
+      wait.began_ns = seen->began_ns;
+      wait.owner = owner_of_lock(wait);
+      return wait;
+    }
+    wait.object = os_futex_of_thread(thread);
+    wait.waits = wait.object != 0;
+    if (looks_like_mutex(wait.object, wait.owner)) wait.kind = wait_kind::mutex;
+    return wait;
+  }
+  // Who has just answered a question is on its way back to what it waits for: a moment later it is there.
+  void look_again() noexcept {
+    const std::uint32_t self = os_thread_id_sig();
+    bool some_run = true;
+    for (int tries = 0; some_run && tries < 5; ++tries) {
+      some_run = false;
+      for (thread_wait& wait : all_) {
+        if (wait.waits || wait.thread == self || os_thread_state(wait.thread) != 'R') continue;
+        if (!some_run) os_sleep_ns(1000000);
+        some_run = true;
+        wait = look_at(wait.thread);
+      }
+    }
+  }
+  // A futex that is no mutex, or a mutex of other processes.
+  void drop_unknown_owner(thread_wait& wait) const noexcept {
+    if (wait.owner == 0 || find(wait.owner) != nullptr) return;
+    wait.owner = 0;
+    if (wait.began_ns == 0) wait.kind = wait_kind::futex;  // no hook said that it is a mutex
+  }
+  thread_wait* next_of(const thread_wait& wait) noexcept {
+    return wait.owner == 0 ? nullptr : const_cast<thread_wait*>(find(wait.owner));
+  }
+  // Two steps for one (Floyd's tortoise and hare): where they meet is on the circle.
+  void find_circles() noexcept {
+    for (thread_wait& start : all_) {
+      thread_wait* slow = &start;
+      thread_wait* fast = &start;
+      do {
+        slow = next_of(*slow);
+        fast = next_of(*fast);
+        if (fast != nullptr) fast = next_of(*fast);
+      } while (fast != nullptr && slow != fast);
+      if (fast == nullptr || slow->circle != 0) continue;
+      ++circles_;
+      for (thread_wait* on = slow; on->circle == 0; on = next_of(*on)) on->circle = circles_;
+    }
+  }
+
+  arena_vector<thread_wait> all_;
+  arena_vector<wait_facts> seen_;
+  std::uint32_t circles_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_THREAD_WAITS_HPP
+
+// ---- prof/sample/threads.hpp ----
+// prof/sample/threads.hpp - which threads there are, where each of them is now, who made them.
+// Floor 8 (sample). Asked by part/threads_part.hpp; told of threads by the hooks of hook/thread.hpp and hook/join.hpp.
+// Safety: answer_sig is the signal handler's body: no lock, no allocation, no libc. What asks is for ordinary context, any
+//         thread, any number at once; it waits for nobody longer than a deadline.
+// Memory: 32 bytes per question under way, 48 per thread that was made and is not joined; tables that grow by pieces.
+// Source: Go's goroutine profile stops the world for it; here each thread is asked by a signal (rt_tgsigqueueinfo(2)) and
+//         answers by itself. signal(7): who blocks the signal, sleeps uninterruptibly or is stopped does not answer.
+#ifndef PROF_SAMPLE_THREADS_HPP
+#define PROF_SAMPLE_THREADS_HPP
+
+PROF_DETAIL_BEGIN
+
+// A thread's stack that somebody asks for. A late answer finds another generation here, and is dropped.
+struct question {
+  table_key key;  // thread id + thread_key_base
+  std::atomic<std::uint32_t> state;  // generation << 2 | question_step
+  std::atomic<stack_id> stack;
+  std::atomic<label_set_id> labels;
+};
+enum question_step : std::uint32_t { nobody_asks, is_asked, is_answering, is_answered };
+
+// A thread that was made through the hook, by its pthread_t, until it is joined or has ended detached.
+struct made_thread {
+  table_key key;
+  std::atomic<std::uint64_t> number;  // of thread_start: tells threads with one pthread_t apart
+  std::atomic<std::uint32_t> thread;  // 0: it does not run yet
+  std::atomic<std::uint32_t> creator;
+  std::atomic<stack_id> stack;
+  std::atomic<label_set_id> labels;
+  std::atomic<bool> is_joinable;
+  std::atomic<bool> is_own;
+};
+
+struct threads_state {
+  static constexpr std::size_t first_level = 64;
+  static constexpr unsigned levels = 9;  // 32,704 of each
+
+  add_remove_table<question> questions;
+  add_remove_table<made_thread> made;
+  std::atomic<std::uint32_t> generation;
+  std::atomic<std::uint64_t> created;  // threads in all
+  std::atomic<std::size_t> next_look;
+  std::atomic<std::uint64_t> asked;
+  std::atomic<std::uint64_t> answered;
+};
+inline constexpr std::uint32_t threads_layout =
+    layout_of({sizeof(threads_state), offsetof(threads_state, made), sizeof(question), sizeof(made_thread)});
+
+PROF_DETAIL_COLD inline threads_state* make_threads(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(threads_state));
+  if (pages == nullptr) return nullptr;
+  auto* const threads = new (pages) threads_state{};
+  threads->questions.bind(process.memory, threads_state::first_level, threads_state::levels);
+  threads->made.bind(process.memory, threads_state::first_level, threads_state::levels);
+  return threads;
+}
+inline threads_state* attached_threads_sig(const process_state& process) PROF_DETAIL_SIG {
+  return state_of_sig<threads_state>(process, part::threads);
+}
+inline threads_state* threads_of(process_state& process) noexcept {
+  return part_state_sig<threads_state>(process, part::threads, &make_threads, [](process_state& to, threads_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(threads_state));
+  });
+}
+
+// ---- the handler -----------------------------------------------------------------------------------------------------
+
+inline constexpr std::uint64_t question_mark = std::uint64_t{0x7072} << 48;  // "pr"
+inline std::uint64_t token_of(std::size_t index, std::uint32_t generation) PROF_DETAIL_SIG {
+  return question_mark | std::uint64_t{generation & 0xffffffu} << 24 | index;
+}
+inline std::uint32_t state_of_question(std::uint32_t generation, question_step step) PROF_DETAIL_SIG {
+  return (generation & 0xffffffu) << 2 | step;
+}
+
+inline void answer_sig(process_state& process, std::uint64_t token, const registers& regs) PROF_DETAIL_SIG {
+  threads_state* const threads = attached_threads_sig(process);
+  if (threads == nullptr || token >> 48 != question_mark >> 48) return;
+  const std::size_t index = token & 0xffffffu;
+  const auto generation = static_cast<std::uint32_t>(token >> 24 & 0xffffffu);
+  auto* const there =
+      index < threads->questions.span() ? static_cast<question*>(threads->questions.find_place_sig(index)) : nullptr;
+  std::uint32_t expected = state_of_question(generation, is_asked);
+  if (there == nullptr ||
+      !there->state.compare_exchange_strong(expected, state_of_question(generation, is_answering))) {
+    return;  // too late, or a second signal of one question
+  }
+  const std::uint32_t thread = os_thread_id_sig();
+  there->stack.store(capture_stack_sig(process, thread, regs, false), std::memory_order_relaxed);
+  there->labels.store(labels_of_sig(process, thread), std::memory_order_relaxed);
+  expected = state_of_question(generation, is_answering);
+  if (there->state.compare_exchange_strong(expected, state_of_question(generation, is_answered))) return;
+  threads->questions.remove_sig(index);  // whoever asked has gone meanwhile
+}
+
+// ---- threads that come and go -----------------------------------------------------------------------------------------
+
+inline void fill_made_sig(made_thread& slot, const thread_start& start) PROF_DETAIL_SIG {
+  slot.thread.store(0, std::memory_order_relaxed);
+  slot.number.store(start.number, std::memory_order_relaxed);
+  slot.creator.store(start.creator, std::memory_order_relaxed);
+  slot.stack.store(start.stack, std::memory_order_relaxed);
+  slot.labels.store(start.labels, std::memory_order_relaxed);
+  slot.is_joinable.store(start.is_joinable, std::memory_order_relaxed);
+  slot.is_own.store(start.is_own, std::memory_order_relaxed);
+}
+
+// Of some old ones those that have ended detached go; one that has ended and was not joined stays.
+inline void forget_ended_detached_sig(threads_state& threads) PROF_DETAIL_SIG {
+  const std::uint32_t process_id = os_process_id_sig();
+  const std::size_t span = threads.made.span();
+  for (int looks = 0; looks < 4; ++looks) {
+    const std::size_t index = threads.next_look.fetch_add(1, std::memory_order_relaxed) % span;
+    if (threads.made.find_place_sig(index) == nullptr) continue;
+    const made_thread& slot = threads.made.at(index);
+    const std::uint64_t key = slot.key.load(std::memory_order_acquire);
+    const std::uint32_t thread = slot.thread.load(std::memory_order_relaxed);
+    if (key <= add_remove_keys::claimed || thread == 0 || slot.is_joinable.load(std::memory_order_relaxed)) continue;
+    if (os_thread_has_ended_sig(process_id, thread)) threads.made.remove_key_sig(index, key);
+  }
+}
+
+// The record of a pthread_t, made where there is none.
+inline made_thread* record_of_handle_sig(process_state& process, threads_state& threads,
+                                         const thread_start& start) PROF_DETAIL_SIG {
+  std::size_t index = threads.made.find_sig(start.handle);
+  if (index != no_slot) return &threads.made.at(index);
+  forget_ended_detached_sig(threads);
+  index = threads.made.claim_sig(start.handle);
+  if (index == no_slot) {
+    count_drop_sig(process, drop::made_threads_full);
+    return nullptr;
+  }
+  fill_made_sig(threads.made.at(index), start);
+  threads.made.publish_sig(index, start.handle);
+  return &threads.made.at(index);
+}
+// By the thread itself. Whoever made it may have detached it before it runs.
+inline void note_running_sig(process_state& process, threads_state& threads, const thread_start& start) PROF_DETAIL_SIG {
+  made_thread* const record = record_of_handle_sig(process, threads, start);
+  if (record == nullptr) return;
+  const bool was_detached = record->number.load() == 0 && !record->is_joinable.load();
+  if (record->number.load() != start.number) fill_made_sig(*record, start);
+  if (was_detached) record->is_joinable.store(false);
+  record->thread.store(os_thread_id_sig());
+}
+// What is known of a thread before it is joined: its number, or, where it does not run yet, that it is not above the last.
+inline constexpr std::uint64_t number_at_most = std::uint64_t{1} << 63;
+inline std::uint64_t number_of_handle_sig(const threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+  const std::size_t index = threads.made.find_sig(handle);
+  // The record of a detached thread is an earlier one's, for that cannot be joined.
+  const bool is_known = index != no_slot && threads.made.at(index).is_joinable.load();
+  const std::uint64_t number = is_known ? threads.made.at(index).number.load() : 0;
+  return number != 0 ? number : number_at_most | threads.created.load();
+}
+// Behind the join another thread may have the same pthread_t.
+inline void note_joined_sig(threads_state& threads, std::uintptr_t handle, std::uint64_t known) PROF_DETAIL_SIG {
+  const std::size_t index = threads.made.find_sig(handle);
+  if (index == no_slot) return;
+  const std::uint64_t number = threads.made.at(index).number.load();
+  const bool is_it = (known & number_at_most) != 0 ? number <= (known & ~number_at_most) : number == known;
+  if (is_it) threads.made.remove_key_sig(index, handle);
+}
+// A thread that is not known does not run yet: its record waits for it.
+inline void note_detached_sig(process_state& process, threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+  thread_start unknown;
+  unknown.handle = handle;
+  unknown.is_joinable = false;
+  made_thread* const record = record_of_handle_sig(process, threads, unknown);
+  if (record == nullptr) return;
+  const bool was_joinable = record->is_joinable.exchange(false);
+  const std::uint32_t thread = record->thread.load();
+  if (thread == 0 || !os_thread_has_ended_sig(os_process_id_sig(), thread)) return;
+  // The pthread_t was a detached thread's that has ended since; a later one has it that does not run yet.
+  if (!was_joinable) return fill_made_sig(*record, unknown);
+  const std::size_t index = threads.made.find_sig(handle);
+  if (index != no_slot) threads.made.remove_key_sig(index, handle);
+}
+
+// ---- asking -----------------------------------------------------------------------------------------------------------
+
+// Why a thread has no stack in an answer.
+enum class silence : std::uint32_t { none, ended, blocks_signal, uninterruptible, stopped, late, no_room };
+inline text_view silence_text(silence why) noexcept {
+  switch (why) {
+    case silence::ended: return "it has just ended";
+    case silence::blocks_signal: return "it blocks the signal";
+    case silence::uninterruptible: return "it sleeps uninterruptibly";
+    case silence::stopped: return "it is stopped";
+    case silence::late: return "it did not answer in time";
+    case silence::no_room: return "too many threads are asked";
+    default: return "";
+  }
+}
+
+struct asked_thread {
+  std::uint32_t thread = 0;
+  std::uint32_t generation = 0;
+  std::size_t index = no_slot;  // of its question while that is open
+  silence why = silence::none;
+  stack_id stack = overflow_stack;
+  label_set_id labels = no_labels;
+};
+
+inline constexpr std::uint64_t answers_deadline_ns = 1000000000;
+inline constexpr std::uint64_t ask_again_ns = 20000000;
+inline constexpr std::uint64_t patience_ns = 100000000;  // with threads of which it is known why they are silent
+
+// One dump: lists the threads, asks all at once, gathers what they answer.
+class thread_survey {
+ public:
+  thread_survey(process_state& process, threads_state& threads, arena& memory) noexcept
+      : process_(process), state_(threads), threads_(memory) {}
+
+  // `self`: the calling thread's registers, of whoever called prof. False: the threads cannot be listed.
+  bool run(const registers& self) noexcept {
+    first_code_map_sig(process_);
+    const bool listed = os_for_each_thread(
+        [](void* context, std::uint32_t thread) {
+          asked_thread known;
+          known.thread = thread;
+          static_cast<thread_survey*>(context)->threads_.push(known);
+        },
+        this);
+    const std::uint32_t this_thread = os_thread_id_sig();
+    for (asked_thread& asked : threads_) {
+      if (asked.thread == this_thread) look_at_self(asked, self);
+      else ask_first(asked);
+    }
+    gather();
+    return listed;
+  }
+
+  const arena_vector<asked_thread>& threads() const noexcept { return threads_; }
+
+ private:
+  void look_at_self(asked_thread& asked, const registers& self) noexcept {
+    asked.stack = capture_stack_sig(process_, asked.thread, self, true);
+    asked.labels = labels_of_sig(process_, asked.thread);
+  }
+
+  void ask_first(asked_thread& asked) noexcept {
+    asked.generation = state_.generation.fetch_add(1, std::memory_order_relaxed);
+    asked.index = state_.questions.claim_sig(thread_key_base + asked.thread);
+    if (asked.index == no_slot) {
+      asked.why = silence::no_room;
+      return;
+    }
+    state_.asked.fetch_add(1, std::memory_order_relaxed);
+    state_.questions.at(asked.index).state.store(state_of_question(asked.generation, is_asked), std::memory_order_release);
+    state_.questions.publish_sig(asked.index, thread_key_base + asked.thread);
+    send(asked);
+  }
+  void send(asked_thread& asked) noexcept {
+    const int failed =
+        os_ask_thread_sig(asked.thread, process_.signal.number.load(), token_of(asked.index, asked.generation));
+    asked.why = failed == os_no_such_thread ? silence::ended : silence::late;
+  }
+
+  // Takes an answer, if it is there.
+  void take(asked_thread& asked) noexcept {
+    question& there = state_.questions.at(asked.index);
+    if ((there.state.load(std::memory_order_acquire) & 3) != is_answered) return;
+    asked.stack = there.stack.load(std::memory_order_relaxed);
+    asked.labels = there.labels.load(std::memory_order_relaxed);
+    asked.why = silence::none;
+    state_.answered.fetch_add(1, std::memory_order_relaxed);
+    close(asked);
+  }
+  void close(asked_thread& asked) noexcept {
+    state_.questions.remove_sig(asked.index);
+    asked.index = no_slot;
+  }
+
+  // Whether it is known why a thread does not answer.
+  bool is_explained(asked_thread& asked) noexcept {
+    const char state = os_thread_state(asked.thread);
+    if (state == '\0' || state == 'Z' || state == 'X') asked.why = silence::ended;
+    else if (state == 'D') asked.why = silence::uninterruptible;
+    else if (state == 'T' || state == 't') asked.why = silence::stopped;
+    else if (os_signal_blocked(asked.thread, process_.signal.number.load())) asked.why = silence::blocks_signal;
+    else asked.why = silence::late;
+    return asked.why != silence::late;
+  }
+
+  // How many are still open after a look at all.
+  std::size_t take_all() noexcept {
+    std::size_t open = 0;
+    for (asked_thread& asked : threads_) {
+      if (asked.index != no_slot) take(asked);
+      if (asked.index != no_slot && asked.why == silence::ended) give_up(asked);
+      open += asked.index != no_slot;
+    }
+    return open;
+  }
+  std::size_t unexplained() noexcept {
+    std::size_t count = 0;
+    for (asked_thread& asked : threads_) count += asked.index != no_slot && !is_explained(asked);
+    return count;
+  }
+
+  void gather() noexcept {
+    const std::uint64_t began = os_monotonic_ns_sig();
+    std::uint64_t again = began + ask_again_ns;
+    std::uint64_t now = began;
+    while (take_all() != 0 && now - began < answers_deadline_ns) {
+      os_sleep_ns(500000);
+      now = os_monotonic_ns_sig();
+      if (now < again) continue;
+      again = now + ask_again_ns;
+      if (unexplained() == 0 && now - began >= patience_ns) break;
+      for (asked_thread& asked : threads_) {
+        if (asked.index != no_slot && asked.why == silence::late) send(asked);
+      }
+    }
+    for (asked_thread& asked : threads_) {
+      if (asked.index == no_slot) continue;
+      take(asked);
+      if (asked.index == no_slot) continue;
+      (void)is_explained(asked);
+      give_up(asked);
+    }
+  }
+
+  // The question is taken back; one that is being answered now is left to the answering thread.
+  void give_up(asked_thread& asked) noexcept {
+    std::atomic<std::uint32_t>& state = state_.questions.at(asked.index).state;
+    std::uint32_t expected = state_of_question(asked.generation, is_asked);
+    const std::uint32_t closed = state_of_question(asked.generation, nobody_asks);
+    if (state.compare_exchange_strong(expected, closed)) return close(asked);
+    if (expected == state_of_question(asked.generation, is_answering) && state.compare_exchange_strong(expected, closed)) {
+      asked.index = no_slot;
+      return;
+    }
+    take(asked);
+  }
+
+  process_state& process_;
+  threads_state& state_;
+  arena_vector<asked_thread> threads_;
+};
+
+inline void forget_parent_threads(threads_state& threads) noexcept {
+  threads.questions.for_each_sig([&](std::size_t index, question& slot) {
+    if (slot.key.load() <= add_remove_keys::claimed) return;
+    slot.state.store(nobody_asks);
+    threads.questions.remove_sig(index);
+  });
+  // The one thread that is left has another id now.
+  const std::uintptr_t self = os_thread_pointer_sig();
+  threads.made.for_each_sig([&](std::size_t index, made_thread& slot) {
+    const std::uint64_t key = slot.key.load();
+    if (key <= add_remove_keys::claimed) return;
+    if (key == self) slot.thread.store(os_thread_id_sig());
+    else threads.made.remove_sig(index);
+  });
+}
+
+// ---- who made whom ------------------------------------------------------------------------------------------------
+
+// The threads that were made, as they are known at one moment.
+struct known_maker {
+  std::uint32_t thread = 0;
+  thread_start start;
+};
+class known_makers {
+ public:
+  explicit known_makers(arena& memory) noexcept : all_(memory) {}
+  void read(threads_state& threads) noexcept {
+    threads.made.for_each_sig([&](std::size_t, made_thread& slot) {
+      known_maker known;
+      known.start.handle = slot.key.load(std::memory_order_acquire);
+      if (known.start.handle <= add_remove_keys::claimed) return;
+      known.thread = slot.thread.load();
+      known.start.number = slot.number.load();
+      known.start.stack = slot.stack.load();
+      known.start.labels = slot.labels.load();
+      known.start.creator = slot.creator.load();
+      known.start.is_joinable = slot.is_joinable.load();
+      known.start.is_own = slot.is_own.load();
+      all_.push(known);
+    });
+    heap_sort(all_.data(), all_.size(), [](const known_maker& a, const known_maker& b) {
+      return a.thread != b.thread ? a.thread < b.thread : a.start.number < b.start.number;
+    });
+  }
+  // Of several threads with one id the last, which is the one that lives; null: it was not seen.
+  const known_maker* find(std::uint32_t thread) const noexcept {
+    std::size_t from = 0;
+    for (std::size_t end = all_.size(); from < end;) {
+      const std::size_t middle = from + (end - from) / 2;
+      if (all_[middle].thread <= thread) from = middle + 1;
+      else end = middle;
+    }
+    return from != 0 && all_[from - 1].thread == thread ? &all_[from - 1] : nullptr;
+  }
+  // Calls visit(known) for those that have ended and nobody has joined.
+  template <class Visit>
+  void for_each_leaked(Visit visit) const noexcept {
+    const std::uint32_t process_id = os_process_id_sig();
+    for (const known_maker& known : all_) {
+      if (!known.start.is_joinable || known.thread == 0) continue;
+      if (find(known.thread) != &known || os_thread_has_ended_sig(process_id, known.thread)) visit(known);
+    }
+  }
+
+ private:
+  arena_vector<known_maker> all_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SAMPLE_THREADS_HPP
+
+// ---- prof/write/threads_text.hpp ----
+// prof/write/threads_text.hpp - writes every thread with its stack as text (debug=2), like a traceback of Go's.
+// Floor 9 (write). Called by parts, as what debug=2 writes.
+// Safety: ordinary context; thread-compatible. Not for signal handlers.
+// Memory: 8 bytes per thread in the caller's scratch arena.
+// Source: Go 1.26 runtime/traceback.go (goroutineheader, printing of frames, "created by"), with labels as since 1.27. What
+//         a profile's samples say of threads stands in labels whose keys begin with a dot: see part/threads_part.hpp.
+#ifndef PROF_WRITE_THREADS_TEXT_HPP
+#define PROF_WRITE_THREADS_TEXT_HPP
+
+PROF_DETAIL_BEGIN
+
+class thread_dump_writer {
+ public:
+  thread_dump_writer(const profile& p, arena& scratch, output out, text_view title) noexcept
+      : p_(p), out_(out), title_(title), order_(scratch) {}
+
+  bool write() noexcept {
+    for (std::size_t i = 0; i < p_.samples.size(); ++i) {
+      if (number(p_.samples[i], ".thread") != 0 && !order_.push(static_cast<std::uint32_t>(i))) return false;
+    }
+    heap_sort(order_.data(), order_.size(), [&](std::uint32_t a, std::uint32_t b) { return before(a, b); });
+    put_circles();
+    for (const std::uint32_t sample : order_) put_thread(p_.samples[sample]);
+    return out_.flush();
+  }
+
+ private:
+  // Those that wait longest first, as far as it is known; then by id.
+  bool before(std::uint32_t a, std::uint32_t b) const noexcept {
+    const std::int64_t waited_a = number(p_.samples[a], ".waited");
+    const std::int64_t waited_b = number(p_.samples[b], ".waited");
+    if (waited_a != waited_b) return waited_a > waited_b;
+    return number(p_.samples[a], ".thread") < number(p_.samples[b], ".thread");
+  }
+
+  const profile_label* label(const profile_sample& sample, text_view key) const noexcept {
+    for (std::size_t i = 0; i < sample.label_count; ++i) {
+      const profile_label& there = p_.labels[sample.first_label + i];
+      if (string(there.key).equals(key)) return &there;
+    }
+    return nullptr;
+  }
+  std::int64_t number(const profile_sample& sample, text_view key) const noexcept {
+    const profile_label* const there = label(sample, key);
+    return there != nullptr ? there->number : 0;
+  }
+  text_view text(const profile_sample& sample, text_view key) const noexcept {
+    const profile_label* const there = label(sample, key);
+    return there != nullptr ? string(there->text) : text_view();
+  }
+  text_view string(string_index index) const noexcept {
+    return index < p_.strings.size() ? p_.strings[index] : text_view();
+  }
+
+  // "deadlock 1: thread 12 waits for the mutex 0x... of thread 13, thread 13 for the mutex 0x... of thread 12"
+  void put_circles() noexcept {
+    for (std::int64_t circle = 1; put_circle(circle); ++circle) {
+    }
+  }
+  bool put_circle(std::int64_t circle) noexcept {
+    const char* between = "";
+    for (const std::uint32_t index : order_) {
+      const profile_sample& sample = p_.samples[index];
+      if (number(sample, ".circle") != circle) continue;
+      if (between[0] == '\0') out_.put("deadlock ").signed_decimal(circle).put(": ");
+      out_.put(between).put("thread ").signed_decimal(number(sample, ".thread")).put(" waits for the ");
+      put_object(sample);
+      out_.put(" of thread ").signed_decimal(number(sample, ".owner"));
+      between = ", ";
+    }
+    if (between[0] != '\0') out_.put("\n\n");
+    return between[0] != '\0';
+  }
+  void put_object(const profile_sample& sample) noexcept {
+    out_.put(text(sample, ".wait")).put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
+  }
+
+  // "goroutine 12 [mutex, 3 minutes, labels:{"a":"b"}]:", and what Go does not know in a comment.
+  void put_thread(const profile_sample& sample) noexcept {
+    out_.put(title_).put(" ").signed_decimal(number(sample, ".thread")).put(" [");
+    put_state(sample);
+    put_labels(sample);
+    out_.put("]:\n# ");
+    put_facts(sample);
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    for (std::size_t i = 0; i < sample.depth; ++i) put_location(frames[i]);
+    put_maker(number(sample, ".thread"));
+    out_.put("\n");
+  }
+  void put_state(const profile_sample& sample) noexcept {
+    const text_view wait = text(sample, ".wait");
+    const text_view state = text(sample, ".state");
+    if (wait.size != 0) out_.put(wait);
+    else if (state.equals("R")) out_.put("running");
+    else if (state.equals("D")) out_.put("uninterruptible");
+    else if (state.equals("T") || state.equals("t")) out_.put("stopped");
+    else out_.put("waiting");
+    constexpr std::int64_t minute = 60000000000;
+    const std::int64_t waited = number(sample, ".waited");
+    if (waited >= minute) out_.put(", ").signed_decimal(waited / minute).put(" minutes");
+  }
+  void put_labels(const profile_sample& sample) noexcept {
+    const char* before_pair = ", labels:{";
+    for (std::size_t i = 0; i < sample.label_count; ++i) {
+      const profile_label& there = p_.labels[sample.first_label + i];
+      const text_view key = string(there.key);
+      if (there.text == 0 || key.starts_with({".", 1})) continue;
+      out_.put(before_pair);
+      put_quoted(key);
+      out_.put(":");
+      put_quoted(string(there.text));
+      before_pair = ", ";
+    }
+    if (before_pair[1] == ' ' && before_pair[2] == '\0') out_.put("}");
+  }
+  void put_quoted(text_view value) noexcept {
+    out_.put("\"");
+    for (std::size_t i = 0; i < value.size; ++i) {
+      if (value.data[i] == '"' || value.data[i] == '\\') out_.put("\\");
+      out_.printable({value.data + i, 1});
+    }
+    out_.put("\"");
+  }
+  void put_seconds(std::int64_t ns) noexcept {
+    out_.signed_decimal(ns / 1000000000).put(".");
+    const std::int64_t thousandths = ns / 1000000 % 1000;
+    if (thousandths < 100) out_.put("0");
+    if (thousandths < 10) out_.put("0");
+    out_.signed_decimal(thousandths).put(" s");
+  }
+  void put_facts(const profile_sample& sample) noexcept {
+    out_.put("name ");
+    put_quoted(text(sample, ".name"));
+    out_.put(", state ").put(text(sample, ".state")).put(", cpu ");
+    put_seconds(number(sample, ".cpu"));
+    const text_view channel = text(sample, ".channel");
+    if (channel.size != 0 && !channel.equals("0")) out_.put(", kernel ").put(channel);
+    if (text(sample, ".wait").size != 0) {
+      out_.put(", waits for ");
+      put_object(sample);
+    }
+    if (number(sample, ".waited") != 0) {
+      out_.put(" since ");
+      put_seconds(number(sample, ".waited"));
+    }
+    if (number(sample, ".owner") != 0) out_.put(", held by thread ").signed_decimal(number(sample, ".owner"));
+    if (number(sample, ".circle") != 0) out_.put(", deadlock ").signed_decimal(number(sample, ".circle"));
+    if (text(sample, ".why").size != 0) out_.put(", no stack: ").put(text(sample, ".why"));
+    out_.put("\n");
+  }
+
+  // Two lines for each function: its name, and where in which file, or the address.
+  void put_location(std::uint32_t index) noexcept {
+    if (index >= p_.locations.size()) return;
+    const profile_location& location = p_.locations[index];
+    if (location.line_count == 0) out_.hex(location.address).put("\n");
+    for (std::size_t i = 0; i < location.line_count; ++i) put_line(location, p_.lines[location.first_line + i]);
+  }
+  void put_line(const profile_location& location, const profile_line& line) noexcept {
+    if (line.function >= p_.functions.size()) return;
+    const profile_function& function = p_.functions[line.function];
+    out_.printable(string(function.name));
+    out_.put("\n\t");
+    put_place(location, line, function);
+    out_.put("\n");
+  }
+  void put_place(const profile_location& location, const profile_line& line, const profile_function& function) noexcept {
+    if (string(function.file).size != 0) {
+      out_.printable(string(function.file));
+      out_.put(":").signed_decimal(line.line);
+    } else if (location.mapping < p_.mappings.size()) {
+      out_.printable(string(p_.mappings[location.mapping].file));
+      out_.put(":0");
+    }
+    out_.put(" pc=").hex(location.address);
+  }
+
+  void put_maker(std::int64_t thread) noexcept {
+    for (const profile_sample& sample : p_.samples) {
+      if (number(sample, ".made") != thread) continue;
+      const std::uint32_t* const frames = p_.frames_of(sample);
+      for (std::size_t i = 0; i < sample.depth; ++i) {
+        if (i == 0) out_.put("created in thread ").signed_decimal(number(sample, ".creator")).put(" by ");
+        put_location(frames[i]);
+      }
+      return;
+    }
+  }
+
+  const profile& p_;
+  text_writer out_;
+  text_view title_;
+  arena_vector<std::uint32_t> order_;
+};
+
+// As parts' rows have them.
+inline bool write_thread_dump(const profile& p, arena& scratch, output out) noexcept {
+  return thread_dump_writer(p, scratch, out, "thread").write();
+}
+inline bool write_goroutine_dump(const profile& p, arena& scratch, output out) noexcept {
+  return thread_dump_writer(p, scratch, out, "goroutine").write();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_WRITE_THREADS_TEXT_HPP
+
+// ---- prof/part/threads_part.hpp ----
+// prof/part/threads_part.hpp - the threads part: the profiles threads (alias goroutine) and threadcreate; its descriptor.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_THREADS is on.
+// Safety: ordinary context, any thread; thread_* functions run in the host's threads, which begin or end.
+// Memory: none of its own; surveys live in the collection's arena.
+// Source: Go's runtime/pprof: goroutine with its three texts, threadcreate.
+#ifndef PROF_PART_THREADS_PART_HPP
+#define PROF_PART_THREADS_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+// The threads, and who made them, at one moment.
+struct threads_snapshot {
+  threads_snapshot(process_state& process, threads_state& state, arena& memory) noexcept
+      : survey(process, state, memory), makers(memory) {}
+  thread_survey survey;
+  known_makers makers;
+};
+struct threads_run {
+  threads_run(process_state& process, threads_state& state, arena& memory) noexcept
+      : threads(state), base(process, state, memory), now(process, state, memory), waits(memory) {}
+  threads_state& threads;
+  threads_snapshot base;  // of a difference over some seconds
+  threads_snapshot now;
+  thread_waits waits;
+};
+
+inline bool is_threadcreate(const profile_run& run) noexcept { return run.row.name.equals("threadcreate"); }
+
+PROF_DETAIL_NOINLINE inline void look_at_threads(threads_state& threads, threads_snapshot& snapshot) noexcept {
+  (void)snapshot.survey.run(caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
+  snapshot.makers.read(threads);
+}
+
+inline result begin_threads(profile_run& run) {
+  threads_state* const threads = threads_of(run.process);
+  if (threads == nullptr) return result(error::out_of_memory, "the threads profile's tables");
+  if (result ready = prepare_signal(run.process, "asking threads for their stacks"); !ready) return ready;
+  run.process.signal.asked.store(&answer_sig, std::memory_order_release);
+  auto& made = *new (run.state) threads_run(run.process, *threads, run.memory);
+  if (run.request.seconds != 0) look_at_threads(*threads, made.base);
+  return {};
+}
+inline result end_threads(profile_run& run) {
+  auto& found = *static_cast<threads_run*>(run.state);
+  look_at_threads(found.threads, found.now);
+  const arena_vector<asked_thread>& all = found.now.survey.threads();
+  if (run.request.debug >= 2 || run.request.min_wait != 0) {
+    found.waits.look(run.process, all.size(), [&all](std::size_t i) { return all[i].thread; });
+  }
+  return {};
+}
+
+// ---- what each profile says of a thread ----------------------------------------------------------------------------
+
+// The text of debug=2 needs more of each thread than the model has: it comes as labels, whose keys begin with a dot.
+inline std::size_t describe_thread(profile& p, const process_state&, const asked_thread& asked,
+                                   const thread_wait* wait, profile_label* labels) noexcept {
+  std::size_t count = 0;
+  os_thread_facts facts;
+  os_describe_thread(asked.thread, facts);
+  const auto text = [&](text_view key, text_view value) {
+    if (value.size != 0) labels[count++] = {p.string(key), p.string(value), 0, 0};
+  };
+  const auto number = [&](text_view key, std::uint64_t value) {
+    if (value != 0) labels[count++] = {p.string(key), 0, static_cast<std::int64_t>(value), 0};
+  };
+  number(".thread", asked.thread);
+  text(".name", facts.name);
+  const char state[2] = {facts.state, '\0'};
+  text(".state", state);
+  text(".channel", facts.wait_channel);
+  number(".cpu", facts.cpu_ns);
+  text(".why", silence_text(asked.why));
+  if (wait == nullptr || !wait->waits) return count;
+  text(".wait", wait_word(static_cast<std::uint64_t>(wait->kind)));
+  number(".object", wait->object);
+  const std::uint64_t now = os_monotonic_ns_sig();
+  if (wait->began_ns != 0 && now > wait->began_ns) number(".waited", now - wait->began_ns);
+  number(".owner", wait->owner);
+  number(".circle", wait->circle);
+  return count;
+}
+
+// What is asked for beside the stacks: everything of each thread, or only those that have waited so long.
+struct survey_view {
+  const thread_waits* waits = nullptr;
+  bool is_full = false;
+  std::uint64_t least_wait_ns = 0;
+};
+inline void add_survey(profile& p, profile_builder& build, const process_state& process, const thread_survey& survey,
+                       std::int64_t sign, const survey_view& view) noexcept {
+  const std::uint64_t now = os_monotonic_ns_sig();
+  for (const asked_thread& asked : survey.threads()) {
+    if (asked.why == silence::ended) continue;
+    const thread_wait* const wait = view.waits != nullptr ? view.waits->find(asked.thread) : nullptr;
+    const bool is_old = wait != nullptr && wait->began_ns != 0 && now - wait->began_ns >= view.least_wait_ns;
+    if (view.least_wait_ns != 0 && !is_old) continue;
+    profile_label labels[profile_builder::max_extra_labels];
+    const std::size_t count = view.is_full ? describe_thread(p, process, asked, wait, labels) : 0;
+    build.add_or_say(asked.stack, asked.labels, sign, asked.why == silence::none ? "" : "[no answer]", labels, count);
+  }
+}
+
+// The stacks that made the threads, for debug=2: of no count.
+inline void add_makers(profile& p, profile_builder& build, const threads_snapshot& found) noexcept {
+  for (const asked_thread& asked : found.survey.threads()) {
+    const known_maker* const known = found.makers.find(asked.thread);
+    if (known == nullptr) continue;
+    const profile_label labels[2] = {{p.string(".made"), 0, static_cast<std::int64_t>(asked.thread), 0},
+                                     {p.string(".creator"), 0, static_cast<std::int64_t>(known->start.creator), 0}};
+    build.add_or_say(known->start.stack, no_labels, 0, "", labels, 2);
+  }
+}
+
+inline void add_created(profile_builder& build, const threads_snapshot& found, std::int64_t sign) noexcept {
+  for (const asked_thread& asked : found.survey.threads()) {
+    const known_maker* const known = found.makers.find(asked.thread);
+    if (asked.why == silence::ended) continue;
+    const bool is_main = asked.thread == os_process_id_sig();
+    const text_view unknown = is_main ? "[main thread]" : "[not seen when made]";
+    if (known != nullptr) build.add_or_say(known->start.stack, known->start.labels, sign, "", nullptr, 0);
+    else build.add_or_say(overflow_stack, no_labels, sign, unknown, nullptr, 0);
+  }
+}
+inline void fill_threadcreate(profile_builder& build, const profile_run& run, const threads_run& found) noexcept {
+  if (run.request.leak) {
+    found.now.makers.for_each_leaked([&](const known_maker& known) {
+      build.add_or_say(known.start.stack, known.start.labels, 1, "", nullptr, 0);
+    });
+    return;
+  }
+  add_created(build, found.now, 1);
+  if (run.request.seconds != 0) add_created(build, found.base, -1);
+}
+
+inline void fill_threads(profile& p, profile_run& run) {
+  auto& found = *static_cast<threads_run*>(run.state);
+  p.add_value_type(run.row.name, "count");
+  p.period_type = {p.string(run.row.name), p.string("count")};
+  p.period = 1;
+  profile_builder build(p, run.process);
+  if (is_threadcreate(run)) {
+    fill_threadcreate(build, run, found);
+  } else {
+    survey_view view;
+    view.waits = &found.waits;
+    view.is_full = run.request.debug >= 2;
+    view.least_wait_ns = std::uint64_t{run.request.min_wait} * 1000000000u;
+    add_survey(p, build, run.process, found.now.survey, 1, view);
+    if (run.request.seconds != 0) add_survey(p, build, run.process, found.base.survey, -1, {});
+    if (view.is_full) add_makers(p, build, found.now);
+  }
+  build.add_stack_comments();
+  bounded_text<160> line;
+  p.add_comment(line.decimal(found.threads.created.load()).put(" threads were created in all").view());
+}
+
+inline void visit_threads_rows(process_state&, visitor<profile_row> visit) {
+  static constexpr profile_row rows[] = {
+      {{"goroutine", 9}, {"Stack traces of all current threads, under the name that tools for Go ask for", 77}, 0, {},
+       {"goroutine-delta", 15}, &write_count_text, nullptr, nullptr, {}, &write_goroutine_dump},
+      {{"threadcreate", 12}, {"Stack traces that led to the creation of the threads there are", 62}, 0, {},
+       {"threadcreate-delta", 18}, &write_count_text},
+      {{"threads", 7}, {"Stack traces of all current threads", 35}, 0, {}, {"threads-delta", 13}, &write_count_text,
+       nullptr, nullptr, {}, &write_thread_dump}};
+  for (const profile_row& row : rows) visit(row);
+}
+
+inline std::uint64_t count_threads(const process_state&) {
+  std::uint64_t count = 0;
+  (void)os_for_each_thread([](void* to, std::uint32_t) { ++*static_cast<std::uint64_t*>(to); }, &count);
+  return count;
+}
+inline void report_threads(const process_state& process, visitor<status_value> visit) {
+  const threads_state* const threads = attached_threads_sig(process);
+  visit({"threads created", threads != nullptr ? threads->created.load() : 0, nullptr});
+  visit({"threads asked for their stack", threads != nullptr ? threads->asked.load() : 0, nullptr});
+  visit({"threads that answered", threads != nullptr ? threads->answered.load() : 0, nullptr});
+}
+inline void forget_threads_parent(process_state& process, bool) {
+  threads_state* const threads = attached_threads_sig(process);
+  if (threads != nullptr) forget_parent_threads(*threads);
+}
+
+// ---- threads that come and go ------------------------------------------------------------------------------------
+
+inline void note_thread_start(process_state& process, thread_start& start, const registers& caller) {
+  threads_state* const threads = threads_of(process);
+  if (threads == nullptr) return;
+  first_code_map_sig(process);
+  start.number = threads->created.fetch_add(1, std::memory_order_relaxed) + 1;
+  start.stack = capture_stack_sig(process, start.creator, caller, true);
+  start.labels = labels_of_sig(process, start.creator);
+}
+inline void note_thread_runs(process_state& process, const thread_start& start) {
+  threads_state* const threads = attached_threads_sig(process);
+  if (threads != nullptr && start.number != 0) note_running_sig(process, *threads, start);
+}
+inline std::uint64_t number_of_made_thread(process_state& process, std::uintptr_t handle) {
+  threads_state* const threads = attached_threads_sig(process);
+  return threads == nullptr ? 0 : number_of_handle_sig(*threads, handle);
+}
+inline void note_thread_joined(process_state& process, std::uintptr_t handle, std::uint64_t number) {
+  threads_state* const threads = attached_threads_sig(process);
+  if (threads != nullptr) note_joined_sig(*threads, handle, number);
+}
+inline void note_thread_detached(process_state& process, std::uintptr_t handle) {
+  threads_state* const threads = attached_threads_sig(process);
+  if (threads != nullptr) note_detached_sig(process, *threads, handle);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_threads_v2 = {
+    {sizeof(profile_part), threads_layout},
+    sizeof(threads_run),
+    &visit_threads_rows,
+    &begin_threads,
+    &end_threads,
+    [](profile_run&) {},
+    &fill_threads,
+    nullptr,
+    &count_threads,
+    &report_threads,
+    &forget_threads_parent,
+    nullptr,
+    &note_thread_start,
+    &note_thread_runs,
+    nullptr,
+    nullptr,
+    &number_of_made_thread,
+    &note_thread_joined,
+    &note_thread_detached};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PART_THREADS_PART_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif
@@ -16170,7 +19236,13 @@ inline void write_index(process_state& process, http_pages others, output out) {
   for (std::size_t i = 0; i < others.count; ++i) {
     if (others.pages[i].description.size != 0) put_index_row(page, 0, others.pages[i].path, "", "");
   }
-  page.put("</table>\n<p>Profile descriptions:</p>\n<ul>\n");
+  page.put("</table>\n");
+  for (const listed_row& listed : rows) {
+    if (listed.known.row != nullptr && listed.known.row->write_full_text != nullptr) {
+      page.put("<p><a href='").put(listed.name).put("?debug=2'>full ").put(listed.name).put(" stack dump</a></p>\n");
+    }
+  }
+  page.put("<p>Profile descriptions:</p>\n<ul>\n");
   for (const listed_row& listed : rows) {
     if (listed.known.row != nullptr) put_index_item(page, listed.name, listed.known.row->description);
   }
@@ -16961,6 +20033,10 @@ inline bool read_request(const http_request& request, const profile_row& row, pr
   text_view text;
   wanted.debug = static_cast<int>(number_in(request, "debug", 0) & 0xff);
   wanted.hz = static_cast<unsigned>(number_in(request, "hz", 0));
+  wanted.min_wait = static_cast<unsigned>(number_in(request, "min_wait", 0) & 0xffffffff);
+  wanted.leak = number_in(request, "leak", 0) != 0;
+  wanted.rate = number_in(request, "rate", 0);
+  if (request.parameter("view", text) && text.size != 0) wanted.view = request.memory->copy(text.data, text.size);
   wanted.symbolize = number_in(request, "symbolize", 1) != 0;
   if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
   if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);
@@ -17140,6 +20216,9 @@ struct hook_entry_facts {
   int shape;              // how a probe calls it: the family's own enumeration
 };
 
+struct hook_set;
+any_function first_target_sig(const hook_set& set, int entry) PROF_DETAIL_SIG;
+
 // The hooks of one family in this object. An entry's symbol is the name of its record.
 struct hook_set {
   hook_family family;
@@ -17152,6 +20231,7 @@ struct hook_set {
   // Decides what each entry does, when all next definitions are known, and tells whether these hooks count. process null:
   // there is no memory for one.
   bool (*settle)(const hook_set& set, process_state* process, bool counting);
+  any_function (*first)(const hook_set& set, int entry) = &first_target_sig;  // where an unsettled entry's call goes
 };
 
 inline bool is_resolved_sig(const hook_set& set) PROF_DETAIL_SIG {
@@ -17280,6 +20360,14 @@ R probe_call(int& hit, any_function function, Args... args) {
 
 // ---- one entry ----------------------------------------------------------------------------------------------
 
+// With what a symbol loads its route: who sees a route must see the next definition that was stored before. x86-64 keeps
+// loads in order, and only a relaxed one is folded into the jump (g++ 12).
+#if defined(__x86_64__)
+inline constexpr std::memory_order route_order = std::memory_order_relaxed;
+#else
+inline constexpr std::memory_order route_order = std::memory_order_acquire;
+#endif
+
 // The words of an entry's state: function pointers, written while others read them.
 enum entry_word : std::size_t {
   word_next,     // the definition behind ours, or the fallback
@@ -17381,7 +20469,7 @@ template <class Tag, class R, class... Args, bool Nothrow>
 struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
   using function = R (*)(Args...) noexcept(Nothrow);
   static R first_call(Args... args) noexcept(Nothrow) {
-    return call(first_target_sig(Tag::set(), Tag::index), args...);
+    return call(Tag::set().first(Tag::set(), Tag::index), args...);
   }
 
   struct words {
@@ -18386,12 +21474,12 @@ PROF_DETAIL_END
 
 // ---- prof/prof.hpp (continued) ----
 #endif
-#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_CPU
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_WITH_STARTS
 
 // ---- prof/hook/thread.hpp ----
-// prof/hook/thread.hpp - pthread_create as seen by the whole program: every new thread gets its CPU
-// timer before it runs, and gives it back when it ends.
-// Floor 9 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
+// prof/hook/thread.hpp - pthread_create as seen by the whole program: parts are told of every thread, before it runs and
+// when it ends.
+// Floor 9 (hook). Defines a foreign symbol; tells the parts, of which it knows none.
 // Safety: ordinary context (pthread_create is not async-signal-safe). No lock is held while the
 //         next definition runs.
 // Memory: a pool of start records per object; when it is used up a thread starts unwrapped and is
@@ -18430,6 +21518,7 @@ struct start_record {
   std::atomic<std::uint32_t> taken;
   os_thread_main main;
   void* argument;
+  thread_start start;
 };
 inline constexpr std::size_t start_record_count = 256;
 inline start_record start_records[start_record_count]{};
@@ -18437,26 +21526,19 @@ inline start_record start_records[start_record_count]{};
 inline std::atomic<unsigned> thread_exit_key{0};
 inline std::atomic<int> thread_exit_key_made{0};
 
-inline void forget_this_thread(void*) {
+inline void tell_thread_ends(void*) {
   process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
-  const spin_guard lock(cpu->timers_lock);
-  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
-  if (index != no_slot) disarm_slot(*cpu, index);
+  if (process == nullptr) return;
+  for_each_thread_part(*process, [process](const profile_part& known) {
+    if (known.thread_ends != nullptr) known.thread_ends(*process);
+  });
 }
 
-inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
-  {
-    const spin_guard lock(cpu.timers_lock);
-    (void)arm_thread(process, cpu, os_thread_id_sig(), true);
-  }
-  // A host that blocks everything in its workers would otherwise not be sampled.
-  os_unblock_signal_sig(cpu.signal.load());
+inline void tell_when_thread_ends(process_state& process) noexcept {
   int making = 0;
   if (thread_exit_key_made.compare_exchange_strong(making, 1)) {
     unsigned key = 0;
-    const bool made = os_make_exit_key(key, &forget_this_thread) == 0;
+    const bool made = os_make_exit_key(key, &tell_thread_ends) == 0;
     thread_exit_key.store(key);
     thread_exit_key_made.store(made ? 2 : 3);
   }
@@ -18464,23 +21546,34 @@ inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
   for (int i = 0; i < 1000 && thread_exit_key_made.load() == 1; ++i) os_yield();
   if (thread_exit_key_made.load() != 2) return;
   const own_code_scope own(process);  // libc allocates for a key above 31
-  os_at_thread_exit(thread_exit_key.load(), &cpu);
+  os_at_thread_exit(thread_exit_key.load(), &process);
+}
+
+// What the program wants to run, when the parts have been told of the thread, which is the calling one.
+struct thread_work {
+  os_thread_main main;
+  void* argument;
+};
+PROF_DETAIL_NOINLINE inline thread_work begin_thread(start_record& record) noexcept {
+  const thread_work work{record.main, record.argument};
+  thread_start start = record.start;
+  record.taken.store(0, std::memory_order_release);
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return work;
+  start.handle = os_thread_pointer_sig();
+  bool wants_end = false;
+  for_each_thread_part(*process, [&](const profile_part& known) {
+    known.thread_runs(*process, start);
+    wants_end |= known.wants_thread_ends != nullptr && known.wants_thread_ends(*process);
+  });
+  if (wants_end) tell_when_thread_ends(*process);
+  return work;
 }
 
 // The new thread's first function; ends in a tail call, so it is no frame of the thread's stacks.
 inline void* hooked_thread_main(void* context) {
-  auto& record = *static_cast<start_record*>(context);
-  const os_thread_main main = record.main;
-  void* const argument = record.argument;
-  record.taken.store(0, std::memory_order_release);
-  process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig()) {
-    arm_this_thread(*process, *cpu);
-    // Here and not in whoever made the thread, which may hold locks of its own.
-    refresh_outdated_code_map(*process);
-  }
-  return main(argument);
+  const thread_work work = begin_thread(*static_cast<start_record*>(context));
+  return work.main(work.argument);
 }
 
 inline start_record* take_start_record() noexcept {
@@ -18507,20 +21600,24 @@ struct pthread_create_entry
   static int counting(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                       void* argument) noexcept {
     process_state* const process = process_sig();
-    cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
-    start_record* const record = cpu == nullptr ? nullptr : take_start_record();
+    start_record* const record = process == nullptr ? nullptr : take_start_record();
     if (record == nullptr) {
-      if (cpu != nullptr) count_drop_sig(*process, drop::start_records_full);
+      if (process != nullptr) count_drop_sig(*process, drop::start_records_full);
       return call_next(thread, attributes, main, argument);
     }
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    thread_start start;
+    start.creator = os_thread_id_sig();
+    start.is_own = runs_own_code_sig(*process, start.creator);
+    start.is_joinable = os_starts_joinable(attributes);
+    for_each_thread_part(*process, [&](const profile_part& known) {
+      if (known.thread_starts != nullptr) known.thread_starts(*process, start, caller);
+    });
     record->main = main;
     record->argument = argument;
+    record->start = start;
     const int answer = call_next(thread, attributes, &hooked_thread_main, record);
-    if (answer != 0) {
-      record->taken.store(0, std::memory_order_release);
-    } else if (!runs_own_code_sig(*process, os_thread_id_sig())) {
-      cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (answer != 0) record->taken.store(0, std::memory_order_release);
     return answer;
   }
   static int fallback(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
@@ -18610,6 +21707,1289 @@ PROF_DETAIL_COLD inline void test_thread_hook() noexcept {
 PROF_DETAIL_END
 
 #endif  // PROF_HOOK_THREAD_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS
+
+// ---- prof/hook/waiting.hpp ----
+// prof/hook/waiting.hpp - what hooks of waiting calls have in common: next definitions without the loader, routes that
+// change with the rates, and one wait from its begin to its end.
+// Floor 9 (hook). Used by hook/lock.hpp and hook/wait.hpp, which define the symbols.
+// Safety: runs inside whatever waits, also inside a host's malloc: no allocation, no lock, errno is kept. A wait may be left
+//         by a cancelled thread's unwinding or by longjmp(3): see is_left_sig.
+// Memory: none.
+// Source: native hazards 13 to 16; os/linux_symbols.hpp for why dlsym is not asked.
+#ifndef PROF_HOOK_WAITING_HPP
+#define PROF_HOOK_WAITING_HPP
+
+// Keeps a reference to a function of libc that brings what we need of it in a static link; see hook/lock.hpp.
+#define PROF_DETAIL_KEEP(symbol)                                                                               \
+  extern "C" int prof_keep_##symbol() __asm__(#symbol) __attribute__((__visibility__("default")));              \
+  __attribute__((__used__)) inline int (*const keep_##symbol)() = &prof_keep_##symbol;
+
+PROF_DETAIL_BEGIN
+
+// ---- next definitions and routes ---------------------------------------------------------------------------------
+
+inline constexpr int max_wait_entries = 32;
+
+PROF_DETAIL_COLD inline void find_next_unlocked_sig(const hook_set& set) PROF_DETAIL_SIG {
+  wanted_symbol wanted[max_wait_entries];
+  for (int entry = 0; entry < set.count; ++entry) wanted[entry].name = set.records[entry].name;
+  os_find_next_symbols_sig(wanted, static_cast<std::size_t>(set.count));
+  for (int entry = 0; entry < set.count; ++entry) {
+    void* const found = wanted[entry].found;
+    store_word_sig(set, entry, word_next,
+                   found != nullptr ? load_function_sig(&found) : function_of_sig(set, entry, function_fallback));
+  }
+}
+
+// Which profiles want to see a call.
+inline constexpr int for_mutex = 1;
+inline constexpr int for_block = 2;
+inline constexpr int for_threads = 4;  // always
+inline int wanted_profiles_sig(const process_state& process) PROF_DETAIL_SIG {
+  const mutex_state* const mutex = attached_mutex_sig(process);
+  const block_state* const block = attached_block_sig(process);
+  const bool has_mutex = mutex != nullptr && mutex->fraction.in_effect_sig() != 0;
+  const bool has_block = block != nullptr && block->rate.in_effect_sig() != 0;
+  return (has_mutex ? for_mutex : 0) | (has_block ? for_block : 0) | for_threads;
+}
+
+// Sends every entry where the rates of now want it: to its counting path where a profile does that the entry is for
+// (hook_entry_facts::shape), else straight on. Rates that change meanwhile are seen by going round once more.
+PROF_DETAIL_COLD inline void route_waits_sig(const hook_set& set, const process_state& process) PROF_DETAIL_SIG {
+  int wanted = wanted_profiles_sig(process);
+  for (int tries = 0; tries < 8; ++tries) {
+    for (int entry = 0; entry < set.count; ++entry) {
+      const bool counts = (set.facts[entry].shape & wanted) != 0;
+      store_word_sig(set, entry, word_route, load_word_sig(set, entry, counts ? word_settled : word_next));
+    }
+    const int now = wanted_profiles_sig(process);
+    if (now == wanted) return;
+    wanted = now;
+  }
+}
+
+// Any thread, any number at once: all write the same. What has no next definition is not counted: it may be emulated.
+PROF_DETAIL_COLD inline void resolve_waits_sig(const hook_set& set) PROF_DETAIL_SIG {
+  const errno_guard keep_errno;
+  find_next_unlocked_sig(set);
+  process_state* const process = process_sig();
+  const bool counts = process != nullptr && claim_hooks_sig(process->hooks[static_cast<unsigned>(set.family)], set.part);
+  for (int entry = 0; entry < set.count; ++entry) {
+    if (counts) settle_live_sig(set, entry);
+    else settle_to_next_sig(set, entry, "forwarding", "another object of the process counts");
+  }
+  set.role->store(counts ? hook_role::counting : hook_role::forwarding);
+  if (counts) set.part->rate_changed();
+}
+
+// The first call of any entry.
+PROF_DETAIL_COLD inline any_function first_wait_target_sig(const hook_set& set, int entry) PROF_DETAIL_SIG {
+  resolve_waits_sig(set);
+  return load_word_sig(set, entry, word_route);
+}
+
+// A rate has changed, or nobody counts any more: whoever is asked first takes over then.
+PROF_DETAIL_COLD inline void wait_rates_changed(const hook_set& set) noexcept {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || !is_resolved_sig(set)) return;
+  hook_owner& family = process->hooks[static_cast<unsigned>(set.family)];
+  if (!counts_here_sig(set) && family.owner.load() == nullptr && claim_hooks_sig(family, set.part)) {
+    for (int entry = 0; entry < set.count; ++entry) settle_live_sig(set, entry);
+    set.role->store(hook_role::counting);
+  }
+  if (counts_here_sig(set)) route_waits_sig(set, *process);
+}
+
+// An entry of such a family. Nothing is resolved by dlsym here: the third of its functions is what it does while tested.
+template <class Tag, class Signature>
+struct waiting_base;
+template <class Tag, class R, class... Args, bool Nothrow>
+struct waiting_base<Tag, R(Args...) noexcept(Nothrow)> : hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
+  using base = hooked_base<Tag, R(Args...) noexcept(Nothrow)>;
+  static R while_resolving(Args... args) noexcept(Nothrow) {
+    (void)probed_sig(Tag::set(), Tag::index);
+    return base::call_next(args...);
+  }
+};
+
+// Once in each object: calls every symbol as programs do, call(entry), and sees whether our hook is entered. Other threads'
+// calls of the entry are forwarded meanwhile.
+template <class Call>
+PROF_DETAIL_COLD void test_wait_hooks_once(const hook_set& set, std::atomic<bool>& tested, Call call) noexcept {
+  if (!is_resolved_sig(set)) resolve_waits_sig(set);
+  if (!counts_here_sig(set)) return;
+  const probe_scope probing;
+  if (!probing.alone() || tested.exchange(true)) return;
+  for (int entry = 0; entry < set.count; ++entry) {
+    store_word_sig(set, entry, word_route, function_of_sig(set, entry, function_resolving));
+    probe.first_hit = no_entry;
+    call(entry);
+    if (probe.first_hit == probe_number(set, entry)) settle_live_sig(set, entry);
+    else settle_to_next_sig(set, entry, "dead", "another definition comes first in symbol order or in a static link");
+  }
+  set.part->rate_changed();
+}
+
+// ---- one wait ----------------------------------------------------------------------------------------------------------
+
+inline std::uintptr_t address_of(const volatile void* object) PROF_DETAIL_SIG {
+  return reinterpret_cast<std::uintptr_t>(object);
+}
+
+// The calling thread, as waits need it; process null: its waits are not followed.
+struct waiting_thread {
+  process_state* process = nullptr;
+  std::uint32_t id = 0;
+  label_set_id labels = no_labels;
+};
+inline waiting_thread this_waiting_thread_sig() PROF_DETAIL_SIG {
+  waiting_thread self;
+  self.id = os_thread_id_sig();
+  self.process = attached_process_sig();
+  thread_state* const known = self.process == nullptr ? nullptr : self.process->threads.find_sig(self.id);
+  if (known == nullptr) return self;
+  self.labels = known->labels.load(std::memory_order_relaxed);
+  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;
+  return self;
+}
+
+inline stack_id capture_wait_sig(const waiting_thread& self, const registers& caller) PROF_DETAIL_SIG {
+  first_code_map_sig(*self.process);
+  return capture_stack_sig(*self.process, self.id, caller, true);
+}
+
+// Whether the calling thread has left another wait of its own without coming back to its hook, by longjmp(3) or by
+// unwinding that our frame has no clean-up for: the mark in that hook's frame is gone, or lies where the stack has ended
+// by now. A handler that waits on a stack of its own has not left what it interrupted.
+PROF_DETAIL_COLD inline bool is_left_sig(process_state& process, std::size_t other, std::uintptr_t here) PROF_DETAIL_SIG {
+  wait_facts facts;
+  std::uint64_t mark = 0;
+  if (!process.waits.read_sig(other, facts)) return false;
+  const std::uintptr_t there = process.waits.frame_of(other);
+  if (!os_copy_sig(&mark, there, sizeof mark) || mark != facts.began_ns) return true;
+  return there < here && !os_on_signal_stack_sig();
+}
+
+// Takes back what a wait that its thread left without a word is known by.
+PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::size_t index) PROF_DETAIL_SIG {
+  wait_facts left;
+  const bool is_there = process.waits.read_sig(index, left);
+  process.waits.end_sig(index);
+  mutex_state* const mutex = attached_mutex_sig(process);
+  if (!is_there || mutex == nullptr || left.lock == 0) return;
+  lock_wait wait;
+  wait.index = left.lock - 1;
+  if (left.kind != wait_kind::cond) {
+    (void)abandon_lock_wait_sig(*mutex, wait, os_monotonic_ns_sig());
+    return;
+  }
+  const lock_wait woken = end_cond_wait_sig(*mutex, {wait.index, left.charged_before}, true);
+  if (woken.index != no_slot) (void)end_lock_wait_sig(*mutex, woken, os_monotonic_ns_sig());
+}
+
+// Follows one wait, from its construction until end_sig. If neither profile wants it, all is a no-op.
+class followed_wait {
+ public:
+  PROF_DETAIL_NOINLINE followed_wait(wait_kind kind, const volatile void* object,
+                                     const registers& caller) PROF_DETAIL_SIG
+      : self_(this_waiting_thread_sig()) {
+    if (self_.process == nullptr) return;
+    block_ = attached_block_sig(*self_.process);
+    mutex_ = attached_mutex_sig(*self_.process);
+    if (mutex_ != nullptr && mutex_->fraction.in_effect_sig() == 0) mutex_ = nullptr;
+    facts_.kind = kind;
+    facts_.thread = self_.id;
+    facts_.labels = self_.labels;
+    facts_.object = address_of(object);
+    facts_.began_ns = os_monotonic_ns_sig();
+    caller_ = &caller;
+    mark_.store(facts_.began_ns, std::memory_order_relaxed);
+  }
+  // Left by unwinding: it has not got what it waited for.
+  ~followed_wait() { end_sig(false); }
+  followed_wait(const followed_wait&) = delete;
+  followed_wait& operator=(const followed_wait&) = delete;
+
+  mutex_state* mutex() const PROF_DETAIL_SIG { return mutex_; }
+  const waiting_thread& self() const PROF_DETAIL_SIG { return self_; }
+  stack_id stack() const PROF_DETAIL_SIG { return facts_.stack; }
+
+  // It is for a lock that somebody holds.
+  void for_lock_sig() PROF_DETAIL_SIG {
+    if (self_.process == nullptr || mutex_ == nullptr) return;
+    lock_ = begin_lock_wait_sig(*self_.process, *mutex_, facts_.object, facts_.began_ns);
+    facts_.lock = lock_.index + 1;  // 0 where there is no room
+    facts_.charged_before = lock_.charged_before;
+  }
+  // It is at a condition variable, with a mutex that it gives up meanwhile.
+  void for_cond_sig(const volatile void* mutex) PROF_DETAIL_SIG {
+    if (self_.process == nullptr || mutex_ == nullptr) return;
+    facts_.mutex = address_of(mutex);
+    cond_ = begin_cond_wait_sig(*mutex_, facts_.object, facts_.mutex);
+    facts_.lock = cond_.index + 1;
+    facts_.charged_before = cond_.broadcasts;
+  }
+
+  // From here on the thread waits.
+  PROF_DETAIL_NOINLINE void begin_sig() PROF_DETAIL_SIG {
+    if (self_.process == nullptr) return;
+    process_state& process = *self_.process;
+    if (block_ != nullptr) draw_wait_sig(*block_, facts_);
+    if (facts_.rate_ns == 0 && facts_.lock == 0) return;
+    facts_.stack = capture_wait_sig(self_, *caller_);
+    const std::size_t other = process.waits.find_sig(self_.id);
+    if (PROF_DETAIL_UNLIKELY(other != no_slot) && is_left_sig(process, other, address_of(&mark_))) {
+      forget_left_wait_sig(process, other);
+    }
+    index_ = process.waits.begin_sig(facts_, address_of(&mark_));
+    if (index_ == no_slot) count_drop_sig(process, drop::waits_full);
+    is_begun_ = true;
+  }
+
+  // It does so no longer; `got_it`: the lock is held now.
+  PROF_DETAIL_NOINLINE void end_sig(bool got_it) PROF_DETAIL_SIG {
+    if (self_.process == nullptr || !is_begun_) return;
+    is_begun_ = false;
+    mark_.store(0, std::memory_order_relaxed);
+    const std::uint64_t now = os_monotonic_ns_sig();
+    const std::uint64_t waited = now > facts_.began_ns ? now - facts_.began_ns : 0;
+    // First, so that no snapshot has it twice, as under way and as counted.
+    if (index_ != no_slot) self_.process->waits.end_sig(index_);
+    if (is_real_ && facts_.rate_ns != 0) count_wait_sig(*self_.process, *block_, facts_, waited);
+    if (lock_.index != no_slot) end_lock_sig(got_it, now);
+    if (cond_.index != no_slot) end_cond_sig(got_it, now);
+  }
+  // Whether a wait at a condition variable lets the mutex go, and takes it again.
+  void lets_go_sig(bool does) PROF_DETAIL_SIG { lets_go_ = does; }
+  // It has turned out to be none.
+  void was_none_sig() PROF_DETAIL_SIG { is_real_ = false; }
+
+ private:
+  void charge_waiter_sig(const delay& charge) PROF_DETAIL_SIG {
+    if (charge.ns == 0) return;
+    count_delay_sig(*self_.process, *mutex_, mutex_->waiters, facts_.stack, facts_.labels, charge);
+  }
+  void end_lock_sig(bool got_it, std::uint64_t now) PROF_DETAIL_SIG {
+    charge_waiter_sig(got_it ? end_lock_wait_sig(*mutex_, lock_, now) : abandon_lock_wait_sig(*mutex_, lock_, now));
+  }
+  // Whatever woke it, it holds the mutex again.
+  void end_cond_sig(bool was_woken, std::uint64_t now) PROF_DETAIL_SIG {
+    const lock_wait woken = end_cond_wait_sig(*mutex_, cond_, !was_woken);
+    if (woken.index != no_slot) charge_waiter_sig(end_lock_wait_sig(*mutex_, woken, now));
+    else if (lets_go_) note_hold_sig(*mutex_, facts_.mutex, now);
+  }
+
+  const waiting_thread self_;
+  block_state* block_ = nullptr;
+  mutex_state* mutex_ = nullptr;
+  const registers* caller_ = nullptr;
+  std::atomic<std::uint64_t> mark_{0};  // tells whether this frame is still there
+  wait_facts facts_;
+  std::size_t index_ = no_slot;
+  lock_wait lock_;
+  cond_wait cond_;
+  bool is_begun_ = false;
+  bool lets_go_ = false;
+  bool is_real_ = true;
+};
+
+// What an unlock is charged, counted behind the unlock.
+inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
+                              stack_id stack) PROF_DETAIL_SIG {
+  count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
+}
+
+// An entry that only waits. Tag: kind, object(args...), and may_wait(args...) for a quick look.
+template <class Tag, class Signature>
+struct plain_wait_entry;
+template <class Tag, class R, class... Args, bool Nothrow>
+struct plain_wait_entry<Tag, R(Args...) noexcept(Nothrow)> : waiting_base<Tag, R(Args...) noexcept(Nothrow)> {
+  using base = hooked_base<Tag, R(Args...) noexcept(Nothrow)>;
+  static R counting(Args... args) noexcept(Nothrow) {
+    return Tag::may_wait(args...) ? counting_slow(args...) : base::call_next(args...);
+  }
+  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    followed_wait wait(Tag::kind, Tag::object(args...), caller);
+    wait.begin_sig();
+    const R answer = base::call_next(args...);
+    wait.end_sig(true);
+    return answer;
+  }
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_WAITING_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_LOCKS
+
+// ---- prof/hook/lock.hpp ----
+// prof/hook/lock.hpp - mutexes, read-write locks and condition variables of the whole program: who waits for which, and
+// who lets go.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/mutex.hpp and sample/block.hpp.
+// Safety: as hook/waiting.hpp. Hot path of a lock: its word and the number of contended locks, both 0, then a jump; of an
+//         unlock that number alone. With both rates 0 each symbol is one jump.
+// Memory: none.
+// Source: pthread_mutex_lock(3p), pthread_cond_timedwait(3p), pthread_rwlock_rdlock(3p); glibc 2.36 for the rest (clock
+//         variants; __pthread_mutex_cond_lock, by which a condition variable takes its mutex again, cannot be hooked).
+//         Every call is forwarded with its arguments, once, so that types, protocols and misuse keep their meaning.
+#ifndef PROF_HOOK_LOCK_HPP
+#define PROF_HOOK_LOCK_HPP
+
+PROF_DETAIL_BEGIN
+
+using os_cond = pthread_cond_t;
+
+// libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
+// What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
+// more. Of the timed variants of read-write locks nothing does: they try until then.
+#define PROF_DETAIL_SECOND(identifier, symbol, ...) \
+  extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
+PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
+PROF_DETAIL_SECOND(mutex_trylock, "__pthread_mutex_trylock", os_mutex*)
+PROF_DETAIL_SECOND(mutex_timedlock, "__pthread_mutex_timedlock", os_mutex*, const timespec*)
+PROF_DETAIL_SECOND(mutex_clocklock, "__pthread_mutex_clocklock", os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND(mutex_unlock, "__pthread_mutex_unlock", os_mutex*)
+PROF_DETAIL_SECOND(rwlock_rdlock, "__pthread_rwlock_rdlock", os_rwlock*)
+PROF_DETAIL_SECOND(rwlock_wrlock, "__pthread_rwlock_wrlock", os_rwlock*)
+PROF_DETAIL_SECOND(rwlock_unlock, "__pthread_rwlock_unlock", os_rwlock*)
+PROF_DETAIL_SECOND(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
+PROF_DETAIL_SECOND(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
+PROF_DETAIL_SECOND(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND(cond_signal, "__pthread_cond_signal", os_cond*)
+PROF_DETAIL_SECOND(cond_broadcast, "__pthread_cond_broadcast", os_cond*)
+
+#if !PROF_DETAIL_GLIBC_BEFORE(28)
+PROF_DETAIL_KEEP(mtx_lock)
+PROF_DETAIL_KEEP(mtx_trylock)
+PROF_DETAIL_KEEP(mtx_timedlock)
+PROF_DETAIL_KEEP(mtx_unlock)
+PROF_DETAIL_KEEP(cnd_wait)
+PROF_DETAIL_KEEP(cnd_signal)
+PROF_DETAIL_KEEP(cnd_broadcast)
+#endif
+PROF_DETAIL_KEEP(gettext)
+PROF_DETAIL_KEEP(newlocale)
+
+// Tries until a time has come. 0 or an errno.
+template <class Try>
+PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+  const std::uint64_t end = until.tv_sec < 0 ? 0 : static_cast<std::uint64_t>(until.tv_sec) * 1000000000u + static_cast<std::uint64_t>(until.tv_nsec);
+  for (int answer = try_it(); answer != EBUSY || os_clock_ns_sig(clock) < end; answer = try_it()) {
+    if (answer != EBUSY) return answer;
+    os_sleep_ns(1000000);
+  }
+  return ETIMEDOUT;
+}
+
+// X(identifier, symbol, profiles that want to see it); the order of status().
+#define PROF_DETAIL_LOCK_ENTRIES(X)                                          \
+  X(mutex_lock, "pthread_mutex_lock", for_mutex | for_block)                 \
+  X(mutex_trylock, "pthread_mutex_trylock", for_mutex)                       \
+  X(mutex_timedlock, "pthread_mutex_timedlock", for_mutex | for_block)       \
+  X(mutex_clocklock, "pthread_mutex_clocklock", for_mutex | for_block)       \
+  X(mutex_unlock, "pthread_mutex_unlock", for_mutex)                         \
+  X(rwlock_rdlock, "pthread_rwlock_rdlock", for_mutex | for_block)           \
+  X(rwlock_timedrdlock, "pthread_rwlock_timedrdlock", for_mutex | for_block) \
+  X(rwlock_clockrdlock, "pthread_rwlock_clockrdlock", for_mutex | for_block) \
+  X(rwlock_wrlock, "pthread_rwlock_wrlock", for_mutex | for_block)           \
+  X(rwlock_timedwrlock, "pthread_rwlock_timedwrlock", for_mutex | for_block) \
+  X(rwlock_clockwrlock, "pthread_rwlock_clockwrlock", for_mutex | for_block) \
+  X(rwlock_unlock, "pthread_rwlock_unlock", for_mutex)                       \
+  X(cond_wait, "pthread_cond_wait", for_mutex | for_block)                   \
+  X(cond_timedwait, "pthread_cond_timedwait", for_mutex | for_block)         \
+  X(cond_clockwait, "pthread_cond_clockwait", for_mutex | for_block)         \
+  X(cond_signal, "pthread_cond_signal", for_mutex)                           \
+  X(cond_broadcast, "pthread_cond_broadcast", for_mutex)
+
+enum lock_entry_index : int {
+#define PROF_DETAIL_ENUM(identifier, symbol, wanted) entry_##identifier,
+  PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_ENUM)
+#undef PROF_DETAIL_ENUM
+      lock_entry_count
+};
+static_assert(lock_entry_count <= max_wait_entries);
+
+inline std::atomic<hook_role> lock_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> lock_resolver{0};
+inline hook_record lock_records[lock_entry_count] = {
+#define PROF_DETAIL_RECORD(identifier, symbol, wanted) {symbol, {"unknown"}, {"not called yet"}},
+    PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_RECORD)
+#undef PROF_DETAIL_RECORD
+};
+const hook_set& lock_hooks() PROF_DETAIL_SIG;
+
+// How many locks are contended, wherever the process counts them: what hot paths look at.
+inline std::atomic<std::size_t> no_lock_is_contended{0};
+inline std::atomic<const std::atomic<std::size_t>*> contended_locks{&no_lock_is_contended};
+inline std::size_t contended_now_sig() PROF_DETAIL_SIG {
+  return contended_locks.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
+}
+
+// The state of the mutex profile while that is on, else null; and who calls.
+inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
+  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
+  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
+}
+
+inline constexpr bool gets_lock(int answer) { return answer == 0 || answer == EOWNERDEAD; }
+
+// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
+inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+}
+
+inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
+                            const registers& caller) PROF_DETAIL_SIG {
+  if (charge.contentions == 0 && charge.ns == 0) return;
+  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
+}
+
+// ---- entries that lock --------------------------------------------------------------------------------------------
+
+// Tag: kind; held_sig(lock), 0: free for certain; blocks_sig(lock): the caller would wait now. Rest: until when.
+template <class Tag, class Lock, class... Rest>
+struct locking_entry : waiting_base<Tag, int(Lock*, Rest...) noexcept> {
+  using base = hooked_base<Tag, int(Lock*, Rest...) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  static int counting(Lock* lock, Rest... rest) noexcept {
+    if (PROF_DETAIL_LIKELY((Tag::held_sig(*lock) | contended_now_sig()) == 0)) return base::call_next(lock, rest...);
+    return counting_slow(lock, rest...);
+  }
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock, Rest... rest) noexcept {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    if (!Tag::blocks_sig(*lock)) {
+      const int answer = base::call_next(lock, rest...);
+      if (gets_lock(answer) && contended_now_sig() != 0) note_taken_sig(lock);
+      return answer;
+    }
+    followed_wait wait(Tag::kind, lock, caller);
+    wait.for_lock_sig();
+    wait.begin_sig();
+    const int answer = base::call_next(lock, rest...);
+    wait.end_sig(gets_lock(answer));
+    return answer;
+  }
+};
+
+template <class Tag, class... Rest>
+struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
+  static constexpr wait_kind kind = wait_kind::mutex;
+  static std::size_t held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_word_sig(mutex); }
+  static bool blocks_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+    return os_mutex_is_held_sig(mutex) && !os_mutex_relocks_sig(mutex, os_thread_id_sig());
+  }
+};
+template <class Tag, class... Rest>
+struct read_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
+  static constexpr wait_kind kind = wait_kind::rdlock;
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_reader_sig(lock); }
+  static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_blocks_reader_sig(lock); }
+};
+template <class Tag, class... Rest>
+struct write_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
+  static constexpr wait_kind kind = wait_kind::wrlock;
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+  static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+};
+
+// A call that has no next definition is answered by libc's own under another name.
+#define PROF_DETAIL_FALLBACK(identifier, parameters, arguments)                                    \
+  static constexpr int index = entry_##identifier;                                                 \
+  static int fallback parameters {                                                                 \
+    return prof_libc_##identifier != nullptr ? prof_libc_##identifier arguments : ENOSYS;          \
+  }
+
+struct mutex_lock_entry : mutex_locking_entry<mutex_lock_entry> {
+  PROF_DETAIL_FALLBACK(mutex_lock, (os_mutex * mutex) noexcept, (mutex))
+};
+struct mutex_timedlock_entry : mutex_locking_entry<mutex_timedlock_entry, const timespec*> {
+  PROF_DETAIL_FALLBACK(mutex_timedlock, (os_mutex * mutex, const timespec* until) noexcept, (mutex, until))
+};
+struct mutex_clocklock_entry : mutex_locking_entry<mutex_clocklock_entry, clockid_t, const timespec*> {
+  PROF_DETAIL_FALLBACK(mutex_clocklock, (os_mutex * mutex, clockid_t clock, const timespec* until) noexcept,
+                       (mutex, clock, until))
+};
+struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
+  PROF_DETAIL_FALLBACK(rwlock_rdlock, (os_rwlock * lock) noexcept, (lock))
+};
+struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
+  static constexpr int index = entry_rwlock_timedrdlock;
+  static int fallback(os_rwlock* lock, const timespec* until) noexcept {
+    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+  }
+};
+struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
+  static constexpr int index = entry_rwlock_clockrdlock;
+  static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
+    return try_until(clock, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+  }
+};
+struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
+  PROF_DETAIL_FALLBACK(rwlock_wrlock, (os_rwlock * lock) noexcept, (lock))
+};
+struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
+  static constexpr int index = entry_rwlock_timedwrlock;
+  static int fallback(os_rwlock* lock, const timespec* until) noexcept {
+    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+  }
+};
+struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
+  static constexpr int index = entry_rwlock_clockwrlock;
+  static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
+    return try_until(clock, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+  }
+};
+
+struct mutex_trylock_entry : waiting_base<mutex_trylock_entry, int(os_mutex*) noexcept> {
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
+  static int counting(os_mutex* mutex) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return call_next(mutex);
+    return counting_slow(mutex);
+  }
+  PROF_DETAIL_COLD static int counting_slow(os_mutex* mutex) noexcept {
+    const int answer = call_next(mutex);
+    if (gets_lock(answer)) note_taken_sig(mutex);
+    return answer;
+  }
+};
+
+// ---- entries that unlock ----------------------------------------------------------------------------------------------
+
+// Tag: frees_sig(lock, thread, sharers): this call makes the lock free, or one of `sharers` leaves it.
+template <class Tag, class Lock>
+struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
+  using base = hooked_base<Tag, int(Lock*) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  static int counting(Lock* lock) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
+    return counting_slow(lock);
+  }
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const waiting_thread self = this_waiting_thread_sig();
+    mutex_state* const mutex = mutex_while_on_sig(self);
+    delay charge;
+    std::uint64_t sharers = 1;
+    if (mutex != nullptr && Tag::frees_sig(*lock, self.id, sharers)) {
+      charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
+    }
+    const int answer = base::call_next(lock);  // from here on the lock may be gone
+    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+    return answer;
+  }
+};
+struct mutex_unlock_entry : unlocking_entry<mutex_unlock_entry, os_mutex> {
+  PROF_DETAIL_FALLBACK(mutex_unlock, (os_mutex * mutex) noexcept, (mutex))
+  static bool frees_sig(const os_mutex& mutex, std::uint32_t thread, std::uint64_t&) PROF_DETAIL_SIG {
+    return os_mutex_unlock_frees_sig(mutex, thread);
+  }
+};
+struct rwlock_unlock_entry : unlocking_entry<rwlock_unlock_entry, os_rwlock> {
+  PROF_DETAIL_FALLBACK(rwlock_unlock, (os_rwlock * lock) noexcept, (lock))
+  static bool frees_sig(const os_rwlock& lock, std::uint32_t thread, std::uint64_t& sharers) PROF_DETAIL_SIG {
+    sharers = os_rwlock_is_writer_sig(lock, thread) ? 1 : os_rwlock_readers_sig(lock);
+    return true;
+  }
+};
+
+// ---- condition variables ----------------------------------------------------------------------------------------------
+
+// They let the mutex go like an unlock, and take it again before they return, whatever they return.
+template <class Tag, class... Rest>
+struct cond_waiting_entry : waiting_base<Tag, int(os_cond*, os_mutex*, Rest...)> {
+  using base = hooked_base<Tag, int(os_cond*, os_mutex*, Rest...)>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  PROF_DETAIL_COLD static int counting(os_cond* cond, os_mutex* mutex, Rest... rest) {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    followed_wait wait(wait_kind::cond, cond, caller);
+    wait.for_cond_sig(mutex);
+    wait.begin_sig();
+    wait.lets_go_sig(let_go_sig(wait, mutex));
+    const int answer = base::call_next(cond, mutex, rest...);
+    wait.end_sig(answer == 0);
+    return answer;
+  }
+
+ private:
+  static bool let_go_sig(const followed_wait& wait, const os_mutex* lock) PROF_DETAIL_SIG {
+    mutex_state* const mutex = wait.mutex();
+    if (mutex == nullptr || !os_mutex_unlock_frees_sig(*lock, wait.self().id)) return false;
+    const delay charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+    if (charge.contentions != 0 || charge.ns != 0) charge_holder_sig(wait.self(), *mutex, charge, wait.stack());
+    return true;
+  }
+};
+struct cond_wait_entry : cond_waiting_entry<cond_wait_entry> {
+  PROF_DETAIL_FALLBACK(cond_wait, (os_cond * cond, os_mutex* mutex), (cond, mutex))
+};
+struct cond_timedwait_entry : cond_waiting_entry<cond_timedwait_entry, const timespec*> {
+  PROF_DETAIL_FALLBACK(cond_timedwait, (os_cond * cond, os_mutex* mutex, const timespec* until), (cond, mutex, until))
+};
+struct cond_clockwait_entry : cond_waiting_entry<cond_clockwait_entry, clockid_t, const timespec*> {
+  PROF_DETAIL_FALLBACK(cond_clockwait, (os_cond * cond, os_mutex* mutex, clockid_t clock, const timespec* until),
+                       (cond, mutex, clock, until))
+};
+
+// Before the waking itself: who is woken waits for the mutex from then on.
+template <class Tag, bool All>
+struct cond_waking_entry : waiting_base<Tag, int(os_cond*) noexcept> {
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+  static int counting(os_cond* cond) noexcept {
+    note_waking_sig(cond);
+    return hooked_base<Tag, int(os_cond*) noexcept>::call_next(cond);
+  }
+
+ private:
+  PROF_DETAIL_COLD static void note_waking_sig(const os_cond* cond) PROF_DETAIL_SIG {
+    process_state* const process = attached_process_sig();
+    mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+    if (mutex == nullptr || mutex->conds.used() == 0) return;
+    wake_cond_sig(*process, *mutex, address_of(cond), All, [](std::uintptr_t lock) PROF_DETAIL_SIG {
+      return os_mutex_is_held_sig(*reinterpret_cast<const os_mutex*>(lock));
+    });
+  }
+};
+struct cond_signal_entry : cond_waking_entry<cond_signal_entry, false> {
+  PROF_DETAIL_FALLBACK(cond_signal, (os_cond * cond) noexcept, (cond))
+};
+struct cond_broadcast_entry : cond_waking_entry<cond_broadcast_entry, true> {
+  PROF_DETAIL_FALLBACK(cond_broadcast, (os_cond * cond) noexcept, (cond))
+};
+
+// ---- the family ----------------------------------------------------------------------------------------------------------
+
+void test_lock_hooks() noexcept;
+inline void lock_rates_changed() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_lock_v2 = {
+    hook_family_magic, lock_records, lock_entry_count, &test_lock_hooks, &lock_rates_changed};
+
+PROF_DETAIL_END
+
+#define PROF_DETAIL_LOCK_ROUTE(identifier) \
+  ::prof::detail::identifier##_entry::state.route.load(::prof::detail::route_order)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+extern "C" {
+PROF_DETAIL_HOOKED
+int pthread_mutex_lock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_lock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_trylock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_trylock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_timedlock(pthread_mutex_t* mutex, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_timedlock)(mutex, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_unlock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_unlock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_rdlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_rdlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_timedrdlock(pthread_rwlock_t* lock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_timedrdlock)(lock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_wrlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_wrlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_timedwrlock(pthread_rwlock_t* lock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_timedwrlock)(lock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_unlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_unlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_wait(pthread_cond_t* cond, pthread_mutex_t* mutex) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_wait)(cond, mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_timedwait(pthread_cond_t* cond, pthread_mutex_t* mutex, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_timedwait)(cond, mutex, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_signal(pthread_cond_t* cond) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_signal)(cond);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_broadcast(pthread_cond_t* cond) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_broadcast)(cond);
+}
+
+// Of these <pthread.h> says nothing before glibc 2.30.
+int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_rwlock_clockrdlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_rwlock_clockwrlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_cond_clockwait(pthread_cond_t* cond, pthread_mutex_t* mutex, clockid_t clock, const timespec* until);
+
+PROF_DETAIL_HOOKED
+int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_clocklock)(mutex, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_clockrdlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_clockrdlock)(lock, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_clockwrlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_clockwrlock)(lock, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_clockwait(pthread_cond_t* cond, pthread_mutex_t* mutex, clockid_t clock, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_clockwait)(cond, mutex, clock, until);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts lock_facts[lock_entry_count] = {
+#define PROF_DETAIL_FACTS(identifier, symbol, wanted) facts_of<identifier##_entry, &::pthread_##identifier>(wanted),
+    PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_FACTS)
+#undef PROF_DETAIL_FACTS
+};
+static_assert(facts_are_in_order(lock_facts));
+inline constexpr hook_set lock_hook_set = {
+    hook_family::lock, &prof_hooks_lock_v2, lock_facts,       lock_records,
+    &lock_role,        &lock_resolver,      lock_entry_count, nullptr,
+    &first_wait_target_sig};
+inline const hook_set& lock_hooks() PROF_DETAIL_SIG { return lock_hook_set; }
+
+// Hot paths look where this process counts contended locks.
+inline void lock_rates_changed() noexcept {
+  const process_state* const process = attached_process_sig();
+  const mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  if (mutex != nullptr) contended_locks.store(&mutex->locks.used_now());
+  wait_rates_changed(lock_hooks());
+}
+
+// Nothing of this waits: the locks are free, and a mutex that knows that it is not held lets nobody wait at a condition.
+inline void call_mutex_symbol(int entry) noexcept {
+  const timespec past{};
+  os_mutex mutex = PTHREAD_MUTEX_INITIALIZER;
+  switch (entry) {
+    case entry_mutex_trylock: (void)pthread_mutex_trylock(&mutex); break;
+    case entry_mutex_timedlock: (void)pthread_mutex_timedlock(&mutex, &past); break;
+    case entry_mutex_clocklock: (void)pthread_mutex_clocklock(&mutex, CLOCK_REALTIME, &past); break;
+    default: (void)pthread_mutex_lock(&mutex);
+  }
+  (void)pthread_mutex_unlock(&mutex);
+}
+inline void call_rwlock_symbol(int entry) noexcept {
+  const timespec past{};
+  os_rwlock lock = PTHREAD_RWLOCK_INITIALIZER;
+  switch (entry) {
+    case entry_rwlock_timedrdlock: (void)pthread_rwlock_timedrdlock(&lock, &past); break;
+    case entry_rwlock_clockrdlock: (void)pthread_rwlock_clockrdlock(&lock, CLOCK_REALTIME, &past); break;
+    case entry_rwlock_wrlock: (void)pthread_rwlock_wrlock(&lock); break;
+    case entry_rwlock_timedwrlock: (void)pthread_rwlock_timedwrlock(&lock, &past); break;
+    case entry_rwlock_clockwrlock: (void)pthread_rwlock_clockwrlock(&lock, CLOCK_REALTIME, &past); break;
+    default: (void)pthread_rwlock_rdlock(&lock);
+  }
+  (void)pthread_rwlock_unlock(&lock);
+}
+inline void call_cond_symbol(int entry) noexcept {
+  const timespec past{};
+  os_mutex mutex = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+  os_cond cond = PTHREAD_COND_INITIALIZER;
+  switch (entry) {
+    case entry_cond_wait: (void)pthread_cond_wait(&cond, &mutex); break;
+    case entry_cond_timedwait: (void)pthread_cond_timedwait(&cond, &mutex, &past); break;
+    case entry_cond_clockwait: (void)pthread_cond_clockwait(&cond, &mutex, CLOCK_REALTIME, &past); break;
+    case entry_cond_signal: (void)pthread_cond_signal(&cond); break;
+    default: (void)pthread_cond_broadcast(&cond);
+  }
+}
+inline std::atomic<bool> lock_hooks_tested{false};
+PROF_DETAIL_COLD inline void test_lock_hooks() noexcept {
+  test_wait_hooks_once(lock_hooks(), lock_hooks_tested, [](int entry) {
+    if (entry >= entry_cond_wait) call_cond_symbol(entry);
+    else if (entry >= entry_rwlock_rdlock) call_rwlock_symbol(entry);
+    else call_mutex_symbol(entry);
+  });
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_LOCK_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK
+
+// ---- prof/hook/wait.hpp ----
+// prof/hook/wait.hpp - semaphores, barriers, once, and whoever waits at a futex by syscall(2), in the whole program.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/block.hpp.
+// Safety: as hook/waiting.hpp.
+// Memory: none.
+// Source: sem_wait(3), pthread_barrier_wait(3p), pthread_once(3p), futex(2). libstdc++'s std::future and
+//         the waits of C++20's atomics, semaphores, latches and barriers, and Abseil's, call libc's syscall() (g++ 12);
+//         glibc's own waits use the instruction, so nothing is seen twice.
+#ifndef PROF_HOOK_WAIT_HPP
+#define PROF_HOOK_WAIT_HPP
+
+PROF_DETAIL_BEGIN
+
+using os_barrier = pthread_barrier_t;
+using os_once = pthread_once_t;
+
+// libc's own under second names, for static links: see hook/lock.hpp.
+extern "C" int prof_libc_barrier_wait(os_barrier*) PROF_DETAIL_WEAK_IMPORT("__pthread_barrier_wait");
+extern "C" int prof_libc_once(os_once*, void (*)()) PROF_DETAIL_WEAK_IMPORT("__pthread_once");
+PROF_DETAIL_KEEP(call_once)
+PROF_DETAIL_KEEP(mq_notify)
+
+// X(identifier, symbol); the order of status().
+#define PROF_DETAIL_WAIT_ENTRIES(X)          \
+  X(sem_wait, "sem_wait")                    \
+  X(sem_timedwait, "sem_timedwait")          \
+  X(sem_clockwait, "sem_clockwait")          \
+  X(barrier_wait, "pthread_barrier_wait")    \
+  X(once, "pthread_once")                    \
+  X(syscall, "syscall")
+
+enum wait_entry_index : int {
+#define PROF_DETAIL_ENUM(identifier, symbol) wait_entry_##identifier,
+  PROF_DETAIL_WAIT_ENTRIES(PROF_DETAIL_ENUM)
+#undef PROF_DETAIL_ENUM
+      wait_entry_count
+};
+static_assert(wait_entry_count <= max_wait_entries);
+
+inline std::atomic<hook_role> wait_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> wait_resolver{0};
+inline hook_record wait_records[wait_entry_count] = {
+#define PROF_DETAIL_RECORD(identifier, symbol) {symbol, {"unknown"}, {"not called yet"}},
+    PROF_DETAIL_WAIT_ENTRIES(PROF_DETAIL_RECORD)
+#undef PROF_DETAIL_RECORD
+};
+const hook_set& wait_hooks() PROF_DETAIL_SIG;
+
+inline int fail_with(int os_error) PROF_DETAIL_SIG {
+  errno = os_error;
+  return -1;
+}
+inline int answer_of(int os_error) PROF_DETAIL_SIG { return os_error == 0 ? 0 : fail_with(os_error); }
+
+// ---- the entries ---------------------------------------------------------------------------------------------------
+
+// Waits for the object that is the first argument.
+template <class Tag, wait_kind Kind, class Signature>
+struct object_wait_entry;
+template <class Tag, wait_kind Kind, class Object, class... Rest, bool Nothrow>
+struct object_wait_entry<Tag, Kind, int(Object*, Rest...) noexcept(Nothrow)>
+    : plain_wait_entry<Tag, int(Object*, Rest...) noexcept(Nothrow)> {
+  static constexpr wait_kind kind = Kind;
+  static const hook_set& set() PROF_DETAIL_SIG { return wait_hooks(); }
+  static const volatile void* object(Object* waited_for, Rest...) PROF_DETAIL_SIG { return waited_for; }
+};
+
+template <class Tag, class... Rest>
+struct semaphore_entry : object_wait_entry<Tag, wait_kind::semaphore, int(os_semaphore*, Rest...)> {
+  static bool may_wait(os_semaphore* semaphore, Rest...) PROF_DETAIL_SIG { return !os_semaphore_is_open_sig(*semaphore); }
+};
+struct sem_wait_entry : semaphore_entry<sem_wait_entry> {
+  static constexpr int index = wait_entry_sem_wait;
+  static int fallback(os_semaphore* semaphore) {
+    return answer_of(os_semaphore_wait(*semaphore, CLOCK_REALTIME, nullptr));
+  }
+};
+struct sem_timedwait_entry : semaphore_entry<sem_timedwait_entry, const timespec*> {
+  static constexpr int index = wait_entry_sem_timedwait;
+  static int fallback(os_semaphore* semaphore, const timespec* until) {
+    return answer_of(os_semaphore_wait(*semaphore, CLOCK_REALTIME, until));
+  }
+};
+struct sem_clockwait_entry : semaphore_entry<sem_clockwait_entry, clockid_t, const timespec*> {
+  static constexpr int index = wait_entry_sem_clockwait;
+  static int fallback(os_semaphore* semaphore, clockid_t clock, const timespec* until) {
+    return answer_of(os_semaphore_wait(*semaphore, clock, until));
+  }
+};
+struct barrier_wait_entry : object_wait_entry<barrier_wait_entry, wait_kind::barrier, int(os_barrier*) noexcept> {
+  static constexpr int index = wait_entry_barrier_wait;
+  static bool may_wait(os_barrier* barrier) PROF_DETAIL_SIG { return !os_barrier_is_complete_sig(*barrier); }
+  static int fallback(os_barrier* barrier) noexcept {
+    return prof_libc_barrier_wait != nullptr ? prof_libc_barrier_wait(barrier) : ENOSYS;
+  }
+};
+// Whoever runs the function is no waiter; who comes meanwhile is.
+struct once_entry : object_wait_entry<once_entry, wait_kind::once, int(os_once*, void (*)())> {
+  static constexpr int index = wait_entry_once;
+  static bool may_wait(os_once* once, void (*)()) PROF_DETAIL_SIG { return os_once_is_running_sig(*once); }
+  static int fallback(os_once* once, void (*function)()) {
+    return prof_libc_once != nullptr ? prof_libc_once(once, function) : ENOSYS;
+  }
+};
+
+// All arguments that a system call can have go on, whichever the caller gave.
+struct syscall_entry : waiting_base<syscall_entry, long(long, long, long, long, long, long, long) noexcept> {
+  static constexpr int index = wait_entry_syscall;
+  static const hook_set& set() PROF_DETAIL_SIG { return wait_hooks(); }
+  static long counting(long number, long a, long b, long c, long d, long e, long f) noexcept {
+    if (PROF_DETAIL_LIKELY(!os_is_futex_wait_sig(number, b))) return call_next(number, a, b, c, d, e, f);
+    return counting_slow(number, a, b, c, d, e, f);
+  }
+  PROF_DETAIL_COLD static long counting_slow(long number, long a, long b, long c, long d, long e, long f) noexcept {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    followed_wait wait(wait_kind::futex, reinterpret_cast<const void*>(a), caller);
+    wait.begin_sig();
+    const long answer = call_next(number, a, b, c, d, e, f);
+    if (answer == -1 && errno == EAGAIN) wait.was_none_sig();  // the word had changed already
+    wait.end_sig(true);
+    return answer;
+  }
+  static long fallback(long number, long a, long b, long c, long d, long e, long f) noexcept {
+    const long answer = os_call_sig(number, a, b, c, d, e, f);
+    return answer < 0 && answer > -4096 ? fail_with(static_cast<int>(-answer)) : answer;
+  }
+};
+
+// ---- the family ----------------------------------------------------------------------------------------------------
+
+void test_wait_hooks() noexcept;
+inline void wait_hooks_rates_changed() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_wait_v2 = {
+    hook_family_magic, wait_records, wait_entry_count, &test_wait_hooks, &wait_hooks_rates_changed};
+
+PROF_DETAIL_END
+
+#define PROF_DETAIL_WAIT_ROUTE(identifier) \
+  ::prof::detail::identifier##_entry::state.route.load(::prof::detail::route_order)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+extern "C" {
+PROF_DETAIL_HOOKED
+int sem_wait(sem_t* semaphore) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_WAIT_ROUTE(sem_wait)(semaphore);
+}
+PROF_DETAIL_HOOKED
+int sem_timedwait(sem_t* semaphore, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_WAIT_ROUTE(sem_timedwait)(semaphore, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_barrier_wait(pthread_barrier_t* barrier) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_WAIT_ROUTE(barrier_wait)(barrier);
+}
+PROF_DETAIL_HOOKED
+int pthread_once(pthread_once_t* once, void (*function)()) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_WAIT_ROUTE(once)(once, function);
+}
+
+// <semaphore.h> says nothing of it before glibc 2.30.
+int sem_clockwait(sem_t* semaphore, clockid_t clock, const timespec* until);
+
+PROF_DETAIL_HOOKED
+int sem_clockwait(sem_t* semaphore, clockid_t clock, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_WAIT_ROUTE(sem_clockwait)(semaphore, clock, until);
+}
+// By another name, for <unistd.h> declares it with an ellipsis.
+PROF_DETAIL_HOOKED
+long prof_hooked_syscall(long number, long a, long b, long c, long d, long e, long f) PROF_DETAIL_C_NOEXCEPT __asm__("syscall");
+PROF_DETAIL_HOOKED
+long prof_hooked_syscall(long number, long a, long b, long c, long d, long e, long f) PROF_DETAIL_C_NOEXCEPT {
+  return PROF_DETAIL_WAIT_ROUTE(syscall)(number, a, b, c, d, e, f);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts wait_facts_of_entries[wait_entry_count] = {
+    facts_of<sem_wait_entry, &::sem_wait>(for_block),
+    facts_of<sem_timedwait_entry, &::sem_timedwait>(for_block),
+    facts_of<sem_clockwait_entry, &::sem_clockwait>(for_block),
+    facts_of<barrier_wait_entry, &::pthread_barrier_wait>(for_block),
+    facts_of<once_entry, &::pthread_once>(for_block),
+    facts_of<syscall_entry, &::prof_hooked_syscall>(for_block)};
+static_assert(facts_are_in_order(wait_facts_of_entries));
+inline constexpr hook_set wait_hook_set = {
+    hook_family::wait, &prof_hooks_wait_v2, wait_facts_of_entries, wait_records,
+    &wait_role,        &wait_resolver,      wait_entry_count,      nullptr,
+    &first_wait_target_sig};
+inline const hook_set& wait_hooks() PROF_DETAIL_SIG { return wait_hook_set; }
+inline void wait_hooks_rates_changed() noexcept { wait_rates_changed(wait_hooks()); }
+
+// Nothing of this waits: the semaphore is open, the barrier is for one.
+inline void call_wait_symbol(int entry) noexcept {
+  const timespec past{};
+  os_semaphore semaphore;
+  os_barrier barrier;
+  os_once once = PTHREAD_ONCE_INIT;
+  (void)sem_init(&semaphore, 0, 1);
+  switch (entry) {
+    case wait_entry_sem_wait: (void)sem_wait(&semaphore); break;
+    case wait_entry_sem_timedwait: (void)sem_timedwait(&semaphore, &past); break;
+    case wait_entry_sem_clockwait: (void)sem_clockwait(&semaphore, CLOCK_REALTIME, &past); break;
+    case wait_entry_once: (void)pthread_once(&once, [] {}); break;
+    case wait_entry_syscall: (void)syscall(SYS_getpid); break;
+    default:
+      if (pthread_barrier_init(&barrier, nullptr, 1) == 0) (void)pthread_barrier_wait(&barrier);
+  }
+}
+inline std::atomic<bool> wait_hooks_tested{false};
+PROF_DETAIL_COLD inline void test_wait_hooks() noexcept {
+  test_wait_hooks_once(wait_hooks(), wait_hooks_tested, &call_wait_symbol);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_WAIT_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_JOINS
+
+// ---- prof/hook/join.hpp ----
+// prof/hook/join.hpp - joining and detaching of threads in the whole program: who waits for a thread's end, and which
+// ended threads nobody has joined.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/block.hpp and to the parts that follow threads.
+// Safety: as hook/waiting.hpp.
+// Memory: none.
+// Source: pthread_join(3), pthread_tryjoin_np(3), pthread_detach(3). std::thread's join and detach come here.
+#ifndef PROF_HOOK_JOIN_HPP
+#define PROF_HOOK_JOIN_HPP
+
+PROF_DETAIL_BEGIN
+
+// libc's own under second names, for static links: see hook/lock.hpp.
+extern "C" int prof_libc_join(pthread_t, void**) PROF_DETAIL_WEAK_IMPORT("__pthread_join");
+extern "C" int prof_libc_join_until(pthread_t, void**, clockid_t, const timespec*, bool)
+    PROF_DETAIL_WEAK_IMPORT("__pthread_clockjoin_ex");
+extern "C" int prof_libc_detach(pthread_t) PROF_DETAIL_WEAK_IMPORT("__pthread_detach");
+#if !PROF_DETAIL_GLIBC_BEFORE(28)
+PROF_DETAIL_KEEP(thrd_join)
+PROF_DETAIL_KEEP(thrd_detach)
+#endif
+
+// X(identifier, symbol); the order of status().
+#define PROF_DETAIL_JOIN_ENTRIES(X)      \
+  X(join, "pthread_join")                \
+  X(tryjoin, "pthread_tryjoin_np")       \
+  X(timedjoin, "pthread_timedjoin_np")   \
+  X(clockjoin, "pthread_clockjoin_np")   \
+  X(detach, "pthread_detach")
+
+enum join_entry_index : int {
+#define PROF_DETAIL_ENUM(identifier, symbol) join_entry_##identifier,
+  PROF_DETAIL_JOIN_ENTRIES(PROF_DETAIL_ENUM)
+#undef PROF_DETAIL_ENUM
+      join_entry_count
+};
+static_assert(join_entry_count <= max_wait_entries);
+
+inline std::atomic<hook_role> join_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> join_resolver{0};
+inline hook_record join_records[join_entry_count] = {
+#define PROF_DETAIL_RECORD(identifier, symbol) {symbol, {"unknown"}, {"not called yet"}},
+    PROF_DETAIL_JOIN_ENTRIES(PROF_DETAIL_RECORD)
+#undef PROF_DETAIL_RECORD
+};
+const hook_set& join_hooks() PROF_DETAIL_SIG;
+
+// ---- the entries ---------------------------------------------------------------------------------------------------
+
+inline std::uintptr_t handle_of(pthread_t thread) PROF_DETAIL_SIG {
+  std::uintptr_t handle = 0;
+  std::memcpy(&handle, &thread, sizeof handle);
+  return handle;
+}
+// Asked before a join: behind it another thread may have the same pthread_t.
+inline std::uint64_t number_of_thread(pthread_t thread) {
+  std::uint64_t number = 0;
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return 0;
+  for_each_thread_part(*process, [&](const profile_part& known) {
+    if (known.thread_number != nullptr) number = known.thread_number(*process, handle_of(thread));
+  });
+  return number;
+}
+inline void tell_joined(pthread_t thread, std::uint64_t number) {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr || number == 0) return;
+  for_each_thread_part(*process, [&](const profile_part& known) {
+    if (known.thread_joined != nullptr) known.thread_joined(*process, handle_of(thread), number);
+  });
+}
+inline void tell_detached(pthread_t thread) {
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return;
+  for_each_thread_part(*process, [&](const profile_part& known) {
+    if (known.thread_detached != nullptr) known.thread_detached(*process, handle_of(thread));
+  });
+}
+
+// Waits until the thread has ended.
+template <class Tag, class... Rest>
+struct joining_entry : waiting_base<Tag, int(pthread_t, Rest...)> {
+  using base = hooked_base<Tag, int(pthread_t, Rest...)>;
+  static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
+  PROF_DETAIL_COLD static int counting(pthread_t thread, Rest... rest) {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    followed_wait wait(wait_kind::join, reinterpret_cast<const void*>(handle_of(thread)), caller);
+    const std::uint64_t number = number_of_thread(thread);
+    wait.begin_sig();
+    const int answer = base::call_next(thread, rest...);
+    wait.end_sig(true);
+    if (answer == 0) tell_joined(thread, number);
+    return answer;
+  }
+};
+inline int join_until(pthread_t thread, void** answer, clockid_t clock, const timespec* until) {
+  return prof_libc_join_until != nullptr ? prof_libc_join_until(thread, answer, clock, until, true) : ENOSYS;
+}
+struct join_entry : joining_entry<join_entry, void**> {
+  static constexpr int index = join_entry_join;
+  static int fallback(pthread_t thread, void** answer) {
+    return prof_libc_join != nullptr ? prof_libc_join(thread, answer) : ENOSYS;
+  }
+};
+struct timedjoin_entry : joining_entry<timedjoin_entry, void**, const timespec*> {
+  static constexpr int index = join_entry_timedjoin;
+  static int fallback(pthread_t thread, void** answer, const timespec* until) {
+    return join_until(thread, answer, CLOCK_REALTIME, until);
+  }
+};
+struct clockjoin_entry : joining_entry<clockjoin_entry, void**, clockid_t, const timespec*> {
+  static constexpr int index = join_entry_clockjoin;
+  static int fallback(pthread_t thread, void** answer, clockid_t clock, const timespec* until) {
+    return join_until(thread, answer, clock, until);
+  }
+};
+
+struct tryjoin_entry : waiting_base<tryjoin_entry, int(pthread_t, void**) noexcept> {
+  static constexpr int index = join_entry_tryjoin;
+  static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
+  static int counting(pthread_t thread, void** answer) noexcept {
+    const std::uint64_t number = number_of_thread(thread);
+    const int joined = call_next(thread, answer);
+    if (joined == 0) tell_joined(thread, number);
+    return joined;
+  }
+  static int fallback(pthread_t thread, void** answer) noexcept {
+    const timespec past{};
+    const int joined = join_until(thread, answer, CLOCK_REALTIME, &past);
+    return joined == ETIMEDOUT ? EBUSY : joined;
+  }
+};
+struct detach_entry : waiting_base<detach_entry, int(pthread_t) noexcept> {
+  static constexpr int index = join_entry_detach;
+  static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
+  static int while_resolving(pthread_t thread) noexcept {
+    return probed_sig(set(), index) ? 0 : call_next(thread);
+  }
+  // Told first: a thread that has ended is gone behind the call.
+  static int counting(pthread_t thread) noexcept {
+    tell_detached(thread);
+    return call_next(thread);
+  }
+  static int fallback(pthread_t thread) noexcept {
+    return prof_libc_detach != nullptr ? prof_libc_detach(thread) : ENOSYS;
+  }
+};
+
+// ---- the family ----------------------------------------------------------------------------------------------------
+
+void test_join_hooks() noexcept;
+inline void join_rates_changed() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_join_v2 = {
+    hook_family_magic, join_records, join_entry_count, &test_join_hooks, &join_rates_changed};
+
+PROF_DETAIL_END
+
+#define PROF_DETAIL_JOIN_ROUTE(identifier) \
+  ::prof::detail::identifier##_entry::state.route.load(::prof::detail::route_order)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+extern "C" {
+// These are GNU's, and newer than some glibcs.
+int pthread_tryjoin_np(pthread_t thread, void** answer) PROF_DETAIL_C_NOEXCEPT;
+int pthread_timedjoin_np(pthread_t thread, void** answer, const timespec* until);
+int pthread_clockjoin_np(pthread_t thread, void** answer, clockid_t clock, const timespec* until);
+
+PROF_DETAIL_HOOKED
+int pthread_join(pthread_t thread, void** answer) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_JOIN_ROUTE(join)(thread, answer);
+}
+PROF_DETAIL_HOOKED
+int pthread_tryjoin_np(pthread_t thread, void** answer) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_JOIN_ROUTE(tryjoin)(thread, answer);
+}
+PROF_DETAIL_HOOKED
+int pthread_timedjoin_np(pthread_t thread, void** answer, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_JOIN_ROUTE(timedjoin)(thread, answer, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_clockjoin_np(pthread_t thread, void** answer, clockid_t clock, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_JOIN_ROUTE(clockjoin)(thread, answer, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_detach(pthread_t thread) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_JOIN_ROUTE(detach)(thread);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts join_facts[join_entry_count] = {
+    facts_of<join_entry, &::pthread_join>(for_block | for_threads),
+    facts_of<tryjoin_entry, &::pthread_tryjoin_np>(for_threads),
+    facts_of<timedjoin_entry, &::pthread_timedjoin_np>(for_block | for_threads),
+    facts_of<clockjoin_entry, &::pthread_clockjoin_np>(for_block | for_threads),
+    facts_of<detach_entry, &::pthread_detach>(for_threads)};
+static_assert(facts_are_in_order(join_facts));
+inline constexpr hook_set join_hook_set = {
+    hook_family::join, &prof_hooks_join_v2, join_facts,       join_records,
+    &join_role,        &join_resolver,      join_entry_count, nullptr,
+    &first_wait_target_sig};
+inline const hook_set& join_hooks() PROF_DETAIL_SIG { return join_hook_set; }
+inline void join_rates_changed() noexcept { wait_rates_changed(join_hooks()); }
+
+// Nobody can join itself, and is told so at once. Nothing is detached: where joins come to our hook, that does, too, and
+// goes no further.
+inline void call_join_symbol(int entry) noexcept {
+  const timespec past{};
+  const pthread_t self = pthread_self();
+  switch (entry) {
+    case join_entry_tryjoin: (void)pthread_tryjoin_np(self, nullptr); break;
+    case join_entry_timedjoin: (void)pthread_timedjoin_np(self, nullptr, &past); break;
+    case join_entry_clockjoin: (void)pthread_clockjoin_np(self, nullptr, CLOCK_REALTIME, &past); break;
+    case join_entry_detach:
+      if (join_records[join_entry_join].state.load()[0] == 'l') (void)pthread_detach(self);
+      break;
+    default: (void)pthread_join(self, nullptr);
+  }
+}
+inline std::atomic<bool> join_hooks_tested{false};
+PROF_DETAIL_COLD inline void test_join_hooks() noexcept {
+  test_wait_hooks_once(join_hooks(), join_hooks_tested, &call_join_symbol);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_JOIN_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif

@@ -88,7 +88,7 @@ class Errors(unittest.TestCase):
                          ("unknown_profile", 0, 'unknown profile "heapp"; for_each_profile lists the names'))
         self.assertEqual(outcomes["profile of a later version"][0], "not_in_version")
         self.assertEqual(outcomes["null profile"][0], "unknown_profile")
-        for name in ("heapp", "mutex", "null"):
+        for name in ("heapp", "trace", "null"):
             self.assertFalse((self.folder / name).exists(), f"{name} was made for a profile that does not exist")
         self.assert_ok(outcomes, "cpu to full disk", "heap at last", "cpu at last")
         heap = pprof_check.parse((self.folder / "heap.pb.gz").read_bytes())

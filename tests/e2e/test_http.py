@@ -150,9 +150,9 @@ class Http(unittest.TestCase):
 
     def test_index_lists_what_there_is(self):
         page = self.server.get("").decode()
-        for name in ("allocs", "heap", "profile", "cmdline", "symbol"):
+        for name in ("allocs", "block", "goroutine", "heap", "mutex", "profile", "threadcreate", "threads", "cmdline", "symbol"):
             self.assertRegex(page, rf"href='{name}[?'][^>]*>{name}</a>|href='{name}'>{name}</a>")
-        self.assertNotIn("mutex", page)
+        self.assertNotIn("trace?", page)
         for link in re.findall(r"href='([^']+)'", page):
             if not link.startswith("profile"):
                 self.assertEqual(self.ask(link)[0], 200, link)
@@ -194,7 +194,7 @@ class Http(unittest.TestCase):
                 ("allocs?seconds=x", 400, 'invalid value for "seconds" - must be a positive integer\n'),
                 ("heap?seconds=1&debug=1", 400, "seconds and debug params are incompatible\n"),
                 ("profile?seconds=301", 400, None), ("heap?seconds=99999999999999999999", 400, None),
-                ("profile?seconds=1000000000", 400, None), ("mutex", 404, None), ("profile?hz=20000&seconds=1", 500, None)):
+                ("profile?seconds=1000000000", 400, None), ("trace", 404, None), ("profile?hz=20000&seconds=1", 500, None)):
             with self.subTest(path=path):
                 status, headers, body = self.ask(path)
                 self.assertEqual(status, code, body)

@@ -19,7 +19,9 @@ NEVER_INCLUDED = {"filesystem", "functional", "future", "iostream", "mutex", "re
 # Other switches bring less than the golden lists, never more.
 SWITCHES = (("-DPROF_ENABLE_CPU=0",), ("-DPROF_ENABLE_HEAP=0",), ("-DPROF_ENABLE_SYMBOLIZE=0",),
             ("-DPROF_HOOKS=none",), ("-DPROF_HOOKS=none", golden.HTTP), ("-DPROF_REQUIRE_VERSION=0",),
-            ("-DPROF_ENABLE_CPU=0", "-DPROF_ENABLE_HEAP=0", "-DPROF_ENABLE_SYMBOLIZE=0"))
+            ("-DPROF_ENABLE_MUTEX=0",), ("-DPROF_ENABLE_BLOCK=0",), ("-DPROF_ENABLE_THREADS=0",),
+            ("-DPROF_ENABLE_CPU=0", "-DPROF_ENABLE_HEAP=0", "-DPROF_ENABLE_MUTEX=0", "-DPROF_ENABLE_BLOCK=0",
+             "-DPROF_ENABLE_THREADS=0", "-DPROF_ENABLE_SYMBOLIZE=0"))
 
 
 def difference(wanted, found, name):

@@ -63,6 +63,7 @@ class leveled_table {
   // Indices of slots that may hold something now are below it; not all of them have memory: see find_place_sig.
   std::size_t span() const PROF_DETAIL_SIG { return slots_in(first_, levels()); }
   std::size_t used() const PROF_DETAIL_SIG { return used_.load(std::memory_order_relaxed); }
+  const std::atomic<std::size_t>& used_now() const PROF_DETAIL_SIG { return used_; }  // for hot paths
   std::uint64_t overflow() const PROF_DETAIL_SIG { return overflow_.load(std::memory_order_relaxed); }
 
   // Null where no key has ever been near.
@@ -224,6 +225,20 @@ class add_remove_keys : public leveled_table {
       }
     }
     return no_slot;
+  }
+
+  // Whether another slot than `index` has the key: for owners that are not unique, see sample/mutex.hpp.
+  bool has_other_sig(std::uint64_t key, std::size_t index) const PROF_DETAIL_SIG {
+    for (unsigned level = levels(); level-- > 0;) {
+      const run keys = run_of(key, level);
+      char* const memory = static_cast<char*>(find_place_sig(keys.begin));
+      for (std::size_t step = 0; memory != nullptr && step < max_probe; ++step) {
+        const std::uint64_t seen = key_in(memory + ((keys.first + step) & keys.mask) * slot_bytes_).load();
+        if (seen == empty) break;
+        if (seen == key && keys.index(step) != index) return true;
+      }
+    }
+    return false;
   }
 
   // Gives the slot back; its payload must have been read before.

@@ -118,6 +118,16 @@ PROF_DETAIL_LOCAL inline std::size_t set_mem_profile_rate(std::size_t bytes) {
   return static_cast<std::size_t>(detail::set_rate("heap", bytes));
 }
 
+// Go's SetMutexProfileFraction: one of `n` contended unlocks is counted, for n of them; 1: each; 0 (at start): none.
+// Returns the previous value. Counts at once, for all threads.
+PROF_DETAIL_LOCAL inline unsigned set_mutex_profile_fraction(unsigned n) {
+  return static_cast<unsigned>(detail::set_rate("mutex", n));
+}
+
+// Go's SetBlockProfileRate: a wait of c ns is counted if c >= `ns`, else with probability c / ns, and then for ns / c
+// waits; 1: each; 0 (at start): none. Returns the previous value. Counts for waits that begin from now on.
+PROF_DETAIL_LOCAL inline std::uint64_t set_block_profile_rate(std::uint64_t ns) { return detail::set_rate("block", ns); }
+
 PROF_PUBLIC_END
 
 #endif  // PROF_COLLECT_PROFILES_HPP

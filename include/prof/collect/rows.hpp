@@ -62,9 +62,7 @@ inline constexpr switch_names all_switch_names[] = {
 #define PROF_DETAIL_PART(identifier, type, needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), true},
     PROF_DETAIL_PARTS(PROF_DETAIL_PART)
 #undef PROF_DETAIL_PART
-#define PROF_DETAIL_LATER(needs, names) {PROF_DETAIL_VIEW(names), PROF_DETAIL_VIEW(needs), false},
-        PROF_DETAIL_LATER_PARTS(PROF_DETAIL_LATER)
-#undef PROF_DETAIL_LATER
+        {{"trace", 5}, {"PROF_ENABLE_TRACE", 17}, false},  // parts that this version does not have
 };
 #undef PROF_DETAIL_VIEW
 

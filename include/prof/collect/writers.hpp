@@ -23,8 +23,10 @@ struct profile_writer_row {
 inline bool write_as_pprof(const profile& p, arena& scratch, output out, const profile_row&, const profile_request&) {
   return write_pprof(p, scratch, out, true);
 }
-inline bool write_as_text(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request&) {
-  return row.write_text(p, scratch, out);
+inline bool write_as_text(const profile& p, arena& scratch, output out, const profile_row& row,
+                          const profile_request& request) {
+  const bool is_full = request.debug >= 2 && row.write_full_text != nullptr;
+  return (is_full ? row.write_full_text : row.write_text)(p, scratch, out);
 }
 inline bool write_as_top(const profile& p, arena& scratch, output out, const profile_row&,
                          const profile_request& request) {

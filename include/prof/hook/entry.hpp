@@ -35,6 +35,9 @@ struct hook_entry_facts {
   int shape;              // how a probe calls it: the family's own enumeration
 };
 
+struct hook_set;
+any_function first_target_sig(const hook_set& set, int entry) PROF_DETAIL_SIG;
+
 // The hooks of one family in this object. An entry's symbol is the name of its record.
 struct hook_set {
   hook_family family;
@@ -47,6 +50,7 @@ struct hook_set {
   // Decides what each entry does, when all next definitions are known, and tells whether these hooks count. process null:
   // there is no memory for one.
   bool (*settle)(const hook_set& set, process_state* process, bool counting);
+  any_function (*first)(const hook_set& set, int entry) = &first_target_sig;  // where an unsettled entry's call goes
 };
 
 inline bool is_resolved_sig(const hook_set& set) PROF_DETAIL_SIG {
@@ -175,6 +179,14 @@ R probe_call(int& hit, any_function function, Args... args) {
 
 // ---- one entry ----------------------------------------------------------------------------------------------
 
+// With what a symbol loads its route: who sees a route must see the next definition that was stored before. x86-64 keeps
+// loads in order, and only a relaxed one is folded into the jump (g++ 12).
+#if defined(__x86_64__)
+inline constexpr std::memory_order route_order = std::memory_order_relaxed;
+#else
+inline constexpr std::memory_order route_order = std::memory_order_acquire;
+#endif
+
 // The words of an entry's state: function pointers, written while others read them.
 enum entry_word : std::size_t {
   word_next,     // the definition behind ours, or the fallback
@@ -276,7 +288,7 @@ template <class Tag, class R, class... Args, bool Nothrow>
 struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
   using function = R (*)(Args...) noexcept(Nothrow);
   static R first_call(Args... args) noexcept(Nothrow) {
-    return call(first_target_sig(Tag::set(), Tag::index), args...);
+    return call(Tag::set().first(Tag::set(), Tag::index), args...);
   }
 
   struct words {

@@ -1,6 +1,6 @@
-// prof/hook/thread.hpp - pthread_create as seen by the whole program: every new thread gets its CPU
-// timer before it runs, and gives it back when it ends.
-// Floor 9 (hook). Defines a foreign symbol; tells sample/cpu.hpp.
+// prof/hook/thread.hpp - pthread_create as seen by the whole program: parts are told of every thread, before it runs and
+// when it ends.
+// Floor 9 (hook). Defines a foreign symbol; tells the parts, of which it knows none.
 // Safety: ordinary context (pthread_create is not async-signal-safe). No lock is held while the
 //         next definition runs.
 // Memory: a pool of start records per object; when it is used up a thread starts unwrapped and is
@@ -12,8 +12,8 @@
 #define PROF_HOOK_THREAD_HPP
 
 #include "prof/hook/entry.hpp"
+#include "prof/process/capture.hpp"
 #include "prof/process/enter.hpp"
-#include "prof/sample/cpu.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -43,6 +43,7 @@ struct start_record {
   std::atomic<std::uint32_t> taken;
   os_thread_main main;
   void* argument;
+  thread_start start;
 };
 inline constexpr std::size_t start_record_count = 256;
 inline start_record start_records[start_record_count]{};
@@ -50,26 +51,19 @@ inline start_record start_records[start_record_count]{};
 inline std::atomic<unsigned> thread_exit_key{0};
 inline std::atomic<int> thread_exit_key_made{0};
 
-inline void forget_this_thread(void*) {
+inline void tell_thread_ends(void*) {
   process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
-  const spin_guard lock(cpu->timers_lock);
-  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
-  if (index != no_slot) disarm_slot(*cpu, index);
+  if (process == nullptr) return;
+  for_each_thread_part(*process, [process](const profile_part& known) {
+    if (known.thread_ends != nullptr) known.thread_ends(*process);
+  });
 }
 
-inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
-  {
-    const spin_guard lock(cpu.timers_lock);
-    (void)arm_thread(process, cpu, os_thread_id_sig(), true);
-  }
-  // A host that blocks everything in its workers would otherwise not be sampled.
-  os_unblock_signal_sig(cpu.signal.load());
+inline void tell_when_thread_ends(process_state& process) noexcept {
   int making = 0;
   if (thread_exit_key_made.compare_exchange_strong(making, 1)) {
     unsigned key = 0;
-    const bool made = os_make_exit_key(key, &forget_this_thread) == 0;
+    const bool made = os_make_exit_key(key, &tell_thread_ends) == 0;
     thread_exit_key.store(key);
     thread_exit_key_made.store(made ? 2 : 3);
   }
@@ -77,23 +71,34 @@ inline void arm_this_thread(process_state& process, cpu_state& cpu) noexcept {
   for (int i = 0; i < 1000 && thread_exit_key_made.load() == 1; ++i) os_yield();
   if (thread_exit_key_made.load() != 2) return;
   const own_code_scope own(process);  // libc allocates for a key above 31
-  os_at_thread_exit(thread_exit_key.load(), &cpu);
+  os_at_thread_exit(thread_exit_key.load(), &process);
+}
+
+// What the program wants to run, when the parts have been told of the thread, which is the calling one.
+struct thread_work {
+  os_thread_main main;
+  void* argument;
+};
+PROF_DETAIL_NOINLINE inline thread_work begin_thread(start_record& record) noexcept {
+  const thread_work work{record.main, record.argument};
+  thread_start start = record.start;
+  record.taken.store(0, std::memory_order_release);
+  process_state* const process = attached_process_sig();
+  if (process == nullptr) return work;
+  start.handle = os_thread_pointer_sig();
+  bool wants_end = false;
+  for_each_thread_part(*process, [&](const profile_part& known) {
+    known.thread_runs(*process, start);
+    wants_end |= known.wants_thread_ends != nullptr && known.wants_thread_ends(*process);
+  });
+  if (wants_end) tell_when_thread_ends(*process);
+  return work;
 }
 
 // The new thread's first function; ends in a tail call, so it is no frame of the thread's stacks.
 inline void* hooked_thread_main(void* context) {
-  auto& record = *static_cast<start_record*>(context);
-  const os_thread_main main = record.main;
-  void* const argument = record.argument;
-  record.taken.store(0, std::memory_order_release);
-  process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
-  if (cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig()) {
-    arm_this_thread(*process, *cpu);
-    // Here and not in whoever made the thread, which may hold locks of its own.
-    refresh_outdated_code_map(*process);
-  }
-  return main(argument);
+  const thread_work work = begin_thread(*static_cast<start_record*>(context));
+  return work.main(work.argument);
 }
 
 inline start_record* take_start_record() noexcept {
@@ -120,20 +125,24 @@ struct pthread_create_entry
   static int counting(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                       void* argument) noexcept {
     process_state* const process = process_sig();
-    cpu_state* const cpu = process == nullptr ? nullptr : cpu_of(*process);
-    start_record* const record = cpu == nullptr ? nullptr : take_start_record();
+    start_record* const record = process == nullptr ? nullptr : take_start_record();
     if (record == nullptr) {
-      if (cpu != nullptr) count_drop_sig(*process, drop::start_records_full);
+      if (process != nullptr) count_drop_sig(*process, drop::start_records_full);
       return call_next(thread, attributes, main, argument);
     }
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    thread_start start;
+    start.creator = os_thread_id_sig();
+    start.is_own = runs_own_code_sig(*process, start.creator);
+    start.is_joinable = os_starts_joinable(attributes);
+    for_each_thread_part(*process, [&](const profile_part& known) {
+      if (known.thread_starts != nullptr) known.thread_starts(*process, start, caller);
+    });
     record->main = main;
     record->argument = argument;
+    record->start = start;
     const int answer = call_next(thread, attributes, &hooked_thread_main, record);
-    if (answer != 0) {
-      record->taken.store(0, std::memory_order_release);
-    } else if (!runs_own_code_sig(*process, os_thread_id_sig())) {
-      cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (answer != 0) record->taken.store(0, std::memory_order_release);
     return answer;
   }
   static int fallback(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,

@@ -59,7 +59,13 @@ inline void write_index(process_state& process, http_pages others, output out) {
   for (std::size_t i = 0; i < others.count; ++i) {
     if (others.pages[i].description.size != 0) put_index_row(page, 0, others.pages[i].path, "", "");
   }
-  page.put("</table>\n<p>Profile descriptions:</p>\n<ul>\n");
+  page.put("</table>\n");
+  for (const listed_row& listed : rows) {
+    if (listed.known.row != nullptr && listed.known.row->write_full_text != nullptr) {
+      page.put("<p><a href='").put(listed.name).put("?debug=2'>full ").put(listed.name).put(" stack dump</a></p>\n");
+    }
+  }
+  page.put("<p>Profile descriptions:</p>\n<ul>\n");
   for (const listed_row& listed : rows) {
     if (listed.known.row != nullptr) put_index_item(page, listed.name, listed.known.row->description);
   }

@@ -139,6 +139,10 @@ inline bool read_request(const http_request& request, const profile_row& row, pr
   text_view text;
   wanted.debug = static_cast<int>(number_in(request, "debug", 0) & 0xff);
   wanted.hz = static_cast<unsigned>(number_in(request, "hz", 0));
+  wanted.min_wait = static_cast<unsigned>(number_in(request, "min_wait", 0) & 0xffffffff);
+  wanted.leak = number_in(request, "leak", 0) != 0;
+  wanted.rate = number_in(request, "rate", 0);
+  if (request.parameter("view", text) && text.size != 0) wanted.view = request.memory->copy(text.data, text.size);
   wanted.symbolize = number_in(request, "symbolize", 1) != 0;
   if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
   if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);

@@ -15,6 +15,8 @@
 #include "prof/base/result.hpp"
 #include "prof/base/text.hpp"
 
+#define PROF_DETAIL_OS_LOCKS 0
+
 PROF_DETAIL_BEGIN
 
 class errno_guard {};
@@ -87,6 +89,9 @@ inline const void* os_own_signal_handler() noexcept { return nullptr; }
 inline bool os_install_handler(int) noexcept { return false; }
 inline const char* os_signal_name(int) noexcept { return "no signal"; }
 inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+inline std::atomic<void (*)(std::uint64_t token, const registers& regs)> ask_receiver{nullptr};
+inline constexpr int os_no_such_thread = -2;
+inline int os_ask_thread_sig(std::uint32_t, int, std::uint64_t) PROF_DETAIL_SIG { return -1; }
 
 inline int os_timer_create_sig(std::uint32_t, int, void*, int&) PROF_DETAIL_SIG { return -1; }
 inline int os_timer_set_sig(int, std::uint64_t, std::uint64_t) PROF_DETAIL_SIG { return -1; }
@@ -100,6 +105,15 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+struct os_thread_facts {
+  char name[32] = {};
+  char wait_channel[48] = {};
+  char state = 0;
+  std::uint64_t cpu_ns = 0;
+};
+inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
+inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
+inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}

@@ -18,6 +18,8 @@ PROF_DETAIL_BEGIN
 // What sample/ does with a tick. One per shared object; the first that starts a CPU profile
 // installs its own and the others find it there.
 inline std::atomic<void (*)(const timer_event&)> tick_receiver{nullptr};
+// What it does when another thread asks for its stack, with what that one gave os_ask_thread_sig.
+inline std::atomic<void (*)(std::uint64_t token, const registers& regs)> ask_receiver{nullptr};
 
 inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   const auto& machine = static_cast<const ucontext_t*>(signal_context)->uc_mcontext;
@@ -37,9 +39,18 @@ inline registers os_registers_sig(const void* signal_context) PROF_DETAIL_SIG {
   return r;
 }
 
+// Not inlined, so that a tick's frame does not have room for it.
+PROF_DETAIL_NOINLINE inline void os_answer_sig(const siginfo_t& info, const void* context) PROF_DETAIL_SIG {
+  const auto receiver = ask_receiver.load(std::memory_order_acquire);
+  if (receiver == nullptr || static_cast<std::uint32_t>(info.si_pid) != os_process_id_sig()) return;
+  receiver(reinterpret_cast<std::uintptr_t>(info.si_value.sival_ptr), os_registers_sig(context));
+}
+
 inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETAIL_SIG {
+  if (info == nullptr) return;
+  if (info->si_code == SI_QUEUE) return os_answer_sig(*info, context);
   const auto receiver = tick_receiver.load(std::memory_order_acquire);
-  if (receiver == nullptr || info == nullptr || info->si_code != SI_TIMER) return;
+  if (receiver == nullptr || info->si_code != SI_TIMER) return;
   timer_event event;
   event.slot = info->si_value.sival_ptr;
   // timer_getoverrun(2): expirations while the signal was pending. Above the kernel's tick rate
@@ -47,6 +58,27 @@ inline void os_signal_handler_sig(int, siginfo_t* info, void* context) PROF_DETA
   event.expirations = 1 + static_cast<std::uint64_t>(info->si_overrun > 0 ? info->si_overrun : 0);
   event.regs = os_registers_sig(context);
   receiver(event);
+}
+
+inline constexpr int os_no_such_thread = ESRCH;
+// Asks one thread of this process; 0 or an errno. A signal of the same number that is pending there already takes its
+// place (signal(7): standard signals do not queue), so who gets no answer asks again.
+inline int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint64_t token) PROF_DETAIL_SIG {
+  siginfo_t info;
+  std::memset(&info, 0, sizeof info);
+  info.si_signo = signal_number;
+  info.si_code = SI_QUEUE;
+  info.si_pid = static_cast<pid_t>(os_process_id_sig());
+  info.si_value.sival_ptr = reinterpret_cast<void*>(static_cast<std::uintptr_t>(token));
+  return static_cast<int>(-os_call_sig(SYS_rt_tgsigqueueinfo, info.si_pid, static_cast<long>(thread), signal_number,
+                                       os_word(&info)));
+}
+
+// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
+inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG {
+  stack_t now;
+  std::memset(&now, 0, sizeof now);
+  return os_call_sig(SYS_sigaltstack, 0, os_word(&now)) == 0 && (now.ss_flags & SS_ONSTACK) != 0;
 }
 
 inline int os_default_signal() noexcept { return SIGPROF; }
@@ -82,7 +114,8 @@ inline bool os_install_handler(int number) noexcept {
 }
 
 inline const char* os_signal_name(int number) noexcept {
-  return number == SIGPROF ? "SIGPROF" : "a real-time signal";
+  if (number == SIGPROF) return "SIGPROF";
+  return number >= SIGRTMIN ? "a real-time signal" : "the wanted signal";
 }
 
 // The kernel's struct sigevent; libcs spell the thread id member differently.
@@ -124,6 +157,12 @@ using os_thread_handle = pthread_t;
 using os_thread_attributes = pthread_attr_t;
 using os_thread_main = void* (*)(void*);
 
+// Whether a thread that is made so must be joined.
+inline bool os_starts_joinable(const os_thread_attributes* attributes) noexcept {
+  int state = PTHREAD_CREATE_JOINABLE;
+  return attributes == nullptr || pthread_attr_getdetachstate(attributes, &state) != 0 || state == PTHREAD_CREATE_JOINABLE;
+}
+
 inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept {
   const int descriptor =
       static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word("/proc/self/task"),
@@ -148,12 +187,65 @@ inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* contex
   return true;
 }
 
+// A file of /proc/self/task/THREAD, as much of it as there is room for.
+inline std::size_t os_read_thread_file(std::uint32_t thread, text_view name, char* buffer, std::size_t size) noexcept {
+  char path[64] = "/proc/self/task/";
+  std::size_t end = 16 + format_decimal(thread, path + 16);
+  path[end++] = '/';
+  std::memcpy(path + end, name.data, name.size);
+  path[end + name.size] = '\0';
+  return os_read_file(path, buffer, size);
+}
+
+// What the kernel says of a thread. name and wait_channel without a newline; state as in proc(5), 0: it has ended.
+struct os_thread_facts {
+  char name[32] = {};
+  char wait_channel[48] = {};
+  char state = 0;
+  std::uint64_t cpu_ns = 0;
+};
+inline void os_read_thread_line(std::uint32_t thread, text_view file, char* buffer, std::size_t size) noexcept {
+  const text_view line{buffer, os_read_thread_file(thread, file, buffer, size - 1)};
+  buffer[line.find('\n')] = '\0';
+}
+inline char os_thread_state(std::uint32_t thread) noexcept {
+  char text[256];
+  const std::size_t size = os_read_thread_file(thread, "stat", text, sizeof text);
+  for (std::size_t i = size; i-- > 0;) {  // a name may hold anything, even what follows it
+    if (text[i] == ')') return i + 2 < size ? text[i + 2] : '\0';
+  }
+  return '\0';
+}
+inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t thread) PROF_DETAIL_SIG {
+  timespec used{};
+  os_call_sig(SYS_clock_gettime, static_cast<std::int32_t>((~thread << 3) | 6u), os_word(&used));
+  return static_cast<std::uint64_t>(used.tv_sec) * 1000000000u + static_cast<std::uint64_t>(used.tv_nsec);
+}
+inline void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept {
+  os_read_thread_line(thread, "comm", facts.name, sizeof facts.name);
+  os_read_thread_line(thread, "wchan", facts.wait_channel, sizeof facts.wait_channel);
+  facts.state = os_thread_state(thread);
+  facts.cpu_ns = os_cpu_ns_of_thread_sig(thread);
+}
+
+// The address of the futex that a thread waits at in the kernel; 0: at none. proc(5): number of the system call, its
+// arguments.
+inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept {
+  char text[256];
+  text_view rest{text, os_read_thread_file(thread, "syscall", text, sizeof text)};
+  std::uint64_t number = 0;
+  const std::size_t end = rest.find(' ');
+  if (!parse_decimal({rest.data, end}, number) || number != SYS_futex || end == rest.size) return 0;
+  rest = rest.from(end + 1);
+  if (!rest.starts_with({"0x", 2})) return 0;
+  rest = rest.from(2);
+  return static_cast<std::uintptr_t>(take_hex(rest));
+}
+
+// Whether a thread has a signal blocked, so that it cannot be sampled.
 inline bool os_signal_blocked(std::uint32_t thread, int number) noexcept {
-  char path[48] = "/proc/self/task/";
-  const std::size_t digits = format_decimal(thread, path + 16);
-  std::memcpy(path + 16 + digits, "/status", 8);
   char text[2048];
-  text_view rest{text, os_read_file(path, text, sizeof text)};
+  text_view rest{text, os_read_thread_file(thread, "status", text, sizeof text)};
   for (; rest.size != 0; rest = rest.from(rest.next_line())) {
     if (!rest.starts_with("SigBlk:\t")) continue;
     rest = rest.from(8);

@@ -62,8 +62,10 @@ PROF_DETAIL_END
 #include "prof/os/linux.hpp"
 #include "prof/os/linux_clock.hpp"
 #include "prof/os/linux_loader.hpp"
+#include "prof/os/linux_locks.hpp"
 #include "prof/os/linux_sampling.hpp"
 #include "prof/os/linux_stack.hpp"
+#include "prof/os/linux_symbols.hpp"
 #else
 #define PROF_DETAIL_OS_LINUX 0
 #include "prof/os/bare.hpp"
@@ -135,6 +137,10 @@ const void* os_own_signal_handler() noexcept;        // what os_install_handler 
 bool os_install_handler(int number) noexcept;
 const char* os_signal_name(int number) noexcept;
 
+// Asks a thread of this process for itself: `token` and its registers go to ask_receiver there. 0, os_no_such_thread or
+// another errno.
+int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint64_t token) PROF_DETAIL_SIG;
+
 // CPU-time timers of any thread of this process. Both return 0 or an errno.
 int os_timer_create_sig(std::uint32_t thread, int signal_number, void* slot, int& timer)
     PROF_DETAIL_SIG;
@@ -145,6 +151,11 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
+// futex it waits at, or 0.
+char os_thread_state(std::uint32_t thread) noexcept;
+void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept;
+std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept;
 // Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that
 // blocks every signal but `open_signal` (0: every one); both types are the backend's. 0 or an errno.
 int os_start_thread(os_thread_main main, void* argument, int open_signal,

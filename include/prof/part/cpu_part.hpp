@@ -7,6 +7,7 @@
 #ifndef PROF_PART_CPU_PART_HPP
 #define PROF_PART_CPU_PART_HPP
 
+#include "prof/process/sampling_signal.hpp"
 #include "prof/sample/cpu.hpp"
 
 PROF_DETAIL_BEGIN
@@ -20,38 +21,6 @@ struct cpu_run {
   int slot = -1;        // in cpu_state::session_hz
   std::uint32_t hz = 0;
 };
-
-// The wanted signal if it is free or ours, else SIGPROF, else the first free real-time signal.
-inline int choose_signal(const cpu_state& cpu, int wanted) noexcept {
-  const auto usable = [&cpu](int number) {
-    const void* const there = os_signal_handler(number);
-    return there == nullptr || there == cpu.handler.load() || there == os_own_signal_handler();
-  };
-  if (wanted != 0) return usable(wanted) ? wanted : 0;
-  if (usable(os_default_signal())) return os_default_signal();
-  for (int n = 0; os_candidate_signal(n) != 0; ++n) {
-    if (usable(os_candidate_signal(n))) return os_candidate_signal(n);
-  }
-  return 0;
-}
-
-// Installs the handler once; it stays for the life of the process, because a tick may be pending
-// when a session ends and the default action of SIGPROF would kill the host.
-inline result prepare_signal(process_state& process, cpu_state& cpu) noexcept {
-  const int now = cpu.signal.load();
-  if (now != 0 && os_signal_handler(now) == cpu.handler.load()) return {};
-  const int chosen = choose_signal(cpu, process.wanted_signal.load());
-  if (chosen == 0) {
-    return result(error::signal_in_use, os_signal_name(process.wanted_signal.load() != 0
-                                                           ? process.wanted_signal.load()
-                                                           : os_default_signal()));
-  }
-  tick_receiver.store(&tick_sig, std::memory_order_release);
-  if (!os_install_handler(chosen)) return result(error::unsupported, "CPU profiling");
-  cpu.handler.store(os_own_signal_handler());
-  cpu.signal.store(chosen);
-  return {};
-}
 
 inline std::uint32_t highest_hz(const cpu_state& cpu) noexcept {
   std::uint32_t highest = 0;
@@ -93,7 +62,8 @@ inline result begin_cpu(profile_run& run) {
   int slot = 0;
   while (slot < static_cast<int>(max_cpu_sessions) && cpu->session_hz[slot] != 0) ++slot;
   if (slot == static_cast<int>(max_cpu_sessions)) return result(error::too_many_sessions);
-  if (result ready = prepare_signal(process, *cpu); !ready) return ready;
+  if (result ready = prepare_signal(process, "CPU profiling"); !ready) return ready;
+  process.signal.ticked.store(&tick_sig, std::memory_order_release);
   refresh_code_map(process);
   auto& session = *new (run.state) cpu_run(*cpu, run.memory);
   session.hz = hz;
@@ -153,7 +123,7 @@ inline void report_cpu(const process_state& process, visitor<status_value> visit
   visit({"cpu engine", 0, "timer_create: counts user and system time of every thread at any rate"});
   visit({"cpu rate (Hz)", period == 0 ? 0 : 1000000000u / period, nullptr});
   if (cpu == nullptr) return;  // no thread was started and no profile taken
-  visit({"cpu signal", static_cast<std::uint64_t>(cpu->signal.load()), nullptr});
+  visit({"cpu signal", static_cast<std::uint64_t>(process.signal.number.load()), nullptr});
   visit({"cpu samples", cpu->ticks.load(), nullptr});
   visit({"threads with a timer", cpu->timers.used(), nullptr});
   visit({"threads with the signal blocked", cpu->unsampled_threads.load(), nullptr});
@@ -164,6 +134,34 @@ inline void report_cpu(const process_state& process, visitor<status_value> visit
 inline void forget_cpu_parent(process_state& process, bool) {
   cpu_state* const cpu = attached_cpu_sig(process);
   if (cpu != nullptr) forget_parent_cpu(*cpu);
+}
+
+// ---- threads that come and go ------------------------------------------------------------------------------------
+
+inline bool are_timers_running(const cpu_state* cpu) noexcept {
+  return cpu != nullptr && cpu->period_ns.load() != 0 && cpu->pid.load() == os_process_id_sig();
+}
+inline void arm_new_thread(process_state& process, const thread_start& start) {
+  cpu_state* const cpu = cpu_of(process);
+  if (cpu == nullptr) return;
+  if (!start.is_own) cpu->threads_started.fetch_add(1, std::memory_order_relaxed);
+  if (!are_timers_running(cpu)) return;
+  {
+    const spin_guard lock(cpu->timers_lock);
+    (void)arm_thread(process, *cpu, os_thread_id_sig(), true);
+  }
+  // A host that blocks everything in its workers would otherwise not be sampled.
+  os_unblock_signal_sig(process.signal.number.load());
+  // Here and not in whoever made the thread, which may hold locks of its own.
+  refresh_outdated_code_map(process);
+}
+inline bool has_timers_running(process_state& process) { return are_timers_running(attached_cpu_sig(process)); }
+inline void disarm_ending_thread(process_state& process) {
+  cpu_state* const cpu = attached_cpu_sig(process);
+  if (cpu == nullptr || cpu->pid.load() != os_process_id_sig()) return;
+  const spin_guard lock(cpu->timers_lock);
+  const std::size_t index = cpu->timers.find_sig(thread_key_base + os_thread_id_sig());
+  if (index != no_slot) disarm_slot(*cpu, index);
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_cpu_v2 = {
@@ -178,7 +176,11 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const p
     nullptr,
     &report_cpu,
     &forget_cpu_parent,
-    nullptr};
+    nullptr,
+    nullptr,
+    &arm_new_thread,
+    &has_timers_running,
+    &disarm_ending_thread};
 
 PROF_DETAIL_END
 

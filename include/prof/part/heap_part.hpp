@@ -44,8 +44,7 @@ inline std::uint64_t set_heap_rate(process_state& process, std::uint64_t bytes) 
   if (heap == nullptr) return 0;
   const std::uint64_t before = heap->rate.exchange(bytes);
   alloc_countdown = 0;  // of this object: the calling thread draws a new gap
-  const hook_family_part* const hooks = owner_of_sig(process, static_cast<unsigned>(hook_family::heap));
-  if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
+  tell_hooks(process, hook_family::heap);
   return before;
 }
 

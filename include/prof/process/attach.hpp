@@ -73,6 +73,7 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   process->stacks.bind(memory);
   process->labels.bind(memory);
   process->threads.bind(memory);
+  process->waits.bind(memory);
   process->gaps.bind(memory);
   process->buffers.bind(memory);
   process->head.layout = layout_version;

@@ -19,6 +19,9 @@ PROF_DETAIL_BEGIN
   X(no_memory, "pieces of tables that the system did not give: raise the memory or locked memory limit")            \
   X(thread_table_full, "threads not sampled: the thread table is full or has no memory")                            \
   X(thread_states_full, "labels and scopes of own code lost: the table of thread states is full")                   \
+  X(waits_full, "waits not seen: more than 24,000 threads wait, or there is no memory")                               \
+  X(contended_locks_full, "waits for locks charged to nobody: more than 12,000 locks are contended, or no memory")   \
+  X(made_threads_full, "threads whose maker is not known: more than 24,000 are not joined, or there is no memory")    \
   X(timer_failed, "threads not sampled: no timer (RLIMIT_SIGPENDING)")                                              \
   X(threads_unlisted, "CPU profiles without the threads that existed before: /proc/self/task cannot be read")       \
   X(start_records_full, "threads started unwrapped: more than 256 starts at once")                                  \

@@ -48,6 +48,14 @@ inline const hook_family_part* owner_of_sig(process_state& process, unsigned fam
   return owner_is_there_sig(process, family, hooks) ? hooks : nullptr;
 }
 
+// Hooks that count look at the rates again. Where those that counted are gone, this object's may take over; where none
+// have been entered yet, the first that are look anyway.
+inline void tell_hooks(process_state& process, hook_family family) noexcept {
+  const hook_family_part* const owner = owner_of_sig(process, static_cast<unsigned>(family));
+  const hook_family_part* const hooks = owner != nullptr ? owner : family_row(static_cast<unsigned>(family)).own;
+  if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
+}
+
 // Keeps the owners' objects loaded from now on.
 inline void keep_owners(process_state& process) noexcept {
   for (unsigned i = 0; i < hook_family_count; ++i) {
@@ -58,6 +66,18 @@ inline void keep_owners(process_state& process) noexcept {
       os_pin_object(hooks);
     }
     if (owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
+  }
+}
+
+// Calls tell(part) for every part that wants to hear of threads: this object's, else what another object brought.
+template <class Tell>
+inline void for_each_thread_part(const process_state& process, Tell tell) {
+  for (unsigned i = 0; i < part_count; ++i) {
+    if (!is_profile_part(i)) continue;
+    const part_head* const own = own_part_sig(i);
+    const auto* const known =
+        own != nullptr ? reinterpret_cast<const profile_part*>(own) : profile_part_at(process, i);
+    if (known != nullptr && known->thread_runs != nullptr) tell(*known);
   }
 }
 

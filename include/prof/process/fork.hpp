@@ -42,6 +42,7 @@ inline const profile_part* profile_part_at(const process_state& process, unsigne
 // Undoes what other threads of the parent were doing at the fork.
 inline void release_parent(process_state& process, bool alone) noexcept {
   release_lock(process.refresh_lock, alone);
+  process.signal.lock.unlock();
   process.forks.store(0);
   process.forks_hold_refresh.store(false);
   for (registration_scratch& scratch : process.registry.scratch) release_lock(scratch.lock, alone);
@@ -53,6 +54,7 @@ inline void release_parent(process_state& process, bool alone) noexcept {
     if (buffer.taken.load() != 0) buffer.taken.store(0);  // not to touch all their pages in every child
     return true;
   });
+  process.waits.forget_all();
   const std::uint32_t thread = os_thread_id_sig();
   const std::uint32_t before = process.threads.keep_forking(thread);
   // 0: nobody saw the fork, and which gaps are this thread's is not known. The others' go when room is needed.

@@ -37,7 +37,10 @@ struct hook_family_part {
 // X(identifier, how status() says whose hooks count, the part that counts what they see).
 #define PROF_DETAIL_HOOK_FAMILIES(X)                   \
   X(heap, "malloc hooks counted by", heap)             \
-  X(thread, "pthread_create hook counted by", cpu)
+  X(thread, "pthread_create hook counted by", threads) \
+  X(lock, "lock hooks counted by", mutex)              \
+  X(wait, "wait hooks counted by", block)              \
+  X(join, "join hooks counted by", threads)
 
 enum class hook_family : unsigned {
 #define PROF_DETAIL_FAMILY(identifier, name, counts) identifier,

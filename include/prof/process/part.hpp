@@ -12,6 +12,7 @@
 #include "prof/base/text.hpp"
 #include "prof/code/code_map.hpp"
 #include "prof/process/http_part.hpp"
+#include "prof/process/stack_table.hpp"
 #include "prof/profile/model.hpp"
 #include "prof/profile/request.hpp"
 
@@ -36,6 +37,8 @@ struct profile_row {
   bool (*write)(process_state& process, void* run, const profile_request& request, output out) = nullptr;
   // What an answer of the server says before the reason where the row could not begin, in Go's words.
   text_view failure = {};
+  // What debug=2 and above write; null: the same as debug=1.
+  bool (*write_full_text)(const profile& p, arena& scratch, output out) = nullptr;
 };
 
 // A number of status(), or a text.
@@ -61,6 +64,17 @@ struct profile_run {
   void* state = nullptr;
 };
 
+// A thread that the program makes, as the hook of pthread_create knows it.
+struct thread_start {
+  std::uint64_t number = 0;  // of this process, from 1
+  stack_id stack = overflow_stack;
+  std::uint32_t labels = 0;
+  std::uint32_t creator = 0;
+  bool is_own = false;     // code of ours made it
+  bool is_joinable = true;
+  std::uintptr_t handle = 0;  // its pthread_t
+};
+
 // A part that brings profiles. Ordinary context, any thread, where nothing else is said. Null functions are allowed where
 // it is said what they mean.
 struct profile_part {
@@ -84,6 +98,16 @@ struct profile_part {
   void (*forget_parent)(process_state& process, bool alone);
   // The object whose hooks counted for it was unloaded. In a hook or an allocator. Null: there is nothing to do.
   void (*hooks_unloaded_sig)(process_state& process);
+  // A thread is about to be made, by the calling one; runs, and is the calling one; ends. Null: not told.
+  void (*thread_starts)(process_state& process, thread_start& start, const registers& caller) = nullptr;
+  void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
+  bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
+  void (*thread_ends)(process_state& process) = nullptr;
+  // What tells the thread that has a pthread_t now from later ones, for thread_joined, 0: nothing; that one was joined; the
+  // one that has it, or will, is detached from now on.
+  std::uint64_t (*thread_number)(process_state& process, std::uintptr_t handle) = nullptr;
+  void (*thread_joined)(process_state& process, std::uintptr_t handle, std::uint64_t number) = nullptr;
+  void (*thread_detached)(process_state& process, std::uintptr_t handle) = nullptr;
 };
 
 // ---- names -----------------------------------------------------------------------------------------------
@@ -117,15 +141,12 @@ struct record_part {
 #define PROF_DETAIL_PARTS(X)                                          \
   X(cpu, profile_part, "PROF_ENABLE_CPU", "profile")                  \
   X(heap, profile_part, "PROF_ENABLE_HEAP", "allocs heap")            \
+  X(mutex, profile_part, "PROF_ENABLE_MUTEX", "mutex")                \
+  X(block, profile_part, "PROF_ENABLE_BLOCK", "block")                \
+  X(threads, profile_part, "PROF_ENABLE_THREADS", "goroutine threadcreate threads") \
   X(records, record_part, "PROF_ENABLE_HEAP", "")                     \
   X(symbolize, symbolize_part, "PROF_ENABLE_SYMBOLIZE", "")           \
   X(http, http_part, "PROF_ENABLE_HTTP", "")
-
-// X(switch, names): parts that this version does not have.
-#define PROF_DETAIL_LATER_PARTS(X)                                    \
-  X("PROF_ENABLE_BLOCK", "block")                                     \
-  X("PROF_ENABLE_MUTEX", "mutex")                                     \
-  X("PROF_ENABLE_THREADS", "goroutine threadcreate threads")
 
 enum class part : unsigned {
 #define PROF_DETAIL_PART(identifier, type, needs, names) identifier,

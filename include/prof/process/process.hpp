@@ -20,13 +20,14 @@
 #include "prof/process/labels.hpp"
 #include "prof/process/part.hpp"
 #include "prof/process/thread_state.hpp"
+#include "prof/process/wait_table.hpp"
 
 PROF_DETAIL_BEGIN
 
 inline constexpr std::size_t default_depth = options{}.max_depth;
 
 // Raised when a member of what objects share gets another meaning; other sizes show by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 5;
+inline constexpr std::uint32_t layout_revision = 6;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 inline constexpr std::size_t max_retired_maps = 16;
 inline constexpr unsigned max_parts = part_count + 8;  // with those that are registered at run time
@@ -38,12 +39,25 @@ struct part_slot {
   std::atomic<void*> state;
 };
 
+struct process_state;
+
+// See sampling_signal.hpp.
+struct signal_state {
+  std::atomic<int> number;  // 0 until chosen
+  std::atomic<const void*> handler;
+  // Who gets it: functions of objects that stay loaded.
+  std::atomic<void (*)(process_state& process, const timer_event& event)> ticked;
+  std::atomic<void (*)(process_state& process, std::uint64_t token, const registers& regs)> asked;
+  spin_lock lock;
+};
+
 struct process_state {
   process_head head;
   std::atomic<std::uint32_t> pid;
   std::atomic<bool> used;  // a profile was started or written: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
+  signal_state signal;
   std::atomic<std::uint64_t> objects_seen;  // os_objects_loaded() when the API's table was last offered to all
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
   std::atomic<const code_map*> code;
@@ -66,6 +80,7 @@ struct process_state {
   stack_table stacks;
   label_table labels;
   thread_states threads;
+  wait_table waits;
   gap_table gaps;
   frame_pool buffers;
 };
@@ -81,7 +96,7 @@ inline constexpr std::uint32_t layout_version = layout_of(
     {layout_revision, sizeof(process_state), offsetof(process_state, parts), offsetof(process_state, hooks),
      offsetof(process_state, drops), offsetof(process_state, code), offsetof(process_state, stacks), sizeof(code_range),
      sizeof(code_map), sizeof(frame_buffer), offsetof(frame_buffer, frames), sizeof(stack_slot), sizeof(thread_state),
-     sizeof(gap_slot), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
+     sizeof(gap_slot), sizeof(wait_slot), offsetof(process_state, waits), sizeof(unwind_table), sizeof(hook_family_part), sizeof(hook_record), part_count, drop_count, hook_family_count, sizeof(rule_cache),
      offsetof(process_state, registry), offsetof(process_state, labels), offsetof(process_state, threads),
      offsetof(process_state, gaps), offsetof(process_state, buffers), piece_bytes, frame_pool::per_piece,
      range_registry::per_piece, max_range_number, max_depth, label_table::slot_bytes, label_table::max_labels,

@@ -13,7 +13,7 @@ PROF_DETAIL_BEGIN
 
 class profile_builder {
  public:
-  static constexpr std::size_t max_extra_labels = 4;
+  static constexpr std::size_t max_extra_labels = 12;
 
   profile_builder(profile& target, const process_state& process) noexcept
       : profile_builder(target, process.code.load(), process.stacks, process.labels) {}
@@ -27,10 +27,31 @@ class profile_builder {
   // own, at most max_extra_labels.
   void add(stack_id stack, label_set_id label_set, const std::int64_t* values, const profile_label* extra = nullptr,
            std::size_t extra_count = 0) noexcept {
+    add_named(stack, label_set, values, "[stack table full]", extra, extra_count);
+  }
+
+  // The same of one value, where a stack that is not there has a reason of its own.
+  void add_or_say(stack_id stack, label_set_id label_set, std::int64_t value, text_view why, const profile_label* extra,
+                  std::size_t extra_count) noexcept {
+    add_named(why.size != 0 ? overflow_stack : stack, label_set, &value, why.size != 0 ? why : "[stack table full]", extra,
+              extra_count);
+  }
+
+  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
+  // profile's first values are.
+  void add_stack_comments() noexcept {
+    add_share(approximate_,
+              "have frames found by scanning or by reading code (no call frame information)");
+    add_share(truncated_, "are truncated (too deep, or no way to the root)");
+  }
+
+ private:
+  void add_named(stack_id stack, label_set_id label_set, const std::int64_t* values, text_view no_stack,
+                 const profile_label* extra, std::size_t extra_count) noexcept {
     const stack_view view = stacks_.view(stack);
     frames_.clear();
     for (std::size_t i = 0; i < view.depth; ++i) frames_.push(locate(view.frames[i]));
-    if (view.depth == 0) frames_.push(target_.add_named_location("[stack table full]"));
+    if (view.depth == 0) frames_.push(target_.add_named_location(no_stack));
     profile_label marks[label_table::max_labels + max_extra_labels];
     std::size_t count = 0;
     labels_.for_each(label_set, [&](const label_pair& pair) {
@@ -47,15 +68,6 @@ class profile_builder {
     if (view.truncated) truncated_.count(values[0]);
   }
 
-  // "12 of 340 stacks (18 of 2000 samples) are truncated ...", also when none are; samples or whatever the
-  // profile's first values are.
-  void add_stack_comments() noexcept {
-    add_share(approximate_,
-              "have frames found by scanning or by reading code (no call frame information)");
-    add_share(truncated_, "are truncated (too deep, or no way to the root)");
-  }
-
- private:
   void add_mappings() noexcept {
     for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
       const code_range& range = code_->ranges[i];
@@ -115,6 +127,14 @@ class profile_builder {
   tally approximate_;
   tally truncated_;
 };
+
+// Go's shape of the profiles of waits: contentions, and their delay.
+inline void describe_delays(profile& p) noexcept {
+  p.add_value_type("contentions", "count");
+  p.add_value_type("delay", "nanoseconds");
+  p.period_type = {p.string("contentions"), p.string("count")};
+  p.period = 1;
+}
 
 PROF_DETAIL_END
 

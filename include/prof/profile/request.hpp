@@ -33,6 +33,16 @@ struct profile_request {
   unsigned top_rows = 10;
   // Value type that format::top sorts by ("inuse_space"); null: the profile's default.
   const char* top_type = nullptr;
+  // Of "mutex" and "block" over some seconds: the rate while they are collected, in their own unit (one of so many
+  // contended unlocks; nanoseconds). 0: 1 and 10000. What the program has set stays in effect where it is more detailed.
+  std::uint64_t rate = 0;
+  // Of "mutex": "waiter" has the same delays at the stacks of those who waited; null or "": of those who made them wait.
+  const char* view = nullptr;
+  // Of "threads" and "goroutine": only threads that have been in one wait for so many seconds, the longest first. Known
+  // of waits that began while the block or the mutex profile was on.
+  unsigned min_wait = 0;
+  // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
+  bool leak = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.

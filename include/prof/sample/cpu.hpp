@@ -42,8 +42,6 @@ struct cpu_state {
   std::atomic<std::uint64_t> period_ns;  // of the running timers; 0: no session runs
   std::atomic<std::uint32_t> in_handler;
   std::atomic<std::uint32_t> pid;  // of the process whose timers these are
-  std::atomic<int> signal;         // 0 until chosen
-  std::atomic<const void*> handler;
   std::atomic<std::uint64_t> handler_ns;
   std::atomic<std::uint64_t> ticks;
   std::atomic<std::uint32_t> unsampled_threads;
@@ -106,18 +104,17 @@ inline timer_slot* slot_of_sig(cpu_state& cpu, const void* token) PROF_DETAIL_SI
   return index < cpu.timers.span() ? static_cast<timer_slot*>(cpu.timers.find_place_sig(index)) : nullptr;
 }
 
-inline void tick_sig(const timer_event& event) PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  cpu_state* const cpu = process == nullptr ? nullptr : attached_cpu_sig(*process);
+inline void tick_sig(process_state& process, const timer_event& event) PROF_DETAIL_SIG {
+  cpu_state* const cpu = attached_cpu_sig(process);
   if (cpu == nullptr) return;
   const std::uint64_t began = os_monotonic_ns_sig();
   const presence_guard inside(cpu->in_handler);
   const timer_slot* const slot = slot_of_sig(*cpu, event.slot);
-  if (slot == nullptr) return count_drop_sig(*process, drop::foreign_signal);
+  if (slot == nullptr) return count_drop_sig(process, drop::foreign_signal);
   if (cpu->period_ns.load(std::memory_order_acquire) == 0) {
-    return count_drop_sig(*process, drop::late_signal);  // was pending when the timer was deleted
+    return count_drop_sig(process, drop::late_signal);  // was pending when the timer was deleted
   }
-  count_tick_sig(*process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
+  count_tick_sig(process, *cpu, event, slot->period_ns.load(std::memory_order_relaxed));
   cpu->handler_ns.fetch_add(os_monotonic_ns_sig() - began, std::memory_order_relaxed);
 }
 
@@ -152,7 +149,7 @@ inline int arm_thread(process_state& process, cpu_state& cpu, std::uint32_t thre
   }
   timer_slot& slot = cpu.timers.at(index);
   int timer = -1;
-  int failed = os_timer_create_sig(thread, cpu.signal.load(), timer_token(index), timer);
+  int failed = os_timer_create_sig(thread, process.signal.number.load(), timer_token(index), timer);
   slot.timer.store(timer, std::memory_order_relaxed);
   if (failed == 0) failed = set_timer(cpu, slot, period_ns);
   cpu.timers.publish_sig(index, key);
@@ -190,7 +187,7 @@ inline int arm_all_threads(process_state& process, cpu_state& cpu) noexcept {
         const int failed = arm_thread(here.process, here.cpu, thread, false);
         if (failed == 0) ++here.armed;
         else here.failed = failed;
-        if (os_signal_blocked(thread, here.cpu.signal.load())) ++here.blocked;
+        if (os_signal_blocked(thread, here.process.signal.number.load())) ++here.blocked;
       },
       &all);
   cpu.unsampled_threads.store(all.blocked, std::memory_order_relaxed);

@@ -1,5 +1,5 @@
 // Usage: contract ADDRESS DIRECTORY. Serves, prints `listening on ADDRESS` and a line for each profile of the process:
-// name, default seconds, name of its delta, 1 if debug=1 has a text. One thread works under the label work=steady.
+// name, default seconds, name of its delta, 1 if debug=1 has a text. Two threads work under the label work=steady.
 // `fork` on its input: a child writes every profile to DIRECTORY/NAME.child.pb.gz.
 #define PROF_ENABLE_HTTP
 #include "rain_part.hpp"
@@ -7,22 +7,53 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+// A forked child has one of its own: the parent's may be held by a thread that is not there.
+static auto* shared = new std::mutex;
+
+// One thread that the caller's thread has made is always there.
+__attribute__((noinline)) static void leave_a_thread() {
+  struct helper {
+    std::atomic<bool> ends{false};
+    std::thread thread;
+  };
+  static thread_local std::unique_ptr<helper> last;
+  auto next = std::make_unique<helper>();
+  next->thread = std::thread([own = next.get()] {
+    while (!own->ends.load()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  std::swap(last, next);
+  if (next == nullptr) return;
+  next->ends.store(true);
+  next->thread.join();
+}
+
 extern "C" __attribute__((noinline)) void contract_work() {
-  static void* kept[64];
+  static thread_local void* kept[64];
   for (int i = 0; i < 64; ++i) {
     std::free(kept[i]);
     kept[i] = std::malloc(100000);
     std::memset(kept[i], i, 100000);
     rain::drop_here(3);
   }
+  {
+    const std::lock_guard<std::mutex> alone(*shared);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(5);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+  }
+  leave_a_thread();
   asm volatile("" ::: "memory");
 }
 
@@ -47,14 +78,17 @@ static int write_all(const std::string& directory) {
 }
 
 static void begin_to_work() {
-  std::thread([] {
-    const prof::label_scope scope{{"work", "steady"}};
-    for (;;) contract_work();
-  }).detach();
+  for (int i = 0; i < 2; ++i) {
+    std::thread([] {
+      const prof::label_scope scope{{"work", "steady"}};
+      for (;;) contract_work();
+    }).detach();
+  }
 }
 
 // Its profiles are of its own work.
 static int be_a_child(const std::string& directory) {
+  shared = new std::mutex;
   begin_to_work();
   usleep(200000);
   return write_all(directory);
@@ -63,6 +97,8 @@ static int be_a_child(const std::string& directory) {
 int main(int argc, char** argv) {
   if (argc < 3 || !rain::begin_to_rain()) return 2;
   (void)prof::set_mem_profile_rate(4096);
+  (void)prof::set_mutex_profile_fraction(1);
+  (void)prof::set_block_profile_rate(1);
   if (!prof::http::serve(argv[1])) return 3;
   begin_to_work();
   std::printf("listening on %s\n", prof::http::address());

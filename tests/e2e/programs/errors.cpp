@@ -91,7 +91,7 @@ void files() {
   burn_first();
   show("its stop", prof::stop_cpu_profile());
   show("unknown profile", prof::write_profile("heapp", in_directory("heapp").c_str()));
-  show("profile of a later version", prof::write_profile("mutex", in_directory("mutex").c_str()));
+  show("profile of a later version", prof::write_profile("trace", in_directory("trace").c_str()));
   show("null profile", prof::write_profile(nullptr, in_directory("null").c_str()));
   show("heap at last", prof::write_heap_profile(in_directory("heap.pb.gz").c_str()));
   show("cpu at last", prof::start_cpu_profile(in_directory("cpu.pb.gz").c_str()));

@@ -1,6 +1,9 @@
 // Compiled with -fno-exceptions, and uses what the other file uses.
 #define PROF_ENABLE_CPU 0
 #define PROF_ENABLE_HEAP 0
+#define PROF_ENABLE_MUTEX 0
+#define PROF_ENABLE_BLOCK 0
+#define PROF_ENABLE_THREADS 0
 #define PROF_ENABLE_SYMBOLIZE 0
 #include <prof/prof.hpp>
 

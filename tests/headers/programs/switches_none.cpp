@@ -2,6 +2,9 @@
 #define PROF_ENABLE_CPU 0
 #define PROF_ENABLE_HEAP 0
 #define PROF_ENABLE_HTTP 0
+#define PROF_ENABLE_MUTEX 0
+#define PROF_ENABLE_BLOCK 0
+#define PROF_ENABLE_THREADS 0
 #define PROF_ENABLE_SYMBOLIZE 0
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +13,7 @@
 #include <prof/prof.hpp>
 
 static_assert(PROF_DETAIL_WITH_CPU + PROF_DETAIL_WITH_HEAP + PROF_DETAIL_WITH_HTTP +
+                  PROF_DETAIL_WITH_MUTEX + PROF_DETAIL_WITH_BLOCK + PROF_DETAIL_WITH_THREADS +
                   PROF_DETAIL_WITH_SYMBOLIZE == 0, "this file must bring no part");
 
 void* volatile kept;  // or an optimizer that sees the whole program drops the allocation

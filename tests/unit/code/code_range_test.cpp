@@ -5,6 +5,8 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,7 +28,12 @@ struct fixture {
   const code_range* add(const code_range& range) const { return registry->find_or_add_sig(range); }
 };
 
-code_range range_at(std::uintptr_t header, const std::string& path) {
+// Paths live as long as the process, as those of files that are loaded.
+code_range range_at(std::uintptr_t header, const std::string& name) {
+  static std::mutex alone;
+  static std::set<std::string> paths;
+  const std::lock_guard<std::mutex> held(alone);
+  const std::string& path = *paths.insert(name).first;
   code_range range;
   range.image = true;
   range.header = header;

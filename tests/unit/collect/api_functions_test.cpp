@@ -114,7 +114,7 @@ TEST_CASE("profiles are visited sorted, with names that end") {
         static_cast<std::string*>(context)->append(name).append(available ? "+ " : "- ");
       },
       &text);
-  CHECK(text == "allocs+ block- goroutine- heap+ mutex- profile+ rain+ rain/story+ threadcreate- threads- ");
+  CHECK(text == "allocs+ block+ goroutine+ heap+ mutex+ profile+ rain+ rain/story+ threadcreate+ threads+ trace- ");
 }
 
 TEST_CASE("a rate is set by the part that has the profile; one that nobody has changes nothing") {

@@ -107,7 +107,7 @@ TEST_CASE("the map that names a profile's code is read behind the counts") {
 TEST_CASE("what cannot be collected says why") {
   collection work(*enter_process());
   CHECK(work.begin("no such", {}).code() == error::unknown_profile);
-  CHECK(work.begin("mutex", {}).code() == error::not_in_version);
+  CHECK(work.begin("trace", {}).code() == error::not_in_version);
   const own_process bare;
   collection without(*bare.state);
   CHECK(without.begin("heap", {}).code() == error::profile_off);

@@ -215,8 +215,7 @@ TEST_CASE("unknown, absent and null names") {
   CHECK(prof::write_profile("nothing", prof::append_to(text)).code() == error::unknown_profile);
   CHECK(prof::write_profile("", prof::append_to(text)).code() == error::unknown_profile);
   CHECK(prof::write_profile(nullptr, prof::append_to(text)).code() == error::unknown_profile);
-  CHECK(prof::write_profile("mutex", prof::append_to(text)).code() == error::not_in_version);
-  CHECK(prof::write_profile("goroutine", prof::append_to(text)).code() == error::not_in_version);
+  CHECK(prof::write_profile("trace", prof::append_to(text)).code() == error::not_in_version);
   CHECK(text.empty());
 }
 
@@ -224,7 +223,7 @@ TEST_CASE("an unknown profile does not truncate a file") {
   const scratch_file file;
   { std::ofstream(file.path) << "precious"; }
   CHECK(prof::write_profile("nothing", file.path).code() == error::unknown_profile);
-  CHECK(prof::write_profile("mutex", file.path).code() == error::not_in_version);
+  CHECK(prof::write_profile("trace", file.path).code() == error::not_in_version);
   CHECK(file.text() == "precious");
 }
 
@@ -318,7 +317,7 @@ TEST_CASE("every profile is visited in order, with whether it is there") {
     seen.append(name).append(available ? "+ " : "- ");
   });
   CHECK(seen ==
-        "allocs+ block- goroutine- heap+ mutex- profile+ threadcreate- threads- ");
+        "allocs+ block+ goroutine+ heap+ mutex+ profile+ threadcreate+ threads+ trace- ");
 }
 
 // ---- rates and limits

@@ -55,7 +55,7 @@ TEST_CASE("profiles are found by their whole name, with the part that brings the
   CHECK(find_row(process, "allocs").part == &prof_part_heap_v2);
   CHECK(find_row(process, "profile").part == &prof_part_cpu_v2);
   CHECK(text_of(find_row(process, "allocs").row->name) == "allocs");
-  for (const char* name : {"hea", "heap2", "Heap", "", "mutex", "heap allocs"}) {
+  for (const char* name : {"hea", "heap2", "Heap", "", "trace", "heap allocs"}) {
     CAPTURE(name);
     CHECK(find_row(process, name).row == nullptr);
     CHECK(find_row(process, name).part == nullptr);
@@ -75,7 +75,7 @@ TEST_CASE("every text of a row has its right length, and is one line") {
     CHECK(row.description.size != 0);
     CHECK((row.default_seconds != 0 || row.delta_name.size != 0));
   });
-  CHECK(rows == 3);
+  CHECK(rows == 8);
 }
 
 TEST_CASE("what this version knows of switches: each name once, with the switch that brings it") {
@@ -85,17 +85,17 @@ TEST_CASE("what this version knows of switches: each name once, with the switch 
     CHECK(row.needs.find(' ') == row.needs.size);
     all += text_of(row.name) + (row.available ? "+ " : "- ");
   });
-  CHECK(all == "profile+ allocs+ heap+ block- mutex- goroutine- threadcreate- threads- ");
+  CHECK(all == "profile+ allocs+ heap+ mutex+ block+ goroutine+ threadcreate+ threads+ trace- ");
 }
 
 TEST_CASE("what is no profile says why and what to do") {
   const result unknown = explain_missing("no such");
   CHECK(unknown.code() == error::unknown_profile);
   CHECK(std::string(unknown.message()) == "unknown profile \"no such\"; for_each_profile lists the names");
-  const result mutex = explain_missing("mutex");
-  CHECK(mutex.code() == error::not_in_version);
-  CHECK(std::string(mutex.message()) ==
-        "profile \"mutex\" needs PROF_ENABLE_MUTEX, which is not available in this version");
+  const result trace = explain_missing("trace");
+  CHECK(trace.code() == error::not_in_version);
+  CHECK(std::string(trace.message()) ==
+        "profile \"trace\" needs PROF_ENABLE_TRACE, which is not available in this version");
   const result off = explain_missing("allocs");
   CHECK(off.code() == error::profile_off);
   CHECK(std::string(off.message()) ==
@@ -112,7 +112,7 @@ TEST_CASE("a process without parts has no rows, and lists all names as absent") 
   const own_process bare;
   CHECK(find_row(*bare.state, "heap").row == nullptr);
   CHECK(names_of_all_rows(*bare.state).empty());
-  CHECK(listed(*bare.state) == "allocs- block- goroutine- heap- mutex- profile- threadcreate- threads- ");
+  CHECK(listed(*bare.state) == "allocs- block- goroutine- heap- mutex- profile- threadcreate- threads- trace- ");
 }
 
 TEST_CASE("a part that is registered at run time is there like any other") {
@@ -125,18 +125,18 @@ TEST_CASE("a part that is registered at run time is there like any other") {
     CHECK(find_row(process, "rai").row == nullptr);
     CHECK(names_of_all_rows(process) == "rain rain/story ");
     CHECK(listed(process) ==
-          "allocs- block- goroutine- heap- mutex- profile- rain+ rain/story+ threadcreate- threads- ");
+          "allocs- block- goroutine- heap- mutex- profile- rain+ rain/story+ threadcreate- threads- trace- ");
   }
   CHECK(find_row(process, "rain").row == nullptr);
 }
 
 TEST_CASE("its profiles are visited by for_each_profile, names cut to their size") {
-  CHECK(visited() == "allocs+ block- goroutine- heap+ mutex- profile+ threadcreate- threads- ");
+  CHECK(visited() == "allocs+ block+ goroutine+ heap+ mutex+ profile+ threadcreate+ threads+ trace- ");
   {
     const part_scope registered(*enter_process());
-    CHECK(visited() == "allocs+ block- goroutine- heap+ mutex- profile+ rain+ rain/story+ threadcreate- threads- ");
+    CHECK(visited() == "allocs+ block+ goroutine+ heap+ mutex+ profile+ rain+ rain/story+ threadcreate+ threads+ trace- ");
   }
-  CHECK(visited() == "allocs+ block- goroutine- heap+ mutex- profile+ threadcreate- threads- ");
+  CHECK(visited() == "allocs+ block+ goroutine+ heap+ mutex+ profile+ threadcreate+ threads+ trace- ");
 }
 
 TEST_CASE("a part may bring a profile whose switch is not in this version") {
@@ -148,7 +148,7 @@ TEST_CASE("a part may bring a profile whose switch is not in this version") {
   const own_process own;
   const part_scope registered(*own.state, mutexes);
   CHECK(find_row(*own.state, "mutex").part == &mutexes);
-  CHECK(listed(*own.state) == "allocs- block- goroutine- heap- mutex+ profile- threadcreate- threads- ");
+  CHECK(listed(*own.state) == "allocs- block- goroutine- heap- mutex+ profile- threadcreate- threads- trace- ");
 }
 
 TEST_CASE("a name is the profile of the part that comes first") {

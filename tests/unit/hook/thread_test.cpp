@@ -2,6 +2,7 @@
 // give it back.
 
 #include "prof/hook/thread.hpp"
+#include "prof/part/cpu_part.hpp"
 
 #include <doctest/doctest.h>
 
@@ -156,11 +157,11 @@ TEST_CASE("a thread whose parent blocked the signal is sampled all the same") {
   sigset_t set;
   sigset_t before;
   sigemptyset(&set);
-  sigaddset(&set, cpu().signal.load());
+  sigaddset(&set, process_sig()->signal.number.load());
   pthread_sigmask(SIG_BLOCK, &set, &before);
   bool blocked = true;
   std::thread([&blocked] {
-    blocked = os_signal_blocked(os_thread_id_sig(), cpu().signal.load());
+    blocked = os_signal_blocked(os_thread_id_sig(), process_sig()->signal.number.load());
   }).join();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   CHECK_FALSE(blocked);

@@ -52,14 +52,15 @@ TEST_CASE("the index links every profile of this process") {
   CHECK(page.find("<a href='cmdline'>cmdline</a>") != std::string::npos);
   CHECK(page.find("<a href='status'>status</a>") != std::string::npos);
   CHECK(page.find("<a href='symbol'>symbol</a>") != std::string::npos);
-  CHECK(page.find("mutex") == std::string::npos);
-  CHECK(page.find("goroutine") == std::string::npos);
+  CHECK(page.find("<a href='mutex?debug=1'>mutex</a>") != std::string::npos);
+  CHECK(page.find("<a href='goroutine?debug=2'>full goroutine stack dump</a>") != std::string::npos);
+  CHECK(page.find(">trace<") == std::string::npos);
 }
 
 TEST_CASE("every link is described once and every element is closed") {
   const std::string page = index_of(*enter_process());
-  CHECK(count_of(page, "<li>") == 6);
-  CHECK(count_of(page, "<a ") == 6);
+  CHECK(count_of(page, "<li>") == 11);
+  CHECK(count_of(page, "<a ") == 13);
   for (const char* tag : {"html", "head", "body", "table", "tr", "td", "a", "ul", "li", "p",
                           "title", "style"}) {
     CAPTURE(tag);

@@ -152,12 +152,9 @@ TEST_CASE("paths elsewhere and profiles of nobody are 404") {
       send_request("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   CHECK(root.status == 404);
   CHECK(root.body == "404 page not found\n");
-  const answer mutex = get("/mutex");
-  CHECK(mutex.status == 404);
-  CHECK(mutex.body.find("PROF_ENABLE_MUTEX") != std::string::npos);
-  const answer goroutine = get("/goroutine?debug=2");
-  CHECK(goroutine.status == 404);
-  CHECK(goroutine.body.find("PROF_ENABLE_THREADS") != std::string::npos);
+  const answer trace = get("/trace");
+  CHECK(trace.status == 404);
+  CHECK(trace.body.find("PROF_ENABLE_TRACE") != std::string::npos);
 }
 
 TEST_CASE("cmdline is the arguments, joined by NUL") {

@@ -138,13 +138,13 @@ TEST_CASE("a session arms this thread, its end disarms it") {
   CHECK(sessions_running() == 1);
   CHECK(cpu().period_ns.load() == 10000000);
   CHECK(cpu().timers.used() >= 1);
-  CHECK(os_signal_handler(cpu().signal.load()) == os_own_signal_handler());
+  CHECK(os_signal_handler(process_sig()->signal.number.load()) == os_own_signal_handler());
   s.end();
   CHECK(sessions_running() == 0);
   CHECK(cpu().period_ns.load() == 0);
   CHECK(cpu().timers.used() == 0);
   // The handler stays: a late tick must not meet the default action.
-  CHECK(os_signal_handler(cpu().signal.load()) == os_own_signal_handler());
+  CHECK(os_signal_handler(process_sig()->signal.number.load()) == os_own_signal_handler());
 }
 
 TEST_CASE("a session that is cancelled disarms its threads, too") {
@@ -261,27 +261,9 @@ TEST_CASE("a session shows what was counted until it ended" * doctest::test_suit
   check_when_quiet("a session's end", time_until_an_end);
 }
 
-TEST_CASE("a free or own signal is usable, a foreign handler is left alone") {
-  const cpu_state& state = cpu();
-  const int other = os_candidate_signal(2);
-  CHECK(choose_signal(state, 0) == os_default_signal());
-  CHECK(choose_signal(state, other) == other);
-  struct sigaction before;
-  struct sigaction foreign;
-  std::memset(&foreign, 0, sizeof foreign);
-  foreign.sa_handler = &foreign_handler;
-  REQUIRE(sigaction(other, &foreign, nullptr) == 0);
-  CHECK(choose_signal(state, other) == 0);
-  REQUIRE(sigaction(SIGPROF, &foreign, &before) == 0);
-  CHECK(choose_signal(state, 0) == os_candidate_signal(0));
-  CHECK(choose_signal(state, SIGPROF) == 0);
-  sigaction(SIGPROF, &before, nullptr);
-  signal(other, SIG_DFL);
-}
-
 TEST_CASE("a wanted signal that is taken is an error that names it") {
   process_state& process = *enter_process();
-  const int signal_before = cpu().signal.exchange(0);
+  const int signal_before = process_sig()->signal.number.exchange(0);
   const int wanted_before = process.wanted_signal.exchange(os_candidate_signal(2));
   struct sigaction foreign;
   std::memset(&foreign, 0, sizeof foreign);
@@ -293,17 +275,17 @@ TEST_CASE("a wanted signal that is taken is an error that names it") {
   CHECK(std::string(refused.message()).find("a real-time signal") != std::string::npos);
   signal(os_candidate_signal(2), SIG_DFL);
   CHECK(s.begin(100));
-  CHECK(cpu().signal.load() == os_candidate_signal(2));
+  CHECK(process_sig()->signal.number.load() == os_candidate_signal(2));
   s.end();
   process.wanted_signal.store(wanted_before);
-  cpu().signal.store(signal_before);
+  process_sig()->signal.number.store(signal_before);
 }
 
 TEST_CASE("a handler that the host replaced meanwhile moves us to another signal") {
   session first;
   REQUIRE(first.begin(100));
   first.end();
-  const int before = cpu().signal.load();
+  const int before = process_sig()->signal.number.load();
   struct sigaction ours;
   struct sigaction foreign;
   std::memset(&foreign, 0, sizeof foreign);
@@ -311,14 +293,14 @@ TEST_CASE("a handler that the host replaced meanwhile moves us to another signal
   REQUIRE(sigaction(before, &foreign, &ours) == 0);
   session second;
   REQUIRE(second.begin(100));
-  CHECK(cpu().signal.load() != before);
+  CHECK(process_sig()->signal.number.load() != before);
   struct sigaction now;
   sigaction(before, nullptr, &now);
   CHECK(static_cast<bool>(now.sa_handler == &foreign_handler));
   second.end();
-  signal(cpu().signal.load(), SIG_DFL);
+  signal(process_sig()->signal.number.load(), SIG_DFL);
   sigaction(before, &ours, nullptr);
-  cpu().signal.store(before);
+  process_sig()->signal.number.store(before);
 }
 
 namespace {
@@ -480,7 +462,7 @@ TEST_CASE("the state of the sampler is reported, running and at rest") {
   REQUIRE(s.begin(200));
   CHECK(number("cpu profile: running") == 0);
   CHECK(number("cpu rate (Hz)") == 200);
-  CHECK(number("cpu signal") == cpu().signal.load());
+  CHECK(number("cpu signal") == process_sig()->signal.number.load());
   CHECK(number("threads with a timer") >= 1);
 }
 

@@ -213,7 +213,7 @@ TEST_CASE("a full set of labels and all extra ones fit; more extras are dropped"
   for (char c = 'a'; keys.size() < label_table::max_labels; ++c) keys.push_back(std::string(1, c));
   for (const std::string& key : keys) pairs.push_back({key.c_str(), "v"});
   const label_set_id set = f.labels.intern(pairs.data(), pairs.size());
-  const std::vector<profile_label> extra(10, profile_label{f.p.string("n"), 0, 1, 0});
+  const std::vector<profile_label> extra(profile_builder::max_extra_labels + 6, profile_label{f.p.string("n"), 0, 1, 0});
   build.add(f.stack({0x1500}), set, one, extra.data(), extra.size());
   CHECK(f.p.samples[0].label_count == label_table::max_labels + profile_builder::max_extra_labels);
 }

@@ -253,7 +253,7 @@ TEST_CASE("a stack for which the system gives no memory is counted under the ove
 
 TEST_CASE("a thread for which the system gives no memory has no timer, and that is counted") {
   own_tables own;
-  own.cpu->signal.store(SIGURG);
+  own.process->signal.number.store(SIGURG);
   own.cpu->period_ns.store(3600u * std::uint64_t{1000000000});
   own.run_out();
   const spin_guard lock(own.cpu->timers_lock);
@@ -320,11 +320,11 @@ TEST_CASE("signals that are not ours, or too late, are counted and nothing else"
   int local = 0;
   for (void* slot : {static_cast<void*>(nullptr), static_cast<void*>(&local), timer_token(cpu->timers.span())}) {
     event.slot = slot;
-    tick_sig(event);
+    tick_sig(*process, event);
   }
   CHECK(foreign.load() == foreign_before + 3);
   event.slot = timer_token(used_slot(*cpu));
-  tick_sig(event);
+  tick_sig(*process, event);
   CHECK(late.load() == late_before + 1);
   CHECK(cpu->ticks.load() == ticks_before);
   CHECK(cpu->in_handler.load() == 0);
@@ -341,7 +341,7 @@ TEST_CASE("no session, no timer") {
 
 TEST_CASE("a thread gets one timer; a new thread replaces a dead one of its id") {
   own_tables own;
-  own.cpu->signal.store(SIGURG);  // ignored by default
+  own.process->signal.number.store(SIGURG);  // ignored by default
   own.cpu->period_ns.store(3600u * std::uint64_t{1000000000});
   const std::uint32_t me = os_thread_id_sig();
   {
@@ -365,7 +365,7 @@ TEST_CASE("a thread gets one timer; a new thread replaces a dead one of its id")
 
 TEST_CASE("a thread that is gone gets no timer, and that is counted") {
   own_tables own;
-  own.cpu->signal.store(SIGURG);
+  own.process->signal.number.store(SIGURG);
   own.cpu->period_ns.store(1000000000);
   std::uint32_t gone = 0;
   std::thread([&] { gone = os_thread_id_sig(); }).join();
@@ -382,7 +382,7 @@ TEST_CASE("a thread that is gone gets no timer, and that is counted") {
 
 TEST_CASE("all threads are armed, those that block the signal are counted") {
   own_tables own;
-  own.cpu->signal.store(SIGURG);
+  own.process->signal.number.store(SIGURG);
   own.cpu->period_ns.store(3600u * std::uint64_t{1000000000});
   std::atomic<int> stage{0};
   std::thread other([&] {

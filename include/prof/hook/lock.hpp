@@ -1,0 +1,504 @@
+// prof/hook/lock.hpp - mutexes, read-write locks and condition variables of the whole program: who waits for which, and
+// who lets go.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/mutex.hpp and sample/block.hpp.
+// Safety: as hook/waiting.hpp. Hot path of a lock: its word and the number of contended locks, both 0, then a jump; of an
+//         unlock that number alone. With both rates 0 each symbol is one jump.
+// Memory: none.
+// Source: pthread_mutex_lock(3p), pthread_cond_timedwait(3p), pthread_rwlock_rdlock(3p); glibc 2.36 for the rest (clock
+//         variants; __pthread_mutex_cond_lock, by which a condition variable takes its mutex again, cannot be hooked).
+//         Every call is forwarded with its arguments, once, so that types, protocols and misuse keep their meaning.
+#ifndef PROF_HOOK_LOCK_HPP
+#define PROF_HOOK_LOCK_HPP
+
+#include "prof/hook/waiting.hpp"
+
+PROF_DETAIL_BEGIN
+
+using os_cond = pthread_cond_t;
+
+// libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
+// What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
+// more. Of the timed variants of read-write locks nothing does: they try until then.
+#define PROF_DETAIL_SECOND(identifier, symbol, ...) \
+  extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
+PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
+PROF_DETAIL_SECOND(mutex_trylock, "__pthread_mutex_trylock", os_mutex*)
+PROF_DETAIL_SECOND(mutex_timedlock, "__pthread_mutex_timedlock", os_mutex*, const timespec*)
+PROF_DETAIL_SECOND(mutex_clocklock, "__pthread_mutex_clocklock", os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND(mutex_unlock, "__pthread_mutex_unlock", os_mutex*)
+PROF_DETAIL_SECOND(rwlock_rdlock, "__pthread_rwlock_rdlock", os_rwlock*)
+PROF_DETAIL_SECOND(rwlock_wrlock, "__pthread_rwlock_wrlock", os_rwlock*)
+PROF_DETAIL_SECOND(rwlock_unlock, "__pthread_rwlock_unlock", os_rwlock*)
+PROF_DETAIL_SECOND(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
+PROF_DETAIL_SECOND(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
+PROF_DETAIL_SECOND(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND(cond_signal, "__pthread_cond_signal", os_cond*)
+PROF_DETAIL_SECOND(cond_broadcast, "__pthread_cond_broadcast", os_cond*)
+
+#if !PROF_DETAIL_GLIBC_BEFORE(28)
+PROF_DETAIL_KEEP(mtx_lock)
+PROF_DETAIL_KEEP(mtx_trylock)
+PROF_DETAIL_KEEP(mtx_timedlock)
+PROF_DETAIL_KEEP(mtx_unlock)
+PROF_DETAIL_KEEP(cnd_wait)
+PROF_DETAIL_KEEP(cnd_signal)
+PROF_DETAIL_KEEP(cnd_broadcast)
+#endif
+PROF_DETAIL_KEEP(gettext)
+PROF_DETAIL_KEEP(newlocale)
+
+// Tries until a time has come. 0 or an errno.
+template <class Try>
+PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+  const std::uint64_t end = until.tv_sec < 0 ? 0 : static_cast<std::uint64_t>(until.tv_sec) * 1000000000u + static_cast<std::uint64_t>(until.tv_nsec);
+  for (int answer = try_it(); answer != EBUSY || os_clock_ns_sig(clock) < end; answer = try_it()) {
+    if (answer != EBUSY) return answer;
+    os_sleep_ns(1000000);
+  }
+  return ETIMEDOUT;
+}
+
+// X(identifier, symbol, profiles that want to see it); the order of status().
+#define PROF_DETAIL_LOCK_ENTRIES(X)                                          \
+  X(mutex_lock, "pthread_mutex_lock", for_mutex | for_block)                 \
+  X(mutex_trylock, "pthread_mutex_trylock", for_mutex)                       \
+  X(mutex_timedlock, "pthread_mutex_timedlock", for_mutex | for_block)       \
+  X(mutex_clocklock, "pthread_mutex_clocklock", for_mutex | for_block)       \
+  X(mutex_unlock, "pthread_mutex_unlock", for_mutex)                         \
+  X(rwlock_rdlock, "pthread_rwlock_rdlock", for_mutex | for_block)           \
+  X(rwlock_timedrdlock, "pthread_rwlock_timedrdlock", for_mutex | for_block) \
+  X(rwlock_clockrdlock, "pthread_rwlock_clockrdlock", for_mutex | for_block) \
+  X(rwlock_wrlock, "pthread_rwlock_wrlock", for_mutex | for_block)           \
+  X(rwlock_timedwrlock, "pthread_rwlock_timedwrlock", for_mutex | for_block) \
+  X(rwlock_clockwrlock, "pthread_rwlock_clockwrlock", for_mutex | for_block) \
+  X(rwlock_unlock, "pthread_rwlock_unlock", for_mutex)                       \
+  X(cond_wait, "pthread_cond_wait", for_mutex | for_block)                   \
+  X(cond_timedwait, "pthread_cond_timedwait", for_mutex | for_block)         \
+  X(cond_clockwait, "pthread_cond_clockwait", for_mutex | for_block)         \
+  X(cond_signal, "pthread_cond_signal", for_mutex)                           \
+  X(cond_broadcast, "pthread_cond_broadcast", for_mutex)
+
+enum lock_entry_index : int {
+#define PROF_DETAIL_ENUM(identifier, symbol, wanted) entry_##identifier,
+  PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_ENUM)
+#undef PROF_DETAIL_ENUM
+      lock_entry_count
+};
+static_assert(lock_entry_count <= max_wait_entries);
+
+inline std::atomic<hook_role> lock_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> lock_resolver{0};
+inline hook_record lock_records[lock_entry_count] = {
+#define PROF_DETAIL_RECORD(identifier, symbol, wanted) {symbol, {"unknown"}, {"not called yet"}},
+    PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_RECORD)
+#undef PROF_DETAIL_RECORD
+};
+const hook_set& lock_hooks() PROF_DETAIL_SIG;
+
+// How many locks are contended, wherever the process counts them: what hot paths look at.
+inline std::atomic<std::size_t> no_lock_is_contended{0};
+inline std::atomic<const std::atomic<std::size_t>*> contended_locks{&no_lock_is_contended};
+inline std::size_t contended_now_sig() PROF_DETAIL_SIG {
+  return contended_locks.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
+}
+
+// The state of the mutex profile while that is on, else null; and who calls.
+inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
+  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
+  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
+}
+
+inline constexpr bool gets_lock(int answer) { return answer == 0 || answer == EOWNERDEAD; }
+
+// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
+inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+}
+
+inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
+                            const registers& caller) PROF_DETAIL_SIG {
+  if (charge.contentions == 0 && charge.ns == 0) return;
+  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
+}
+
+// ---- entries that lock --------------------------------------------------------------------------------------------
+
+// Tag: kind; held_sig(lock), 0: free for certain; blocks_sig(lock): the caller would wait now. Rest: until when.
+template <class Tag, class Lock, class... Rest>
+struct locking_entry : waiting_base<Tag, int(Lock*, Rest...) noexcept> {
+  using base = hooked_base<Tag, int(Lock*, Rest...) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  static int counting(Lock* lock, Rest... rest) noexcept {
+    if (PROF_DETAIL_LIKELY((Tag::held_sig(*lock) | contended_now_sig()) == 0)) return base::call_next(lock, rest...);
+    return counting_slow(lock, rest...);
+  }
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock, Rest... rest) noexcept {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    if (!Tag::blocks_sig(*lock)) {
+      const int answer = base::call_next(lock, rest...);
+      if (gets_lock(answer) && contended_now_sig() != 0) note_taken_sig(lock);
+      return answer;
+    }
+    followed_wait wait(Tag::kind, lock, caller);
+    wait.for_lock_sig();
+    wait.begin_sig();
+    const int answer = base::call_next(lock, rest...);
+    wait.end_sig(gets_lock(answer));
+    return answer;
+  }
+};
+
+template <class Tag, class... Rest>
+struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
+  static constexpr wait_kind kind = wait_kind::mutex;
+  static std::size_t held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_word_sig(mutex); }
+  static bool blocks_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+    return os_mutex_is_held_sig(mutex) && !os_mutex_relocks_sig(mutex, os_thread_id_sig());
+  }
+};
+template <class Tag, class... Rest>
+struct read_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
+  static constexpr wait_kind kind = wait_kind::rdlock;
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_reader_sig(lock); }
+  static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_blocks_reader_sig(lock); }
+};
+template <class Tag, class... Rest>
+struct write_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
+  static constexpr wait_kind kind = wait_kind::wrlock;
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+  static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+};
+
+// A call that has no next definition is answered by libc's own under another name.
+#define PROF_DETAIL_FALLBACK(identifier, parameters, arguments)                                    \
+  static constexpr int index = entry_##identifier;                                                 \
+  static int fallback parameters {                                                                 \
+    return prof_libc_##identifier != nullptr ? prof_libc_##identifier arguments : ENOSYS;          \
+  }
+
+struct mutex_lock_entry : mutex_locking_entry<mutex_lock_entry> {
+  PROF_DETAIL_FALLBACK(mutex_lock, (os_mutex * mutex) noexcept, (mutex))
+};
+struct mutex_timedlock_entry : mutex_locking_entry<mutex_timedlock_entry, const timespec*> {
+  PROF_DETAIL_FALLBACK(mutex_timedlock, (os_mutex * mutex, const timespec* until) noexcept, (mutex, until))
+};
+struct mutex_clocklock_entry : mutex_locking_entry<mutex_clocklock_entry, clockid_t, const timespec*> {
+  PROF_DETAIL_FALLBACK(mutex_clocklock, (os_mutex * mutex, clockid_t clock, const timespec* until) noexcept,
+                       (mutex, clock, until))
+};
+struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
+  PROF_DETAIL_FALLBACK(rwlock_rdlock, (os_rwlock * lock) noexcept, (lock))
+};
+struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
+  static constexpr int index = entry_rwlock_timedrdlock;
+  static int fallback(os_rwlock* lock, const timespec* until) noexcept {
+    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+  }
+};
+struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
+  static constexpr int index = entry_rwlock_clockrdlock;
+  static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
+    return try_until(clock, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+  }
+};
+struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
+  PROF_DETAIL_FALLBACK(rwlock_wrlock, (os_rwlock * lock) noexcept, (lock))
+};
+struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
+  static constexpr int index = entry_rwlock_timedwrlock;
+  static int fallback(os_rwlock* lock, const timespec* until) noexcept {
+    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+  }
+};
+struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
+  static constexpr int index = entry_rwlock_clockwrlock;
+  static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
+    return try_until(clock, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+  }
+};
+
+struct mutex_trylock_entry : waiting_base<mutex_trylock_entry, int(os_mutex*) noexcept> {
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
+  static int counting(os_mutex* mutex) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return call_next(mutex);
+    return counting_slow(mutex);
+  }
+  PROF_DETAIL_COLD static int counting_slow(os_mutex* mutex) noexcept {
+    const int answer = call_next(mutex);
+    if (gets_lock(answer)) note_taken_sig(mutex);
+    return answer;
+  }
+};
+
+// ---- entries that unlock ----------------------------------------------------------------------------------------------
+
+// Tag: frees_sig(lock, thread, sharers): this call makes the lock free, or one of `sharers` leaves it.
+template <class Tag, class Lock>
+struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
+  using base = hooked_base<Tag, int(Lock*) noexcept>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  static int counting(Lock* lock) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
+    return counting_slow(lock);
+  }
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const waiting_thread self = this_waiting_thread_sig();
+    mutex_state* const mutex = mutex_while_on_sig(self);
+    delay charge;
+    std::uint64_t sharers = 1;
+    if (mutex != nullptr && Tag::frees_sig(*lock, self.id, sharers)) {
+      charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
+    }
+    const int answer = base::call_next(lock);  // from here on the lock may be gone
+    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+    return answer;
+  }
+};
+struct mutex_unlock_entry : unlocking_entry<mutex_unlock_entry, os_mutex> {
+  PROF_DETAIL_FALLBACK(mutex_unlock, (os_mutex * mutex) noexcept, (mutex))
+  static bool frees_sig(const os_mutex& mutex, std::uint32_t thread, std::uint64_t&) PROF_DETAIL_SIG {
+    return os_mutex_unlock_frees_sig(mutex, thread);
+  }
+};
+struct rwlock_unlock_entry : unlocking_entry<rwlock_unlock_entry, os_rwlock> {
+  PROF_DETAIL_FALLBACK(rwlock_unlock, (os_rwlock * lock) noexcept, (lock))
+  static bool frees_sig(const os_rwlock& lock, std::uint32_t thread, std::uint64_t& sharers) PROF_DETAIL_SIG {
+    sharers = os_rwlock_is_writer_sig(lock, thread) ? 1 : os_rwlock_readers_sig(lock);
+    return true;
+  }
+};
+
+// ---- condition variables ----------------------------------------------------------------------------------------------
+
+// They let the mutex go like an unlock, and take it again before they return, whatever they return.
+template <class Tag, class... Rest>
+struct cond_waiting_entry : waiting_base<Tag, int(os_cond*, os_mutex*, Rest...)> {
+  using base = hooked_base<Tag, int(os_cond*, os_mutex*, Rest...)>;
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+
+  PROF_DETAIL_COLD static int counting(os_cond* cond, os_mutex* mutex, Rest... rest) {
+    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    followed_wait wait(wait_kind::cond, cond, caller);
+    wait.for_cond_sig(mutex);
+    wait.begin_sig();
+    wait.lets_go_sig(let_go_sig(wait, mutex));
+    const int answer = base::call_next(cond, mutex, rest...);
+    wait.end_sig(answer == 0);
+    return answer;
+  }
+
+ private:
+  static bool let_go_sig(const followed_wait& wait, const os_mutex* lock) PROF_DETAIL_SIG {
+    mutex_state* const mutex = wait.mutex();
+    if (mutex == nullptr || !os_mutex_unlock_frees_sig(*lock, wait.self().id)) return false;
+    const delay charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+    if (charge.contentions != 0 || charge.ns != 0) charge_holder_sig(wait.self(), *mutex, charge, wait.stack());
+    return true;
+  }
+};
+struct cond_wait_entry : cond_waiting_entry<cond_wait_entry> {
+  PROF_DETAIL_FALLBACK(cond_wait, (os_cond * cond, os_mutex* mutex), (cond, mutex))
+};
+struct cond_timedwait_entry : cond_waiting_entry<cond_timedwait_entry, const timespec*> {
+  PROF_DETAIL_FALLBACK(cond_timedwait, (os_cond * cond, os_mutex* mutex, const timespec* until), (cond, mutex, until))
+};
+struct cond_clockwait_entry : cond_waiting_entry<cond_clockwait_entry, clockid_t, const timespec*> {
+  PROF_DETAIL_FALLBACK(cond_clockwait, (os_cond * cond, os_mutex* mutex, clockid_t clock, const timespec* until),
+                       (cond, mutex, clock, until))
+};
+
+// Before the waking itself: who is woken waits for the mutex from then on.
+template <class Tag, bool All>
+struct cond_waking_entry : waiting_base<Tag, int(os_cond*) noexcept> {
+  static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
+  static int counting(os_cond* cond) noexcept {
+    note_waking_sig(cond);
+    return hooked_base<Tag, int(os_cond*) noexcept>::call_next(cond);
+  }
+
+ private:
+  PROF_DETAIL_COLD static void note_waking_sig(const os_cond* cond) PROF_DETAIL_SIG {
+    process_state* const process = attached_process_sig();
+    mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+    if (mutex == nullptr || mutex->conds.used() == 0) return;
+    wake_cond_sig(*process, *mutex, address_of(cond), All, [](std::uintptr_t lock) PROF_DETAIL_SIG {
+      return os_mutex_is_held_sig(*reinterpret_cast<const os_mutex*>(lock));
+    });
+  }
+};
+struct cond_signal_entry : cond_waking_entry<cond_signal_entry, false> {
+  PROF_DETAIL_FALLBACK(cond_signal, (os_cond * cond) noexcept, (cond))
+};
+struct cond_broadcast_entry : cond_waking_entry<cond_broadcast_entry, true> {
+  PROF_DETAIL_FALLBACK(cond_broadcast, (os_cond * cond) noexcept, (cond))
+};
+
+// ---- the family ----------------------------------------------------------------------------------------------------------
+
+void test_lock_hooks() noexcept;
+inline void lock_rates_changed() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_lock_v2 = {
+    hook_family_magic, lock_records, lock_entry_count, &test_lock_hooks, &lock_rates_changed};
+
+PROF_DETAIL_END
+
+#define PROF_DETAIL_LOCK_ROUTE(identifier) \
+  ::prof::detail::identifier##_entry::state.route.load(::prof::detail::route_order)
+
+// ---- the symbols. A compiler that quotes one of these lines has met another definition in the same file. -------------
+
+extern "C" {
+PROF_DETAIL_HOOKED
+int pthread_mutex_lock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_lock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_trylock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_trylock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_timedlock(pthread_mutex_t* mutex, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_timedlock)(mutex, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_mutex_unlock(pthread_mutex_t* mutex) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_unlock)(mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_rdlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_rdlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_timedrdlock(pthread_rwlock_t* lock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_timedrdlock)(lock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_wrlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_wrlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_timedwrlock(pthread_rwlock_t* lock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_timedwrlock)(lock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_unlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_unlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_wait(pthread_cond_t* cond, pthread_mutex_t* mutex) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_wait)(cond, mutex);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_timedwait(pthread_cond_t* cond, pthread_mutex_t* mutex, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_timedwait)(cond, mutex, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_signal(pthread_cond_t* cond) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_signal)(cond);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_broadcast(pthread_cond_t* cond) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_broadcast)(cond);
+}
+
+// Of these <pthread.h> says nothing before glibc 2.30.
+int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_rwlock_clockrdlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_rwlock_clockwrlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT;
+int pthread_cond_clockwait(pthread_cond_t* cond, pthread_mutex_t* mutex, clockid_t clock, const timespec* until);
+
+PROF_DETAIL_HOOKED
+int pthread_mutex_clocklock(pthread_mutex_t* mutex, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(mutex_clocklock)(mutex, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_clockrdlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_clockrdlock)(lock, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_clockwrlock(pthread_rwlock_t* lock, clockid_t clock, const timespec* until) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_clockwrlock)(lock, clock, until);
+}
+PROF_DETAIL_HOOKED
+int pthread_cond_clockwait(pthread_cond_t* cond, pthread_mutex_t* mutex, clockid_t clock, const timespec* until) {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(cond_clockwait)(cond, mutex, clock, until);
+}
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts lock_facts[lock_entry_count] = {
+#define PROF_DETAIL_FACTS(identifier, symbol, wanted) facts_of<identifier##_entry, &::pthread_##identifier>(wanted),
+    PROF_DETAIL_LOCK_ENTRIES(PROF_DETAIL_FACTS)
+#undef PROF_DETAIL_FACTS
+};
+static_assert(facts_are_in_order(lock_facts));
+inline constexpr hook_set lock_hook_set = {
+    hook_family::lock, &prof_hooks_lock_v2, lock_facts,       lock_records,
+    &lock_role,        &lock_resolver,      lock_entry_count, nullptr,
+    &first_wait_target_sig};
+inline const hook_set& lock_hooks() PROF_DETAIL_SIG { return lock_hook_set; }
+
+// Hot paths look where this process counts contended locks.
+inline void lock_rates_changed() noexcept {
+  const process_state* const process = attached_process_sig();
+  const mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  if (mutex != nullptr) contended_locks.store(&mutex->locks.used_now());
+  wait_rates_changed(lock_hooks());
+}
+
+// Nothing of this waits: the locks are free, and a mutex that knows that it is not held lets nobody wait at a condition.
+inline void call_mutex_symbol(int entry) noexcept {
+  const timespec past{};
+  os_mutex mutex = PTHREAD_MUTEX_INITIALIZER;
+  switch (entry) {
+    case entry_mutex_trylock: (void)pthread_mutex_trylock(&mutex); break;
+    case entry_mutex_timedlock: (void)pthread_mutex_timedlock(&mutex, &past); break;
+    case entry_mutex_clocklock: (void)pthread_mutex_clocklock(&mutex, CLOCK_REALTIME, &past); break;
+    default: (void)pthread_mutex_lock(&mutex);
+  }
+  (void)pthread_mutex_unlock(&mutex);
+}
+inline void call_rwlock_symbol(int entry) noexcept {
+  const timespec past{};
+  os_rwlock lock = PTHREAD_RWLOCK_INITIALIZER;
+  switch (entry) {
+    case entry_rwlock_timedrdlock: (void)pthread_rwlock_timedrdlock(&lock, &past); break;
+    case entry_rwlock_clockrdlock: (void)pthread_rwlock_clockrdlock(&lock, CLOCK_REALTIME, &past); break;
+    case entry_rwlock_wrlock: (void)pthread_rwlock_wrlock(&lock); break;
+    case entry_rwlock_timedwrlock: (void)pthread_rwlock_timedwrlock(&lock, &past); break;
+    case entry_rwlock_clockwrlock: (void)pthread_rwlock_clockwrlock(&lock, CLOCK_REALTIME, &past); break;
+    default: (void)pthread_rwlock_rdlock(&lock);
+  }
+  (void)pthread_rwlock_unlock(&lock);
+}
+inline void call_cond_symbol(int entry) noexcept {
+  const timespec past{};
+  os_mutex mutex = PTHREAD_ERRORCHECK_MUTEX_INITIALIZER_NP;
+  os_cond cond = PTHREAD_COND_INITIALIZER;
+  switch (entry) {
+    case entry_cond_wait: (void)pthread_cond_wait(&cond, &mutex); break;
+    case entry_cond_timedwait: (void)pthread_cond_timedwait(&cond, &mutex, &past); break;
+    case entry_cond_clockwait: (void)pthread_cond_clockwait(&cond, &mutex, CLOCK_REALTIME, &past); break;
+    case entry_cond_signal: (void)pthread_cond_signal(&cond); break;
+    default: (void)pthread_cond_broadcast(&cond);
+  }
+}
+inline std::atomic<bool> lock_hooks_tested{false};
+PROF_DETAIL_COLD inline void test_lock_hooks() noexcept {
+  test_wait_hooks_once(lock_hooks(), lock_hooks_tested, [](int entry) {
+    if (entry >= entry_cond_wait) call_cond_symbol(entry);
+    else if (entry >= entry_rwlock_rdlock) call_rwlock_symbol(entry);
+    else call_mutex_symbol(entry);
+  });
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_LOCK_HPP

@@ -1,0 +1,114 @@
+"""Where threads wait and who makes them wait: the profiles block and mutex of programs that know it themselves.
+
+Programs print what their own clock says; the profiles must agree.
+"""
+
+import pathlib
+import unittest
+
+from support import harness, pprof_check
+
+
+def delays(profile, function, kind=None):
+    """(contentions, nanoseconds) of samples whose stack has the function, and the label wait=kind."""
+    count = total = 0
+    for sample in profile.sample:
+        labels = {label.key: label.str for label in sample.label}
+        if function in profile.stack(sample) and (kind is None or labels.get("wait") == kind):
+            count += sample.value[0]
+            total += sample.value[1]
+    return count, total
+
+
+class Kinds(unittest.TestCase):
+    """Each kind of wait, once, at its stack."""
+
+    def check(self, name, **how):
+        program = harness.build(["waits.cpp"], f"waits_{name}", with_whole=True, **how)
+        directory = harness.fresh_directory(f"waits_{name}_files")
+        said = [line.split() for line in harness.run(program, directory).stdout.splitlines()]
+        self.assertEqual(len(said), 14)
+        block, mutex, waiter = (pprof_check.parse((directory / f"{file}.pb.gz").read_bytes())
+                                for file in ("block", "mutex", "waiter"))
+        for kind, profile in (("block", block), ("mutex", mutex), ("mutex", waiter)):
+            self.assertEqual(pprof_check.validate(profile, kind), [])
+        for kind, function, milliseconds in said:
+            with self.subTest(function=function):
+                count, total = delays(block, function, kind)
+                self.assertEqual(count, 1)
+                self.assertAlmostEqual(total / 1e6, float(milliseconds), delta=2)
+                self.assertEqual(delays(block, function)[0], 1)
+        return mutex, waiter, {function: float(milliseconds) * 1e6 for _, function, milliseconds in said}
+
+    def test_every_kind_is_seen_once_with_its_time(self):
+        mutex, waiter, said = self.check("gcc", optimize="-O1")
+        # Five waits for locks, of which two end in vain, and one of a woken thread, for 30 ms.
+        of_locks = ["wait_mutex", "wait_timed_in_vain", "wait_timedlock_in_vain", "wait_read", "wait_write"]
+        for function in of_locks:
+            with self.subTest(waiter=function):
+                count, total = delays(waiter, function)
+                self.assertEqual(count, 1)
+                self.assertAlmostEqual(total, said[function], delta=3e6)
+        self.assertAlmostEqual(delays(waiter, "wait_condition_and_mutex")[1], 30e6, delta=5e6)
+        charged = delays(mutex, "main")[1]
+        waited = delays(waiter, "start_thread")[1] or pprof_check.total(waiter, "delay")
+        self.assertAlmostEqual(charged, waited, delta=1e6)
+
+    def test_the_same_in_other_builds(self):
+        for name, how in (("clang", {"compiler": "clang++", "optimize": "-O2"}),
+                          ("static", {"flags": ["-static"]}),
+                          ("no_exceptions", {"flags": ["-fno-exceptions", "-fno-rtti"], "optimize": "-O0"}),
+                          ("lto", {"flags": ["-flto"], "optimize": "-O2"})):
+            with self.subTest(build=name):
+                self.check(name, **how)
+
+
+class Contention(unittest.TestCase):
+    """Each unlock is charged the overlap of every waiter's wait with that hold."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.program = harness.build(["contention.cpp"], "contention", with_whole=True)
+        cls.directory = harness.fresh_directory("contention_files")
+
+    def contend(self, what):
+        """What the program says, the mutex profile and its view of the waiters."""
+        file = self.directory / what
+        said = dict(line.split() for line in harness.run(self.program, what, file, 3).stdout.splitlines())
+        profiles = [pprof_check.parse(pathlib.Path(f"{file}{view}").read_bytes()) for view in ("", ".waiter")]
+        for profile in profiles:
+            self.assertEqual(pprof_check.validate(profile, "mutex"), [])
+        return {word: float(number) for word, number in said.items()}, *profiles
+
+    def test_a_hold_among_a_hundred_waiters_makes_them_wait_a_hundred_times_as_long(self):
+        said, holders, _ = self.contend("crowd")
+        count, total = delays(holders, "crowd_member")
+        self.assertAlmostEqual(count, said["holds"], delta=3)
+        self.assertAlmostEqual(total / said["holds"] / 1e9, 1.0, delta=0.1)
+
+    def test_each_holder_is_charged_what_the_program_itself_logs(self):
+        said, holders, waiters = self.contend("holders")
+        for function in ("hold_30", "hold_10"):
+            with self.subTest(holder=function):
+                self.assertAlmostEqual(delays(holders, function)[1] / 1e6 / said[function], 1, delta=0.05)
+        self.assertAlmostEqual(pprof_check.total(waiters, "delay") / pprof_check.total(holders, "delay"), 1, delta=0.01)
+
+    def test_woken_waiters_wait_for_the_mutex_from_the_broadcast_on(self):
+        _, holders, waiters = self.contend("broadcast")
+        for profile in (holders, waiters):
+            total = delays(profile, "woken")[1]
+            self.assertGreater(total, 940e6)
+            self.assertLess(total, 1300e6)
+
+    def test_readers_share_what_a_writer_waits(self):
+        said, holders, waiters = self.contend("readers")
+        first, second = (delays(holders, function)[1] / 1e6 for function in ("read_for_20", "read_for_60"))
+        self.assertAlmostEqual(first, max(said["read_for_20"], 0), delta=2)
+        # The charge ends with the last reader's unlock; the writer may wake later.
+        self.assertLess(first + second, said["write_now"] + 1)
+        self.assertGreater(first + second, 30)
+        self.assertAlmostEqual(delays(waiters, "write_now")[1] / 1e6, first + second, delta=1)
+
+
+if __name__ == "__main__":
+    unittest.main()

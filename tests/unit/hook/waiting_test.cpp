@@ -1,0 +1,898 @@
+// tests/unit/hook/waiting_test.cpp - what the hooks of all waiting calls have in common, shown by a family of this file's
+// own, and one wait from its begin to its end.
+
+#include "prof/hook/waiting.hpp"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <initializer_list>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "prof/api.hpp"
+
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_OS_LOCKS
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+namespace {
+
+using namespace prof::detail;
+
+constexpr std::uint64_t ms = 1000000;
+constexpr std::uint64_t one_wait = std::uint64_t{1} << wait_count_bits;
+
+std::uint64_t now() { return os_monotonic_ns_sig(); }
+
+// Asks for at most 10 s; whether it has become true.
+template <class Ask>
+bool becomes(Ask ask) {
+  for (int i = 0; i < 10000; ++i) {
+    if (ask()) return true;
+    os_sleep_ns(ms);
+  }
+  return false;
+}
+
+// ---- a family ------------------------------------------------------------------------------------------------------
+
+enum own_entry : int { entry_abs, entry_labs, entry_llabs, entry_lonely, own_entry_count };
+
+std::atomic<int> g_counted{0};
+std::atomic<int> g_fallbacks{0};
+
+const hook_set& own_hooks() PROF_DETAIL_SIG;
+
+// libc has next definitions of these three; the block profile wants to see the first, the mutex profile the second, and
+// the third always counts.
+template <class Tag, int Index, class Number>
+struct counting_entry : waiting_base<Tag, Number(Number)> {
+  static constexpr int index = Index;
+  static const hook_set& set() PROF_DETAIL_SIG { return own_hooks(); }
+  static Number counting(Number n) {
+    ++g_counted;
+    return hooked_base<Tag, Number(Number)>::call_next(n);
+  }
+  static Number fallback(Number) {
+    ++g_fallbacks;
+    return -1;
+  }
+};
+struct abs_entry : counting_entry<abs_entry, entry_abs, int> {};
+struct labs_entry : counting_entry<labs_entry, entry_labs, long> {};
+struct llabs_entry : counting_entry<llabs_entry, entry_llabs, long long> {};
+// Nobody has one of this.
+struct lonely_entry : counting_entry<lonely_entry, entry_lonely, int> {};
+
+// The symbols.
+int hooked_abs(int n) { return abs_entry::state.route.load()(n); }
+long hooked_labs(long n) { return labs_entry::state.route.load()(n); }
+long long hooked_llabs(long long n) { return llabs_entry::state.route.load()(n); }
+int hooked_lonely(int n) { return lonely_entry::state.route.load()(n); }
+
+hook_record g_records[own_entry_count] = {{"abs", {"unknown"}, {"not called yet"}},
+                                          {"labs", {"unknown"}, {"not called yet"}},
+                                          {"llabs", {"unknown"}, {"not called yet"}},
+                                          {"prof_test_nobody_waits_here", {"unknown"}, {"not called yet"}}};
+std::atomic<hook_role> g_role{hook_role::unresolved};
+std::atomic<std::uint32_t> g_resolver{0};
+
+void own_rates_changed() noexcept { wait_rates_changed(own_hooks()); }
+constexpr hook_family_part own_part{hook_family_magic, g_records, own_entry_count, nullptr, &own_rates_changed};
+constexpr hook_family_part other_part{hook_family_magic, nullptr, 0, nullptr, nullptr};
+
+constexpr hook_entry_facts own_facts[own_entry_count] = {
+    facts_of<abs_entry, &hooked_abs>(for_block), facts_of<labs_entry, &hooked_labs>(for_mutex),
+    facts_of<llabs_entry, &hooked_llabs>(for_threads), facts_of<lonely_entry, &hooked_lonely>(for_mutex | for_block)};
+static_assert(facts_are_in_order(own_facts));
+
+// In the place of a family whose hooks do not look there once they are settled.
+constexpr hook_set own_hook_set = {hook_family::thread, &own_part,   own_facts,       g_records,
+                                   &g_role,             &g_resolver, own_entry_count, nullptr,
+                                   &first_wait_target_sig};
+const hook_set& own_hooks() PROF_DETAIL_SIG { return own_hook_set; }
+
+template <class Entry>
+void forget_entry() {
+  Entry::state.next.store(nullptr);
+  Entry::state.settled.store(nullptr);
+  Entry::state.route.store(&Entry::first_call);
+  set_record_sig(g_records[Entry::index], "unknown", "not called yet");
+}
+
+process_state& all() { return *process_sig(); }
+
+// The rates of one test.
+class rates {
+ public:
+  rates(unsigned fraction, std::uint64_t block_ns)
+      : fraction_(prof::set_mutex_profile_fraction(fraction)), block_ns_(prof::set_block_profile_rate(block_ns)) {}
+  ~rates() {
+    prof::set_mutex_profile_fraction(fraction_);
+    prof::set_block_profile_rate(block_ns_);
+  }
+  rates(const rates&) = delete;
+  rates& operator=(const rates&) = delete;
+
+ private:
+  const unsigned fraction_;
+  const std::uint64_t block_ns_;
+};
+
+// The hooks of this file as when the program starts, while both rates are 0; `counts` is who has claimed the family.
+struct fresh_hooks {
+  const rates off{0, 0};
+  std::atomic<const hook_family_part*>& owner;
+  const hook_family_part* const before;
+
+  explicit fresh_hooks(const hook_family_part* counts = nullptr)
+      : owner(settled_process().hooks[static_cast<unsigned>(hook_family::thread)].owner), before(owner.load()) {
+    owner.store(counts);
+    g_role.store(hook_role::unresolved);
+    g_counted.store(0);
+    g_fallbacks.store(0);
+    forget_entry<abs_entry>();
+    forget_entry<labs_entry>();
+    forget_entry<llabs_entry>();
+    forget_entry<lonely_entry>();
+  }
+  ~fresh_hooks() { owner.store(before); }
+  fresh_hooks(const fresh_hooks&) = delete;
+  fresh_hooks& operator=(const fresh_hooks&) = delete;
+
+  static process_state& settled_process() {
+    std::thread([] {}).join();
+    (void)prof::status();  // tests the hooks of all families
+    return all();
+  }
+};
+
+// doctest prints no pointers to functions.
+template <class Function>
+bool is_function(any_function there, Function wanted) {
+  return there == reinterpret_cast<any_function>(wanted);
+}
+bool goes_straight_on(int entry) {
+  const any_function next = load_word_sig(own_hooks(), entry, word_next);
+  return next != nullptr && load_word_sig(own_hooks(), entry, word_route) == next;
+}
+bool is_counting(int entry) {
+  return load_word_sig(own_hooks(), entry, word_route) == function_of_sig(own_hooks(), entry, function_counting);
+}
+std::string state_of(int entry) { return g_records[entry].state.load(); }
+std::string why_of(int entry) { return g_records[entry].why.load(); }
+
+// ---- waits ---------------------------------------------------------------------------------------------------------
+
+struct amount {
+  std::uint64_t count = 0;
+  std::uint64_t ns = 0;
+};
+
+// What the block profile has counted of a kind since this was made.
+class counted {
+ public:
+  explicit counted(wait_kind kind) : kind_(kind), before_(so_far()) {}
+  amount blocked() const {
+    const amount sum = so_far();
+    return {sum.count - before_.count, sum.ns - before_.ns};
+  }
+
+ private:
+  amount so_far() const {
+    block_state* const block = block_of(all());
+    REQUIRE(block != nullptr);
+    arena memory(os_pages);
+    count_snapshot snapshot(memory);
+    block->counts.read(snapshot);
+    amount sum;
+    block->counts.for_each_since(nullptr, snapshot, [&](const count_key& key, const std::uint64_t* values) {
+      if (key.extra != static_cast<std::uint64_t>(kind_)) return;
+      sum.count += values[waits_counted];
+      sum.ns += values[waited_ns];
+    });
+    return sum;
+  }
+  const wait_kind kind_;
+  const amount before_;
+};
+
+// What the calling thread waits for now, each of its waits.
+std::vector<wait_facts> waits_now() {
+  std::vector<wait_facts> found;
+  const std::uint32_t self = os_thread_id_sig();
+  all().waits.for_each([&](std::size_t, const wait_facts& facts) {
+    if (facts.thread == self) found.push_back(facts);
+  });
+  return found;
+}
+
+mutex_state& mutexes() {
+  mutex_state* const there = mutex_of(all());
+  REQUIRE(there != nullptr);
+  return *there;
+}
+
+char g_object = 0;
+
+// A call that waits as long as its argument is not 0; nothing of it is libc's.
+struct nap_entry : plain_wait_entry<nap_entry, int(int) noexcept> {
+  static constexpr int index = entry_lonely;
+  static constexpr wait_kind kind = wait_kind::sleep;
+  static const hook_set& set() PROF_DETAIL_SIG { return own_hooks(); }
+  static bool may_wait(int n) PROF_DETAIL_SIG { return n != 0; }
+  static const volatile void* object(int) PROF_DETAIL_SIG { return &g_object; }
+  static int fallback(int) noexcept { return -1; }
+};
+std::vector<wait_facts> g_waits_in_nap;
+std::atomic<std::uint64_t> g_nap_ns{0};
+int nap_next(int n) noexcept {
+  g_waits_in_nap = waits_now();
+  os_sleep_ns(g_nap_ns.load());
+  errno = 55;
+  return n + 1;
+}
+
+// As a hook is entered. Its caller's frame lies above those of what it calls.
+__attribute__((noinline)) registers caller_here() { return caller_registers_sig(PROF_DETAIL_CALL_FRAME()); }
+
+}  // namespace
+
+// ---- next definitions, who counts ----------------------------------------------------------------------------------
+
+TEST_CASE("the first call of a waiting family finds the next definitions, claims the family and keeps errno") {
+  const fresh_hooks fresh;
+  CHECK_FALSE(is_resolved_sig(own_hooks()));
+  errno = 77;
+  const int answer = hooked_abs(-3);
+  const int kept_errno = errno;
+  CHECK(answer == 3);
+  CHECK(kept_errno == 77);
+  CHECK(counts_here_sig(own_hooks()));
+  CHECK(fresh.owner.load() == &own_part);
+  for (int entry = 0; entry < own_entry_count; ++entry) {
+    CAPTURE(entry);
+    const any_function next = load_word_sig(own_hooks(), entry, word_next);
+    const bool is_lonely = entry == entry_lonely;
+    CHECK(is_function(next, os_next_symbol(g_records[entry].name)) == !is_lonely);
+    CHECK((next == function_of_sig(own_hooks(), entry, function_fallback)) == is_lonely);
+    CHECK(state_of(entry) == "live");
+    CHECK(why_of(entry) == (is_lonely ? "counts; no next definition, own fallback" : "counts"));
+  }
+}
+
+TEST_CASE("the first call of a waiting family goes where the rates want it") {
+  const fresh_hooks fresh;
+  CHECK(hooked_abs(-3) == 3);
+  CHECK(g_counted.load() == 0);
+  CHECK(goes_straight_on(entry_abs));
+  forget_entry<abs_entry>();
+  forget_entry<labs_entry>();
+  g_role.store(hook_role::unresolved);
+  const rates on(0, 1);
+  CHECK(hooked_abs(-4) == 4);
+  CHECK(g_counted.load() == 1);
+  CHECK(hooked_labs(-4) == 4);
+  CHECK(g_counted.load() == 1);
+  CHECK(hooked_llabs(-4) == 4);
+  CHECK(g_counted.load() == 2);
+}
+
+TEST_CASE("an entry without a next definition is answered by its fallback, counted or not") {
+  const fresh_hooks fresh;
+  CHECK(hooked_lonely(5) == -1);
+  CHECK(g_fallbacks.load() == 1);
+  CHECK(g_counted.load() == 0);
+  const rates on(1, 0);
+  own_rates_changed();
+  CHECK(hooked_lonely(5) == -1);
+  CHECK(g_fallbacks.load() == 2);
+  CHECK(g_counted.load() == 1);
+}
+
+TEST_CASE("where another object counts, the entries of a waiting family forward, whatever the rates") {
+  const fresh_hooks fresh(&other_part);
+  const rates on(1, 1);
+  CHECK(hooked_abs(-3) == 3);
+  CHECK(hooked_llabs(-3) == 3);
+  own_rates_changed();
+  CHECK(hooked_labs(-3) == 3);
+  CHECK(hooked_lonely(3) == -1);
+  CHECK(g_counted.load() == 0);
+  CHECK(g_role.load() == hook_role::forwarding);
+  CHECK(fresh.owner.load() == &other_part);
+  for (int entry = 0; entry < own_entry_count; ++entry) {
+    CAPTURE(entry);
+    CHECK(goes_straight_on(entry));
+    CHECK(state_of(entry) == "forwarding");
+    CHECK(why_of(entry) == "another object of the process counts");
+  }
+}
+
+TEST_CASE("when the object that counts is gone, the next that is asked about rates takes over") {
+  const fresh_hooks fresh(&other_part);
+  CHECK(hooked_llabs(-3) == 3);
+  CHECK(g_role.load() == hook_role::forwarding);
+  fresh.owner.store(nullptr);
+  const rates on(1, 1);
+  own_rates_changed();
+  CHECK(hooked_llabs(-4) == 4);
+  CHECK(counts_here_sig(own_hooks()));
+  CHECK(fresh.owner.load() == &own_part);
+  CHECK(g_counted.load() == 1);
+}
+
+TEST_CASE("of any number of threads that make the first call at once each gets its answer") {
+  for (int round = 0; round < 20; ++round) {
+    const fresh_hooks fresh;
+    std::atomic<int> ready{0};
+    std::atomic<int> right{0};
+    std::vector<std::thread> threads;
+    for (int i = 1; i <= 4; ++i) {
+      threads.emplace_back([&, i] {
+        ++ready;
+        while (ready.load() != 4) continue;
+        const bool answers = hooked_abs(-i) == i && hooked_labs(-i) == i && hooked_llabs(-i) == i && hooked_lonely(i) == -1;
+        right += answers ? 1 : 0;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(right.load() == 4);
+    CHECK(fresh.owner.load() == &own_part);
+    CHECK(counts_here_sig(own_hooks()));
+    CHECK(goes_straight_on(entry_abs));
+    CHECK(goes_straight_on(entry_labs));
+    CHECK(is_counting(entry_llabs));
+    CHECK(goes_straight_on(entry_lonely));
+  }
+}
+
+// ---- routes --------------------------------------------------------------------------------------------------------
+
+TEST_CASE("each entry counts while a profile is on that it is for") {
+  const fresh_hooks fresh;
+  (void)hooked_abs(0);
+  for (const bool mutex : {false, true}) {
+    for (const bool block : {false, true}) {
+      const rates on(mutex ? 1 : 0, block ? 1 : 0);
+      own_rates_changed();
+      CAPTURE(mutex);
+      CAPTURE(block);
+      CHECK(wanted_profiles_sig(all()) == ((mutex ? for_mutex : 0) | (block ? for_block : 0) | for_threads));
+      CHECK(is_counting(entry_abs) == block);
+      CHECK(goes_straight_on(entry_abs) == !block);
+      CHECK(is_counting(entry_labs) == mutex);
+      CHECK(goes_straight_on(entry_labs) == !mutex);
+      CHECK(is_counting(entry_llabs));
+      CHECK(is_counting(entry_lonely) == (mutex || block));
+      CHECK(goes_straight_on(entry_lonely) == (!mutex && !block));
+      g_counted.store(0);
+      CHECK(hooked_abs(-1) + hooked_labs(-1) == 2);
+      CHECK(g_counted.load() == (mutex ? 1 : 0) + (block ? 1 : 0));
+    }
+  }
+}
+
+TEST_CASE("a change of rates before the first call resolves nothing") {
+  const fresh_hooks fresh;
+  const rates on(1, 1);
+  own_rates_changed();
+  CHECK_FALSE(is_resolved_sig(own_hooks()));
+  CHECK(is_function(load_word_sig(own_hooks(), entry_abs, word_route), &abs_entry::first_call));
+  CHECK(fresh.owner.load() == nullptr);
+}
+
+TEST_CASE("routes follow rates that others change meanwhile") {
+  const fresh_hooks fresh;
+  (void)hooked_abs(0);
+  std::atomic<bool> end{false};
+  std::thread other([&end] {
+    while (!end.load()) {
+      prof::set_block_profile_rate(1);
+      own_rates_changed();
+      prof::set_block_profile_rate(0);
+      own_rates_changed();
+    }
+  });
+  for (int i = 0; i < 2000; ++i) {
+    prof::set_mutex_profile_fraction(i % 2 == 0 ? 1 : 0);
+    own_rates_changed();
+  }
+  end.store(true);
+  other.join();
+  prof::set_mutex_profile_fraction(0);
+  prof::set_block_profile_rate(1);
+  own_rates_changed();
+  CHECK(is_counting(entry_abs));
+  CHECK(goes_straight_on(entry_labs));
+}
+
+// ---- tests of hooks ------------------------------------------------------------------------------------------------
+
+namespace {
+
+std::atomic<int> g_test_calls{0};
+// As programs call the symbols; that of the second entry is another's.
+void call_own_symbol(int entry) {
+  ++g_test_calls;
+  if (entry == entry_abs) (void)hooked_abs(-1);
+  else if (entry == entry_llabs) (void)hooked_llabs(-1);
+  else if (entry == entry_lonely) (void)hooked_lonely(-1);
+}
+
+}  // namespace
+
+TEST_CASE("the test of a waiting family tells live entries from dead ones, counts nothing and is done once") {
+  const fresh_hooks fresh;
+  std::atomic<bool> tested{false};
+  g_test_calls.store(0);
+  test_wait_hooks_once(own_hooks(), tested, &call_own_symbol);
+  CHECK(tested.load());
+  CHECK(g_test_calls.load() == own_entry_count);
+  CHECK(g_counted.load() == 0);
+  CHECK(counts_here_sig(own_hooks()));
+  CHECK(state_of(entry_abs) == "live");
+  CHECK(state_of(entry_labs) == "dead");
+  CHECK(why_of(entry_labs) == "another definition comes first in symbol order or in a static link");
+  CHECK(state_of(entry_llabs) == "live");
+  CHECK(state_of(entry_lonely) == "live");
+  CHECK(goes_straight_on(entry_abs));
+  CHECK(is_counting(entry_llabs));
+  test_wait_hooks_once(own_hooks(), tested, &call_own_symbol);
+  CHECK(g_test_calls.load() == own_entry_count);
+  CHECK_FALSE(is_probing_sig());
+  // And it stays dead when the rates change.
+  const rates on(1, 1);
+  own_rates_changed();
+  CHECK(is_counting(entry_abs));
+  CHECK(goes_straight_on(entry_labs));
+}
+
+TEST_CASE("hooks that forward are not tested, nor are any while another thread tests") {
+  std::atomic<bool> tested{false};
+  g_test_calls.store(0);
+  {
+    const fresh_hooks fresh(&other_part);
+    test_wait_hooks_once(own_hooks(), tested, &call_own_symbol);
+    CHECK(g_role.load() == hook_role::forwarding);
+  }
+  const fresh_hooks fresh;
+  {
+    const probe_scope probing;
+    std::thread([&tested] { test_wait_hooks_once(own_hooks(), tested, &call_own_symbol); }).join();
+  }
+  CHECK(g_test_calls.load() == 0);
+  CHECK_FALSE(tested.load());
+}
+
+TEST_CASE("what other threads call while a hook is tested is forwarded, and is not what the test sees") {
+  const fresh_hooks fresh;
+  (void)hooked_abs(0);
+  const rates on(0, 1);
+  own_rates_changed();
+  static std::atomic<int> step;
+  static std::atomic<int> answer;
+  step.store(0);
+  answer.store(0);
+  std::thread other([] {
+    while (step.load() != 1) std::this_thread::yield();
+    answer.store(hooked_abs(-6));
+    step.store(2);
+  });
+  std::atomic<bool> tested{false};
+  test_wait_hooks_once(own_hooks(), tested, [](int entry) {
+    if (entry != entry_abs) return;
+    step.store(1);
+    while (step.load() != 2) os_yield();
+  });
+  other.join();
+  CHECK(answer.load() == 6);
+  CHECK(g_counted.load() == 0);
+  CHECK(state_of(entry_abs) == "dead");  // for the test itself did not call it
+}
+
+// ---- one wait ------------------------------------------------------------------------------------------------------
+
+TEST_CASE("a thread is known by its id and labels, and its waits are not followed while prof's own code runs") {
+  const waiting_thread self = this_waiting_thread_sig();
+  CHECK(self.process == &all());
+  CHECK(self.id == os_thread_id_sig());
+  CHECK(self.labels == labels_of_sig(all(), os_thread_id_sig()));
+  {
+    const prof::label_scope labels{{"waiting_test", "one"}};
+    CHECK(this_waiting_thread_sig().labels != self.labels);
+    CHECK(this_waiting_thread_sig().labels == labels_of_sig(all(), os_thread_id_sig()));
+    const own_code_scope own(all());
+    CHECK(this_waiting_thread_sig().process == nullptr);
+  }
+  CHECK(this_waiting_thread_sig().labels == self.labels);
+  CHECK(this_waiting_thread_sig().process == &all());
+  std::thread([&self] {
+    CHECK(this_waiting_thread_sig().id != self.id);
+    CHECK(this_waiting_thread_sig().labels == no_labels);
+  }).join();
+}
+
+TEST_CASE("a wait is in the table from its begin to its end, and is counted once") {
+  const rates on(0, 1);
+  const counted since(wait_kind::sleep);
+  const registers caller = caller_here();
+  followed_wait wait(wait_kind::sleep, &g_object, caller);
+  CHECK(waits_now().empty());
+  const std::uint64_t began = now();
+  wait.begin_sig();
+  REQUIRE(waits_now().size() == 1);
+  const wait_facts facts = waits_now()[0];
+  CHECK(facts.kind == wait_kind::sleep);
+  CHECK(facts.object == address_of(&g_object));
+  CHECK(facts.began_ns <= began);
+  CHECK(facts.rate_ns == 1);
+  CHECK(facts.lock == 0);
+  CHECK(facts.stack == wait.stack());
+  CHECK(facts.stack != overflow_stack);
+  os_sleep_ns(5 * ms);
+  wait.end_sig(true);
+  const std::uint64_t end = now();
+  CHECK(waits_now().empty());
+  CHECK(since.blocked().count == one_wait);
+  CHECK(since.blocked().ns >= 5 * ms);
+  CHECK(since.blocked().ns <= end - facts.began_ns);
+  wait.end_sig(true);
+  CHECK(since.blocked().count == one_wait);
+}
+
+TEST_CASE("a wait that is left by unwinding ends") {
+  const rates on(0, 1);
+  const counted since(wait_kind::sleep);
+  {
+    const registers caller = caller_here();
+    followed_wait wait(wait_kind::sleep, &g_object, caller);
+    wait.begin_sig();
+    CHECK(waits_now().size() == 1);
+  }
+  CHECK(waits_now().empty());
+  CHECK(since.blocked().count == one_wait);
+}
+
+TEST_CASE("a wait that never began, or has turned out to be none, is not counted") {
+  const rates on(0, 1);
+  const counted since(wait_kind::sleep);
+  const registers caller = caller_here();
+  { followed_wait wait(wait_kind::sleep, &g_object, caller); }
+  followed_wait wait(wait_kind::sleep, &g_object, caller);
+  wait.begin_sig();
+  wait.was_none_sig();
+  wait.end_sig(true);
+  CHECK(waits_now().empty());
+  CHECK(since.blocked().count == 0);
+}
+
+TEST_CASE("a wait that no profile wants is in no table") {
+  const registers caller = caller_here();
+  for (const bool mutex_only : {false, true}) {
+    const rates some(mutex_only ? 1 : 0, 0);
+    followed_wait wait(wait_kind::sleep, &g_object, caller);
+    CHECK((wait.mutex() != nullptr) == mutex_only);
+    wait.begin_sig();
+    CHECK(waits_now().empty());
+    wait.end_sig(true);
+  }
+  const rates on(1, 1);
+  const own_code_scope own(all());
+  const counted since(wait_kind::sleep);
+  const std::size_t locks = mutexes().locks.used();
+  followed_wait wait(wait_kind::sleep, &g_object, caller);
+  wait.for_lock_sig();
+  wait.for_cond_sig(&g_object);
+  wait.begin_sig();
+  CHECK(waits_now().empty());
+  CHECK(mutexes().locks.used() == locks);
+  wait.end_sig(true);
+  CHECK(since.blocked().count == 0);
+}
+
+TEST_CASE("a wait for a lock has its record as long as it lasts, whether the lock is got or not") {
+  const rates on(1, 0);
+  const std::size_t locks = mutexes().locks.used();
+  for (const bool got_it : {false, true}) {
+    CAPTURE(got_it);
+    const registers caller = caller_here();
+    followed_wait wait(wait_kind::mutex, &g_object, caller);
+    wait.for_lock_sig();
+    wait.begin_sig();
+    REQUIRE(waits_now().size() == 1);
+    CHECK(waits_now()[0].lock != 0);
+    CHECK(waits_now()[0].rate_ns == 0);
+    CHECK(mutexes().locks.used() == locks + 1);
+    CHECK(mutexes().locks.find_sig(address_of(&g_object)) == waits_now()[0].lock - 1);
+    os_sleep_ns(2 * ms);
+    wait.end_sig(got_it);
+    CHECK(waits_now().empty());
+    // What was waited in vain is for the holder to pay.
+    CHECK(mutexes().locks.used() == locks + (got_it ? 0 : 1));
+    const delay charge = charge_unlock_sig(mutexes(), address_of(&g_object), now());
+    CHECK((charge.ns >= 2 * ms - 64) == !got_it);
+    CHECK(mutexes().locks.used() == locks);
+  }
+}
+
+TEST_CASE("a wait at a condition variable has its record and its mutex as long as it lasts") {
+  const rates on(1, 0);
+  const std::size_t conds = mutexes().conds.used();
+  char mutex = 0;
+  for (const bool was_woken : {false, true}) {
+    const registers caller = caller_here();
+    followed_wait wait(wait_kind::cond, &g_object, caller);
+    wait.for_cond_sig(&mutex);
+    wait.begin_sig();
+    REQUIRE(waits_now().size() == 1);
+    CHECK(waits_now()[0].mutex == address_of(&mutex));
+    CHECK(mutexes().conds.used() == conds + 1);
+    CHECK(mutexes().conds.find_sig(address_of(&g_object)) == waits_now()[0].lock - 1);
+    wait.end_sig(was_woken);
+    CHECK(waits_now().empty());
+    CHECK(mutexes().conds.used() == conds);
+  }
+}
+
+namespace {
+
+// A wait that finds `others` in the table, and no room.
+__attribute__((noinline)) void wait_without_room(std::size_t others) {
+  auto& lost = all().drops[static_cast<unsigned>(drop::waits_full)];
+  const std::uint64_t before = lost.load();
+  const registers caller = caller_here();
+  followed_wait wait(wait_kind::sleep, &g_object, caller);
+  wait.begin_sig();
+  CHECK(lost.load() == before + 1);
+  CHECK(waits_now().size() == others);
+  wait.end_sig(true);
+  CHECK(waits_now().size() == others);
+}
+
+}  // namespace
+
+TEST_CASE("a wait that finds no room in the table is counted all the same, and said to be lost there") {
+  const rates on(0, 1);
+  const counted since(wait_kind::sleep);
+  std::vector<std::size_t> taken;
+  wait_facts other;
+  other.thread = os_thread_id_sig();
+  other.began_ns = now();
+  const std::uint64_t mark = other.began_ns;  // as of a hook that is there still
+  // All places that a wait of this thread may have.
+  for (std::size_t index = 0; index != no_slot;) {
+    index = all().waits.begin_sig(other, address_of(&mark));
+    if (index != no_slot) taken.push_back(index);
+  }
+  wait_without_room(taken.size());
+  for (const std::size_t index : taken) all().waits.end_sig(index);
+  CHECK(waits_now().empty());
+  CHECK(since.blocked().count == one_wait);
+}
+
+TEST_CASE("an entry that only waits is followed where it may wait, and answers as the next definition") {
+  const rates on(0, 1);
+  const counted since(wait_kind::sleep);
+  nap_entry::state.next.store(&nap_next);
+  g_nap_ns.store(0);
+  errno = 77;
+  CHECK(nap_entry::counting(0) == 1);
+  int its_errno = errno;
+  CHECK(its_errno == 55);
+  CHECK(g_waits_in_nap.empty());
+  CHECK(since.blocked().count == 0);
+  g_nap_ns.store(5 * ms);
+  const std::uint64_t began = now();
+  errno = 77;
+  CHECK(nap_entry::counting(41) == 42);
+  its_errno = errno;
+  CHECK(its_errno == 55);
+  REQUIRE(g_waits_in_nap.size() == 1);
+  CHECK(g_waits_in_nap[0].kind == wait_kind::sleep);
+  CHECK(g_waits_in_nap[0].object == address_of(&g_object));
+  CHECK(waits_now().empty());
+  CHECK(since.blocked().count == one_wait);
+  CHECK(since.blocked().ns >= 5 * ms);
+  CHECK(since.blocked().ns <= now() - began);
+}
+
+// ---- waits inside others, and waits that were left -----------------------------------------------------------------
+
+namespace {
+
+// Deeper in the stack than its caller.
+__attribute__((noinline)) std::size_t waits_while_another_lasts() {
+  const registers caller = caller_here();
+  followed_wait inner(wait_kind::futex, &g_object, caller);
+  inner.begin_sig();
+  const std::size_t count = waits_now().size();
+  inner.end_sig(true);
+  return count;
+}
+// A wait whose thread leaves it without a word, as a jump does: what it has taken stays.
+__attribute__((noinline)) std::uintptr_t leave_a_wait(wait_kind kind, const volatile void* object,
+                                                      const volatile void* mutex) {
+  alignas(followed_wait) static char place[sizeof(followed_wait)];
+  static registers caller;
+  caller = caller_here();
+  auto* const wait = new (static_cast<void*>(place)) followed_wait(kind, object, caller);
+  if (kind == wait_kind::cond) wait->for_cond_sig(mutex);
+  else wait->for_lock_sig();
+  wait->begin_sig();
+  return caller.sp;
+}
+
+}  // namespace
+
+TEST_CASE("a wait inside another of its thread, such as a handler's, is seen beside it and leaves it") {
+  const rates on(0, 1);
+  const counted outer_kind(wait_kind::sleep);
+  const counted inner_kind(wait_kind::futex);
+  const registers caller = caller_here();
+  followed_wait outer(wait_kind::sleep, &g_object, caller);
+  outer.begin_sig();
+  CHECK(waits_while_another_lasts() == 2);
+  REQUIRE(waits_now().size() == 1);
+  CHECK(waits_now()[0].kind == wait_kind::sleep);
+  CHECK(inner_kind.blocked().count == one_wait);
+  CHECK(outer_kind.blocked().count == 0);
+  outer.end_sig(true);
+  CHECK(waits_now().empty());
+  CHECK(outer_kind.blocked().count == one_wait);
+}
+
+TEST_CASE("the next wait of a thread takes back what it has left: the wait, its lock and its condition variable") {
+  const rates on(1, 1);
+  const std::size_t locks = mutexes().locks.used();
+  const std::size_t conds = mutexes().conds.used();
+  char mutex = 0;
+  for (const wait_kind kind : {wait_kind::mutex, wait_kind::rdlock, wait_kind::cond}) {
+    CAPTURE(static_cast<int>(kind));
+    const counted since(kind);
+    const std::uintptr_t left_at = leave_a_wait(kind, &g_object, &mutex);
+    REQUIRE(waits_now().size() == 1);
+    CHECK(mutexes().locks.used() + mutexes().conds.used() == locks + conds + 1);
+    os_sleep_ns(2 * ms);
+    registers caller = caller_here();
+    caller.sp = left_at;
+    followed_wait next(wait_kind::sleep, &caller, caller);
+    next.begin_sig();
+    REQUIRE(waits_now().size() == 1);
+    CHECK(waits_now()[0].kind == wait_kind::sleep);
+    next.end_sig(true);
+    CHECK(waits_now().empty());
+    CHECK(since.blocked().count == 0);
+    // Of the lock's holder it is known that it is charged for what was waited.
+    const delay charge = charge_unlock_sig(mutexes(), address_of(&g_object), now());
+    CHECK((charge.ns != 0) == (kind != wait_kind::cond));
+    CHECK(mutexes().locks.used() == locks);
+    CHECK(mutexes().conds.used() == conds);
+  }
+}
+
+TEST_CASE("another wait of the thread is left if its mark is gone, cannot be read or lies where the stack has ended") {
+  const std::uint32_t self = os_thread_id_sig();
+  std::uint64_t mark = now();
+  wait_facts facts;
+  facts.thread = self;
+  facts.began_ns = mark;
+  const std::uintptr_t there = address_of(&mark);
+  const auto is_left = [&](std::uintptr_t frame, std::uintptr_t here) {
+    const std::size_t index = all().waits.begin_sig(facts, frame);
+    REQUIRE(index != no_slot);
+    CHECK(all().waits.find_sig(self) == index);
+    const bool left = is_left_sig(all(), index, here);
+    all().waits.end_sig(index);
+    CHECK_FALSE(is_left_sig(all(), index, here));  // it has ended
+    return left;
+  };
+  CHECK_FALSE(is_left(there, there - 64));
+  CHECK(is_left(there, there + 64));
+  CHECK(is_left(0, there - 64));
+  mark += 1;
+  CHECK(is_left(there, there - 64));
+  CHECK(all().waits.find_sig(self) == no_slot);
+}
+
+TEST_CASE("a wait at a condition variable that is left after it was woken is no waiter of the mutex any more") {
+  const rates on(1, 1);
+  const std::size_t locks = mutexes().locks.used();
+  const std::size_t conds = mutexes().conds.used();
+  char mutex = 0;
+  for (const bool by_broadcast : {false, true}) {
+    CAPTURE(by_broadcast);
+    const std::uintptr_t left_at = leave_a_wait(wait_kind::cond, &g_object, &mutex);
+    wake_cond_sig(all(), mutexes(), address_of(&g_object), by_broadcast, [](std::uintptr_t) { return true; });
+    CHECK(mutexes().locks.used() == locks + 1);
+    registers caller = caller_here();
+    caller.sp = left_at;
+    followed_wait next(wait_kind::sleep, &caller, caller);
+    next.begin_sig();
+    next.end_sig(true);
+    CHECK(mutexes().locks.used() == locks);
+    CHECK(mutexes().conds.used() == conds);
+  }
+}
+
+namespace {
+
+// A thread's stack with room for its handlers above or below it.
+class stack_beside_handlers {
+ public:
+  static constexpr std::size_t half = std::size_t{256} << 10;
+  explicit stack_beside_handlers(bool handlers_above) : above_(handlers_above) {
+    pages_ = mmap(nullptr, 2 * half, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  ~stack_beside_handlers() { munmap(pages_, 2 * half); }
+  stack_beside_handlers(const stack_beside_handlers&) = delete;
+  stack_beside_handlers& operator=(const stack_beside_handlers&) = delete;
+  void* of_thread() const { return place(!above_); }
+  void* of_handlers() const { return place(above_); }
+
+ private:
+  void* place(bool upper) const { return static_cast<char*>(pages_) + (upper ? half : 0); }
+  const bool above_;
+  void* pages_;
+};
+
+std::atomic<std::size_t> g_waits_behind_handler{0};
+
+// Waits on its own stack while its handler waits on another.
+void* wait_twice(void* stack) {
+  stack_t handlers{};
+  handlers.ss_sp = stack;
+  handlers.ss_size = stack_beside_handlers::half;
+  sigaltstack(&handlers, nullptr);
+  const registers caller = caller_here();
+  followed_wait outer(wait_kind::sleep, &g_object, caller);
+  outer.begin_sig();
+  raise(SIGUSR2);
+  g_waits_behind_handler.store(waits_now().size());
+  outer.end_sig(true);
+  return nullptr;
+}
+
+// In a child, for what is wrong there stays wrong.
+bool handler_leaves_the_wait(bool handlers_above) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const stack_beside_handlers stacks(handlers_above);
+    struct sigaction wanted = {};
+    wanted.sa_flags = SA_ONSTACK;
+    wanted.sa_handler = [](int) { (void)waits_while_another_lasts(); };
+    sigaction(SIGUSR2, &wanted, nullptr);
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstack(&attributes, stacks.of_thread(), stack_beside_handlers::half);
+    pthread_t thread{};
+    if (pthread_create(&thread, &attributes, &wait_twice, stacks.of_handlers()) != 0) _exit(2);
+    pthread_join(thread, nullptr);
+    _exit(g_waits_behind_handler.load() == 1 && all().waits.used() == 0 ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) != 2);
+  return status == 0;
+}
+
+}  // namespace
+
+TEST_CASE("a handler that waits on a stack below its thread's leaves the wait that it interrupts") {
+  const rates on(0, 1);
+  CHECK(handler_leaves_the_wait(false));
+}
+
+TEST_CASE("a handler that waits on a stack above its thread's leaves the wait that it interrupts") {
+  const rates on(0, 1);
+  CHECK(handler_leaves_the_wait(true));
+}
+
+#endif
