@@ -4156,6 +4156,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+inline void os_unblock_signal_sig(int) PROF_DETAIL_SIG {}
 struct os_thread_facts {
   char name[32] = {};
   char wait_channel[48] = {};
@@ -4284,8 +4285,10 @@ const char* os_file_of(const void* address) noexcept;
 // it, or null. 0 or an errno.
 int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
-// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
-// and os_unblock_signal_sig; see os/linux_loader.hpp and os/linux_sampling.hpp.
+// Lets a signal through on the calling thread.
+void os_unblock_signal_sig(int number) PROF_DETAIL_SIG;
+
+// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key and os_at_thread_exit; see os/linux_loader.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 
@@ -16515,12 +16518,12 @@ class thread_waits {
     const std::uint32_t self = os_thread_id_sig();
     bool some_run = true;
     for (int tries = 0; some_run && tries < 5; ++tries) {
+      if (tries != 0) os_sleep_ns(1000000);
       some_run = false;
       for (thread_wait& wait : all_) {
-        if (wait.waits || wait.thread == self || os_thread_state(wait.thread) != 'R') continue;
-        if (!some_run) os_sleep_ns(1000000);
-        some_run = true;
+        if (wait.waits || wait.thread == self) continue;
         wait = look_at(wait.thread);
+        some_run |= !wait.waits && os_thread_state(wait.thread) == 'R';
       }
     }
   }

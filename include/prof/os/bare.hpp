@@ -105,6 +105,7 @@ inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
+inline void os_unblock_signal_sig(int) PROF_DETAIL_SIG {}
 struct os_thread_facts {
   char name[32] = {};
   char wait_channel[48] = {};

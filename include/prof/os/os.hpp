@@ -176,8 +176,10 @@ const char* os_file_of(const void* address) noexcept;
 // it, or null. 0 or an errno.
 int os_at_fork(void (*before)(), void (*after)(), void (*handler)()) noexcept;
 
-// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key, os_at_thread_exit
-// and os_unblock_signal_sig; see os/linux_loader.hpp and os/linux_sampling.hpp.
+// Lets a signal through on the calling thread.
+void os_unblock_signal_sig(int number) PROF_DETAIL_SIG;
+
+// Where hook/ is built, a backend also answers os_next_symbol, os_make_exit_key and os_at_thread_exit; see os/linux_loader.hpp and os/linux_sampling.hpp.
 
 PROF_DETAIL_END
 

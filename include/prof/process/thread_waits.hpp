@@ -108,12 +108,12 @@ class thread_waits {
     const std::uint32_t self = os_thread_id_sig();
     bool some_run = true;
     for (int tries = 0; some_run && tries < 5; ++tries) {
+      if (tries != 0) os_sleep_ns(1000000);
       some_run = false;
       for (thread_wait& wait : all_) {
-        if (wait.waits || wait.thread == self || os_thread_state(wait.thread) != 'R') continue;
-        if (!some_run) os_sleep_ns(1000000);
-        some_run = true;
+        if (wait.waits || wait.thread == self) continue;
         wait = look_at(wait.thread);
+        some_run |= !wait.waits && os_thread_state(wait.thread) == 'R';
       }
     }
   }
