@@ -9318,10 +9318,10 @@ struct profile_part {
   void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
   bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
   void (*thread_ends)(process_state& process) = nullptr;
-  // What tells the thread that has a pthread_t now from later ones, for thread_joined, 0: nothing; that one was joined; the
-  // one that has it, or will, is detached from now on.
-  std::uint64_t (*thread_number)(process_state& process, std::uintptr_t handle) = nullptr;
-  void (*thread_joined)(process_state& process, std::uintptr_t handle, std::uint64_t number) = nullptr;
+  // A join begins, and what it returned is told when it has ended; a thread is detached from now on, which may not run yet.
+  // All by pthread_t.
+  std::uint64_t (*join_begins)(process_state& process, std::uintptr_t handle) = nullptr;
+  void (*join_ends)(process_state& process, std::uintptr_t handle, std::uint64_t known, bool is_joined) = nullptr;
   void (*thread_detached)(process_state& process, std::uintptr_t handle) = nullptr;
 };
 
@@ -9729,6 +9729,11 @@ class wait_table {
     table_.publish_sig(index, key);
     return index;
   }
+  // It is about to be counted: for the profiles it is under way no longer.
+  void leave_profiles_sig(std::size_t index) PROF_DETAIL_SIG {
+    table_.at(index).rate_ns.store(0);
+    table_.at(index).lock.store(0);
+  }
   void end_sig(std::size_t index) PROF_DETAIL_SIG { table_.remove_sig(index); }
 
   // One of a thread's waits, or no_slot.
@@ -9760,7 +9765,8 @@ class wait_table {
   }
   bool is_same_sig(std::size_t index, const wait_facts& facts) const PROF_DETAIL_SIG {
     wait_facts now;
-    return read_sig(index, now) && now.thread == facts.thread && now.began_ns == facts.began_ns;
+    return read_sig(index, now) && now.thread == facts.thread && now.began_ns == facts.began_ns &&
+           now.rate_ns == facts.rate_ns && now.lock == facts.lock;
   }
 
   // Calls visit(index, facts) for every wait that goes on.
@@ -16592,6 +16598,7 @@ struct made_thread {
   std::atomic<stack_id> stack;
   std::atomic<label_set_id> labels;
   std::atomic<bool> is_joinable;
+  std::atomic<bool> is_joining;  // somebody is in a join of it
   std::atomic<bool> is_own;
 };
 
@@ -16601,6 +16608,7 @@ struct threads_state {
 
   add_remove_table<question> questions;
   add_remove_table<made_thread> made;
+  spin_lock made_lock;  // ordinary context: threads that begin, are joined or detached; a pthread_t is used again at once
   std::atomic<std::uint32_t> generation;
   std::atomic<std::uint64_t> created;  // threads in all
   std::atomic<std::size_t> next_look;
@@ -16666,6 +16674,7 @@ inline void fill_made_sig(made_thread& slot, const thread_start& start) PROF_DET
   slot.stack.store(start.stack, std::memory_order_relaxed);
   slot.labels.store(start.labels, std::memory_order_relaxed);
   slot.is_joinable.store(start.is_joinable, std::memory_order_relaxed);
+  slot.is_joining.store(false, std::memory_order_relaxed);
   slot.is_own.store(start.is_own, std::memory_order_relaxed);
 }
 
@@ -16684,9 +16693,9 @@ inline void forget_ended_detached_sig(threads_state& threads) PROF_DETAIL_SIG {
   }
 }
 
-// The record of a pthread_t, made where there is none.
-inline made_thread* record_of_handle_sig(process_state& process, threads_state& threads,
-                                         const thread_start& start) PROF_DETAIL_SIG {
+// The record of a pthread_t, made where there is none. Caller holds made_lock.
+inline made_thread* record_of_handle(process_state& process, threads_state& threads,
+                                     const thread_start& start) noexcept {
   std::size_t index = threads.made.find_sig(start.handle);
   if (index != no_slot) return &threads.made.at(index);
   forget_ended_detached_sig(threads);
@@ -16700,37 +16709,46 @@ inline made_thread* record_of_handle_sig(process_state& process, threads_state& 
   return &threads.made.at(index);
 }
 // By the thread itself. Whoever made it may have detached it before it runs.
-inline void note_running_sig(process_state& process, threads_state& threads, const thread_start& start) PROF_DETAIL_SIG {
-  made_thread* const record = record_of_handle_sig(process, threads, start);
+inline void note_running(process_state& process, threads_state& threads, const thread_start& start) noexcept {
+  const spin_guard lock(threads.made_lock);
+  made_thread* const record = record_of_handle(process, threads, start);
   if (record == nullptr) return;
   const bool was_detached = record->number.load() == 0 && !record->is_joinable.load();
   if (record->number.load() != start.number) fill_made_sig(*record, start);
   if (was_detached) record->is_joinable.store(false);
   record->thread.store(os_thread_id_sig());
 }
-// What is known of a thread before it is joined: its number, or, where it does not run yet, that it is not above the last.
+// What tells a thread that is to be joined from later ones with its pthread_t: its number. Where it does not run yet there
+// is no record of it, or an earlier one's, which was detached or is being joined: then that it is none behind the last
+// that was made by now.
 inline constexpr std::uint64_t number_at_most = std::uint64_t{1} << 63;
-inline std::uint64_t number_of_handle_sig(const threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+inline std::uint64_t begin_join(threads_state& threads, std::uintptr_t handle) noexcept {
+  const spin_guard lock(threads.made_lock);
   const std::size_t index = threads.made.find_sig(handle);
-  // The record of a detached thread is an earlier one's, for that cannot be joined.
-  const bool is_known = index != no_slot && threads.made.at(index).is_joinable.load();
-  const std::uint64_t number = is_known ? threads.made.at(index).number.load() : 0;
-  return number != 0 ? number : number_at_most | threads.created.load();
+  const bool has_own_record = index != no_slot && threads.made.at(index).is_joinable.load() &&
+                              !threads.made.at(index).is_joining.exchange(true);
+  return has_own_record ? threads.made.at(index).number.load() : number_at_most | threads.created.load();
 }
-// Behind the join another thread may have the same pthread_t.
-inline void note_joined_sig(threads_state& threads, std::uintptr_t handle, std::uint64_t known) PROF_DETAIL_SIG {
+// A join that has failed leaves the thread as it was.
+inline void end_join(threads_state& threads, std::uintptr_t handle, std::uint64_t known, bool is_joined) noexcept {
+  const spin_guard lock(threads.made_lock);
   const std::size_t index = threads.made.find_sig(handle);
   if (index == no_slot) return;
   const std::uint64_t number = threads.made.at(index).number.load();
-  const bool is_it = (known & number_at_most) != 0 ? number <= (known & ~number_at_most) : number == known;
-  if (is_it) threads.made.remove_key_sig(index, handle);
+  const bool is_exact = (known & number_at_most) == 0;
+  if (!is_joined) {
+    if (is_exact && number == known) threads.made.at(index).is_joining.store(false);
+    return;
+  }
+  if (is_exact ? number == known : number <= (known & ~number_at_most)) threads.made.remove_key_sig(index, handle);
 }
 // A thread that is not known does not run yet: its record waits for it.
-inline void note_detached_sig(process_state& process, threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+inline void note_detached(process_state& process, threads_state& threads, std::uintptr_t handle) noexcept {
+  const spin_guard lock(threads.made_lock);
   thread_start unknown;
   unknown.handle = handle;
   unknown.is_joinable = false;
-  made_thread* const record = record_of_handle_sig(process, threads, unknown);
+  made_thread* const record = record_of_handle(process, threads, unknown);
   if (record == nullptr) return;
   const bool was_joinable = record->is_joinable.exchange(false);
   const std::uint32_t thread = record->thread.load();
@@ -16905,6 +16923,7 @@ class thread_survey {
 };
 
 inline void forget_parent_threads(threads_state& threads) noexcept {
+  threads.made_lock.unlock();
   threads.questions.for_each_sig([&](std::size_t index, question& slot) {
     if (slot.key.load() <= add_remove_keys::claimed) return;
     slot.state.store(nobody_asks);
@@ -17240,8 +17259,8 @@ inline result end_threads(profile_run& run) {
 // ---- what each profile says of a thread ----------------------------------------------------------------------------
 
 // The text of debug=2 needs more of each thread than the model has: it comes as labels, whose keys begin with a dot.
-inline std::size_t describe_thread(profile& p, const process_state&, const asked_thread& asked,
-                                   const thread_wait* wait, profile_label* labels) noexcept {
+inline std::size_t describe_thread(profile& p, const asked_thread& asked, const thread_wait* wait,
+                                   profile_label* labels) noexcept {
   std::size_t count = 0;
   os_thread_facts facts;
   os_describe_thread(asked.thread, facts);
@@ -17274,8 +17293,8 @@ struct survey_view {
   bool is_full = false;
   std::uint64_t least_wait_ns = 0;
 };
-inline void add_survey(profile& p, profile_builder& build, const process_state& process, const thread_survey& survey,
-                       std::int64_t sign, const survey_view& view) noexcept {
+inline void add_survey(profile& p, profile_builder& build, const thread_survey& survey, std::int64_t sign,
+                       const survey_view& view) noexcept {
   const std::uint64_t now = os_monotonic_ns_sig();
   for (const asked_thread& asked : survey.threads()) {
     if (asked.why == silence::ended) continue;
@@ -17283,7 +17302,7 @@ inline void add_survey(profile& p, profile_builder& build, const process_state& 
     const bool is_old = wait != nullptr && wait->began_ns != 0 && now - wait->began_ns >= view.least_wait_ns;
     if (view.least_wait_ns != 0 && !is_old) continue;
     profile_label labels[profile_builder::max_extra_labels];
-    const std::size_t count = view.is_full ? describe_thread(p, process, asked, wait, labels) : 0;
+    const std::size_t count = view.is_full ? describe_thread(p, asked, wait, labels) : 0;
     build.add_or_say(asked.stack, asked.labels, sign, asked.why == silence::none ? "" : "[no answer]", labels, count);
   }
 }
@@ -17333,8 +17352,8 @@ inline void fill_threads(profile& p, profile_run& run) {
     view.waits = &found.waits;
     view.is_full = run.request.debug >= 2;
     view.least_wait_ns = std::uint64_t{run.request.min_wait} * 1000000000u;
-    add_survey(p, build, run.process, found.now.survey, 1, view);
-    if (run.request.seconds != 0) add_survey(p, build, run.process, found.base.survey, -1, {});
+    add_survey(p, build, found.now.survey, 1, view);
+    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {});
     if (view.is_full) add_makers(p, build, found.now);
   }
   build.add_stack_comments();
@@ -17381,19 +17400,19 @@ inline void note_thread_start(process_state& process, thread_start& start, const
 }
 inline void note_thread_runs(process_state& process, const thread_start& start) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr && start.number != 0) note_running_sig(process, *threads, start);
+  if (threads != nullptr && start.number != 0) note_running(process, *threads, start);
 }
-inline std::uint64_t number_of_made_thread(process_state& process, std::uintptr_t handle) {
+inline std::uint64_t note_join_begins(process_state& process, std::uintptr_t handle) {
   threads_state* const threads = attached_threads_sig(process);
-  return threads == nullptr ? 0 : number_of_handle_sig(*threads, handle);
+  return threads == nullptr ? 0 : begin_join(*threads, handle);
 }
-inline void note_thread_joined(process_state& process, std::uintptr_t handle, std::uint64_t number) {
+inline void note_join_ends(process_state& process, std::uintptr_t handle, std::uint64_t known, bool is_joined) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr) note_joined_sig(*threads, handle, number);
+  if (threads != nullptr) end_join(*threads, handle, known, is_joined);
 }
 inline void note_thread_detached(process_state& process, std::uintptr_t handle) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr) note_detached_sig(process, *threads, handle);
+  if (threads != nullptr) note_detached(process, *threads, handle);
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_threads_v2 = {
@@ -17413,8 +17432,8 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const p
     &note_thread_runs,
     nullptr,
     nullptr,
-    &number_of_made_thread,
-    &note_thread_joined,
+    &note_join_begins,
+    &note_join_ends,
     &note_thread_detached};
 
 PROF_DETAIL_END
@@ -21961,10 +21980,11 @@ class followed_wait {
     const std::uint64_t now = os_monotonic_ns_sig();
     const std::uint64_t waited = now > facts_.began_ns ? now - facts_.began_ns : 0;
     // First, so that no snapshot has it twice, as under way and as counted.
-    if (index_ != no_slot) self_.process->waits.end_sig(index_);
+    if (index_ != no_slot) self_.process->waits.leave_profiles_sig(index_);
     if (is_real_ && facts_.rate_ns != 0) count_wait_sig(*self_.process, *block_, facts_, waited);
     if (lock_.index != no_slot) end_lock_sig(got_it, now);
     if (cond_.index != no_slot) end_cond_sig(got_it, now);
+    if (index_ != no_slot) self_.process->waits.end_sig(index_);
   }
   // Whether a wait at a condition variable lets the mutex go, and takes it again.
   void lets_go_sig(bool does) PROF_DETAIL_SIG { lets_go_ = does; }
@@ -22818,21 +22838,21 @@ inline std::uintptr_t handle_of(pthread_t thread) PROF_DETAIL_SIG {
   std::memcpy(&handle, &thread, sizeof handle);
   return handle;
 }
-// Asked before a join: behind it another thread may have the same pthread_t.
-inline std::uint64_t number_of_thread(pthread_t thread) {
-  std::uint64_t number = 0;
+// Told before a join and behind it, when another thread may have the same pthread_t already.
+inline std::uint64_t tell_join_begins(pthread_t thread) {
+  std::uint64_t known = 0;
   process_state* const process = attached_process_sig();
   if (process == nullptr) return 0;
-  for_each_thread_part(*process, [&](const profile_part& known) {
-    if (known.thread_number != nullptr) number = known.thread_number(*process, handle_of(thread));
+  for_each_thread_part(*process, [&](const profile_part& part) {
+    if (part.join_begins != nullptr) known = part.join_begins(*process, handle_of(thread));
   });
-  return number;
+  return known;
 }
-inline void tell_joined(pthread_t thread, std::uint64_t number) {
+inline void tell_join_ends(pthread_t thread, std::uint64_t known, bool is_joined) {
   process_state* const process = attached_process_sig();
-  if (process == nullptr || number == 0) return;
-  for_each_thread_part(*process, [&](const profile_part& known) {
-    if (known.thread_joined != nullptr) known.thread_joined(*process, handle_of(thread), number);
+  if (process == nullptr) return;
+  for_each_thread_part(*process, [&](const profile_part& part) {
+    if (part.join_ends != nullptr) part.join_ends(*process, handle_of(thread), known, is_joined);
   });
 }
 inline void tell_detached(pthread_t thread) {
@@ -22851,11 +22871,11 @@ struct joining_entry : waiting_base<Tag, int(pthread_t, Rest...)> {
   PROF_DETAIL_COLD static int counting(pthread_t thread, Rest... rest) {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     followed_wait wait(wait_kind::join, reinterpret_cast<const void*>(handle_of(thread)), caller);
-    const std::uint64_t number = number_of_thread(thread);
+    const std::uint64_t known = tell_join_begins(thread);
     wait.begin_sig();
     const int answer = base::call_next(thread, rest...);
     wait.end_sig(true);
-    if (answer == 0) tell_joined(thread, number);
+    tell_join_ends(thread, known, answer == 0);
     return answer;
   }
 };
@@ -22885,9 +22905,9 @@ struct tryjoin_entry : waiting_base<tryjoin_entry, int(pthread_t, void**) noexce
   static constexpr int index = join_entry_tryjoin;
   static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
   static int counting(pthread_t thread, void** answer) noexcept {
-    const std::uint64_t number = number_of_thread(thread);
+    const std::uint64_t known = tell_join_begins(thread);
     const int joined = call_next(thread, answer);
-    if (joined == 0) tell_joined(thread, number);
+    tell_join_ends(thread, known, joined == 0);
     return joined;
   }
   static int fallback(pthread_t thread, void** answer) noexcept {

@@ -53,21 +53,21 @@ inline std::uintptr_t handle_of(pthread_t thread) PROF_DETAIL_SIG {
   std::memcpy(&handle, &thread, sizeof handle);
   return handle;
 }
-// Asked before a join: behind it another thread may have the same pthread_t.
-inline std::uint64_t number_of_thread(pthread_t thread) {
-  std::uint64_t number = 0;
+// Told before a join and behind it, when another thread may have the same pthread_t already.
+inline std::uint64_t tell_join_begins(pthread_t thread) {
+  std::uint64_t known = 0;
   process_state* const process = attached_process_sig();
   if (process == nullptr) return 0;
-  for_each_thread_part(*process, [&](const profile_part& known) {
-    if (known.thread_number != nullptr) number = known.thread_number(*process, handle_of(thread));
+  for_each_thread_part(*process, [&](const profile_part& part) {
+    if (part.join_begins != nullptr) known = part.join_begins(*process, handle_of(thread));
   });
-  return number;
+  return known;
 }
-inline void tell_joined(pthread_t thread, std::uint64_t number) {
+inline void tell_join_ends(pthread_t thread, std::uint64_t known, bool is_joined) {
   process_state* const process = attached_process_sig();
-  if (process == nullptr || number == 0) return;
-  for_each_thread_part(*process, [&](const profile_part& known) {
-    if (known.thread_joined != nullptr) known.thread_joined(*process, handle_of(thread), number);
+  if (process == nullptr) return;
+  for_each_thread_part(*process, [&](const profile_part& part) {
+    if (part.join_ends != nullptr) part.join_ends(*process, handle_of(thread), known, is_joined);
   });
 }
 inline void tell_detached(pthread_t thread) {
@@ -86,11 +86,11 @@ struct joining_entry : waiting_base<Tag, int(pthread_t, Rest...)> {
   PROF_DETAIL_COLD static int counting(pthread_t thread, Rest... rest) {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
     followed_wait wait(wait_kind::join, reinterpret_cast<const void*>(handle_of(thread)), caller);
-    const std::uint64_t number = number_of_thread(thread);
+    const std::uint64_t known = tell_join_begins(thread);
     wait.begin_sig();
     const int answer = base::call_next(thread, rest...);
     wait.end_sig(true);
-    if (answer == 0) tell_joined(thread, number);
+    tell_join_ends(thread, known, answer == 0);
     return answer;
   }
 };
@@ -120,9 +120,9 @@ struct tryjoin_entry : waiting_base<tryjoin_entry, int(pthread_t, void**) noexce
   static constexpr int index = join_entry_tryjoin;
   static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
   static int counting(pthread_t thread, void** answer) noexcept {
-    const std::uint64_t number = number_of_thread(thread);
+    const std::uint64_t known = tell_join_begins(thread);
     const int joined = call_next(thread, answer);
-    if (joined == 0) tell_joined(thread, number);
+    tell_join_ends(thread, known, joined == 0);
     return joined;
   }
   static int fallback(pthread_t thread, void** answer) noexcept {

@@ -249,10 +249,11 @@ class followed_wait {
     const std::uint64_t now = os_monotonic_ns_sig();
     const std::uint64_t waited = now > facts_.began_ns ? now - facts_.began_ns : 0;
     // First, so that no snapshot has it twice, as under way and as counted.
-    if (index_ != no_slot) self_.process->waits.end_sig(index_);
+    if (index_ != no_slot) self_.process->waits.leave_profiles_sig(index_);
     if (is_real_ && facts_.rate_ns != 0) count_wait_sig(*self_.process, *block_, facts_, waited);
     if (lock_.index != no_slot) end_lock_sig(got_it, now);
     if (cond_.index != no_slot) end_cond_sig(got_it, now);
+    if (index_ != no_slot) self_.process->waits.end_sig(index_);
   }
   // Whether a wait at a condition variable lets the mutex go, and takes it again.
   void lets_go_sig(bool does) PROF_DETAIL_SIG { lets_go_ = does; }

@@ -59,8 +59,8 @@ inline result end_threads(profile_run& run) {
 // ---- what each profile says of a thread ----------------------------------------------------------------------------
 
 // The text of debug=2 needs more of each thread than the model has: it comes as labels, whose keys begin with a dot.
-inline std::size_t describe_thread(profile& p, const process_state&, const asked_thread& asked,
-                                   const thread_wait* wait, profile_label* labels) noexcept {
+inline std::size_t describe_thread(profile& p, const asked_thread& asked, const thread_wait* wait,
+                                   profile_label* labels) noexcept {
   std::size_t count = 0;
   os_thread_facts facts;
   os_describe_thread(asked.thread, facts);
@@ -93,8 +93,8 @@ struct survey_view {
   bool is_full = false;
   std::uint64_t least_wait_ns = 0;
 };
-inline void add_survey(profile& p, profile_builder& build, const process_state& process, const thread_survey& survey,
-                       std::int64_t sign, const survey_view& view) noexcept {
+inline void add_survey(profile& p, profile_builder& build, const thread_survey& survey, std::int64_t sign,
+                       const survey_view& view) noexcept {
   const std::uint64_t now = os_monotonic_ns_sig();
   for (const asked_thread& asked : survey.threads()) {
     if (asked.why == silence::ended) continue;
@@ -102,7 +102,7 @@ inline void add_survey(profile& p, profile_builder& build, const process_state& 
     const bool is_old = wait != nullptr && wait->began_ns != 0 && now - wait->began_ns >= view.least_wait_ns;
     if (view.least_wait_ns != 0 && !is_old) continue;
     profile_label labels[profile_builder::max_extra_labels];
-    const std::size_t count = view.is_full ? describe_thread(p, process, asked, wait, labels) : 0;
+    const std::size_t count = view.is_full ? describe_thread(p, asked, wait, labels) : 0;
     build.add_or_say(asked.stack, asked.labels, sign, asked.why == silence::none ? "" : "[no answer]", labels, count);
   }
 }
@@ -152,8 +152,8 @@ inline void fill_threads(profile& p, profile_run& run) {
     view.waits = &found.waits;
     view.is_full = run.request.debug >= 2;
     view.least_wait_ns = std::uint64_t{run.request.min_wait} * 1000000000u;
-    add_survey(p, build, run.process, found.now.survey, 1, view);
-    if (run.request.seconds != 0) add_survey(p, build, run.process, found.base.survey, -1, {});
+    add_survey(p, build, found.now.survey, 1, view);
+    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {});
     if (view.is_full) add_makers(p, build, found.now);
   }
   build.add_stack_comments();
@@ -200,19 +200,19 @@ inline void note_thread_start(process_state& process, thread_start& start, const
 }
 inline void note_thread_runs(process_state& process, const thread_start& start) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr && start.number != 0) note_running_sig(process, *threads, start);
+  if (threads != nullptr && start.number != 0) note_running(process, *threads, start);
 }
-inline std::uint64_t number_of_made_thread(process_state& process, std::uintptr_t handle) {
+inline std::uint64_t note_join_begins(process_state& process, std::uintptr_t handle) {
   threads_state* const threads = attached_threads_sig(process);
-  return threads == nullptr ? 0 : number_of_handle_sig(*threads, handle);
+  return threads == nullptr ? 0 : begin_join(*threads, handle);
 }
-inline void note_thread_joined(process_state& process, std::uintptr_t handle, std::uint64_t number) {
+inline void note_join_ends(process_state& process, std::uintptr_t handle, std::uint64_t known, bool is_joined) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr) note_joined_sig(*threads, handle, number);
+  if (threads != nullptr) end_join(*threads, handle, known, is_joined);
 }
 inline void note_thread_detached(process_state& process, std::uintptr_t handle) {
   threads_state* const threads = attached_threads_sig(process);
-  if (threads != nullptr) note_detached_sig(process, *threads, handle);
+  if (threads != nullptr) note_detached(process, *threads, handle);
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const profile_part prof_part_threads_v2 = {
@@ -232,8 +232,8 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const p
     &note_thread_runs,
     nullptr,
     nullptr,
-    &number_of_made_thread,
-    &note_thread_joined,
+    &note_join_begins,
+    &note_join_ends,
     &note_thread_detached};
 
 PROF_DETAIL_END

@@ -103,10 +103,10 @@ struct profile_part {
   void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
   bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
   void (*thread_ends)(process_state& process) = nullptr;
-  // What tells the thread that has a pthread_t now from later ones, for thread_joined, 0: nothing; that one was joined; the
-  // one that has it, or will, is detached from now on.
-  std::uint64_t (*thread_number)(process_state& process, std::uintptr_t handle) = nullptr;
-  void (*thread_joined)(process_state& process, std::uintptr_t handle, std::uint64_t number) = nullptr;
+  // A join begins, and what it returned is told when it has ended; a thread is detached from now on, which may not run yet.
+  // All by pthread_t.
+  std::uint64_t (*join_begins)(process_state& process, std::uintptr_t handle) = nullptr;
+  void (*join_ends)(process_state& process, std::uintptr_t handle, std::uint64_t known, bool is_joined) = nullptr;
   void (*thread_detached)(process_state& process, std::uintptr_t handle) = nullptr;
 };
 

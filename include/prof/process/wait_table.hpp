@@ -106,6 +106,11 @@ class wait_table {
     table_.publish_sig(index, key);
     return index;
   }
+  // It is about to be counted: for the profiles it is under way no longer.
+  void leave_profiles_sig(std::size_t index) PROF_DETAIL_SIG {
+    table_.at(index).rate_ns.store(0);
+    table_.at(index).lock.store(0);
+  }
   void end_sig(std::size_t index) PROF_DETAIL_SIG { table_.remove_sig(index); }
 
   // One of a thread's waits, or no_slot.
@@ -137,7 +142,8 @@ class wait_table {
   }
   bool is_same_sig(std::size_t index, const wait_facts& facts) const PROF_DETAIL_SIG {
     wait_facts now;
-    return read_sig(index, now) && now.thread == facts.thread && now.began_ns == facts.began_ns;
+    return read_sig(index, now) && now.thread == facts.thread && now.began_ns == facts.began_ns &&
+           now.rate_ns == facts.rate_ns && now.lock == facts.lock;
   }
 
   // Calls visit(index, facts) for every wait that goes on.

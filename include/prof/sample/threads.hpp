@@ -32,6 +32,7 @@ struct made_thread {
   std::atomic<stack_id> stack;
   std::atomic<label_set_id> labels;
   std::atomic<bool> is_joinable;
+  std::atomic<bool> is_joining;  // somebody is in a join of it
   std::atomic<bool> is_own;
 };
 
@@ -41,6 +42,7 @@ struct threads_state {
 
   add_remove_table<question> questions;
   add_remove_table<made_thread> made;
+  spin_lock made_lock;  // ordinary context: threads that begin, are joined or detached; a pthread_t is used again at once
   std::atomic<std::uint32_t> generation;
   std::atomic<std::uint64_t> created;  // threads in all
   std::atomic<std::size_t> next_look;
@@ -106,6 +108,7 @@ inline void fill_made_sig(made_thread& slot, const thread_start& start) PROF_DET
   slot.stack.store(start.stack, std::memory_order_relaxed);
   slot.labels.store(start.labels, std::memory_order_relaxed);
   slot.is_joinable.store(start.is_joinable, std::memory_order_relaxed);
+  slot.is_joining.store(false, std::memory_order_relaxed);
   slot.is_own.store(start.is_own, std::memory_order_relaxed);
 }
 
@@ -124,9 +127,9 @@ inline void forget_ended_detached_sig(threads_state& threads) PROF_DETAIL_SIG {
   }
 }
 
-// The record of a pthread_t, made where there is none.
-inline made_thread* record_of_handle_sig(process_state& process, threads_state& threads,
-                                         const thread_start& start) PROF_DETAIL_SIG {
+// The record of a pthread_t, made where there is none. Caller holds made_lock.
+inline made_thread* record_of_handle(process_state& process, threads_state& threads,
+                                     const thread_start& start) noexcept {
   std::size_t index = threads.made.find_sig(start.handle);
   if (index != no_slot) return &threads.made.at(index);
   forget_ended_detached_sig(threads);
@@ -140,37 +143,46 @@ inline made_thread* record_of_handle_sig(process_state& process, threads_state& 
   return &threads.made.at(index);
 }
 // By the thread itself. Whoever made it may have detached it before it runs.
-inline void note_running_sig(process_state& process, threads_state& threads, const thread_start& start) PROF_DETAIL_SIG {
-  made_thread* const record = record_of_handle_sig(process, threads, start);
+inline void note_running(process_state& process, threads_state& threads, const thread_start& start) noexcept {
+  const spin_guard lock(threads.made_lock);
+  made_thread* const record = record_of_handle(process, threads, start);
   if (record == nullptr) return;
   const bool was_detached = record->number.load() == 0 && !record->is_joinable.load();
   if (record->number.load() != start.number) fill_made_sig(*record, start);
   if (was_detached) record->is_joinable.store(false);
   record->thread.store(os_thread_id_sig());
 }
-// What is known of a thread before it is joined: its number, or, where it does not run yet, that it is not above the last.
+// What tells a thread that is to be joined from later ones with its pthread_t: its number. Where it does not run yet there
+// is no record of it, or an earlier one's, which was detached or is being joined: then that it is none behind the last
+// that was made by now.
 inline constexpr std::uint64_t number_at_most = std::uint64_t{1} << 63;
-inline std::uint64_t number_of_handle_sig(const threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+inline std::uint64_t begin_join(threads_state& threads, std::uintptr_t handle) noexcept {
+  const spin_guard lock(threads.made_lock);
   const std::size_t index = threads.made.find_sig(handle);
-  // The record of a detached thread is an earlier one's, for that cannot be joined.
-  const bool is_known = index != no_slot && threads.made.at(index).is_joinable.load();
-  const std::uint64_t number = is_known ? threads.made.at(index).number.load() : 0;
-  return number != 0 ? number : number_at_most | threads.created.load();
+  const bool has_own_record = index != no_slot && threads.made.at(index).is_joinable.load() &&
+                              !threads.made.at(index).is_joining.exchange(true);
+  return has_own_record ? threads.made.at(index).number.load() : number_at_most | threads.created.load();
 }
-// Behind the join another thread may have the same pthread_t.
-inline void note_joined_sig(threads_state& threads, std::uintptr_t handle, std::uint64_t known) PROF_DETAIL_SIG {
+// A join that has failed leaves the thread as it was.
+inline void end_join(threads_state& threads, std::uintptr_t handle, std::uint64_t known, bool is_joined) noexcept {
+  const spin_guard lock(threads.made_lock);
   const std::size_t index = threads.made.find_sig(handle);
   if (index == no_slot) return;
   const std::uint64_t number = threads.made.at(index).number.load();
-  const bool is_it = (known & number_at_most) != 0 ? number <= (known & ~number_at_most) : number == known;
-  if (is_it) threads.made.remove_key_sig(index, handle);
+  const bool is_exact = (known & number_at_most) == 0;
+  if (!is_joined) {
+    if (is_exact && number == known) threads.made.at(index).is_joining.store(false);
+    return;
+  }
+  if (is_exact ? number == known : number <= (known & ~number_at_most)) threads.made.remove_key_sig(index, handle);
 }
 // A thread that is not known does not run yet: its record waits for it.
-inline void note_detached_sig(process_state& process, threads_state& threads, std::uintptr_t handle) PROF_DETAIL_SIG {
+inline void note_detached(process_state& process, threads_state& threads, std::uintptr_t handle) noexcept {
+  const spin_guard lock(threads.made_lock);
   thread_start unknown;
   unknown.handle = handle;
   unknown.is_joinable = false;
-  made_thread* const record = record_of_handle_sig(process, threads, unknown);
+  made_thread* const record = record_of_handle(process, threads, unknown);
   if (record == nullptr) return;
   const bool was_joinable = record->is_joinable.exchange(false);
   const std::uint32_t thread = record->thread.load();
@@ -345,6 +357,7 @@ class thread_survey {
 };
 
 inline void forget_parent_threads(threads_state& threads) noexcept {
+  threads.made_lock.unlock();
   threads.questions.for_each_sig([&](std::size_t index, question& slot) {
     if (slot.key.load() <= add_remove_keys::claimed) return;
     slot.state.store(nobody_asks);

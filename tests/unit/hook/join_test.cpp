@@ -470,9 +470,9 @@ TEST_CASE("parts that follow threads are told which thread is let go, and whethe
   REQUIRE(known(one.handle()) != nullptr);
   CHECK_FALSE(known(one.handle())->is_joinable.load());
   // Of an earlier thread with the same pthread_t.
-  tell_joined(other.handle(), number_of_thread(other.handle()) - 1);
+  tell_join_ends(other.handle(), known(other.handle())->number.load() - 1, true);
   CHECK(known(other.handle()) != nullptr);
-  tell_joined(other.handle(), number_of_thread(other.handle()));
+  tell_join_ends(other.handle(), tell_join_begins(other.handle()), true);
   CHECK(known(other.handle()) == nullptr);
   one.end();
   other.end();

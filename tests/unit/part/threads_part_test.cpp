@@ -744,6 +744,35 @@ TEST_CASE("threads that are joined leave no record, and all are counted") {
   CHECK(threads().created.load() == created + 50);
 }
 
+TEST_CASE("of many threads that are made and joined at once by several, none is left and none is leaked") {
+  const auto count_leaked = [] {
+    collected found("threadcreate");
+    found.request.leak = true;
+    found.collect();
+    return found.total();
+  };
+  const std::int64_t leaked_before = count_leaked();
+  const std::size_t known_before = known_threads();
+  std::atomic<int> failed{0};
+  const auto make_many = [&failed] {
+    pthread_t some[200];  // at once, so that each has a pthread_t of its own
+    for (pthread_t& one : some) failed += pthread_create(&one, nullptr, &end_at_once, nullptr) == 0 ? 0 : 1;
+    for (const pthread_t one : some) failed += pthread_join(one, nullptr) == 0 ? 0 : 1;
+  };
+  std::int64_t leaked = 0;
+  std::size_t most_known = 0;
+  for (int round = 0; round < 20; ++round) {
+    std::thread others[3];
+    for (std::thread& one : others) one = std::thread(make_many);
+    for (std::thread& one : others) one.join();
+    leaked = std::max(leaked, count_leaked());
+    most_known = std::max(most_known, known_threads());
+  }
+  REQUIRE(failed.load() == 0);
+  CHECK(leaked <= leaked_before);
+  CHECK(most_known <= known_before);
+}
+
 TEST_CASE("threads that live are known with those who made them when several make and join threads at once") {
   std::atomic<int> failed{0};
   std::atomic<int> unknown{0};
@@ -775,13 +804,13 @@ TEST_CASE("a join that is told late forgets no later thread with the same pthrea
   prof_part_threads_v2.thread_starts(process, first, here);
   first.handle = handle;
   prof_part_threads_v2.thread_runs(process, first);
-  const std::uint64_t number = prof_part_threads_v2.thread_number(process, handle);
+  const std::uint64_t number = prof_part_threads_v2.join_begins(process, handle);
   CHECK(number == first.number);
   // The first has been joined, and its stack is another thread's already; now who joined it says so.
   prof_part_threads_v2.thread_starts(process, later, here);
   later.handle = handle;
   prof_part_threads_v2.thread_runs(process, later);
-  prof_part_threads_v2.thread_joined(process, handle, number);
+  prof_part_threads_v2.join_ends(process, handle, number, true);
   arena memory(os_pages);
   known_makers makers(memory);
   makers.read(*threads_of(process));
@@ -818,8 +847,8 @@ TEST_CASE("a thread that was told of when nobody followed threads yet is not rec
   thread_start early;
   early.handle = 0x7f0000001000;
   prof_part_threads_v2.thread_runs(*own.state, early);
-  CHECK(prof_part_threads_v2.thread_number(*own.state, early.handle) == 0);
-  prof_part_threads_v2.thread_joined(*own.state, early.handle, 1);
+  CHECK(prof_part_threads_v2.join_begins(*own.state, early.handle) == 0);
+  prof_part_threads_v2.join_ends(*own.state, early.handle, 1, true);
   prof_part_threads_v2.thread_detached(*own.state, early.handle);
   CHECK(attached_threads_sig(*own.state) == nullptr);
   REQUIRE(threads_of(*own.state) != nullptr);
@@ -844,9 +873,9 @@ TEST_CASE("a thread that is let go is forgotten when it is joined or has ended, 
   CHECK(made.at(index).thread.load() == os_thread_id_sig());
   prof_part_threads_v2.thread_detached(process, handle);  // it runs
   CHECK(made.find_sig(handle) == index);
-  prof_part_threads_v2.thread_joined(process, handle, one.number);
+  prof_part_threads_v2.join_ends(process, handle, one.number, true);
   CHECK(made.used() == 0);
-  prof_part_threads_v2.thread_joined(process, handle, one.number);  // nobody knows it any more
+  prof_part_threads_v2.join_ends(process, handle, one.number, true);  // nobody knows it any more
   CHECK(made.used() == 0);
 }
 

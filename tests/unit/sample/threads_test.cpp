@@ -781,6 +781,7 @@ struct makers {
   thread_start start(std::uintptr_t handle, bool is_joinable = true) {
     thread_start one;
     one.number = ++last_number;
+    state->created.store(last_number);
     one.handle = handle;
     one.creator = 77;
     one.stack = static_cast<stack_id>(1000 + one.number);
@@ -790,12 +791,12 @@ struct makers {
   }
   // As the hook tells it: by the thread itself, by who detaches it.
   void runs(const thread_start& one, std::uint32_t thread) const {
-    note_running_sig(*own.state, *state, one);
+    note_running(*own.state, *state, one);
     const std::size_t index = state->made.find_sig(one.handle);
     REQUIRE(index != no_slot);
     state->made.at(index).thread.store(thread);
   }
-  void detached(std::uintptr_t of) const { note_detached_sig(*own.state, *state, of); }
+  void detached(std::uintptr_t of) const { note_detached(*own.state, *state, of); }
   bool has(std::uintptr_t of) const { return state->made.find_sig(of) != no_slot; }
   const known_makers& known() {
     auto* const all = new (memory.allocate(sizeof(known_makers))) known_makers(memory);
@@ -866,6 +867,29 @@ TEST_CASE("a later thread with the same pthread_t takes the record over, and the
   CHECK(all.state->made.used() == 1);
 }
 
+TEST_CASE("a thread that begins to run while it is detached has one record, and cannot be joined") {
+  int wrong = 0;
+  for (const bool had_another : {false, true}) {
+    for (int round = 0; round < 500; ++round) {
+      makers all;
+      if (had_another) all.runs(all.start(handle, false), ended_thread());
+      const thread_start one = all.start(handle);
+      std::atomic<bool> go{false};
+      std::thread itself([&] {
+        while (!go.load()) os_yield();
+        note_running(*all.own.state, *all.state, one);
+      });
+      go.store(true);
+      all.detached(handle);
+      itself.join();
+      const std::size_t index = all.state->made.find_sig(handle);
+      const bool is_right = all.state->made.used() == 1 && index != no_slot && !all.state->made.at(index).is_joinable.load();
+      wrong += is_right ? 0 : 1;
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("of threads with one id the last one made is meant") {
   for (std::uint64_t first = 0; first < 16; ++first) {
     makers all;
@@ -881,20 +905,20 @@ TEST_CASE("of threads with one id the last one made is meant") {
 TEST_CASE("a thread that is joined has no record any more, and its joiner's word forgets no later thread") {
   makers all;
   const thread_start one = all.start(handle);
-  all.runs(one, 10);
-  const std::uint64_t known = number_of_handle_sig(*all.state, handle);
+  all.runs(one, os_thread_id_sig());
+  const std::uint64_t known = begin_join(*all.state, handle);
   CHECK(known == one.number);
   SUBCASE("it is told at once") {
-    note_joined_sig(*all.state, handle, known);
+    end_join(*all.state, handle, known, true);
     CHECK_FALSE(all.has(handle));
   }
   SUBCASE("it is told when a later thread has the pthread_t") {
     all.runs(all.start(handle), 11);
-    note_joined_sig(*all.state, handle, known);
+    end_join(*all.state, handle, known, true);
     CHECK(all.has(handle));
   }
   SUBCASE("it is told of a pthread_t that nobody has") {
-    note_joined_sig(*all.state, other_handle, known);
+    end_join(*all.state, other_handle, known, true);
     CHECK(all.has(handle));
   }
 }
@@ -903,28 +927,27 @@ TEST_CASE("a thread that does not run yet when its join begins has no record whe
   makers all;
   all.state->created.store(1);
   const thread_start one = all.start(handle);
-  const std::uint64_t known = number_of_handle_sig(*all.state, handle);
+  const std::uint64_t known = begin_join(*all.state, handle);
   CHECK(known != 0);
   all.runs(one, 10);
   SUBCASE("it is told at once") {
-    note_joined_sig(*all.state, handle, known);
+    end_join(*all.state, handle, known, true);
     CHECK_FALSE(all.has(handle));
   }
   SUBCASE("it is told when a later thread has the pthread_t") {
     all.runs(all.start(handle), 11);
-    note_joined_sig(*all.state, handle, known);
+    end_join(*all.state, handle, known, true);
     CHECK(all.has(handle));
   }
 }
 
 TEST_CASE("a thread that does not run yet when its join begins has no record, although an ended one had its pthread_t") {
   makers all;
-  all.state->created.store(2);
   all.runs(all.start(handle, false), ended_thread());
   const thread_start one = all.start(handle);
-  const std::uint64_t known = number_of_handle_sig(*all.state, handle);
+  const std::uint64_t known = begin_join(*all.state, handle);
   all.runs(one, ended_thread());
-  note_joined_sig(*all.state, handle, known);
+  end_join(*all.state, handle, known, true);
   CHECK_FALSE(all.has(handle));
   CHECK(all.leaked().empty());
 }
@@ -1006,7 +1029,7 @@ TEST_CASE("threads that nobody joins have a record each until there is no room, 
   CHECK(all.state->made.used() == 500);
   makers without;
   without.own.state->memory.map_sig = [](std::size_t) noexcept -> void* { return nullptr; };
-  note_running_sig(*without.own.state, *without.state, without.start(handle));
+  note_running(*without.own.state, *without.state, without.start(handle));
   CHECK(drops_of(*without.own.state, static_cast<unsigned>(drop::made_threads_full)) == 1);
   CHECK(without.state->made.used() == 0);
 }
