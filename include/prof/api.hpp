@@ -10,6 +10,7 @@
 #include "prof/config.hpp"
 #include "prof/collect/annotations.hpp"
 #include "prof/collect/http_calls.hpp"
+#include "prof/collect/locks.hpp"
 #include "prof/collect/profiles.hpp"
 #include "prof/collect/status.hpp"
 

@@ -70,6 +70,15 @@
 #error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_BLOCK_SYSCALLS (default 0): the block profile sees sleeps, polls, blocking reads and accepts, too; emits their
+// hooks, of some twenty foreign symbols. Without PROF_ENABLE_BLOCK it means nothing.
+#ifndef PROF_ENABLE_BLOCK_SYSCALLS
+#define PROF_ENABLE_BLOCK_SYSCALLS 0
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) == 0
+#error "PROF_ENABLE_BLOCK_SYSCALLS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
 // pthread_create, pthread_join and pthread_detach.
 #ifndef PROF_ENABLE_THREADS
@@ -154,6 +163,7 @@
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
 #define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
 #define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_BLOCK_SYSCALLS (PROF_DETAIL_WITH_BLOCK && PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) - 1)
 #define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
 // What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
 #define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)

@@ -18,6 +18,7 @@
 #if PROF_DETAIL_WITH_WAITS
 #include "prof/sample/block.hpp"
 #include "prof/sample/mutex.hpp"
+#include "prof/hook/followed_wait.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_CPU
@@ -26,6 +27,10 @@
 
 #if PROF_DETAIL_WITH_HEAP
 #include "prof/part/heap_part.hpp"
+#endif
+
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_LOCKS
+#include "prof/part/locks_part.hpp"
 #endif
 
 #if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_MUTEX
@@ -66,6 +71,9 @@
 #endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK
 #include "prof/hook/wait.hpp"
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK_SYSCALLS
+#include "prof/hook/blocking.hpp"
 #endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_JOINS
 #include "prof/hook/join.hpp"

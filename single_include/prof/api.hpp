@@ -86,6 +86,15 @@
 #error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_BLOCK_SYSCALLS (default 0): the block profile sees sleeps, polls, blocking reads and accepts, too; emits their
+// hooks, of some twenty foreign symbols. Without PROF_ENABLE_BLOCK it means nothing.
+#ifndef PROF_ENABLE_BLOCK_SYSCALLS
+#define PROF_ENABLE_BLOCK_SYSCALLS 0
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) == 0
+#error "PROF_ENABLE_BLOCK_SYSCALLS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
 // pthread_create, pthread_join and pthread_detach.
 #ifndef PROF_ENABLE_THREADS
@@ -170,6 +179,7 @@
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
 #define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
 #define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_BLOCK_SYSCALLS (PROF_DETAIL_WITH_BLOCK && PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) - 1)
 #define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
 // What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
 #define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)
@@ -1829,6 +1839,12 @@ struct api_table {
   result (*write_status)(const sink& target);
   // The server's descriptor, or null where no file of the process brings it.
   const http_part* (*find_http)();
+  // Locks of prof's own, see collect/locks.hpp. wait(lock) returns with the lock held; unlock(lock) lets it go, of which
+  // `sharers` hold it; the calls are to the lock's own functions.
+  void (*lock_taken)(void* lock);
+  void (*lock_waits)(void* lock, std::uint32_t kind, void (*wait)(void* lock), const call_frame& call);
+  void (*lock_unlocks)(void* lock, std::uint64_t sharers, void (*unlock)(void* lock), const call_frame& call);
+  void (*record_contention)(std::uint64_t ns, const call_frame& call);
 };
 
 // Null where no file of this object includes the whole. Where symbols cannot stay undefined, it must be included.
@@ -2067,6 +2083,302 @@ PROF_DETAIL_LOCAL inline const char* address() {
 PROF_PUBLIC_END
 
 #endif  // PROF_COLLECT_HTTP_CALLS_HPP
+
+// ---- prof/os/word_wait.hpp ----
+// prof/os/word_wait.hpp - waiting until a word changes: what prof's own locks ask of the system.
+// Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
+// Safety: async-signal-safe. A wait ends at a wake, at a signal, or for no reason: who waits looks again.
+// Memory: none.
+// Source: futex(2). Elsewhere nobody sleeps: who waits spins, which is right on one thread and dear on many.
+#ifndef PROF_OS_WORD_WAIT_HPP
+#define PROF_OS_WORD_WAIT_HPP
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+
+// ---- prof/os/linux_call.hpp ----
+// prof/os/linux_call.hpp - system calls on Linux, x86-64 and aarch64.
+// Floor 3 (os). Included by os/linux.hpp and os/word_wait.hpp, for the thin header brings no more of the system than that.
+// Safety: async-signal-safe. Inline assembly: no libc wrapper, so no errno, no cancellation point, and a hooked `syscall`
+//         is never entered.
+// Memory: none.
+// Source: syscall(2) for the calling conventions.
+#ifndef PROF_OS_LINUX_CALL_HPP
+#define PROF_OS_LINUX_CALL_HPP
+
+#include <sys/syscall.h>
+
+PROF_DETAIL_BEGIN
+
+// Returns the kernel's answer: -errno on failure.
+inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  long answer;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(answer)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return answer;
+#else
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory", "cc");
+  return x0;
+#endif
+}
+
+inline long os_word(const void* pointer) PROF_DETAIL_SIG {
+  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_CALL_HPP
+
+// ---- prof/os/word_wait.hpp (continued) ----
+#endif
+
+PROF_DETAIL_BEGIN
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+
+// Waits while the lower half of `word` is `value`.
+inline void os_wait_word_sig(const std::atomic<std::uint64_t>& word, std::uint32_t value) PROF_DETAIL_SIG {
+  constexpr long futex_wait_private = 128;
+  (void)os_call_sig(SYS_futex, os_word(&word), futex_wait_private, static_cast<long>(value), 0);
+}
+// Wakes at most `count` threads that wait so. The word may be gone.
+inline void os_wake_word_sig(const std::atomic<std::uint64_t>& word, int count) PROF_DETAIL_SIG {
+  constexpr long futex_wake_private = 129;
+  (void)os_call_sig(SYS_futex, os_word(&word), futex_wake_private, count);
+}
+
+#else
+
+inline void os_wait_word_sig(const std::atomic<std::uint64_t>&, std::uint32_t) PROF_DETAIL_SIG {}
+inline void os_wake_word_sig(const std::atomic<std::uint64_t>&, int) PROF_DETAIL_SIG {}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_WORD_WAIT_HPP
+
+// ---- prof/collect/locks.hpp ----
+// prof/collect/locks.hpp - prof::mutex and prof::shared_mutex, and contention that code reports itself: what feeds the
+// mutex and the block profile where hooks of locks are off or dead.
+// Floor 11 (collect). Public; part of the thin header.
+// Safety: as std::mutex and std::shared_mutex: ordinary context. They do not throw.
+// Memory: 8 bytes per lock.
+// Source: Drepper, Futexes Are Tricky (2011): a word whose lower half is the lock and what waiters sleep at; the upper half
+//         counts them, so that an unlock knows before it lets go whether somebody waits, and touches nothing behind it.
+#ifndef PROF_COLLECT_LOCKS_HPP
+#define PROF_COLLECT_LOCKS_HPP
+
+PROF_DETAIL_BEGIN
+
+// Kinds of a wait for a lock, as objects tell each other.
+enum class lock_wait_kind : std::uint32_t { mutex, rdlock, wrlock };
+
+inline constexpr std::uint64_t one_lock_waiter = std::uint64_t{1} << 32;
+inline std::uint64_t lock_waiters(std::uint64_t word) PROF_DETAIL_SIG { return word / one_lock_waiter; }
+
+// A lock of either class, as the functions of the table see it: `word` is what identifies it.
+using lock_word = std::atomic<std::uint64_t>;
+
+// Changes the word to wanted(word) where may(word) holds, in one step; whether it did.
+template <class May, class Wanted>
+bool try_lock_word(lock_word& word, std::uint64_t& seen, May may, Wanted wanted) noexcept {
+  while (may(seen)) {
+    if (word.compare_exchange_weak(seen, wanted(seen), std::memory_order_acquire, std::memory_order_relaxed)) return true;
+  }
+  return false;
+}
+
+// Waits until it can be taken, and takes it. One waiter is counted meanwhile.
+template <class May, class Wanted>
+void wait_for_word(lock_word& word, May may, Wanted wanted) noexcept {
+  std::uint64_t seen = word.fetch_add(one_lock_waiter, std::memory_order_relaxed) + one_lock_waiter;
+  while (!try_lock_word(word, seen, may, [&](std::uint64_t now) { return wanted(now) - one_lock_waiter; })) {
+    os_wait_word_sig(word, static_cast<std::uint32_t>(seen));
+    seen = word.load(std::memory_order_relaxed);
+  }
+}
+
+// A thread has taken a lock that others wait for.
+inline void tell_lock_taken(lock_word& word) noexcept {
+  const api_table* const table = api_sig();
+  if (table != nullptr) table->lock_taken(&word);
+}
+// wait(lock) waits and takes it.
+inline void wait_for_lock(lock_word& word, lock_wait_kind kind, void (*wait)(void*), const call_frame& call) {
+  const api_table* const table = api_sig();
+  if (table == nullptr) return wait(&word);
+  table->lock_waits(&word, static_cast<std::uint32_t>(kind), wait, call);
+}
+// unlock(lock) lets go of it, of which `sharers` hold it.
+inline void unlock_contended(lock_word& word, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
+  const api_table* const table = api_sig();
+  if (table == nullptr) return unlock(&word);
+  table->lock_unlocks(&word, sharers, unlock, call);
+}
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// A mutex as std::mutex: not recursive, no owner, no fairness. Its waits and holds are in the profiles mutex and block
+// whether hooks are there or not, and once only; without prof.hpp in the process it is just a mutex. Uncontended it costs
+// one atomic operation to lock and one to unlock.
+class mutex {
+ public:
+  constexpr mutex() noexcept = default;
+  mutex(const mutex&) = delete;
+  mutex& operator=(const mutex&) = delete;
+
+  PROF_DETAIL_LOCAL void lock() {
+    std::uint64_t free = 0;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, held, std::memory_order_acquire))) lock_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock() noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (!detail::try_lock_word(word_, seen, is_free, taken)) return false;
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
+    return true;
+  }
+  PROF_DETAIL_LOCAL void unlock() {
+    std::uint64_t seen = held;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow();
+  }
+
+ private:
+  static constexpr std::uint64_t held = 1;
+  static bool is_free(std::uint64_t word) noexcept { return (word & held) == 0; }
+  static std::uint64_t taken(std::uint64_t word) noexcept { return word | held; }
+
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_slow() {
+    if (try_lock()) return;
+    detail::wait_for_lock(word_, detail::lock_wait_kind::mutex, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_free, taken);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void unlock_slow() {
+    detail::unlock_contended(word_, 1, [](void* lock) {
+      auto& word = *static_cast<detail::lock_word*>(lock);
+      const std::uint64_t before = word.fetch_sub(held, std::memory_order_release);
+      if (detail::lock_waiters(before) != 0) detail::os_wake_word_sig(word, 1);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+
+  std::atomic<std::uint64_t> word_{0};
+};
+
+// A mutex as std::shared_mutex: many readers, or one writer. Readers come before writers that wait, as in glibc's. What
+// is said of prof::mutex holds here, too; an unlock of one of k readers is charged 1/k of what is unpaid, the last pays
+// the rest.
+class shared_mutex {
+ public:
+  constexpr shared_mutex() noexcept = default;
+  shared_mutex(const shared_mutex&) = delete;
+  shared_mutex& operator=(const shared_mutex&) = delete;
+
+  PROF_DETAIL_LOCAL void lock() {
+    std::uint64_t free = 0;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, writer, std::memory_order_acquire))) lock_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock() noexcept { return try_taking(is_free, written); }
+  PROF_DETAIL_LOCAL void unlock() {
+    std::uint64_t seen = writer;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow(1, &leave_writing);
+  }
+
+  PROF_DETAIL_LOCAL void lock_shared() {
+    if (PROF_DETAIL_UNLIKELY(!try_lock_shared())) lock_shared_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock_shared() noexcept { return try_taking(is_readable, read_once_more); }
+  PROF_DETAIL_LOCAL void unlock_shared() {
+    const std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) return unlock_slow(seen & readers, &leave_reading);
+    leave_reading(&word_);
+  }
+
+ private:
+  static constexpr std::uint64_t writer = std::uint64_t{1} << 31;
+  static constexpr std::uint64_t readers = writer - 1;
+  static bool is_free(std::uint64_t word) noexcept { return (word & (writer | readers)) == 0; }
+  static std::uint64_t written(std::uint64_t word) noexcept { return word | writer; }
+  static bool is_readable(std::uint64_t word) noexcept { return (word & writer) == 0; }
+  static std::uint64_t read_once_more(std::uint64_t word) noexcept { return word + 1; }
+
+  template <class May, class Wanted>
+  bool try_taking(May may, Wanted wanted) noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (!detail::try_lock_word(word_, seen, may, wanted)) return false;
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
+    return true;
+  }
+  // Readers that wait are woken all, for they share.
+  static void leave_writing(void* lock) {
+    auto& word = *static_cast<detail::lock_word*>(lock);
+    const std::uint64_t before = word.fetch_sub(writer, std::memory_order_release);
+    if (detail::lock_waiters(before) != 0) detail::os_wake_word_sig(word, 0x7fffffff);
+  }
+  // Behind the last reader only writers wait, and those that have been woken.
+  static void leave_reading(void* lock) {
+    auto& word = *static_cast<detail::lock_word*>(lock);
+    const std::uint64_t before = word.fetch_sub(1, std::memory_order_release);
+    if (detail::lock_waiters(before) != 0 && (before & readers) == 1) detail::os_wake_word_sig(word, 1);
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_slow() {
+    if (try_lock()) return;
+    detail::wait_for_lock(word_, detail::lock_wait_kind::wrlock, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_free, written);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_shared_slow() {
+    detail::wait_for_lock(word_, detail::lock_wait_kind::rdlock, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_readable, read_once_more);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void unlock_slow(std::uint64_t sharers, void (*leave)(void*)) {
+    detail::unlock_contended(word_, sharers, leave, PROF_DETAIL_CALL_FRAME());
+  }
+
+  std::atomic<std::uint64_t> word_{0};
+};
+
+// Tells the mutex profile that the caller's unlock of a lock that no hook sees made others wait, for `ns` nanoseconds in
+// all: one contention at the caller's stack, or, at a fraction of n, n contentions of n times that at every n-th call.
+// Any thread; not in a signal handler. While the profile is off it costs a call.
+PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE inline void record_contention(std::uint64_t ns) {
+  const detail::api_table* const table = detail::api_sig();
+  if (table != nullptr) table->record_contention(ns, PROF_DETAIL_CALL_FRAME());
+}
+
+// Feeds the mutex profile from Abseil's mutexes, whose times are in cycles of a clock of its own:
+//
+//   absl::RegisterMutexProfiler(&prof::absl_mutex_profiler<absl::base_internal::CycleClock>);
+//
+// Abseil keeps one such function per process, and tells it of unlocks that others waited for.
+template <class CycleClock>
+PROF_DETAIL_LOCAL void absl_mutex_profiler(std::int64_t wait_cycles) {
+  if (wait_cycles > 0) record_contention(static_cast<std::uint64_t>(static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency()));
+}
+
+PROF_PUBLIC_END
+
+#endif  // PROF_COLLECT_LOCKS_HPP
 
 // ---- prof/collect/profiles.hpp ----
 // prof/collect/profiles.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.

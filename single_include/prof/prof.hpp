@@ -87,6 +87,15 @@
 #error "PROF_ENABLE_BLOCK must be empty or 1 (on) or 0 (off)"
 #endif
 
+// PROF_ENABLE_BLOCK_SYSCALLS (default 0): the block profile sees sleeps, polls, blocking reads and accepts, too; emits their
+// hooks, of some twenty foreign symbols. Without PROF_ENABLE_BLOCK it means nothing.
+#ifndef PROF_ENABLE_BLOCK_SYSCALLS
+#define PROF_ENABLE_BLOCK_SYSCALLS 0
+#endif
+#if PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) == 0
+#error "PROF_ENABLE_BLOCK_SYSCALLS must be empty or 1 (on) or 0 (off)"
+#endif
+
 // PROF_ENABLE_THREADS (default 1): stacks of all threads (alias "goroutine"), threadcreate; emits the hooks of
 // pthread_create, pthread_join and pthread_detach.
 #ifndef PROF_ENABLE_THREADS
@@ -171,6 +180,7 @@
 #define PROF_DETAIL_WITH_HEAP (PROF_DETAIL_SWITCH(PROF_ENABLE_HEAP) - 1)
 #define PROF_DETAIL_WITH_MUTEX (PROF_DETAIL_SWITCH(PROF_ENABLE_MUTEX) - 1)
 #define PROF_DETAIL_WITH_BLOCK (PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK) - 1)
+#define PROF_DETAIL_WITH_BLOCK_SYSCALLS (PROF_DETAIL_WITH_BLOCK && PROF_DETAIL_SWITCH(PROF_ENABLE_BLOCK_SYSCALLS) - 1)
 #define PROF_DETAIL_WITH_THREADS (PROF_DETAIL_SWITCH(PROF_ENABLE_THREADS) - 1)
 // What several of them need: hooks of thread starts, of locks, of joins; samplers of waits.
 #define PROF_DETAIL_WITH_STARTS (PROF_DETAIL_WITH_CPU || PROF_DETAIL_WITH_THREADS)
@@ -1830,6 +1840,12 @@ struct api_table {
   result (*write_status)(const sink& target);
   // The server's descriptor, or null where no file of the process brings it.
   const http_part* (*find_http)();
+  // Locks of prof's own, see collect/locks.hpp. wait(lock) returns with the lock held; unlock(lock) lets it go, of which
+  // `sharers` hold it; the calls are to the lock's own functions.
+  void (*lock_taken)(void* lock);
+  void (*lock_waits)(void* lock, std::uint32_t kind, void (*wait)(void* lock), const call_frame& call);
+  void (*lock_unlocks)(void* lock, std::uint64_t sharers, void (*unlock)(void* lock), const call_frame& call);
+  void (*record_contention)(std::uint64_t ns, const call_frame& call);
 };
 
 // Null where no file of this object includes the whole. Where symbols cannot stay undefined, it must be included.
@@ -2068,6 +2084,302 @@ PROF_DETAIL_LOCAL inline const char* address() {
 PROF_PUBLIC_END
 
 #endif  // PROF_COLLECT_HTTP_CALLS_HPP
+
+// ---- prof/os/word_wait.hpp ----
+// prof/os/word_wait.hpp - waiting until a word changes: what prof's own locks ask of the system.
+// Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
+// Safety: async-signal-safe. A wait ends at a wake, at a signal, or for no reason: who waits looks again.
+// Memory: none.
+// Source: futex(2). Elsewhere nobody sleeps: who waits spins, which is right on one thread and dear on many.
+#ifndef PROF_OS_WORD_WAIT_HPP
+#define PROF_OS_WORD_WAIT_HPP
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+
+// ---- prof/os/linux_call.hpp ----
+// prof/os/linux_call.hpp - system calls on Linux, x86-64 and aarch64.
+// Floor 3 (os). Included by os/linux.hpp and os/word_wait.hpp, for the thin header brings no more of the system than that.
+// Safety: async-signal-safe. Inline assembly: no libc wrapper, so no errno, no cancellation point, and a hooked `syscall`
+//         is never entered.
+// Memory: none.
+// Source: syscall(2) for the calling conventions.
+#ifndef PROF_OS_LINUX_CALL_HPP
+#define PROF_OS_LINUX_CALL_HPP
+
+#include <sys/syscall.h>
+
+PROF_DETAIL_BEGIN
+
+// Returns the kernel's answer: -errno on failure.
+inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  long answer;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(answer)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return answer;
+#else
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory", "cc");
+  return x0;
+#endif
+}
+
+inline long os_word(const void* pointer) PROF_DETAIL_SIG {
+  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_LINUX_CALL_HPP
+
+// ---- prof/os/word_wait.hpp (continued) ----
+#endif
+
+PROF_DETAIL_BEGIN
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+
+// Waits while the lower half of `word` is `value`.
+inline void os_wait_word_sig(const std::atomic<std::uint64_t>& word, std::uint32_t value) PROF_DETAIL_SIG {
+  constexpr long futex_wait_private = 128;
+  (void)os_call_sig(SYS_futex, os_word(&word), futex_wait_private, static_cast<long>(value), 0);
+}
+// Wakes at most `count` threads that wait so. The word may be gone.
+inline void os_wake_word_sig(const std::atomic<std::uint64_t>& word, int count) PROF_DETAIL_SIG {
+  constexpr long futex_wake_private = 129;
+  (void)os_call_sig(SYS_futex, os_word(&word), futex_wake_private, count);
+}
+
+#else
+
+inline void os_wait_word_sig(const std::atomic<std::uint64_t>&, std::uint32_t) PROF_DETAIL_SIG {}
+inline void os_wake_word_sig(const std::atomic<std::uint64_t>&, int) PROF_DETAIL_SIG {}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_OS_WORD_WAIT_HPP
+
+// ---- prof/collect/locks.hpp ----
+// prof/collect/locks.hpp - prof::mutex and prof::shared_mutex, and contention that code reports itself: what feeds the
+// mutex and the block profile where hooks of locks are off or dead.
+// Floor 11 (collect). Public; part of the thin header.
+// Safety: as std::mutex and std::shared_mutex: ordinary context. They do not throw.
+// Memory: 8 bytes per lock.
+// Source: Drepper, Futexes Are Tricky (2011): a word whose lower half is the lock and what waiters sleep at; the upper half
+//         counts them, so that an unlock knows before it lets go whether somebody waits, and touches nothing behind it.
+#ifndef PROF_COLLECT_LOCKS_HPP
+#define PROF_COLLECT_LOCKS_HPP
+
+PROF_DETAIL_BEGIN
+
+// Kinds of a wait for a lock, as objects tell each other.
+enum class lock_wait_kind : std::uint32_t { mutex, rdlock, wrlock };
+
+inline constexpr std::uint64_t one_lock_waiter = std::uint64_t{1} << 32;
+inline std::uint64_t lock_waiters(std::uint64_t word) PROF_DETAIL_SIG { return word / one_lock_waiter; }
+
+// A lock of either class, as the functions of the table see it: `word` is what identifies it.
+using lock_word = std::atomic<std::uint64_t>;
+
+// Changes the word to wanted(word) where may(word) holds, in one step; whether it did.
+template <class May, class Wanted>
+bool try_lock_word(lock_word& word, std::uint64_t& seen, May may, Wanted wanted) noexcept {
+  while (may(seen)) {
+    if (word.compare_exchange_weak(seen, wanted(seen), std::memory_order_acquire, std::memory_order_relaxed)) return true;
+  }
+  return false;
+}
+
+// Waits until it can be taken, and takes it. One waiter is counted meanwhile.
+template <class May, class Wanted>
+void wait_for_word(lock_word& word, May may, Wanted wanted) noexcept {
+  std::uint64_t seen = word.fetch_add(one_lock_waiter, std::memory_order_relaxed) + one_lock_waiter;
+  while (!try_lock_word(word, seen, may, [&](std::uint64_t now) { return wanted(now) - one_lock_waiter; })) {
+    os_wait_word_sig(word, static_cast<std::uint32_t>(seen));
+    seen = word.load(std::memory_order_relaxed);
+  }
+}
+
+// A thread has taken a lock that others wait for.
+inline void tell_lock_taken(lock_word& word) noexcept {
+  const api_table* const table = api_sig();
+  if (table != nullptr) table->lock_taken(&word);
+}
+// wait(lock) waits and takes it.
+inline void wait_for_lock(lock_word& word, lock_wait_kind kind, void (*wait)(void*), const call_frame& call) {
+  const api_table* const table = api_sig();
+  if (table == nullptr) return wait(&word);
+  table->lock_waits(&word, static_cast<std::uint32_t>(kind), wait, call);
+}
+// unlock(lock) lets go of it, of which `sharers` hold it.
+inline void unlock_contended(lock_word& word, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
+  const api_table* const table = api_sig();
+  if (table == nullptr) return unlock(&word);
+  table->lock_unlocks(&word, sharers, unlock, call);
+}
+
+PROF_DETAIL_END
+
+PROF_PUBLIC_BEGIN
+
+// A mutex as std::mutex: not recursive, no owner, no fairness. Its waits and holds are in the profiles mutex and block
+// whether hooks are there or not, and once only; without prof.hpp in the process it is just a mutex. Uncontended it costs
+// one atomic operation to lock and one to unlock.
+class mutex {
+ public:
+  constexpr mutex() noexcept = default;
+  mutex(const mutex&) = delete;
+  mutex& operator=(const mutex&) = delete;
+
+  PROF_DETAIL_LOCAL void lock() {
+    std::uint64_t free = 0;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, held, std::memory_order_acquire))) lock_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock() noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (!detail::try_lock_word(word_, seen, is_free, taken)) return false;
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
+    return true;
+  }
+  PROF_DETAIL_LOCAL void unlock() {
+    std::uint64_t seen = held;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow();
+  }
+
+ private:
+  static constexpr std::uint64_t held = 1;
+  static bool is_free(std::uint64_t word) noexcept { return (word & held) == 0; }
+  static std::uint64_t taken(std::uint64_t word) noexcept { return word | held; }
+
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_slow() {
+    if (try_lock()) return;
+    detail::wait_for_lock(word_, detail::lock_wait_kind::mutex, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_free, taken);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void unlock_slow() {
+    detail::unlock_contended(word_, 1, [](void* lock) {
+      auto& word = *static_cast<detail::lock_word*>(lock);
+      const std::uint64_t before = word.fetch_sub(held, std::memory_order_release);
+      if (detail::lock_waiters(before) != 0) detail::os_wake_word_sig(word, 1);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+
+  std::atomic<std::uint64_t> word_{0};
+};
+
+// A mutex as std::shared_mutex: many readers, or one writer. Readers come before writers that wait, as in glibc's. What
+// is said of prof::mutex holds here, too; an unlock of one of k readers is charged 1/k of what is unpaid, the last pays
+// the rest.
+class shared_mutex {
+ public:
+  constexpr shared_mutex() noexcept = default;
+  shared_mutex(const shared_mutex&) = delete;
+  shared_mutex& operator=(const shared_mutex&) = delete;
+
+  PROF_DETAIL_LOCAL void lock() {
+    std::uint64_t free = 0;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, writer, std::memory_order_acquire))) lock_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock() noexcept { return try_taking(is_free, written); }
+  PROF_DETAIL_LOCAL void unlock() {
+    std::uint64_t seen = writer;
+    if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow(1, &leave_writing);
+  }
+
+  PROF_DETAIL_LOCAL void lock_shared() {
+    if (PROF_DETAIL_UNLIKELY(!try_lock_shared())) lock_shared_slow();
+  }
+  PROF_DETAIL_LOCAL bool try_lock_shared() noexcept { return try_taking(is_readable, read_once_more); }
+  PROF_DETAIL_LOCAL void unlock_shared() {
+    const std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) return unlock_slow(seen & readers, &leave_reading);
+    leave_reading(&word_);
+  }
+
+ private:
+  static constexpr std::uint64_t writer = std::uint64_t{1} << 31;
+  static constexpr std::uint64_t readers = writer - 1;
+  static bool is_free(std::uint64_t word) noexcept { return (word & (writer | readers)) == 0; }
+  static std::uint64_t written(std::uint64_t word) noexcept { return word | writer; }
+  static bool is_readable(std::uint64_t word) noexcept { return (word & writer) == 0; }
+  static std::uint64_t read_once_more(std::uint64_t word) noexcept { return word + 1; }
+
+  template <class May, class Wanted>
+  bool try_taking(May may, Wanted wanted) noexcept {
+    std::uint64_t seen = word_.load(std::memory_order_relaxed);
+    if (!detail::try_lock_word(word_, seen, may, wanted)) return false;
+    if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
+    return true;
+  }
+  // Readers that wait are woken all, for they share.
+  static void leave_writing(void* lock) {
+    auto& word = *static_cast<detail::lock_word*>(lock);
+    const std::uint64_t before = word.fetch_sub(writer, std::memory_order_release);
+    if (detail::lock_waiters(before) != 0) detail::os_wake_word_sig(word, 0x7fffffff);
+  }
+  // Behind the last reader only writers wait, and those that have been woken.
+  static void leave_reading(void* lock) {
+    auto& word = *static_cast<detail::lock_word*>(lock);
+    const std::uint64_t before = word.fetch_sub(1, std::memory_order_release);
+    if (detail::lock_waiters(before) != 0 && (before & readers) == 1) detail::os_wake_word_sig(word, 1);
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_slow() {
+    if (try_lock()) return;
+    detail::wait_for_lock(word_, detail::lock_wait_kind::wrlock, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_free, written);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void lock_shared_slow() {
+    detail::wait_for_lock(word_, detail::lock_wait_kind::rdlock, [](void* word) {
+      detail::wait_for_word(*static_cast<detail::lock_word*>(word), is_readable, read_once_more);
+    }, PROF_DETAIL_CALL_FRAME());
+  }
+  PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void unlock_slow(std::uint64_t sharers, void (*leave)(void*)) {
+    detail::unlock_contended(word_, sharers, leave, PROF_DETAIL_CALL_FRAME());
+  }
+
+  std::atomic<std::uint64_t> word_{0};
+};
+
+// Tells the mutex profile that the caller's unlock of a lock that no hook sees made others wait, for `ns` nanoseconds in
+// all: one contention at the caller's stack, or, at a fraction of n, n contentions of n times that at every n-th call.
+// Any thread; not in a signal handler. While the profile is off it costs a call.
+PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE inline void record_contention(std::uint64_t ns) {
+  const detail::api_table* const table = detail::api_sig();
+  if (table != nullptr) table->record_contention(ns, PROF_DETAIL_CALL_FRAME());
+}
+
+// Feeds the mutex profile from Abseil's mutexes, whose times are in cycles of a clock of its own:
+//
+//   absl::RegisterMutexProfiler(&prof::absl_mutex_profiler<absl::base_internal::CycleClock>);
+//
+// Abseil keeps one such function per process, and tells it of unlocks that others waited for.
+template <class CycleClock>
+PROF_DETAIL_LOCAL void absl_mutex_profiler(std::int64_t wait_cycles) {
+  if (wait_cycles > 0) record_contention(static_cast<std::uint64_t>(static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency()));
+}
+
+PROF_PUBLIC_END
+
+#endif  // PROF_COLLECT_LOCKS_HPP
 
 // ---- prof/collect/profiles.hpp ----
 // prof/collect/profiles.hpp - the programmatic way: CPU sessions, profiles by name, rates, limits.
@@ -2647,11 +2959,10 @@ PROF_DETAIL_END
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
 // Floor 3 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
 //          headers (sockets, which only the server needs, are in os/linux_net.hpp).
-// Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
-//         cancellation point, and a hooked `syscall` is never entered.
+// Safety: as os/os.hpp says. System calls are inline assembly, see os/linux_call.hpp.
 // Memory: mmap and munmap only.
-// Source: man-pages 6.03 (mmap(2), timer_create(2), proc(5), signal-safety(7)); syscall(2) for the
-//         calling conventions; kernel 6.18 and glibc 2.36 are what it was run on.
+// Source: man-pages 6.03 (mmap(2), timer_create(2), proc(5), signal-safety(7)); kernel 6.18 and glibc 2.36 are what it
+//         was run on.
 #ifndef PROF_OS_LINUX_HPP
 #define PROF_OS_LINUX_HPP
 
@@ -2664,7 +2975,6 @@ PROF_DETAIL_END
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -2679,41 +2989,6 @@ PROF_DETAIL_END
 #endif
 
 PROF_DETAIL_BEGIN
-
-// ---- system calls ------------------------------------------------------------------------------
-
-// Returns the kernel's answer: -errno on failure.
-inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                        long f = 0) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-  long answer;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
-                   : "=a"(answer)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return answer;
-#else
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory", "cc");
-  return x0;
-#endif
-}
-
-inline long os_word(const void* pointer) PROF_DETAIL_SIG {
-  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
-}
 
 // Restores errno: a hook's slow path calls into the loader, which may change it.
 class errno_guard {
@@ -3394,6 +3669,46 @@ inline bool os_rwlock_is_writer_sig(const os_rwlock& lock, std::uint32_t thread)
 }
 inline std::uint32_t os_rwlock_readers_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) >> 3; }
 
+// pthread_rwlock_tryrdlock(3p) and pthread_rwlock_trywrlock(3p), for static links in which a hook keeps libc's own out. Of
+// the word, bit 0 says that it is the writers' turn, bit 1 that one has or wants it; from bit 3 on it counts readers, and bit
+// 31 is never set. The two words behind are what threads sleep at. 0 or an errno.
+inline constexpr std::uint32_t os_rwlock_of_writers = 1;
+inline constexpr std::uint32_t os_rwlock_wanted = 2;
+inline constexpr std::uint32_t os_rwlock_one_reader = 8;
+PROF_DETAIL_COLD inline int os_rwlock_try_read(os_rwlock& lock) PROF_DETAIL_SIG {
+  const bool prefers_writers = lock.__data.__flags == PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP;
+  std::uint32_t seen = os_rwlock_word_sig(lock);
+  std::uint32_t wanted = 0;
+  do {
+    const bool is_wanted = (seen & os_rwlock_wanted) != 0;
+    if (is_wanted && ((seen & os_rwlock_of_writers) != 0 || prefers_writers)) return EBUSY;
+    wanted = (seen + os_rwlock_one_reader) & ~os_rwlock_of_writers;
+    if (wanted >> 31 != 0) return EAGAIN;  // too many readers
+  } while (!__atomic_compare_exchange_n(&lock.__data.__readers, &seen, wanted, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  if ((seen & os_rwlock_of_writers) == 0) return 0;
+  // Its turn of readers begins: some may sleep until then.
+  constexpr std::uint32_t has_sleepers = 2;
+  if ((__atomic_exchange_n(&lock.__data.__wrphase_futex, 0u, __ATOMIC_RELAXED) & has_sleepers) != 0) {
+    const long operation = lock.__data.__shared != 0 ? FUTEX_WAKE : FUTEX_WAKE | FUTEX_PRIVATE_FLAG;
+    (void)os_call_sig(SYS_futex, os_word(&lock.__data.__wrphase_futex), operation, 0x7fffffff);
+  }
+  return 0;
+}
+PROF_DETAIL_COLD inline int os_rwlock_try_write(os_rwlock& lock, std::uint32_t thread) PROF_DETAIL_SIG {
+  const bool prefers_writers = lock.__data.__flags != 0;
+  std::uint32_t seen = os_rwlock_word_sig(lock);
+  do {
+    const bool has_readers = seen >= os_rwlock_one_reader;
+    const bool overtakes = prefers_writers && (seen & os_rwlock_of_writers) != 0;
+    if ((seen & os_rwlock_wanted) != 0 || (has_readers && !overtakes)) return EBUSY;
+  } while (!__atomic_compare_exchange_n(&lock.__data.__readers, &seen, seen | os_rwlock_wanted | os_rwlock_of_writers, true,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  __atomic_store_n(&lock.__data.__writers_futex, 1u, __ATOMIC_RELAXED);
+  __atomic_store_n(&lock.__data.__wrphase_futex, 1u, __ATOMIC_RELAXED);
+  __atomic_store_n(&lock.__data.__cur_writer, static_cast<int>(thread), __ATOMIC_RELAXED);
+  return 0;
+}
+
 // ---- other things that threads wait for --------------------------------------------------------------------------
 
 using os_semaphore = sem_t;
@@ -3533,7 +3848,6 @@ inline int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint6
                                        os_word(&info)));
 }
 
-// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG {
   stack_t now;
   std::memset(&now, 0, sizeof now);
@@ -4166,6 +4480,7 @@ struct os_thread_facts {
 inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
+inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
 inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
@@ -4245,6 +4560,9 @@ const void* os_signal_handler(int number) noexcept;  // null: default action
 const void* os_own_signal_handler() noexcept;        // what os_install_handler installs
 bool os_install_handler(int number) noexcept;
 const char* os_signal_name(int number) noexcept;
+
+// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
+bool os_on_signal_stack_sig() PROF_DETAIL_SIG;
 
 // Asks a thread of this process for itself: `token` and its registers go to ask_receiver there. 0, os_no_such_thread or
 // another errno.
@@ -9349,6 +9667,15 @@ struct record_part {
   void (*record_free_sig)(process_state& process, void* object) PROF_DETAIL_SIG;
 };
 
+// What the locks of collect/locks.hpp lead to; see api_table.
+struct lock_part {
+  part_head head;
+  void (*taken)(void* lock);
+  void (*waits)(void* lock, std::uint32_t kind, void (*wait)(void* lock), const call_frame& call);
+  void (*unlocks)(void* lock, std::uint64_t sharers, void (*unlock)(void* lock), const call_frame& call);
+  void (*contended)(std::uint64_t ns, const call_frame& call);
+};
+
 // ---- the list ------------------------------------------------------------------------------------------------
 
 // X(identifier, type of the descriptor, switch, names of its profiles). The one place that knows all parts: it declares
@@ -9360,6 +9687,7 @@ struct record_part {
   X(block, profile_part, "PROF_ENABLE_BLOCK", "block")                \
   X(threads, profile_part, "PROF_ENABLE_THREADS", "goroutine threadcreate threads") \
   X(records, record_part, "PROF_ENABLE_HEAP", "")                     \
+  X(locks, lock_part, "PROF_ENABLE_MUTEX", "")                        \
   X(symbolize, symbolize_part, "PROF_ENABLE_SYMBOLIZE", "")           \
   X(http, http_part, "PROF_ENABLE_HTTP", "")
 
@@ -9434,7 +9762,8 @@ struct hook_family_part {
   X(thread, "pthread_create hook counted by", threads) \
   X(lock, "lock hooks counted by", mutex)              \
   X(wait, "wait hooks counted by", block)              \
-  X(join, "join hooks counted by", threads)
+  X(join, "join hooks counted by", threads)            \
+  X(blocking, "system call hooks counted by", block)
 
 enum class hook_family : unsigned {
 #define PROF_DETAIL_FAMILY(identifier, name, counts) identifier,
@@ -13787,6 +14116,29 @@ inline void record_any_free_sig(void* object) PROF_DETAIL_SIG {
   if (records != nullptr) records->record_free_sig(*process, object);
 }
 
+inline const lock_part* find_lock_part() {
+  process_state* const process = process_sig();
+  return process == nullptr ? nullptr : find_part_sig<lock_part>(*process, part::locks);
+}
+inline void note_lock_taken(void* lock) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->taken(lock);
+}
+inline void follow_lock_wait(void* lock, std::uint32_t kind, void (*wait)(void*), const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->waits(lock, kind, wait, call);
+  else wait(lock);
+}
+inline void follow_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->unlocks(lock, sharers, unlock, call);
+  else unlock(lock);
+}
+inline void record_any_contention(std::uint64_t ns, const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->contended(ns, call);
+}
+
 // ---- profiles and rates ------------------------------------------------------------------------------------------
 
 inline void visit_profiles(void (*visit)(void* context, const char* name, bool available), void* context) {
@@ -13830,7 +14182,11 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const a
     &set_rate_of,
     &visit_status,
     &write_status_to,
-    &find_http_part};
+    &find_http_part,
+    &note_lock_taken,
+    &follow_lock_wait,
+    &follow_unlock,
+    &record_any_contention};
 
 PROF_DETAIL_END
 
@@ -15240,6 +15596,211 @@ PROF_DETAIL_END
 
 #endif  // PROF_SAMPLE_MUTEX_HPP
 
+// ---- prof/hook/followed_wait.hpp ----
+// prof/hook/followed_wait.hpp - one wait from its begin to its end, and one unlock: what is noted around the calls
+// themselves.
+// Floor 9 (hook). Used by the hooks of waiting calls and by part/locks_part.hpp; defines no symbol.
+// Safety: runs inside whatever waits, also inside a host's malloc: no allocation, no lock, errno is kept. A wait may be left
+//         by a cancelled thread's unwinding or by longjmp(3): see is_left_sig.
+// Memory: none; some 250 bytes of stack while a thread waits.
+// Source: pthreads(7), "Cancellation points"; pthread_cleanup_push(3) on leaving by longjmp.
+#ifndef PROF_HOOK_FOLLOWED_WAIT_HPP
+#define PROF_HOOK_FOLLOWED_WAIT_HPP
+
+PROF_DETAIL_BEGIN
+
+inline std::uintptr_t address_of(const volatile void* object) PROF_DETAIL_SIG {
+  return reinterpret_cast<std::uintptr_t>(object);
+}
+
+// The calling thread, as waits need it; process null: its waits are not followed.
+struct waiting_thread {
+  process_state* process = nullptr;
+  std::uint32_t id = 0;
+  label_set_id labels = no_labels;
+};
+inline waiting_thread this_waiting_thread_sig() PROF_DETAIL_SIG {
+  waiting_thread self;
+  self.id = os_thread_id_sig();
+  self.process = attached_process_sig();
+  thread_state* const known = self.process == nullptr ? nullptr : self.process->threads.find_sig(self.id);
+  if (known == nullptr) return self;
+  self.labels = known->labels.load(std::memory_order_relaxed);
+  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;
+  return self;
+}
+
+inline stack_id capture_wait_sig(const waiting_thread& self, const registers& caller) PROF_DETAIL_SIG {
+  first_code_map_sig(*self.process);
+  return capture_stack_sig(*self.process, self.id, caller, true);
+}
+
+// Whether the calling thread has left another wait of its own without coming back to its hook, by longjmp(3) or by
+// unwinding that our frame has no clean-up for: the mark in that hook's frame is gone, or lies where the stack has ended
+// by now. A handler that waits on a stack of its own has not left what it interrupted.
+PROF_DETAIL_COLD inline bool is_left_sig(process_state& process, std::size_t other, std::uintptr_t here) PROF_DETAIL_SIG {
+  wait_facts facts;
+  std::uint64_t mark = 0;
+  if (!process.waits.read_sig(other, facts)) return false;
+  const std::uintptr_t there = process.waits.frame_of(other);
+  if (!os_copy_sig(&mark, there, sizeof mark) || mark != facts.began_ns) return true;
+  return there < here && !os_on_signal_stack_sig();
+}
+
+// Takes back what a wait that its thread left without a word is known by.
+PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::size_t index) PROF_DETAIL_SIG {
+  wait_facts left;
+  const bool is_there = process.waits.read_sig(index, left);
+  process.waits.end_sig(index);
+  mutex_state* const mutex = attached_mutex_sig(process);
+  if (!is_there || mutex == nullptr || left.lock == 0) return;
+  lock_wait wait;
+  wait.index = left.lock - 1;
+  if (left.kind != wait_kind::cond) {
+    (void)abandon_lock_wait_sig(*mutex, wait, os_monotonic_ns_sig());
+    return;
+  }
+  const lock_wait woken = end_cond_wait_sig(*mutex, {wait.index, left.charged_before}, true);
+  if (woken.index != no_slot) (void)end_lock_wait_sig(*mutex, woken, os_monotonic_ns_sig());
+}
+
+// Follows one wait, from its construction until end_sig. If neither profile wants it, all is a no-op.
+class followed_wait {
+ public:
+  PROF_DETAIL_NOINLINE followed_wait(wait_kind kind, const volatile void* object,
+                                     const registers& caller) PROF_DETAIL_SIG
+      : self_(this_waiting_thread_sig()) {
+    if (self_.process == nullptr) return;
+    block_ = attached_block_sig(*self_.process);
+    mutex_ = attached_mutex_sig(*self_.process);
+    if (mutex_ != nullptr && mutex_->fraction.in_effect_sig() == 0) mutex_ = nullptr;
+    facts_.kind = kind;
+    facts_.thread = self_.id;
+    facts_.labels = self_.labels;
+    facts_.object = address_of(object);
+    facts_.began_ns = os_monotonic_ns_sig();
+    caller_ = &caller;
+    mark_.store(facts_.began_ns, std::memory_order_relaxed);
+  }
+  // Left by unwinding: it has not got what it waited for.
+  ~followed_wait() { end_sig(false); }
+  followed_wait(const followed_wait&) = delete;
+  followed_wait& operator=(const followed_wait&) = delete;
+
+  mutex_state* mutex() const PROF_DETAIL_SIG { return mutex_; }
+  const waiting_thread& self() const PROF_DETAIL_SIG { return self_; }
+  stack_id stack() const PROF_DETAIL_SIG { return facts_.stack; }
+
+  // It is for a lock that somebody holds.
+  void for_lock_sig() PROF_DETAIL_SIG {
+    if (self_.process == nullptr || mutex_ == nullptr) return;
+    lock_ = begin_lock_wait_sig(*self_.process, *mutex_, facts_.object, facts_.began_ns);
+    facts_.lock = lock_.index + 1;  // 0 where there is no room
+    facts_.charged_before = lock_.charged_before;
+  }
+  // It is at a condition variable, with a mutex that it gives up meanwhile.
+  void for_cond_sig(const volatile void* mutex) PROF_DETAIL_SIG {
+    if (self_.process == nullptr || mutex_ == nullptr) return;
+    facts_.mutex = address_of(mutex);
+    cond_ = begin_cond_wait_sig(*mutex_, facts_.object, facts_.mutex);
+    facts_.lock = cond_.index + 1;
+    facts_.charged_before = cond_.broadcasts;
+  }
+
+  // From here on the thread waits.
+  PROF_DETAIL_NOINLINE void begin_sig() PROF_DETAIL_SIG {
+    if (self_.process == nullptr) return;
+    process_state& process = *self_.process;
+    if (block_ != nullptr) draw_wait_sig(*block_, facts_);
+    if (facts_.rate_ns == 0 && facts_.lock == 0) return;
+    facts_.stack = capture_wait_sig(self_, *caller_);
+    const std::size_t other = process.waits.find_sig(self_.id);
+    if (PROF_DETAIL_UNLIKELY(other != no_slot) && is_left_sig(process, other, address_of(&mark_))) {
+      forget_left_wait_sig(process, other);
+    }
+    index_ = process.waits.begin_sig(facts_, address_of(&mark_));
+    if (index_ == no_slot) count_drop_sig(process, drop::waits_full);
+    is_begun_ = true;
+  }
+
+  // It does so no longer; `got_it`: the lock is held now.
+  PROF_DETAIL_NOINLINE void end_sig(bool got_it) PROF_DETAIL_SIG {
+    if (self_.process == nullptr || !is_begun_) return;
+    is_begun_ = false;
+    mark_.store(0, std::memory_order_relaxed);
+    const std::uint64_t now = os_monotonic_ns_sig();
+    const std::uint64_t waited = now > facts_.began_ns ? now - facts_.began_ns : 0;
+    // First, so that no snapshot has it twice, as under way and as counted.
+    if (index_ != no_slot) self_.process->waits.leave_profiles_sig(index_);
+    if (is_real_ && facts_.rate_ns != 0) count_wait_sig(*self_.process, *block_, facts_, waited);
+    if (lock_.index != no_slot) end_lock_sig(got_it, now);
+    if (cond_.index != no_slot) end_cond_sig(got_it, now);
+    if (index_ != no_slot) self_.process->waits.end_sig(index_);
+  }
+  // Whether a wait at a condition variable lets the mutex go, and takes it again.
+  void lets_go_sig(bool does) PROF_DETAIL_SIG { lets_go_ = does; }
+  // It has turned out to be none.
+  void was_none_sig() PROF_DETAIL_SIG { is_real_ = false; }
+
+ private:
+  void charge_waiter_sig(const delay& charge) PROF_DETAIL_SIG {
+    if (charge.ns == 0) return;
+    count_delay_sig(*self_.process, *mutex_, mutex_->waiters, facts_.stack, facts_.labels, charge);
+  }
+  void end_lock_sig(bool got_it, std::uint64_t now) PROF_DETAIL_SIG {
+    charge_waiter_sig(got_it ? end_lock_wait_sig(*mutex_, lock_, now) : abandon_lock_wait_sig(*mutex_, lock_, now));
+  }
+  // Whatever woke it, it holds the mutex again.
+  void end_cond_sig(bool was_woken, std::uint64_t now) PROF_DETAIL_SIG {
+    const lock_wait woken = end_cond_wait_sig(*mutex_, cond_, !was_woken);
+    if (woken.index != no_slot) charge_waiter_sig(end_lock_wait_sig(*mutex_, woken, now));
+    else if (lets_go_) note_hold_sig(*mutex_, facts_.mutex, now);
+  }
+
+  const waiting_thread self_;
+  block_state* block_ = nullptr;
+  mutex_state* mutex_ = nullptr;
+  const registers* caller_ = nullptr;
+  std::atomic<std::uint64_t> mark_{0};  // tells whether this frame is still there
+  wait_facts facts_;
+  std::size_t index_ = no_slot;
+  lock_wait lock_;
+  cond_wait cond_;
+  bool is_begun_ = false;
+  bool lets_go_ = false;
+  bool is_real_ = true;
+};
+
+// ---- one unlock ---------------------------------------------------------------------------------------------------
+
+// The state of the mutex profile while that is on, else null; and who calls.
+inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
+  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
+  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
+}
+
+// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
+inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+}
+
+// What an unlock is charged, counted behind the unlock.
+inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
+                              stack_id stack) PROF_DETAIL_SIG {
+  count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
+}
+inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
+                            const registers& caller) PROF_DETAIL_SIG {
+  if (charge.contentions == 0 && charge.ns == 0) return;
+  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_FOLLOWED_WAIT_HPP
+
 // ---- prof/prof.hpp (continued) ----
 #endif
 
@@ -16185,6 +16746,62 @@ PROF_DETAIL_END
 // ---- prof/prof.hpp (continued) ----
 #endif
 
+#if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_LOCKS
+
+// ---- prof/part/locks_part.hpp ----
+// prof/part/locks_part.hpp - the part of prof::mutex and prof::shared_mutex: who waits for them and who lets go, whether
+// hooks are there or not; and of contention that code reports itself.
+// Floor 10 (part). Included by prof.hpp where PROF_ENABLE_MUTEX or PROF_ENABLE_BLOCK is on.
+// Safety: ordinary context, any thread; as the locks themselves.
+// Memory: none of its own.
+// Source: collect/locks.hpp, whose slow paths come here; hook/followed_wait.hpp.
+#ifndef PROF_PART_LOCKS_PART_HPP
+#define PROF_PART_LOCKS_PART_HPP
+
+PROF_DETAIL_BEGIN
+
+inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(void*), const call_frame& call) {
+  const registers caller = caller_registers_sig(call);
+  followed_wait followed(static_cast<wait_kind>(kind), lock, caller);
+  followed.for_lock_sig();
+  followed.begin_sig();
+  wait(lock);
+  followed.end_sig(true);
+}
+
+// `unlock` may be the last that is done with the lock's memory.
+inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
+  const registers caller = caller_registers_sig(call);
+  const waiting_thread self = this_waiting_thread_sig();
+  mutex_state* const mutex = mutex_while_on_sig(self);
+  delay charge;
+  if (mutex != nullptr) charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
+  unlock(lock);
+  if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+}
+
+inline void count_reported_contention(std::uint64_t ns, const call_frame& call) {
+  const registers caller = caller_registers_sig(call);
+  const waiting_thread self = this_waiting_thread_sig();
+  mutex_state* const mutex = mutex_while_on_sig(self);
+  const std::uint64_t weight = mutex == nullptr ? 0 : draw_weight_sig(*mutex);
+  if (weight != 0) note_unlock_sig(self, *mutex, {weight, weight * ns}, caller);
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const lock_part prof_part_locks_v2 = {
+    {sizeof(lock_part), 0},
+    [](void* lock) { note_taken_sig(lock); },
+    &follow_own_lock_wait,
+    &follow_own_unlock,
+    &count_reported_contention};
+
+PROF_DETAIL_END
+
+#endif  // PROF_PART_LOCKS_PART_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+
 #if PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_MUTEX
 
 // ---- prof/part/mutex_part.hpp ----
@@ -16333,6 +16950,7 @@ inline void tell_block_hooks(process_state& process) noexcept {
   tell_hooks(process, hook_family::lock);
   tell_hooks(process, hook_family::wait);
   tell_hooks(process, hook_family::join);
+  tell_hooks(process, hook_family::blocking);
 }
 
 inline result begin_block(profile_run& run) {
@@ -21735,11 +22353,10 @@ PROF_DETAIL_END
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS
 
 // ---- prof/hook/waiting.hpp ----
-// prof/hook/waiting.hpp - what hooks of waiting calls have in common: next definitions without the loader, routes that
-// change with the rates, and one wait from its begin to its end.
-// Floor 9 (hook). Used by hook/lock.hpp and hook/wait.hpp, which define the symbols.
-// Safety: runs inside whatever waits, also inside a host's malloc: no allocation, no lock, errno is kept. A wait may be left
-//         by a cancelled thread's unwinding or by longjmp(3): see is_left_sig.
+// prof/hook/waiting.hpp - what hooks of waiting calls have in common: next definitions without the loader, and routes that
+// change with the rates.
+// Floor 9 (hook). Used by hook/lock.hpp, hook/wait.hpp and others, which define the symbols.
+// Safety: runs inside whatever waits, also inside a host's malloc: no allocation, no lock, errno is kept.
 // Memory: none.
 // Source: native hazards 13 to 16; os/linux_symbols.hpp for why dlsym is not asked.
 #ifndef PROF_HOOK_WAITING_HPP
@@ -21856,177 +22473,9 @@ PROF_DETAIL_COLD void test_wait_hooks_once(const hook_set& set, std::atomic<bool
   set.part->rate_changed();
 }
 
-// ---- one wait ----------------------------------------------------------------------------------------------------------
+// ---- an entry that only waits ------------------------------------------------------------------------------------------
 
-inline std::uintptr_t address_of(const volatile void* object) PROF_DETAIL_SIG {
-  return reinterpret_cast<std::uintptr_t>(object);
-}
-
-// The calling thread, as waits need it; process null: its waits are not followed.
-struct waiting_thread {
-  process_state* process = nullptr;
-  std::uint32_t id = 0;
-  label_set_id labels = no_labels;
-};
-inline waiting_thread this_waiting_thread_sig() PROF_DETAIL_SIG {
-  waiting_thread self;
-  self.id = os_thread_id_sig();
-  self.process = attached_process_sig();
-  thread_state* const known = self.process == nullptr ? nullptr : self.process->threads.find_sig(self.id);
-  if (known == nullptr) return self;
-  self.labels = known->labels.load(std::memory_order_relaxed);
-  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;
-  return self;
-}
-
-inline stack_id capture_wait_sig(const waiting_thread& self, const registers& caller) PROF_DETAIL_SIG {
-  first_code_map_sig(*self.process);
-  return capture_stack_sig(*self.process, self.id, caller, true);
-}
-
-// Whether the calling thread has left another wait of its own without coming back to its hook, by longjmp(3) or by
-// unwinding that our frame has no clean-up for: the mark in that hook's frame is gone, or lies where the stack has ended
-// by now. A handler that waits on a stack of its own has not left what it interrupted.
-PROF_DETAIL_COLD inline bool is_left_sig(process_state& process, std::size_t other, std::uintptr_t here) PROF_DETAIL_SIG {
-  wait_facts facts;
-  std::uint64_t mark = 0;
-  if (!process.waits.read_sig(other, facts)) return false;
-  const std::uintptr_t there = process.waits.frame_of(other);
-  if (!os_copy_sig(&mark, there, sizeof mark) || mark != facts.began_ns) return true;
-  return there < here && !os_on_signal_stack_sig();
-}
-
-// Takes back what a wait that its thread left without a word is known by.
-PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::size_t index) PROF_DETAIL_SIG {
-  wait_facts left;
-  const bool is_there = process.waits.read_sig(index, left);
-  process.waits.end_sig(index);
-  mutex_state* const mutex = attached_mutex_sig(process);
-  if (!is_there || mutex == nullptr || left.lock == 0) return;
-  lock_wait wait;
-  wait.index = left.lock - 1;
-  if (left.kind != wait_kind::cond) {
-    (void)abandon_lock_wait_sig(*mutex, wait, os_monotonic_ns_sig());
-    return;
-  }
-  const lock_wait woken = end_cond_wait_sig(*mutex, {wait.index, left.charged_before}, true);
-  if (woken.index != no_slot) (void)end_lock_wait_sig(*mutex, woken, os_monotonic_ns_sig());
-}
-
-// Follows one wait, from its construction until end_sig. If neither profile wants it, all is a no-op.
-class followed_wait {
- public:
-  PROF_DETAIL_NOINLINE followed_wait(wait_kind kind, const volatile void* object,
-                                     const registers& caller) PROF_DETAIL_SIG
-      : self_(this_waiting_thread_sig()) {
-    if (self_.process == nullptr) return;
-    block_ = attached_block_sig(*self_.process);
-    mutex_ = attached_mutex_sig(*self_.process);
-    if (mutex_ != nullptr && mutex_->fraction.in_effect_sig() == 0) mutex_ = nullptr;
-    facts_.kind = kind;
-    facts_.thread = self_.id;
-    facts_.labels = self_.labels;
-    facts_.object = address_of(object);
-    facts_.began_ns = os_monotonic_ns_sig();
-    caller_ = &caller;
-    mark_.store(facts_.began_ns, std::memory_order_relaxed);
-  }
-  // Left by unwinding: it has not got what it waited for.
-  ~followed_wait() { end_sig(false); }
-  followed_wait(const followed_wait&) = delete;
-  followed_wait& operator=(const followed_wait&) = delete;
-
-  mutex_state* mutex() const PROF_DETAIL_SIG { return mutex_; }
-  const waiting_thread& self() const PROF_DETAIL_SIG { return self_; }
-  stack_id stack() const PROF_DETAIL_SIG { return facts_.stack; }
-
-  // It is for a lock that somebody holds.
-  void for_lock_sig() PROF_DETAIL_SIG {
-    if (self_.process == nullptr || mutex_ == nullptr) return;
-    lock_ = begin_lock_wait_sig(*self_.process, *mutex_, facts_.object, facts_.began_ns);
-    facts_.lock = lock_.index + 1;  // 0 where there is no room
-    facts_.charged_before = lock_.charged_before;
-  }
-  // It is at a condition variable, with a mutex that it gives up meanwhile.
-  void for_cond_sig(const volatile void* mutex) PROF_DETAIL_SIG {
-    if (self_.process == nullptr || mutex_ == nullptr) return;
-    facts_.mutex = address_of(mutex);
-    cond_ = begin_cond_wait_sig(*mutex_, facts_.object, facts_.mutex);
-    facts_.lock = cond_.index + 1;
-    facts_.charged_before = cond_.broadcasts;
-  }
-
-  // From here on the thread waits.
-  PROF_DETAIL_NOINLINE void begin_sig() PROF_DETAIL_SIG {
-    if (self_.process == nullptr) return;
-    process_state& process = *self_.process;
-    if (block_ != nullptr) draw_wait_sig(*block_, facts_);
-    if (facts_.rate_ns == 0 && facts_.lock == 0) return;
-    facts_.stack = capture_wait_sig(self_, *caller_);
-    const std::size_t other = process.waits.find_sig(self_.id);
-    if (PROF_DETAIL_UNLIKELY(other != no_slot) && is_left_sig(process, other, address_of(&mark_))) {
-      forget_left_wait_sig(process, other);
-    }
-    index_ = process.waits.begin_sig(facts_, address_of(&mark_));
-    if (index_ == no_slot) count_drop_sig(process, drop::waits_full);
-    is_begun_ = true;
-  }
-
-  // It does so no longer; `got_it`: the lock is held now.
-  PROF_DETAIL_NOINLINE void end_sig(bool got_it) PROF_DETAIL_SIG {
-    if (self_.process == nullptr || !is_begun_) return;
-    is_begun_ = false;
-    mark_.store(0, std::memory_order_relaxed);
-    const std::uint64_t now = os_monotonic_ns_sig();
-    const std::uint64_t waited = now > facts_.began_ns ? now - facts_.began_ns : 0;
-    // First, so that no snapshot has it twice, as under way and as counted.
-    if (index_ != no_slot) self_.process->waits.leave_profiles_sig(index_);
-    if (is_real_ && facts_.rate_ns != 0) count_wait_sig(*self_.process, *block_, facts_, waited);
-    if (lock_.index != no_slot) end_lock_sig(got_it, now);
-    if (cond_.index != no_slot) end_cond_sig(got_it, now);
-    if (index_ != no_slot) self_.process->waits.end_sig(index_);
-  }
-  // Whether a wait at a condition variable lets the mutex go, and takes it again.
-  void lets_go_sig(bool does) PROF_DETAIL_SIG { lets_go_ = does; }
-  // It has turned out to be none.
-  void was_none_sig() PROF_DETAIL_SIG { is_real_ = false; }
-
- private:
-  void charge_waiter_sig(const delay& charge) PROF_DETAIL_SIG {
-    if (charge.ns == 0) return;
-    count_delay_sig(*self_.process, *mutex_, mutex_->waiters, facts_.stack, facts_.labels, charge);
-  }
-  void end_lock_sig(bool got_it, std::uint64_t now) PROF_DETAIL_SIG {
-    charge_waiter_sig(got_it ? end_lock_wait_sig(*mutex_, lock_, now) : abandon_lock_wait_sig(*mutex_, lock_, now));
-  }
-  // Whatever woke it, it holds the mutex again.
-  void end_cond_sig(bool was_woken, std::uint64_t now) PROF_DETAIL_SIG {
-    const lock_wait woken = end_cond_wait_sig(*mutex_, cond_, !was_woken);
-    if (woken.index != no_slot) charge_waiter_sig(end_lock_wait_sig(*mutex_, woken, now));
-    else if (lets_go_) note_hold_sig(*mutex_, facts_.mutex, now);
-  }
-
-  const waiting_thread self_;
-  block_state* block_ = nullptr;
-  mutex_state* mutex_ = nullptr;
-  const registers* caller_ = nullptr;
-  std::atomic<std::uint64_t> mark_{0};  // tells whether this frame is still there
-  wait_facts facts_;
-  std::size_t index_ = no_slot;
-  lock_wait lock_;
-  cond_wait cond_;
-  bool is_begun_ = false;
-  bool lets_go_ = false;
-  bool is_real_ = true;
-};
-
-// What an unlock is charged, counted behind the unlock.
-inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
-                              stack_id stack) PROF_DETAIL_SIG {
-  count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
-}
-
-// An entry that only waits. Tag: kind, object(args...), and may_wait(args...) for a quick look.
+// Tag: kind, object(args...), and may_wait(args...) for a quick look.
 template <class Tag, class Signature>
 struct plain_wait_entry;
 template <class Tag, class R, class... Args, bool Nothrow>
@@ -22072,7 +22521,7 @@ using os_cond = pthread_cond_t;
 
 // libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
 // What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
-// more. Of the timed variants of read-write locks nothing does: they try until then.
+// more. Of trying and of the timed variants of read-write locks nothing does: see os_rwlock_try_read.
 #define PROF_DETAIL_SECOND(identifier, symbol, ...) \
   extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
 PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
@@ -22122,9 +22571,11 @@ PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_i
   X(rwlock_rdlock, "pthread_rwlock_rdlock", for_mutex | for_block)           \
   X(rwlock_timedrdlock, "pthread_rwlock_timedrdlock", for_mutex | for_block) \
   X(rwlock_clockrdlock, "pthread_rwlock_clockrdlock", for_mutex | for_block) \
+  X(rwlock_tryrdlock, "pthread_rwlock_tryrdlock", for_mutex)                 \
   X(rwlock_wrlock, "pthread_rwlock_wrlock", for_mutex | for_block)           \
   X(rwlock_timedwrlock, "pthread_rwlock_timedwrlock", for_mutex | for_block) \
   X(rwlock_clockwrlock, "pthread_rwlock_clockwrlock", for_mutex | for_block) \
+  X(rwlock_trywrlock, "pthread_rwlock_trywrlock", for_mutex)                 \
   X(rwlock_unlock, "pthread_rwlock_unlock", for_mutex)                       \
   X(cond_wait, "pthread_cond_wait", for_mutex | for_block)                   \
   X(cond_timedwait, "pthread_cond_timedwait", for_mutex | for_block)         \
@@ -22156,26 +22607,7 @@ inline std::size_t contended_now_sig() PROF_DETAIL_SIG {
   return contended_locks.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
 }
 
-// The state of the mutex profile while that is on, else null; and who calls.
-inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
-  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
-  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
-}
-
 inline constexpr bool gets_lock(int answer) { return answer == 0 || answer == EOWNERDEAD; }
-
-// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
-inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
-  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
-}
-
-inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
-                            const registers& caller) PROF_DETAIL_SIG {
-  if (charge.contentions == 0 && charge.ns == 0) return;
-  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
-}
 
 // ---- entries that lock --------------------------------------------------------------------------------------------
 
@@ -22249,13 +22681,13 @@ struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
 struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedrdlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockrdlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+    return try_until(clock, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
@@ -22264,28 +22696,41 @@ struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
 struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedwrlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockwrlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+    return try_until(clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 
-struct mutex_trylock_entry : waiting_base<mutex_trylock_entry, int(os_mutex*) noexcept> {
+// Takes the lock if it is free: then its clock runs again where others wait for it.
+template <class Tag, class Lock>
+struct trying_entry : waiting_base<Tag, int(Lock*) noexcept> {
+  using base = hooked_base<Tag, int(Lock*) noexcept>;
   static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
-  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
-  static int counting(os_mutex* mutex) noexcept {
-    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return call_next(mutex);
-    return counting_slow(mutex);
+  static int counting(Lock* lock) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
+    return counting_slow(lock);
   }
-  PROF_DETAIL_COLD static int counting_slow(os_mutex* mutex) noexcept {
-    const int answer = call_next(mutex);
-    if (gets_lock(answer)) note_taken_sig(mutex);
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    const int answer = base::call_next(lock);
+    if (gets_lock(answer)) note_taken_sig(lock);
     return answer;
   }
+};
+struct mutex_trylock_entry : trying_entry<mutex_trylock_entry, os_mutex> {
+  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
+};
+struct rwlock_tryrdlock_entry : trying_entry<rwlock_tryrdlock_entry, os_rwlock> {
+  static constexpr int index = entry_rwlock_tryrdlock;
+  static int fallback(os_rwlock* lock) noexcept { return os_rwlock_try_read(*lock); }
+};
+struct rwlock_trywrlock_entry : trying_entry<rwlock_trywrlock_entry, os_rwlock> {
+  static constexpr int index = entry_rwlock_trywrlock;
+  static int fallback(os_rwlock* lock) noexcept { return os_rwlock_try_write(*lock, os_thread_id_sig()); }
 };
 
 // ---- entries that unlock ----------------------------------------------------------------------------------------------
@@ -22441,6 +22886,14 @@ int pthread_rwlock_timedwrlock(pthread_rwlock_t* lock, const timespec* until) PR
   return PROF_DETAIL_LOCK_ROUTE(rwlock_timedwrlock)(lock, until);
 }
 PROF_DETAIL_HOOKED
+int pthread_rwlock_tryrdlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_tryrdlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_trywrlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_trywrlock)(lock);
+}
+PROF_DETAIL_HOOKED
 int pthread_rwlock_unlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_LOCK_ROUTE(rwlock_unlock)(lock);
 }
@@ -22525,6 +22978,8 @@ inline void call_rwlock_symbol(int entry) noexcept {
   switch (entry) {
     case entry_rwlock_timedrdlock: (void)pthread_rwlock_timedrdlock(&lock, &past); break;
     case entry_rwlock_clockrdlock: (void)pthread_rwlock_clockrdlock(&lock, CLOCK_REALTIME, &past); break;
+    case entry_rwlock_tryrdlock: (void)pthread_rwlock_tryrdlock(&lock); break;
+    case entry_rwlock_trywrlock: (void)pthread_rwlock_trywrlock(&lock); break;
     case entry_rwlock_wrlock: (void)pthread_rwlock_wrlock(&lock); break;
     case entry_rwlock_timedwrlock: (void)pthread_rwlock_timedwrlock(&lock, &past); break;
     case entry_rwlock_clockwrlock: (void)pthread_rwlock_clockwrlock(&lock, CLOCK_REALTIME, &past); break;
@@ -22779,6 +23234,467 @@ PROF_DETAIL_COLD inline void test_wait_hooks() noexcept {
 PROF_DETAIL_END
 
 #endif  // PROF_HOOK_WAIT_HPP
+
+// ---- prof/prof.hpp (continued) ----
+#endif
+#if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_BLOCK_SYSCALLS
+
+// ---- prof/os/linux_waits.hpp ----
+// prof/os/linux_waits.hpp - the OS contract on Linux: system calls that wait for time or for descriptors.
+// Floor 3 (os). Included by hook/blocking.hpp only, for its system headers are some.
+// Safety: functions ending in _sig are async-signal-safe. The others stand in for functions of libc where those cannot be
+//         reached; like these they set errno, and a thread may be cancelled in them.
+// Memory: none.
+// Source: poll(2), select(2), fcntl(2) (O_NONBLOCK), pthread_setcanceltype(3), pthreads(7) "Cancellation points". A thread
+//         that may be cancelled at any time while it is in one system call is how glibc made its own cancellation points
+//         until 2.40.
+#ifndef PROF_OS_LINUX_WAITS_HPP
+#define PROF_OS_LINUX_WAITS_HPP
+
+#if PROF_DETAIL_OS_LOCKS
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+PROF_DETAIL_BEGIN
+
+// Whether reading or accepting at a descriptor waits: nothing is there, and it may not answer so (EAGAIN). Two system
+// calls; files and what is no descriptor never wait.
+inline bool os_would_wait_sig(int descriptor) PROF_DETAIL_SIG {
+  pollfd asked{descriptor, POLLIN, 0};
+  const timespec at_once{};
+  if (os_call_sig(SYS_ppoll, os_word(&asked), 1, os_word(&at_once), 0, 8) != 0) return false;
+  return (os_call_sig(SYS_fcntl, descriptor, F_GETFL) & O_NONBLOCK) == 0;
+}
+
+inline constexpr long os_signal_set_size = 8;  // of the kernel: 64 signals
+
+// One system call as a cancellation point. As libc's functions answer.
+PROF_DETAIL_COLD inline long os_cancellable_call(long number, long a, long b, long c, long d = 0, long e = 0, long f = 0) {
+  int before = PTHREAD_CANCEL_DEFERRED;
+  (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+  const long answer = os_call_sig(number, a, b, c, d, e, f);
+  (void)pthread_setcanceltype(before, nullptr);
+  if (answer >= 0 || answer <= -4096) return answer;
+  errno = static_cast<int>(-answer);
+  return -1;
+}
+
+inline timespec os_milliseconds(int ms) PROF_DETAIL_SIG {
+  return {ms / 1000, static_cast<long>(ms % 1000) * 1000000};
+}
+inline int os_wait_poll(pollfd* asked, nfds_t count, const timespec* until, const sigset_t* mask) {
+  timespec left = until != nullptr ? *until : timespec{};  // the kernel writes what is left
+  return static_cast<int>(os_cancellable_call(SYS_ppoll, os_word(asked), static_cast<long>(count),
+                                              until != nullptr ? os_word(&left) : 0, os_word(mask), os_signal_set_size));
+}
+inline int os_wait_poll(pollfd* asked, nfds_t count, int ms) {
+  const timespec until = os_milliseconds(ms);
+  return os_wait_poll(asked, count, ms < 0 ? nullptr : &until, nullptr);
+}
+inline int os_wait_select(int count, fd_set* to_read, fd_set* to_write, fd_set* other, timespec* left,
+                          const sigset_t* mask) {
+  const long mask_and_size[2] = {os_word(mask), os_signal_set_size};
+  return static_cast<int>(os_cancellable_call(SYS_pselect6, count, os_word(to_read), os_word(to_write), os_word(other),
+                                              os_word(left), os_word(mask_and_size)));
+}
+// What is left of the time comes back in `until`, as on Linux.
+inline int os_wait_select(int count, fd_set* to_read, fd_set* to_write, fd_set* other, timeval* until) {
+  if (until == nullptr) return os_wait_select(count, to_read, to_write, other, static_cast<timespec*>(nullptr), nullptr);
+  timespec left{until->tv_sec + until->tv_usec / 1000000, until->tv_usec % 1000000 * 1000};
+  const int answer = os_wait_select(count, to_read, to_write, other, &left, nullptr);
+  *until = {left.tv_sec, left.tv_nsec / 1000};
+  return answer;
+}
+inline int os_wait_epoll(int epoll, epoll_event* events, int room, int ms, const sigset_t* mask) {
+  return static_cast<int>(
+      os_cancellable_call(SYS_epoll_pwait, epoll, os_word(events), room, ms, os_word(mask), os_signal_set_size));
+}
+// 0 or an errno.
+inline int os_wait_clock(clockid_t clock, int flags, const timespec* until, timespec* left) {
+  const errno_guard keep_errno;
+  return os_cancellable_call(SYS_clock_nanosleep, clock, flags, os_word(until), os_word(left)) == 0 ? 0 : errno;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_DETAIL_OS_LOCKS
+
+#endif  // PROF_OS_LINUX_WAITS_HPP
+
+// ---- prof/hook/blocking.hpp ----
+// prof/hook/blocking.hpp - sleeping, polling, reading and accepting in the whole program: calls that wait for time or for
+// descriptors.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/block.hpp. Included where
+//          PROF_ENABLE_BLOCK_SYSCALLS is on.
+// Safety: as hook/waiting.hpp. All are cancellation points (pthreads(7)): a wait may end by unwinding.
+// Memory: none.
+// Source: nanosleep(2), poll(2), select(2), epoll_wait(2), read(2), recv(2), accept(2); the LSB's checked variants
+//         (__read_chk and others), which compilers call under _FORTIFY_SOURCE. While the block profile is on, a call at a
+//         descriptor first asks whether it would wait (two system calls, os_would_wait_sig), so that reads of files and
+//         of what has arrived are no waits; who polls or sleeps without time does not wait either.
+#ifndef PROF_HOOK_BLOCKING_HPP
+#define PROF_HOOK_BLOCKING_HPP
+
+PROF_DETAIL_BEGIN
+
+// X(identifier, symbol, result, parameters, arguments); the order of status().
+#define PROF_DETAIL_BLOCKING_ENTRIES(X)                                                                             \
+  X(nanosleep, "nanosleep", int, (const timespec* time, timespec* left), (time, left))                              \
+  X(clock_nanosleep, "clock_nanosleep", int, (clockid_t clock, int flags, const timespec* time, timespec* left),    \
+    (clock, flags, time, left))                                                                                     \
+  X(usleep, "usleep", int, (useconds_t us), (us))                                                                   \
+  X(sleep, "sleep", unsigned, (unsigned seconds), (seconds))                                                        \
+  X(poll, "poll", int, (pollfd * asked, nfds_t count, int ms), (asked, count, ms))                                  \
+  X(poll_chk, "__poll_chk", int, (pollfd * asked, nfds_t count, int ms, std::size_t room), (asked, count, ms, room)) \
+  X(ppoll, "ppoll", int, (pollfd * asked, nfds_t count, const timespec* until, const sigset_t* mask),               \
+    (asked, count, until, mask))                                                                                    \
+  X(ppoll_chk, "__ppoll_chk", int,                                                                                  \
+    (pollfd * asked, nfds_t count, const timespec* until, const sigset_t* mask, std::size_t room),                  \
+    (asked, count, until, mask, room))                                                                              \
+  X(select, "select", int, (int count, fd_set* to_read, fd_set* to_write, fd_set* other, timeval* until),           \
+    (count, to_read, to_write, other, until))                                                                       \
+  X(pselect, "pselect", int,                                                                                        \
+    (int count, fd_set* to_read, fd_set* to_write, fd_set* other, const timespec* until, const sigset_t* mask),     \
+    (count, to_read, to_write, other, until, mask))                                                                 \
+  X(epoll_wait, "epoll_wait", int, (int epoll, epoll_event* events, int room, int ms), (epoll, events, room, ms))   \
+  X(epoll_pwait, "epoll_pwait", int, (int epoll, epoll_event* events, int room, int ms, const sigset_t* mask),      \
+    (epoll, events, room, ms, mask))                                                                                \
+  X(read, "read", ssize_t, (int file, void* to, std::size_t size), (file, to, size))                                \
+  X(read_chk, "__read_chk", ssize_t, (int file, void* to, std::size_t size, std::size_t room),                      \
+    (file, to, size, room))                                                                                         \
+  X(readv, "readv", ssize_t, (int file, const iovec* to, int count), (file, to, count))                             \
+  X(recv, "recv", ssize_t, (int socket, void* to, std::size_t size, int flags), (socket, to, size, flags))          \
+  X(recv_chk, "__recv_chk", ssize_t, (int socket, void* to, std::size_t size, std::size_t room, int flags),         \
+    (socket, to, size, room, flags))                                                                                \
+  X(recvfrom, "recvfrom", ssize_t,                                                                                  \
+    (int socket, void* to, std::size_t size, int flags, sockaddr* from, socklen_t* from_size),                      \
+    (socket, to, size, flags, from, from_size))                                                                     \
+  X(recvfrom_chk, "__recvfrom_chk", ssize_t,                                                                        \
+    (int socket, void* to, std::size_t size, std::size_t room, int flags, sockaddr* from, socklen_t* from_size),    \
+    (socket, to, size, room, flags, from, from_size))                                                               \
+  X(recvmsg, "recvmsg", ssize_t, (int socket, msghdr* to, int flags), (socket, to, flags))                          \
+  X(accept, "accept", int, (int socket, sockaddr* from, socklen_t* from_size), (socket, from, from_size))           \
+  X(accept4, "accept4", int, (int socket, sockaddr* from, socklen_t* from_size, int flags),                         \
+    (socket, from, from_size, flags))
+
+enum blocking_entry_index : int {
+#define PROF_DETAIL_ENUM(identifier, symbol, result, parameters, arguments) blocking_entry_##identifier,
+  PROF_DETAIL_BLOCKING_ENTRIES(PROF_DETAIL_ENUM)
+#undef PROF_DETAIL_ENUM
+      blocking_entry_count
+};
+static_assert(blocking_entry_count <= max_wait_entries);
+
+inline std::atomic<hook_role> blocking_role{hook_role::unresolved};
+inline std::atomic<std::uint32_t> blocking_resolver{0};
+inline hook_record blocking_records[blocking_entry_count] = {
+#define PROF_DETAIL_RECORD(identifier, symbol, result, parameters, arguments) {symbol, {"unknown"}, {"not called yet"}},
+    PROF_DETAIL_BLOCKING_ENTRIES(PROF_DETAIL_RECORD)
+#undef PROF_DETAIL_RECORD
+};
+const hook_set& blocking_hooks() PROF_DETAIL_SIG;
+
+// ---- the entries --------------------------------------------------------------------------------------------------
+
+// Waits until a time, or for what it is told of.
+template <class Tag, wait_kind Kind, class Signature>
+struct timed_entry;
+template <class Tag, wait_kind Kind, class R, class... Args>
+struct timed_entry<Tag, Kind, R(Args...)> : plain_wait_entry<Tag, R(Args...)> {
+  static constexpr wait_kind kind = Kind;
+  static const hook_set& set() PROF_DETAIL_SIG { return blocking_hooks(); }
+  static const volatile void* object(Args...) PROF_DETAIL_SIG { return nullptr; }
+};
+
+// Waits at the descriptor that is the first argument. flags(rest...): those of recv(2).
+template <class Tag, wait_kind Kind, class Signature>
+struct descriptor_entry;
+template <class Tag, wait_kind Kind, class R, class... Rest>
+struct descriptor_entry<Tag, Kind, R(int, Rest...)> : plain_wait_entry<Tag, R(int, Rest...)> {
+  static constexpr wait_kind kind = Kind;
+  static const hook_set& set() PROF_DETAIL_SIG { return blocking_hooks(); }
+  static const volatile void* object(int descriptor, Rest...) PROF_DETAIL_SIG {
+    return reinterpret_cast<const void*>(static_cast<std::intptr_t>(descriptor));
+  }
+  static int flags(Rest...) PROF_DETAIL_SIG { return 0; }
+  static bool may_wait(int descriptor, Rest... rest) PROF_DETAIL_SIG {
+    return (Tag::flags(rest...) & MSG_DONTWAIT) == 0 && os_would_wait_sig(descriptor);
+  }
+};
+
+template <class Time>
+bool is_some_time_sig(const Time* time) PROF_DETAIL_SIG {
+  static constexpr Time none{};
+  return time == nullptr || std::memcmp(time, &none, sizeof none) != 0;
+}
+// As libc's checked variants: the caller asks for more than its buffer holds.
+inline void check_room(std::size_t size, std::size_t room) {
+  if (size > room) __builtin_trap();
+}
+
+struct nanosleep_entry : timed_entry<nanosleep_entry, wait_kind::sleep, int(const timespec*, timespec*)> {
+  static constexpr int index = blocking_entry_nanosleep;
+  static bool may_wait(const timespec*, timespec*) PROF_DETAIL_SIG { return true; }
+  static int fallback(const timespec* time, timespec* left) {
+    return static_cast<int>(os_cancellable_call(SYS_nanosleep, os_word(time), os_word(left), 0));
+  }
+};
+struct clock_nanosleep_entry
+    : timed_entry<clock_nanosleep_entry, wait_kind::sleep, int(clockid_t, int, const timespec*, timespec*)> {
+  static constexpr int index = blocking_entry_clock_nanosleep;
+  static bool may_wait(clockid_t, int, const timespec*, timespec*) PROF_DETAIL_SIG { return true; }
+  static int fallback(clockid_t clock, int flags, const timespec* time, timespec* left) {
+    return os_wait_clock(clock, flags, time, left);
+  }
+};
+struct usleep_entry : timed_entry<usleep_entry, wait_kind::sleep, int(useconds_t)> {
+  static constexpr int index = blocking_entry_usleep;
+  static bool may_wait(useconds_t us) PROF_DETAIL_SIG { return us != 0; }
+  static int fallback(useconds_t us) {
+    const timespec time = os_timespec(std::uint64_t{us} * 1000);
+    return nanosleep_entry::fallback(&time, nullptr);
+  }
+};
+struct sleep_entry : timed_entry<sleep_entry, wait_kind::sleep, unsigned(unsigned)> {
+  static constexpr int index = blocking_entry_sleep;
+  static bool may_wait(unsigned seconds) PROF_DETAIL_SIG { return seconds != 0; }
+  static unsigned fallback(unsigned seconds) {
+    timespec left = os_timespec(std::uint64_t{seconds} * 1000000000);
+    return nanosleep_entry::fallback(&left, &left) == 0 ? 0 : static_cast<unsigned>(left.tv_sec);
+  }
+};
+
+struct poll_entry : timed_entry<poll_entry, wait_kind::poll, int(pollfd*, nfds_t, int)> {
+  static constexpr int index = blocking_entry_poll;
+  static bool may_wait(pollfd*, nfds_t, int ms) PROF_DETAIL_SIG { return ms != 0; }
+  static int fallback(pollfd* asked, nfds_t count, int ms) { return os_wait_poll(asked, count, ms); }
+};
+struct poll_chk_entry : timed_entry<poll_chk_entry, wait_kind::poll, int(pollfd*, nfds_t, int, std::size_t)> {
+  static constexpr int index = blocking_entry_poll_chk;
+  static bool may_wait(pollfd*, nfds_t, int ms, std::size_t) PROF_DETAIL_SIG { return ms != 0; }
+  static int fallback(pollfd* asked, nfds_t count, int ms, std::size_t room) {
+    check_room(count, room / sizeof(pollfd));
+    return os_wait_poll(asked, count, ms);
+  }
+};
+struct ppoll_entry
+    : timed_entry<ppoll_entry, wait_kind::poll, int(pollfd*, nfds_t, const timespec*, const sigset_t*)> {
+  static constexpr int index = blocking_entry_ppoll;
+  static bool may_wait(pollfd*, nfds_t, const timespec* until, const sigset_t*) PROF_DETAIL_SIG {
+    return is_some_time_sig(until);
+  }
+  static int fallback(pollfd* asked, nfds_t count, const timespec* until, const sigset_t* mask) {
+    return os_wait_poll(asked, count, until, mask);
+  }
+};
+struct ppoll_chk_entry
+    : timed_entry<ppoll_chk_entry, wait_kind::poll, int(pollfd*, nfds_t, const timespec*, const sigset_t*, std::size_t)> {
+  static constexpr int index = blocking_entry_ppoll_chk;
+  static bool may_wait(pollfd*, nfds_t, const timespec* until, const sigset_t*, std::size_t) PROF_DETAIL_SIG {
+    return is_some_time_sig(until);
+  }
+  static int fallback(pollfd* asked, nfds_t count, const timespec* until, const sigset_t* mask, std::size_t room) {
+    check_room(count, room / sizeof(pollfd));
+    return os_wait_poll(asked, count, until, mask);
+  }
+};
+struct select_entry : timed_entry<select_entry, wait_kind::poll, int(int, fd_set*, fd_set*, fd_set*, timeval*)> {
+  static constexpr int index = blocking_entry_select;
+  static bool may_wait(int, fd_set*, fd_set*, fd_set*, timeval* until) PROF_DETAIL_SIG { return is_some_time_sig(until); }
+  static int fallback(int count, fd_set* to_read, fd_set* to_write, fd_set* other, timeval* until) {
+    return os_wait_select(count, to_read, to_write, other, until);
+  }
+};
+struct pselect_entry
+    : timed_entry<pselect_entry, wait_kind::poll, int(int, fd_set*, fd_set*, fd_set*, const timespec*, const sigset_t*)> {
+  static constexpr int index = blocking_entry_pselect;
+  static bool may_wait(int, fd_set*, fd_set*, fd_set*, const timespec* until, const sigset_t*) PROF_DETAIL_SIG {
+    return is_some_time_sig(until);
+  }
+  static int fallback(int count, fd_set* to_read, fd_set* to_write, fd_set* other, const timespec* until,
+                      const sigset_t* mask) {
+    timespec left = until != nullptr ? *until : timespec{};
+    return os_wait_select(count, to_read, to_write, other, until != nullptr ? &left : nullptr, mask);
+  }
+};
+struct epoll_wait_entry : timed_entry<epoll_wait_entry, wait_kind::poll, int(int, epoll_event*, int, int)> {
+  static constexpr int index = blocking_entry_epoll_wait;
+  static bool may_wait(int, epoll_event*, int, int ms) PROF_DETAIL_SIG { return ms != 0; }
+  static int fallback(int epoll, epoll_event* events, int room, int ms) {
+    return os_wait_epoll(epoll, events, room, ms, nullptr);
+  }
+};
+struct epoll_pwait_entry
+    : timed_entry<epoll_pwait_entry, wait_kind::poll, int(int, epoll_event*, int, int, const sigset_t*)> {
+  static constexpr int index = blocking_entry_epoll_pwait;
+  static bool may_wait(int, epoll_event*, int, int ms, const sigset_t*) PROF_DETAIL_SIG { return ms != 0; }
+  static int fallback(int epoll, epoll_event* events, int room, int ms, const sigset_t* mask) {
+    return os_wait_epoll(epoll, events, room, ms, mask);
+  }
+};
+
+struct read_entry : descriptor_entry<read_entry, wait_kind::read, ssize_t(int, void*, std::size_t)> {
+  static constexpr int index = blocking_entry_read;
+  static ssize_t fallback(int file, void* to, std::size_t size) {
+    return os_cancellable_call(SYS_read, file, os_word(to), static_cast<long>(size));
+  }
+};
+struct read_chk_entry : descriptor_entry<read_chk_entry, wait_kind::read, ssize_t(int, void*, std::size_t, std::size_t)> {
+  static constexpr int index = blocking_entry_read_chk;
+  static ssize_t fallback(int file, void* to, std::size_t size, std::size_t room) {
+    check_room(size, room);
+    return read_entry::fallback(file, to, size);
+  }
+};
+struct readv_entry : descriptor_entry<readv_entry, wait_kind::read, ssize_t(int, const iovec*, int)> {
+  static constexpr int index = blocking_entry_readv;
+  static ssize_t fallback(int file, const iovec* to, int count) {
+    return os_cancellable_call(SYS_readv, file, os_word(to), count);
+  }
+};
+struct recvfrom_entry
+    : descriptor_entry<recvfrom_entry, wait_kind::read, ssize_t(int, void*, std::size_t, int, sockaddr*, socklen_t*)> {
+  static constexpr int index = blocking_entry_recvfrom;
+  static int flags(void*, std::size_t, int all, sockaddr*, socklen_t*) PROF_DETAIL_SIG { return all; }
+  static ssize_t fallback(int socket, void* to, std::size_t size, int all, sockaddr* from, socklen_t* from_size) {
+    return os_cancellable_call(SYS_recvfrom, socket, os_word(to), static_cast<long>(size), all, os_word(from),
+                               os_word(from_size));
+  }
+};
+struct recvfrom_chk_entry
+    : descriptor_entry<recvfrom_chk_entry, wait_kind::read,
+                       ssize_t(int, void*, std::size_t, std::size_t, int, sockaddr*, socklen_t*)> {
+  static constexpr int index = blocking_entry_recvfrom_chk;
+  static int flags(void*, std::size_t, std::size_t, int all, sockaddr*, socklen_t*) PROF_DETAIL_SIG { return all; }
+  static ssize_t fallback(int socket, void* to, std::size_t size, std::size_t room, int all, sockaddr* from,
+                          socklen_t* from_size) {
+    check_room(size, room);
+    return recvfrom_entry::fallback(socket, to, size, all, from, from_size);
+  }
+};
+struct recv_entry : descriptor_entry<recv_entry, wait_kind::read, ssize_t(int, void*, std::size_t, int)> {
+  static constexpr int index = blocking_entry_recv;
+  static int flags(void*, std::size_t, int all) PROF_DETAIL_SIG { return all; }
+  static ssize_t fallback(int socket, void* to, std::size_t size, int all) {
+    return recvfrom_entry::fallback(socket, to, size, all, nullptr, nullptr);
+  }
+};
+struct recv_chk_entry
+    : descriptor_entry<recv_chk_entry, wait_kind::read, ssize_t(int, void*, std::size_t, std::size_t, int)> {
+  static constexpr int index = blocking_entry_recv_chk;
+  static int flags(void*, std::size_t, std::size_t, int all) PROF_DETAIL_SIG { return all; }
+  static ssize_t fallback(int socket, void* to, std::size_t size, std::size_t room, int all) {
+    return recvfrom_chk_entry::fallback(socket, to, size, room, all, nullptr, nullptr);
+  }
+};
+struct recvmsg_entry : descriptor_entry<recvmsg_entry, wait_kind::read, ssize_t(int, msghdr*, int)> {
+  static constexpr int index = blocking_entry_recvmsg;
+  static int flags(msghdr*, int all) PROF_DETAIL_SIG { return all; }
+  static ssize_t fallback(int socket, msghdr* to, int all) {
+    return os_cancellable_call(SYS_recvmsg, socket, os_word(to), all);
+  }
+};
+struct accept4_entry : descriptor_entry<accept4_entry, wait_kind::accept, int(int, sockaddr*, socklen_t*, int)> {
+  static constexpr int index = blocking_entry_accept4;
+  static int fallback(int socket, sockaddr* from, socklen_t* from_size, int of_new) {
+    return static_cast<int>(os_cancellable_call(SYS_accept4, socket, os_word(from), os_word(from_size), of_new));
+  }
+};
+struct accept_entry : descriptor_entry<accept_entry, wait_kind::accept, int(int, sockaddr*, socklen_t*)> {
+  static constexpr int index = blocking_entry_accept;
+  static int fallback(int socket, sockaddr* from, socklen_t* from_size) {
+    return accept4_entry::fallback(socket, from, from_size, 0);
+  }
+};
+
+// ---- the family ----------------------------------------------------------------------------------------------------
+
+void test_blocking_hooks() noexcept;
+inline void blocking_rates_changed() noexcept;
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const hook_family_part prof_hooks_blocking_v2 = {
+    hook_family_magic, blocking_records, blocking_entry_count, &test_blocking_hooks, &blocking_rates_changed};
+
+PROF_DETAIL_END
+
+// ---- the symbols. Under other names, for headers have inline functions of these under _FORTIFY_SOURCE. ----------------
+
+extern "C" {
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are in parentheses already
+#define PROF_DETAIL_SYMBOL(identifier, symbol, result, parameters, arguments)              \
+  PROF_DETAIL_HOOKED result prof_hooked_##identifier parameters __asm__(symbol);           \
+  PROF_DETAIL_HOOKED result prof_hooked_##identifier parameters {                          \
+    return ::prof::detail::identifier##_entry::state.route.load(::prof::detail::route_order) arguments; \
+  }
+PROF_DETAIL_BLOCKING_ENTRIES(PROF_DETAIL_SYMBOL)
+#undef PROF_DETAIL_SYMBOL
+// NOLINTEND(bugprone-macro-parentheses)
+// The same symbols, as callers see them that know nothing of ours.
+#define PROF_DETAIL_CALL(identifier, symbol, result, parameters, arguments) \
+  result prof_call_##identifier parameters __asm__(symbol);
+PROF_DETAIL_BLOCKING_ENTRIES(PROF_DETAIL_CALL)
+#undef PROF_DETAIL_CALL
+}
+
+PROF_DETAIL_BEGIN
+
+inline constexpr hook_entry_facts blocking_facts[blocking_entry_count] = {
+#define PROF_DETAIL_FACTS(identifier, symbol, result, parameters, arguments) \
+  facts_of<identifier##_entry, &::prof_hooked_##identifier>(for_block),
+    PROF_DETAIL_BLOCKING_ENTRIES(PROF_DETAIL_FACTS)
+#undef PROF_DETAIL_FACTS
+};
+static_assert(facts_are_in_order(blocking_facts));
+inline constexpr hook_set blocking_hook_set = {
+    hook_family::blocking, &prof_hooks_blocking_v2, blocking_facts,       blocking_records,
+    &blocking_role,        &blocking_resolver,      blocking_entry_count, nullptr,
+    &first_wait_target_sig};
+inline const hook_set& blocking_hooks() PROF_DETAIL_SIG { return blocking_hook_set; }
+inline void blocking_rates_changed() noexcept { wait_rates_changed(blocking_hooks()); }
+
+// Nothing of this waits or reads: there is no such descriptor, and no time.
+inline void call_blocking_symbol(int entry) noexcept {
+  constexpr int none = -1;
+  const timespec at_once{};
+  timeval no_time{};
+  switch (entry) {
+    case blocking_entry_nanosleep: (void)prof_call_nanosleep(&at_once, nullptr); break;
+    case blocking_entry_clock_nanosleep: (void)prof_call_clock_nanosleep(CLOCK_MONOTONIC, 0, &at_once, nullptr); break;
+    case blocking_entry_usleep: (void)prof_call_usleep(0); break;
+    case blocking_entry_sleep: (void)prof_call_sleep(0); break;
+    case blocking_entry_poll: (void)prof_call_poll(nullptr, 0, 0); break;
+    case blocking_entry_poll_chk: (void)prof_call_poll_chk(nullptr, 0, 0, 0); break;
+    case blocking_entry_ppoll: (void)prof_call_ppoll(nullptr, 0, &at_once, nullptr); break;
+    case blocking_entry_ppoll_chk: (void)prof_call_ppoll_chk(nullptr, 0, &at_once, nullptr, 0); break;
+    case blocking_entry_select: (void)prof_call_select(0, nullptr, nullptr, nullptr, &no_time); break;
+    case blocking_entry_pselect: (void)prof_call_pselect(0, nullptr, nullptr, nullptr, &at_once, nullptr); break;
+    case blocking_entry_epoll_wait: (void)prof_call_epoll_wait(none, nullptr, 1, 0); break;
+    case blocking_entry_epoll_pwait: (void)prof_call_epoll_pwait(none, nullptr, 1, 0, nullptr); break;
+    case blocking_entry_read: (void)prof_call_read(none, nullptr, 0); break;
+    case blocking_entry_read_chk: (void)prof_call_read_chk(none, nullptr, 0, 0); break;
+    case blocking_entry_readv: (void)prof_call_readv(none, nullptr, 0); break;
+    case blocking_entry_recv: (void)prof_call_recv(none, nullptr, 0, 0); break;
+    case blocking_entry_recv_chk: (void)prof_call_recv_chk(none, nullptr, 0, 0, 0); break;
+    case blocking_entry_recvfrom: (void)prof_call_recvfrom(none, nullptr, 0, 0, nullptr, nullptr); break;
+    case blocking_entry_recvfrom_chk: (void)prof_call_recvfrom_chk(none, nullptr, 0, 0, 0, nullptr, nullptr); break;
+    case blocking_entry_recvmsg: (void)prof_call_recvmsg(none, nullptr, 0); break;
+    case blocking_entry_accept: (void)prof_call_accept(none, nullptr, nullptr); break;
+    default: (void)prof_call_accept4(none, nullptr, nullptr, 0);
+  }
+}
+inline std::atomic<bool> blocking_hooks_tested{false};
+PROF_DETAIL_COLD inline void test_blocking_hooks() noexcept {
+  const errno_guard keep_errno;
+  test_wait_hooks_once(blocking_hooks(), blocking_hooks_tested, &call_blocking_symbol);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_BLOCKING_HPP
 
 // ---- prof/prof.hpp (continued) ----
 #endif

@@ -21,7 +21,7 @@ from support.compiling import Job, compile_one
 from support.harness import COMPILERS, TREE, command, in_parallel
 
 INCLUDE = '#include "prof/prof.hpp"\n'
-SWITCHES = ("BLOCK", "CPU", "HEAP", "HTTP", "MUTEX", "SYMBOLIZE", "THREADS")
+SWITCHES = ("BLOCK", "BLOCK_SYSCALLS", "CPU", "HEAP", "HTTP", "MUTEX", "SYMBOLIZE", "THREADS")
 NOT_YET = ("ENV", "METRICS", "PUSH", "TRACE", "UI")
 SINK = "if (!prof::write_heap_profile({})) return 1;"
 
@@ -192,13 +192,14 @@ class Switches(unittest.TestCase):
     def test_defaults(self):
         text = INCLUDE + ("static_assert(PROF_DETAIL_WITH_CPU == 1 && PROF_DETAIL_WITH_HEAP == 1);\n"
                           "static_assert(PROF_DETAIL_WITH_SYMBOLIZE == 1);\n"
-                          "static_assert(PROF_DETAIL_WITH_HTTP == 0);\n"
+                          "static_assert(PROF_DETAIL_WITH_HTTP == 0 && PROF_DETAIL_WITH_BLOCK_SYSCALLS == 0);\n"
                           "static_assert(PROF_DETAIL_WITH_INTERPOSE == 1);\n")
         self.expect_all_compile([(compiler, text) for compiler in COMPILERS])
 
     def test_what_is_off_is_not_there(self):
         missing = (("HTTP", "(void)&prof::detail::stop_serving;"),
                    ("HEAP", "(void)&prof::detail::set_heap_rate;"),
+                   ("BLOCK_SYSCALLS", "(void)&prof::detail::test_blocking_hooks;"),
                    ("CPU", "(void)&prof::detail::begin_cpu;"),
                    ("SYMBOLIZE", "(void)&prof::detail::name_addresses;"))
         for compiler, (switch, call) in itertools.product(COMPILERS, missing):

@@ -42,6 +42,7 @@ SNIPPET = """\
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <mutex>
 #include <string>
 
 [[maybe_unused]] static void run_application() {

@@ -27,7 +27,7 @@ class Kinds(unittest.TestCase):
         program = harness.build(["waits.cpp"], f"waits_{name}", with_whole=True, **how)
         directory = harness.fresh_directory(f"waits_{name}_files")
         said = [line.split() for line in harness.run(program, directory).stdout.splitlines()]
-        self.assertEqual(len(said), 14)
+        self.assertEqual(len(said), 21)
         block, mutex, waiter = (pprof_check.parse((directory / f"{file}.pb.gz").read_bytes())
                                 for file in ("block", "mutex", "waiter"))
         for kind, profile in (("block", block), ("mutex", mutex), ("mutex", waiter)):
@@ -43,7 +43,7 @@ class Kinds(unittest.TestCase):
     def test_every_kind_is_seen_once_with_its_time(self):
         mutex, waiter, said = self.check("gcc", optimize="-O1")
         # Five waits for locks, of which two end in vain, and one of a woken thread, for 30 ms.
-        of_locks = ["wait_mutex", "wait_timed_in_vain", "wait_timedlock_in_vain", "wait_read", "wait_write"]
+        of_locks = ["wait_mutex", "wait_timed_in_vain", "wait_timedlock_in_vain", "wait_read_lock", "wait_write_lock"]
         for function in of_locks:
             with self.subTest(waiter=function):
                 count, total = delays(waiter, function)
@@ -63,13 +63,16 @@ class Kinds(unittest.TestCase):
                 self.check(name, **how)
 
 
-class Contention(unittest.TestCase):
-    """Each unlock is charged the overlap of every waiter's wait with that hold."""
+class ContentionOfLocks:
+    """Each unlock is charged the overlap of every waiter's wait with that hold, whatever the lock."""
+
+    NAME = "contention"
+    FLAGS = ()
 
     @classmethod
     def setUpClass(cls):
-        cls.program = harness.build(["contention.cpp"], "contention", with_whole=True)
-        cls.directory = harness.fresh_directory("contention_files")
+        cls.program = harness.build(["contention.cpp"], cls.NAME, flags=cls.FLAGS, with_whole=True)
+        cls.directory = harness.fresh_directory(f"{cls.NAME}_files")
 
     def contend(self, what):
         """What the program says, the mutex profile and its view of the waiters."""
@@ -93,13 +96,6 @@ class Contention(unittest.TestCase):
                 self.assertAlmostEqual(delays(holders, function)[1] / 1e6 / said[function], 1, delta=0.05)
         self.assertAlmostEqual(pprof_check.total(waiters, "delay") / pprof_check.total(holders, "delay"), 1, delta=0.01)
 
-    def test_woken_waiters_wait_for_the_mutex_from_the_broadcast_on(self):
-        _, holders, waiters = self.contend("broadcast")
-        for profile in (holders, waiters):
-            total = delays(profile, "woken")[1]
-            self.assertGreater(total, 940e6)
-            self.assertLess(total, 1300e6)
-
     def test_readers_share_what_a_writer_waits(self):
         said, holders, waiters = self.contend("readers")
         first, second = (delays(holders, function)[1] / 1e6 for function in ("read_for_20", "read_for_60"))
@@ -108,6 +104,46 @@ class Contention(unittest.TestCase):
         self.assertLess(first + second, said["write_now"] + 1)
         self.assertGreater(first + second, 30)
         self.assertAlmostEqual(delays(waiters, "write_now")[1] / 1e6, first + second, delta=1)
+
+
+class Contention(ContentionOfLocks, unittest.TestCase):
+    """Of the standard's locks, by hooks."""
+
+    def test_woken_waiters_wait_for_the_mutex_from_the_broadcast_on(self):
+        _, holders, waiters = self.contend("broadcast")
+        for profile in (holders, waiters):
+            total = delays(profile, "woken")[1]
+            self.assertGreater(total, 940e6)
+            self.assertLess(total, 1300e6)
+
+
+class OwnLocks(ContentionOfLocks, unittest.TestCase):
+    """Of prof::mutex and prof::shared_mutex beside hooks: everything once."""
+
+    NAME = "contention_own"
+    FLAGS = ("-DOWN_LOCKS",)
+
+
+class OwnLocksWithoutHooks(ContentionOfLocks, unittest.TestCase):
+    """The same where no foreign symbol is defined."""
+
+    NAME = "contention_unhooked"
+    FLAGS = ("-DOWN_LOCKS", "-DPROF_HOOKS=none")
+
+
+class Abseil(unittest.TestCase):
+    """absl::Mutex tells who makes others wait by its own function."""
+
+    def test_contention_is_charged_to_the_function_that_unlocks(self):
+        libraries = harness.command("pkg-config", "--libs", "absl_synchronization").split()
+        program = harness.build(["abseil.cpp"], "abseil", libraries=libraries, with_whole=True)
+        directory = harness.fresh_directory("abseil_files")
+        said = float(harness.run(program, directory / "mutex.pb.gz").stdout)
+        mutex = pprof_check.parse((directory / "mutex.pb.gz").read_bytes())
+        self.assertEqual(pprof_check.validate(mutex, "mutex"), [])
+        count, total = delays(mutex, "hold")
+        self.assertGreaterEqual(count, 1)
+        self.assertAlmostEqual(total / 1e6, said, delta=5)
 
 
 if __name__ == "__main__":

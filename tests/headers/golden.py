@@ -11,6 +11,7 @@ from support.harness import ROOT
 GOLDEN = ROOT / "tests" / "golden"
 UPDATE = "cd tests && python3 -m headers.golden"
 HTTP = "-DPROF_ENABLE_HTTP"
+DEFAULT_OFF = ("PROF_ENABLE_BLOCK_SYSCALLS", "PROF_ENABLE_HTTP")
 TITLES = {
     "macros": "Macros that #include <prof/{}.hpp> leaves defined, beyond those of the system headers.",
     "includes": "System headers that <prof/{}.hpp> includes itself.",
@@ -69,9 +70,10 @@ def text_of(kind, facade, compiler="g++", tree="include"):
     """What the golden file must say."""
     find = FINDERS[kind]
     plain = find(compiler, tree, facade)
-    more = find(compiler, tree, facade, HTTP) - plain
-    lines = [f"# {TITLES[kind].format(facade)}", f"# Written by: {UPDATE}", "", "[default switches]",
-             *sorted(plain), "", "[added by PROF_ENABLE_HTTP]", *sorted(more)]
+    lines = [f"# {TITLES[kind].format(facade)}", f"# Written by: {UPDATE}", "", "[default switches]", *sorted(plain)]
+    for switch in DEFAULT_OFF:
+        more = find(compiler, tree, facade, f"-D{switch}") - plain
+        lines += ["", f"[added by {switch}]", *sorted(more)]
     return "\n".join(lines) + "\n"
 
 

@@ -39,12 +39,13 @@ MORE_OF_GCC = (
     "-Wstringop-overflow=4", "-Wstrict-overflow=2", "-Wattribute-alias=2", "-Wplacement-new=2",
 )
 
-OFF = tuple(f"-DPROF_ENABLE_{part}=0" for part in ("CPU", "HEAP", "HTTP", "SYMBOLIZE"))
+OFF = tuple(f"-DPROF_ENABLE_{part}=0" for part in ("BLOCK", "CPU", "HEAP", "HTTP", "MUTEX", "SYMBOLIZE", "THREADS"))
 HTTP = "-DPROF_ENABLE_HTTP"
+ALL = (HTTP, "-DPROF_ENABLE_BLOCK_SYSCALLS")
 
 FACTORS = {
     "compiler": find_compilers(),
-    "switches": [(), (HTTP,), *((off, HTTP) for off in OFF if "HTTP" not in off), OFF,
+    "switches": [(), (HTTP,), ALL, *((off, HTTP) for off in OFF if "HTTP" not in off), OFF,
                  ("-DPROF_HOOKS=none",), ("-DPROF_HOOKS=none", HTTP)],
     "standard": ["c++17", "c++20", "c++2b"],  # every version here knows the name 2b
     "facades": [("prof",), ("api",), ("api", "prof")],
@@ -60,7 +61,7 @@ FACTORS = {
 TAKE_TURNS = ("tree", "warnings", "library")
 
 # With code generation every row costs seconds. The whole API is used, so that its code is made.
-CODE = {"standard": "c++17", "switches": (HTTP,), "facades": ("api", "prof"), "tree": "include",
+CODE = {"standard": "c++17", "switches": ALL, "facades": ("api", "prof"), "tree": "include",
         "warnings": "all", "library": ()}
 CODE_FACTORS = {
     "compiler": FACTORS["compiler"] if LONG else list(COMPILERS),

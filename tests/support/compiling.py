@@ -34,6 +34,14 @@ bool use_prof(void* object) {
   const prof::label_scope labels{{"tenant", "alice"}, {"stage", "parse"}};
   prof::record_alloc(object, 100);
   prof::record_free(object);
+  static prof::mutex lock;
+  static prof::shared_mutex shared;
+  lock.lock();
+  shared.lock_shared();
+  if (shared.try_lock()) shared.unlock();
+  shared.unlock_shared();
+  lock.unlock();
+  prof::record_contention(100);
   bool any = prof::set_mem_profile_rate(1) + prof::set_cpu_profile_rate(250) > 0;
   prof::for_each_profile([&any](const char*, bool available) { any = any || available; });
   const prof::status_report report = prof::status();

@@ -53,6 +53,29 @@ inline void record_any_free_sig(void* object) PROF_DETAIL_SIG {
   if (records != nullptr) records->record_free_sig(*process, object);
 }
 
+inline const lock_part* find_lock_part() {
+  process_state* const process = process_sig();
+  return process == nullptr ? nullptr : find_part_sig<lock_part>(*process, part::locks);
+}
+inline void note_lock_taken(void* lock) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->taken(lock);
+}
+inline void follow_lock_wait(void* lock, std::uint32_t kind, void (*wait)(void*), const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->waits(lock, kind, wait, call);
+  else wait(lock);
+}
+inline void follow_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->unlocks(lock, sharers, unlock, call);
+  else unlock(lock);
+}
+inline void record_any_contention(std::uint64_t ns, const call_frame& call) {
+  const lock_part* const locks = find_lock_part();
+  if (locks != nullptr) locks->contended(ns, call);
+}
+
 // ---- profiles and rates ------------------------------------------------------------------------------------------
 
 inline void visit_profiles(void (*visit)(void* context, const char* name, bool available), void* context) {
@@ -96,7 +119,11 @@ extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const a
     &set_rate_of,
     &visit_status,
     &write_status_to,
-    &find_http_part};
+    &find_http_part,
+    &note_lock_taken,
+    &follow_lock_wait,
+    &follow_unlock,
+    &record_any_contention};
 
 PROF_DETAIL_END
 

@@ -53,6 +53,12 @@ struct api_table {
   result (*write_status)(const sink& target);
   // The server's descriptor, or null where no file of the process brings it.
   const http_part* (*find_http)();
+  // Locks of prof's own, see collect/locks.hpp. wait(lock) returns with the lock held; unlock(lock) lets it go, of which
+  // `sharers` hold it; the calls are to the lock's own functions.
+  void (*lock_taken)(void* lock);
+  void (*lock_waits)(void* lock, std::uint32_t kind, void (*wait)(void* lock), const call_frame& call);
+  void (*lock_unlocks)(void* lock, std::uint64_t sharers, void (*unlock)(void* lock), const call_frame& call);
+  void (*record_contention)(std::uint64_t ns, const call_frame& call);
 };
 
 // Null where no file of this object includes the whole. Where symbols cannot stay undefined, it must be included.

@@ -18,7 +18,7 @@ using os_cond = pthread_cond_t;
 
 // libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
 // What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
-// more. Of the timed variants of read-write locks nothing does: they try until then.
+// more. Of trying and of the timed variants of read-write locks nothing does: see os_rwlock_try_read.
 #define PROF_DETAIL_SECOND(identifier, symbol, ...) \
   extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
 PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
@@ -68,9 +68,11 @@ PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_i
   X(rwlock_rdlock, "pthread_rwlock_rdlock", for_mutex | for_block)           \
   X(rwlock_timedrdlock, "pthread_rwlock_timedrdlock", for_mutex | for_block) \
   X(rwlock_clockrdlock, "pthread_rwlock_clockrdlock", for_mutex | for_block) \
+  X(rwlock_tryrdlock, "pthread_rwlock_tryrdlock", for_mutex)                 \
   X(rwlock_wrlock, "pthread_rwlock_wrlock", for_mutex | for_block)           \
   X(rwlock_timedwrlock, "pthread_rwlock_timedwrlock", for_mutex | for_block) \
   X(rwlock_clockwrlock, "pthread_rwlock_clockwrlock", for_mutex | for_block) \
+  X(rwlock_trywrlock, "pthread_rwlock_trywrlock", for_mutex)                 \
   X(rwlock_unlock, "pthread_rwlock_unlock", for_mutex)                       \
   X(cond_wait, "pthread_cond_wait", for_mutex | for_block)                   \
   X(cond_timedwait, "pthread_cond_timedwait", for_mutex | for_block)         \
@@ -102,26 +104,7 @@ inline std::size_t contended_now_sig() PROF_DETAIL_SIG {
   return contended_locks.load(std::memory_order_relaxed)->load(std::memory_order_relaxed);
 }
 
-// The state of the mutex profile while that is on, else null; and who calls.
-inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
-  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
-  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
-}
-
 inline constexpr bool gets_lock(int answer) { return answer == 0 || answer == EOWNERDEAD; }
-
-// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
-inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
-  process_state* const process = attached_process_sig();
-  mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
-  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
-}
-
-inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
-                            const registers& caller) PROF_DETAIL_SIG {
-  if (charge.contentions == 0 && charge.ns == 0) return;
-  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
-}
 
 // ---- entries that lock --------------------------------------------------------------------------------------------
 
@@ -195,13 +178,13 @@ struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
 struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedrdlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockrdlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return pthread_rwlock_tryrdlock(lock); });
+    return try_until(clock, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
@@ -210,28 +193,41 @@ struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
 struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedwrlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockwrlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return pthread_rwlock_trywrlock(lock); });
+    return try_until(clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 
-struct mutex_trylock_entry : waiting_base<mutex_trylock_entry, int(os_mutex*) noexcept> {
+// Takes the lock if it is free: then its clock runs again where others wait for it.
+template <class Tag, class Lock>
+struct trying_entry : waiting_base<Tag, int(Lock*) noexcept> {
+  using base = hooked_base<Tag, int(Lock*) noexcept>;
   static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
-  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
-  static int counting(os_mutex* mutex) noexcept {
-    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return call_next(mutex);
-    return counting_slow(mutex);
+  static int counting(Lock* lock) noexcept {
+    if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
+    return counting_slow(lock);
   }
-  PROF_DETAIL_COLD static int counting_slow(os_mutex* mutex) noexcept {
-    const int answer = call_next(mutex);
-    if (gets_lock(answer)) note_taken_sig(mutex);
+  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    const int answer = base::call_next(lock);
+    if (gets_lock(answer)) note_taken_sig(lock);
     return answer;
   }
+};
+struct mutex_trylock_entry : trying_entry<mutex_trylock_entry, os_mutex> {
+  PROF_DETAIL_FALLBACK(mutex_trylock, (os_mutex * mutex) noexcept, (mutex))
+};
+struct rwlock_tryrdlock_entry : trying_entry<rwlock_tryrdlock_entry, os_rwlock> {
+  static constexpr int index = entry_rwlock_tryrdlock;
+  static int fallback(os_rwlock* lock) noexcept { return os_rwlock_try_read(*lock); }
+};
+struct rwlock_trywrlock_entry : trying_entry<rwlock_trywrlock_entry, os_rwlock> {
+  static constexpr int index = entry_rwlock_trywrlock;
+  static int fallback(os_rwlock* lock) noexcept { return os_rwlock_try_write(*lock, os_thread_id_sig()); }
 };
 
 // ---- entries that unlock ----------------------------------------------------------------------------------------------
@@ -387,6 +383,14 @@ int pthread_rwlock_timedwrlock(pthread_rwlock_t* lock, const timespec* until) PR
   return PROF_DETAIL_LOCK_ROUTE(rwlock_timedwrlock)(lock, until);
 }
 PROF_DETAIL_HOOKED
+int pthread_rwlock_tryrdlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_tryrdlock)(lock);
+}
+PROF_DETAIL_HOOKED
+int pthread_rwlock_trywrlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
+  return PROF_DETAIL_LOCK_ROUTE(rwlock_trywrlock)(lock);
+}
+PROF_DETAIL_HOOKED
 int pthread_rwlock_unlock(pthread_rwlock_t* lock) PROF_DETAIL_C_NOEXCEPT {  // Yours? Include prof.hpp elsewhere.
   return PROF_DETAIL_LOCK_ROUTE(rwlock_unlock)(lock);
 }
@@ -471,6 +475,8 @@ inline void call_rwlock_symbol(int entry) noexcept {
   switch (entry) {
     case entry_rwlock_timedrdlock: (void)pthread_rwlock_timedrdlock(&lock, &past); break;
     case entry_rwlock_clockrdlock: (void)pthread_rwlock_clockrdlock(&lock, CLOCK_REALTIME, &past); break;
+    case entry_rwlock_tryrdlock: (void)pthread_rwlock_tryrdlock(&lock); break;
+    case entry_rwlock_trywrlock: (void)pthread_rwlock_trywrlock(&lock); break;
     case entry_rwlock_wrlock: (void)pthread_rwlock_wrlock(&lock); break;
     case entry_rwlock_timedwrlock: (void)pthread_rwlock_timedwrlock(&lock, &past); break;
     case entry_rwlock_clockwrlock: (void)pthread_rwlock_clockwrlock(&lock, CLOCK_REALTIME, &past); break;

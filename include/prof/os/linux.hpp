@@ -1,11 +1,10 @@
 // prof/os/linux.hpp - the OS contract on Linux, x86-64 and aarch64, glibc and musl.
 // Floor 3 (os). Included by os/os.hpp only; it and its siblings are the only ones with Linux
 //          headers (sockets, which only the server needs, are in os/linux_net.hpp).
-// Safety: as os/os.hpp says. System calls are inline assembly: no libc wrapper, so no errno, no
-//         cancellation point, and a hooked `syscall` is never entered.
+// Safety: as os/os.hpp says. System calls are inline assembly, see os/linux_call.hpp.
 // Memory: mmap and munmap only.
-// Source: man-pages 6.03 (mmap(2), timer_create(2), proc(5), signal-safety(7)); syscall(2) for the
-//         calling conventions; kernel 6.18 and glibc 2.36 are what it was run on.
+// Source: man-pages 6.03 (mmap(2), timer_create(2), proc(5), signal-safety(7)); kernel 6.18 and glibc 2.36 are what it
+//         was run on.
 #ifndef PROF_OS_LINUX_HPP
 #define PROF_OS_LINUX_HPP
 
@@ -18,7 +17,6 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +26,7 @@
 #include "prof/base/memory.hpp"
 #include "prof/base/result.hpp"
 #include "prof/base/text.hpp"
+#include "prof/os/linux_call.hpp"
 
 // Whether libc is glibc, and older than 2.minor. For #if.
 #if defined(__GLIBC__)
@@ -37,41 +36,6 @@
 #endif
 
 PROF_DETAIL_BEGIN
-
-// ---- system calls ------------------------------------------------------------------------------
-
-// Returns the kernel's answer: -errno on failure.
-inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                        long f = 0) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-  long answer;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
-                   : "=a"(answer)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return answer;
-#else
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory", "cc");
-  return x0;
-#endif
-}
-
-inline long os_word(const void* pointer) PROF_DETAIL_SIG {
-  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
-}
 
 // Restores errno: a hook's slow path calls into the loader, which may change it.
 class errno_guard {

@@ -104,6 +104,46 @@ inline bool os_rwlock_is_writer_sig(const os_rwlock& lock, std::uint32_t thread)
 }
 inline std::uint32_t os_rwlock_readers_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) >> 3; }
 
+// pthread_rwlock_tryrdlock(3p) and pthread_rwlock_trywrlock(3p), for static links in which a hook keeps libc's own out. Of
+// the word, bit 0 says that it is the writers' turn, bit 1 that one has or wants it; from bit 3 on it counts readers, and bit
+// 31 is never set. The two words behind are what threads sleep at. 0 or an errno.
+inline constexpr std::uint32_t os_rwlock_of_writers = 1;
+inline constexpr std::uint32_t os_rwlock_wanted = 2;
+inline constexpr std::uint32_t os_rwlock_one_reader = 8;
+PROF_DETAIL_COLD inline int os_rwlock_try_read(os_rwlock& lock) PROF_DETAIL_SIG {
+  const bool prefers_writers = lock.__data.__flags == PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP;
+  std::uint32_t seen = os_rwlock_word_sig(lock);
+  std::uint32_t wanted = 0;
+  do {
+    const bool is_wanted = (seen & os_rwlock_wanted) != 0;
+    if (is_wanted && ((seen & os_rwlock_of_writers) != 0 || prefers_writers)) return EBUSY;
+    wanted = (seen + os_rwlock_one_reader) & ~os_rwlock_of_writers;
+    if (wanted >> 31 != 0) return EAGAIN;  // too many readers
+  } while (!__atomic_compare_exchange_n(&lock.__data.__readers, &seen, wanted, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  if ((seen & os_rwlock_of_writers) == 0) return 0;
+  // Its turn of readers begins: some may sleep until then.
+  constexpr std::uint32_t has_sleepers = 2;
+  if ((__atomic_exchange_n(&lock.__data.__wrphase_futex, 0u, __ATOMIC_RELAXED) & has_sleepers) != 0) {
+    const long operation = lock.__data.__shared != 0 ? FUTEX_WAKE : FUTEX_WAKE | FUTEX_PRIVATE_FLAG;
+    (void)os_call_sig(SYS_futex, os_word(&lock.__data.__wrphase_futex), operation, 0x7fffffff);
+  }
+  return 0;
+}
+PROF_DETAIL_COLD inline int os_rwlock_try_write(os_rwlock& lock, std::uint32_t thread) PROF_DETAIL_SIG {
+  const bool prefers_writers = lock.__data.__flags != 0;
+  std::uint32_t seen = os_rwlock_word_sig(lock);
+  do {
+    const bool has_readers = seen >= os_rwlock_one_reader;
+    const bool overtakes = prefers_writers && (seen & os_rwlock_of_writers) != 0;
+    if ((seen & os_rwlock_wanted) != 0 || (has_readers && !overtakes)) return EBUSY;
+  } while (!__atomic_compare_exchange_n(&lock.__data.__readers, &seen, seen | os_rwlock_wanted | os_rwlock_of_writers, true,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED));
+  __atomic_store_n(&lock.__data.__writers_futex, 1u, __ATOMIC_RELAXED);
+  __atomic_store_n(&lock.__data.__wrphase_futex, 1u, __ATOMIC_RELAXED);
+  __atomic_store_n(&lock.__data.__cur_writer, static_cast<int>(thread), __ATOMIC_RELAXED);
+  return 0;
+}
+
 // ---- other things that threads wait for --------------------------------------------------------------------------
 
 using os_semaphore = sem_t;

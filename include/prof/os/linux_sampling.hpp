@@ -74,7 +74,6 @@ inline int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint6
                                        os_word(&info)));
 }
 
-// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG {
   stack_t now;
   std::memset(&now, 0, sizeof now);

@@ -137,6 +137,9 @@ const void* os_own_signal_handler() noexcept;        // what os_install_handler 
 bool os_install_handler(int number) noexcept;
 const char* os_signal_name(int number) noexcept;
 
+// Whether the calling thread runs on its alternate signal stack, as a handler does that wants it (sigaltstack(2)).
+bool os_on_signal_stack_sig() PROF_DETAIL_SIG;
+
 // Asks a thread of this process for itself: `token` and its registers go to ask_receiver there. 0, os_no_such_thread or
 // another errno.
 int os_ask_thread_sig(std::uint32_t thread, int signal_number, std::uint64_t token) PROF_DETAIL_SIG;

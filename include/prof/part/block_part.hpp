@@ -25,6 +25,7 @@ inline void tell_block_hooks(process_state& process) noexcept {
   tell_hooks(process, hook_family::lock);
   tell_hooks(process, hook_family::wait);
   tell_hooks(process, hook_family::join);
+  tell_hooks(process, hook_family::blocking);
 }
 
 inline result begin_block(profile_run& run) {

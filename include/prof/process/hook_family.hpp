@@ -40,7 +40,8 @@ struct hook_family_part {
   X(thread, "pthread_create hook counted by", threads) \
   X(lock, "lock hooks counted by", mutex)              \
   X(wait, "wait hooks counted by", block)              \
-  X(join, "join hooks counted by", threads)
+  X(join, "join hooks counted by", threads)            \
+  X(blocking, "system call hooks counted by", block)
 
 enum class hook_family : unsigned {
 #define PROF_DETAIL_FAMILY(identifier, name, counts) identifier,

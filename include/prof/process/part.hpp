@@ -134,6 +134,15 @@ struct record_part {
   void (*record_free_sig)(process_state& process, void* object) PROF_DETAIL_SIG;
 };
 
+// What the locks of collect/locks.hpp lead to; see api_table.
+struct lock_part {
+  part_head head;
+  void (*taken)(void* lock);
+  void (*waits)(void* lock, std::uint32_t kind, void (*wait)(void* lock), const call_frame& call);
+  void (*unlocks)(void* lock, std::uint64_t sharers, void (*unlock)(void* lock), const call_frame& call);
+  void (*contended)(std::uint64_t ns, const call_frame& call);
+};
+
 // ---- the list ------------------------------------------------------------------------------------------------
 
 // X(identifier, type of the descriptor, switch, names of its profiles). The one place that knows all parts: it declares
@@ -145,6 +154,7 @@ struct record_part {
   X(block, profile_part, "PROF_ENABLE_BLOCK", "block")                \
   X(threads, profile_part, "PROF_ENABLE_THREADS", "goroutine threadcreate threads") \
   X(records, record_part, "PROF_ENABLE_HEAP", "")                     \
+  X(locks, lock_part, "PROF_ENABLE_MUTEX", "")                        \
   X(symbolize, symbolize_part, "PROF_ENABLE_SYMBOLIZE", "")           \
   X(http, http_part, "PROF_ENABLE_HTTP", "")
 

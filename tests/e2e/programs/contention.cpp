@@ -5,6 +5,7 @@
 //   holders    two threads hold for 30 and 10 ms, three others lock and unlock at once; all pause for 1 ms
 //   broadcast  20 threads wait for a condition, are all woken, and hold the mutex for 5 ms each
 //   readers    two readers hold for 20 ms together, a writer waits
+// With OWN_LOCKS the locks are prof's own, else the standard's.
 #include <prof/api.hpp>
 
 #include <pthread.h>
@@ -38,7 +39,14 @@ static double overlap(const interval& a, const interval& b) {
   return begin < end ? milliseconds(end - begin) : 0;
 }
 
-static std::mutex lock;
+#ifdef OWN_LOCKS
+using plain_mutex = prof::mutex;
+using readers_mutex = prof::shared_mutex;
+#else
+using plain_mutex = std::mutex;
+using readers_mutex = std::shared_mutex;
+#endif
+static plain_mutex lock;
 static time_point over;
 
 // What one thread saw.
@@ -112,11 +120,12 @@ static void holders() {
 
 // ---- broadcast --------------------------------------------------------------------------------------------------------
 
+static std::mutex told;
 static std::condition_variable condition;
 static bool go;
 static int waiting;
 APART woken() {
-  std::unique_lock<std::mutex> held(lock);
+  std::unique_lock<std::mutex> held(told);
   ++waiting;
   while (!go) condition.wait(held);
   std::this_thread::sleep_for(5ms);
@@ -125,12 +134,12 @@ static void broadcast() {
   std::vector<std::thread> threads;
   for (int i = 0; i < 20; ++i) threads.emplace_back(woken);
   for (bool all = false; !all; std::this_thread::sleep_for(1ms)) {
-    const std::lock_guard<std::mutex> held(lock);
+    const std::lock_guard<std::mutex> held(told);
     all = waiting == 20;
   }
   std::this_thread::sleep_for(20ms);
   {
-    const std::lock_guard<std::mutex> held(lock);
+    const std::lock_guard<std::mutex> held(told);
     go = true;
   }
   condition.notify_all();
@@ -139,7 +148,7 @@ static void broadcast() {
 
 // ---- readers ----------------------------------------------------------------------------------------------------------
 
-static std::shared_mutex shared;
+static readers_mutex shared;
 static time_point first_ends;
 static time_point writer_begins;
 APART read_for_20() {

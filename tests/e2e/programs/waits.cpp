@@ -2,8 +2,14 @@
 // program's own clock; then writes block.pb.gz, mutex.pb.gz and waiter.pb.gz.
 #include <prof/api.hpp>
 
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <condition_variable>
@@ -67,13 +73,13 @@ WAITS wait_timedlock_in_vain() {
   if (pthread_mutex_timedlock(plain.native_handle(), &until) == 0) plain.unlock();
   say("mutex", __func__, began);
 }
-WAITS wait_read() {
+WAITS wait_read_lock() {
   const auto began = clock_type::now();
   shared.lock_shared();
   say("rdlock", __func__, began);
   shared.unlock_shared();
 }
-WAITS wait_write() {
+WAITS wait_write_lock() {
   const auto began = clock_type::now();
   shared.lock();
   say("wrlock", __func__, began);
@@ -128,6 +134,83 @@ WAITS wait_future_for(std::future<int>& future) {
   say("futex", __func__, began);
 }
 
+WAITS wait_sleep() {
+  const timespec time{0, 50000000};
+  const auto began = clock_type::now();
+  nanosleep(&time, nullptr);
+  say("sleep", __func__, began);
+}
+WAITS wait_poll() {
+  const auto began = clock_type::now();
+  poll(nullptr, 0, 50);
+  say("poll", __func__, began);
+}
+WAITS wait_select() {
+  timeval time{0, 50000};
+  const auto began = clock_type::now();
+  select(0, nullptr, nullptr, nullptr, &time);
+  say("poll", __func__, began);
+}
+WAITS wait_epoll(int epoll) {
+  epoll_event event{};
+  const auto began = clock_type::now();
+  epoll_wait(epoll, &event, 1, 50);
+  say("poll", __func__, began);
+}
+WAITS wait_read(int file, char* to) {
+  const auto began = clock_type::now();
+  if (read(file, to, 1) != 1) return;
+  say("read", __func__, began);
+}
+WAITS wait_receive(int socket, char* to) {
+  const auto began = clock_type::now();
+  if (recv(socket, to, 1, 0) != 1) return;
+  say("read", __func__, began);
+}
+WAITS wait_accept(int listening) {
+  const auto began = clock_type::now();
+  close(accept(listening, nullptr, nullptr));
+  say("accept", __func__, began);
+}
+
+static void wait_for_time() {
+  wait_sleep();
+  wait_poll();
+  wait_select();
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  wait_epoll(epoll);
+  close(epoll);
+}
+
+// What is there already is not waited for.
+static void wait_for_descriptors() {
+  int ends[2];
+  char byte = 'x';
+  if (pipe(ends) != 0) return;
+  std::thread other = after_50_ms([&] { (void)!write(ends[1], "ab", 2); });
+  wait_read(ends[0], &byte);
+  other.join();
+  (void)!read(ends[0], &byte, 1);
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return;
+  other = after_50_ms([&] { (void)!write(ends[1], "a", 1); });
+  wait_receive(ends[0], &byte);
+  other.join();
+  (void)recv(ends[0], &byte, 1, MSG_DONTWAIT);
+
+  const int listening = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof address.sun_family;  // a name that the kernel chooses
+  bind(listening, reinterpret_cast<sockaddr*>(&address), size);
+  listen(listening, 1);
+  size = sizeof address;
+  getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size);
+  const int calling = socket(AF_UNIX, SOCK_STREAM, 0);
+  other = after_50_ms([&] { (void)!connect(calling, reinterpret_cast<sockaddr*>(&address), size); });
+  wait_accept(listening);
+  other.join();
+}
+
 static void wait_for_locks() {
   plain.lock();
   std::thread waiter(wait_mutex);
@@ -146,13 +229,13 @@ static void wait_for_locks() {
   plain.unlock();
 
   shared.lock();
-  waiter = std::thread(wait_read);
+  waiter = std::thread(wait_read_lock);
   std::this_thread::sleep_for(50ms);
   shared.unlock();
   waiter.join();
 
   shared.lock_shared();
-  waiter = std::thread(wait_write);
+  waiter = std::thread(wait_write_lock);
   std::this_thread::sleep_for(50ms);
   shared.unlock_shared();
   waiter.join();
@@ -206,6 +289,8 @@ int main(int argc, char** argv) {
   wait_for_locks();
   wait_for_conditions();
   wait_for_others();
+  wait_for_time();
+  wait_for_descriptors();
   const std::string directory = argv[1];
   prof::profile_request of_waiters;
   of_waiters.view = "waiter";

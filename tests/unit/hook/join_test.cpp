@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "prof/api.hpp"
+#include "../waits.hpp"
 #include "prof/sample/threads.hpp"
 
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_OS_LOCKS
@@ -21,84 +22,9 @@
 
 namespace {
 
-using namespace prof::detail;
+using namespace waits_test;
 
-constexpr std::uint64_t ms = 1000000;
-constexpr std::uint64_t long_enough = 60000 * ms;
-constexpr std::uint64_t one_wait = std::uint64_t{1} << wait_count_bits;
-
-std::uint64_t now() { return os_monotonic_ns_sig(); }
 timespec from_now(clockid_t clock, std::uint64_t ns) { return os_timespec(os_clock_ns_sig(clock) + ns); }
-
-// Asks for at most 10 s; whether it has become true.
-template <class Ask>
-bool becomes(Ask ask) {
-  for (int i = 0; i < 10000; ++i) {
-    if (ask()) return true;
-    os_sleep_ns(ms);
-  }
-  return false;
-}
-
-// The rate of one test: every wait is counted, or none.
-class block_rate {
- public:
-  explicit block_rate(std::uint64_t ns) : before_(prof::set_block_profile_rate(ns)) {}
-  ~block_rate() { prof::set_block_profile_rate(before_); }
-  block_rate(const block_rate&) = delete;
-  block_rate& operator=(const block_rate&) = delete;
-
- private:
-  const std::uint64_t before_;
-};
-
-process_state& all() { return *process_sig(); }
-
-struct amount {
-  std::uint64_t count = 0;
-  std::uint64_t ns = 0;
-};
-
-// What has been counted of joins since this was made.
-class counted {
- public:
-  amount blocked() const {
-    const amount sum = so_far();
-    return {sum.count - before_.count, sum.ns - before_.ns};
-  }
-
- private:
-  static amount so_far() {
-    block_state* const block = block_of(all());
-    REQUIRE(block != nullptr);
-    arena memory(os_pages);
-    count_snapshot snapshot(memory);
-    block->counts.read(snapshot);
-    amount sum;
-    block->counts.for_each_since(nullptr, snapshot, [&](const count_key& key, const std::uint64_t* values) {
-      if (key.extra != static_cast<std::uint64_t>(wait_kind::join)) return;
-      sum.count += values[waits_counted];
-      sum.ns += values[waited_ns];
-    });
-    return sum;
-  }
-  const amount before_ = so_far();
-};
-
-// What a thread waits for now; thread 0: for nothing.
-wait_facts wait_now(std::uint32_t thread) {
-  wait_facts found;
-  all().waits.for_each([&](std::size_t, const wait_facts& facts) {
-    if (facts.thread == thread) found = facts;
-  });
-  return found;
-}
-// The same when it does.
-wait_facts wait_of(std::uint32_t thread) {
-  wait_facts found;
-  (void)becomes([&] { return (found = wait_now(thread)).thread != 0; });
-  return found;
-}
 
 // Within bounds that hold on any machine: what the clock said around both ends.
 void check_between(std::uint64_t ns, std::uint64_t least, std::uint64_t most) {
@@ -132,29 +58,6 @@ class joinable {
   pthread_t handle_{};
   std::atomic<std::uint32_t> id_{0};
   std::atomic<bool> may_end_{false};
-};
-
-// A thread of which std::thread itself takes care.
-class worker {
- public:
-  template <class Run>
-  explicit worker(Run run) {
-    thread_ = std::thread([this, run] {
-      id_.store(os_thread_id_sig());
-      run();
-    });
-    while (id_.load() == 0) os_yield();
-  }
-  ~worker() { join(); }
-  std::uint32_t id() const { return id_.load(); }
-  pthread_t handle() { return thread_.native_handle(); }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  std::atomic<std::uint32_t> id_{0};
-  std::thread thread_;
 };
 
 struct joining_call {
@@ -239,7 +142,7 @@ TEST_CASE("who joins a thread is seen while it waits, and counted once") {
       answer = one.call(thread.handle(), &value, long_enough);
       kept_errno = errno;
     });
-    const counted since;
+    const counted since(wait_kind::join);
     const wait_facts facts = wait_of(waiting.id());
     CHECK(facts.thread == waiting.id());
     CHECK(facts.kind == wait_kind::join);
@@ -268,7 +171,7 @@ TEST_CASE("a join that ends at its time is counted, and the thread can be joined
     if (!one.has_time) continue;
     CAPTURE(std::string(one.name));
     joinable thread;
-    const counted since;
+    const counted since(wait_kind::join);
     const std::uint64_t began = now();
     void* value = nullptr;
     CHECK(one.call(thread.handle(), &value, 15 * ms) == ETIMEDOUT);
@@ -287,7 +190,7 @@ TEST_CASE("a join that ends at its time is counted, and the thread can be joined
 
 TEST_CASE("trying to join is no wait") {
   const block_rate on(1);
-  const counted since;
+  const counted since(wait_kind::join);
   joinable thread;
   void* value = nullptr;
   CHECK(pthread_tryjoin_np(thread.handle(), &value) == EBUSY);
@@ -307,7 +210,7 @@ TEST_CASE("while the block profile is off joins are not seen and not counted, an
   for (const joining_call& one : joining_calls) {
     CAPTURE(std::string(one.name));
     joinable thread;
-    const counted since;
+    const counted since(wait_kind::join);
     void* value = nullptr;
     int answer = -1;
     const pthread_t handle = thread.handle();
@@ -370,7 +273,7 @@ TEST_CASE("a thread that is cancelled while it joins leaves nothing behind, and 
       came_back.store(true);
     });
     REQUIRE(wait_of(waiting.id()).kind == wait_kind::join);
-    const counted since;
+    const counted since(wait_kind::join);
     REQUIRE(pthread_cancel(waiting.handle()) == 0);
     CHECK(becomes([&] { return wait_now(waiting.id()).thread == 0; }));
     CHECK(since.blocked().count == one_wait);
@@ -489,7 +392,7 @@ TEST_CASE("a forked child has no waits for its parent's threads, and joins its o
   if (child == 0) {
     int wrong = 0;
     if (all().waits.used() != 0) wrong |= 1;
-    const counted since;
+    const counted since(wait_kind::join);
     joinable own;
     own.end();
     if (pthread_join(own.handle(), nullptr) != 0) wrong |= 2;

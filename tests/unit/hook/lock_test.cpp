@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "prof/api.hpp"
+#include "../waits.hpp"
 
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_OS_LOCKS
 
@@ -24,133 +25,15 @@
 
 namespace {
 
-using namespace prof::detail;
+using namespace waits_test;
 
-constexpr std::uint64_t ms = 1000000;
-constexpr std::uint64_t one_wait = std::uint64_t{1} << wait_count_bits;
 constexpr std::uint64_t clock_parts = 2 << clock_shift;  // what a lock's clock may lose of a wait
 
-std::uint64_t now() { return os_monotonic_ns_sig(); }
 timespec from_now(clockid_t clock, std::uint64_t ns) { return os_timespec(os_clock_ns_sig(clock) + ns); }
-
-// Asks for at most 10 s; whether it has become true.
-template <class Ask>
-bool becomes(Ask ask) {
-  for (int i = 0; i < 10000; ++i) {
-    if (ask()) return true;
-    os_sleep_ns(ms);
-  }
-  return false;
-}
 
 // ---- rates, figures ------------------------------------------------------------------------------------------------
 
-// The rates of one test: every contended unlock and every wait are counted, or none.
-class rates {
- public:
-  rates(unsigned fraction, std::uint64_t block_ns)
-      : fraction_(prof::set_mutex_profile_fraction(fraction)), block_ns_(prof::set_block_profile_rate(block_ns)) {}
-  ~rates() {
-    prof::set_mutex_profile_fraction(fraction_);
-    prof::set_block_profile_rate(block_ns_);
-  }
-  rates(const rates&) = delete;
-  rates& operator=(const rates&) = delete;
-
- private:
-  const unsigned fraction_;
-  const std::uint64_t block_ns_;
-};
-
-process_state& all() { return *process_sig(); }
-mutex_state& mutexes() {
-  mutex_state* const there = mutex_of(all());
-  REQUIRE(there != nullptr);
-  return *there;
-}
-
-struct amount {
-  std::uint64_t count = 0;
-  std::uint64_t ns = 0;
-  amount operator-(const amount& other) const { return {count - other.count, ns - other.ns}; }
-};
-
-// All that a table counts under keys that `wanted` picks.
-template <class Wanted>
-amount sum_of(const count_table& table, Wanted wanted) {
-  arena memory(os_pages);
-  count_snapshot snapshot(memory);
-  table.read(snapshot);
-  amount sum;
-  table.for_each_since(nullptr, snapshot, [&](const count_key& key, const std::uint64_t* values) {
-    if (!wanted(key)) return;
-    sum.count += values[0];
-    sum.ns += values[1];
-  });
-  return sum;
-}
-
-// What has been counted since this was made.
-class counted {
- public:
-  explicit counted(wait_kind kind)
-      : kind_(kind), blocked_(blocked_now()), holders_(of(mutexes().holders)), waiters_(of(mutexes().waiters)) {}
-  amount blocked() const { return blocked_now() - blocked_; }  // of the kind
-  amount holders() const { return of(mutexes().holders) - holders_; }
-  amount waiters() const { return of(mutexes().waiters) - waiters_; }
-
- private:
-  static amount of(const count_table& table) {
-    return sum_of(table, [](const count_key&) { return true; });
-  }
-  amount blocked_now() const {
-    return sum_of(block_of(all())->counts,
-                  [this](const count_key& key) { return key.extra == static_cast<std::uint64_t>(kind_); });
-  }
-  const wait_kind kind_;
-  const amount blocked_;
-  const amount holders_;
-  const amount waiters_;
-};
-
 // ---- threads that wait ---------------------------------------------------------------------------------------------
-
-class worker {
- public:
-  template <class Run>
-  explicit worker(Run run) {
-    thread_ = std::thread([this, run] {
-      id_.store(os_thread_id_sig());
-      run();
-    });
-    while (id_.load() == 0) os_yield();
-  }
-  ~worker() { join(); }
-  std::uint32_t id() const { return id_.load(); }
-  pthread_t handle() { return thread_.native_handle(); }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  std::atomic<std::uint32_t> id_{0};
-  std::thread thread_;
-};
-
-// What a thread waits for now; thread 0: for nothing.
-wait_facts wait_now(std::uint32_t thread) {
-  wait_facts found;
-  all().waits.for_each([&](std::size_t, const wait_facts& facts) {
-    if (facts.thread == thread) found = facts;
-  });
-  return found;
-}
-// The same when it does.
-wait_facts wait_of(std::uint32_t thread) {
-  wait_facts found;
-  (void)becomes([&] { return (found = wait_now(thread)).thread != 0; });
-  return found;
-}
 
 // Records of locks and condition variables, which go with the last thread that waits for one.
 struct records {
@@ -223,8 +106,6 @@ constexpr locking_call locking_calls[] = {
        const timespec until = from_now(CLOCK_MONOTONIC, ns);
        return pthread_rwlock_clockwrlock(&l.rwlock, CLOCK_MONOTONIC, &until);
      }}};
-
-constexpr std::uint64_t long_enough = 60000 * ms;
 
 std::mutex g_mutex;
 
@@ -311,8 +192,9 @@ TEST_CASE("while both rates are 0 every entry leads straight to the next definit
 TEST_CASE("the mutex profile sees all entries, the block profile those that wait") {
   const rates off(0, 0);
   const auto waits = [](int entry) {
-    return entry != entry_mutex_trylock && entry != entry_mutex_unlock && entry != entry_rwlock_unlock &&
-           entry != entry_cond_signal && entry != entry_cond_broadcast;
+    const std::string name = lock_records[entry].name;
+    const auto has = [&name](const char* part) { return name.find(part) != std::string::npos; };
+    return !has("_try") && !has("_unlock") && !has("_signal") && !has("_broadcast");
   };
   for (int entry = 0; entry < lock_entry_count; ++entry) {
     CAPTURE(std::string(lock_records[entry].name));
@@ -693,6 +575,8 @@ TEST_CASE("the clock of a contended lock that was free runs for whoever takes it
       {"pthread_mutex_lock", wait_kind::mutex, [](some_locks& l) { return pthread_mutex_lock(&l.mutex); }},
       {"pthread_mutex_trylock", wait_kind::mutex, [](some_locks& l) { return pthread_mutex_trylock(&l.mutex); }},
       {"pthread_rwlock_wrlock", wait_kind::wrlock, [](some_locks& l) { return pthread_rwlock_wrlock(&l.rwlock); }},
+      {"pthread_rwlock_trywrlock", wait_kind::wrlock, [](some_locks& l) { return pthread_rwlock_trywrlock(&l.rwlock); }},
+      {"pthread_rwlock_tryrdlock", wait_kind::rdlock, [](some_locks& l) { return pthread_rwlock_tryrdlock(&l.rwlock); }},
       {"pthread_rwlock_rdlock", wait_kind::rdlock, [](some_locks& l) { return pthread_rwlock_rdlock(&l.rwlock); }}};
   for (const taking& way : ways) {
     CAPTURE(std::string(way.name));

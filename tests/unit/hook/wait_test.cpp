@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "prof/api.hpp"
+#include "../waits.hpp"
 
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_OS_LOCKS
 
@@ -27,108 +28,9 @@
 
 namespace {
 
-using namespace prof::detail;
+using namespace waits_test;
 
-constexpr std::uint64_t ms = 1000000;
-constexpr std::uint64_t long_enough = 60000 * ms;
-constexpr std::uint64_t one_wait = std::uint64_t{1} << wait_count_bits;
-
-std::uint64_t now() { return os_monotonic_ns_sig(); }
 timespec from_now(clockid_t clock, std::uint64_t ns) { return os_timespec(os_clock_ns_sig(clock) + ns); }
-
-// Asks for at most 10 s; whether it has become true.
-template <class Ask>
-bool becomes(Ask ask) {
-  for (int i = 0; i < 10000; ++i) {
-    if (ask()) return true;
-    os_sleep_ns(ms);
-  }
-  return false;
-}
-
-// The rate of one test: every wait is counted, or none.
-class block_rate {
- public:
-  explicit block_rate(std::uint64_t ns) : before_(prof::set_block_profile_rate(ns)) {}
-  ~block_rate() { prof::set_block_profile_rate(before_); }
-  block_rate(const block_rate&) = delete;
-  block_rate& operator=(const block_rate&) = delete;
-
- private:
-  const std::uint64_t before_;
-};
-
-process_state& all() { return *process_sig(); }
-
-struct amount {
-  std::uint64_t count = 0;
-  std::uint64_t ns = 0;
-};
-
-// What has been counted of a kind of waits since this was made.
-class counted {
- public:
-  explicit counted(wait_kind kind) : kind_(kind), before_(so_far()) {}
-  amount blocked() const {
-    const amount sum = so_far();
-    return {sum.count - before_.count, sum.ns - before_.ns};
-  }
-
- private:
-  amount so_far() const {
-    block_state* const block = block_of(all());
-    REQUIRE(block != nullptr);
-    arena memory(os_pages);
-    count_snapshot snapshot(memory);
-    block->counts.read(snapshot);
-    amount sum;
-    block->counts.for_each_since(nullptr, snapshot, [&](const count_key& key, const std::uint64_t* values) {
-      if (key.extra != static_cast<std::uint64_t>(kind_)) return;
-      sum.count += values[waits_counted];
-      sum.ns += values[waited_ns];
-    });
-    return sum;
-  }
-  const wait_kind kind_;
-  const amount before_;
-};
-
-class worker {
- public:
-  template <class Run>
-  explicit worker(Run run) {
-    thread_ = std::thread([this, run] {
-      id_.store(os_thread_id_sig());
-      run();
-    });
-    while (id_.load() == 0) os_yield();
-  }
-  ~worker() { join(); }
-  std::uint32_t id() const { return id_.load(); }
-  pthread_t handle() { return thread_.native_handle(); }
-  void join() {
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  std::atomic<std::uint32_t> id_{0};
-  std::thread thread_;
-};
-
-// What a thread waits for now; thread 0: for nothing.
-wait_facts wait_now(std::uint32_t thread) {
-  wait_facts found;
-  all().waits.for_each([&](std::size_t, const wait_facts& facts) {
-    if (facts.thread == thread) found = facts;
-  });
-  return found;
-}
-// The same when it does.
-wait_facts wait_of(std::uint32_t thread) {
-  wait_facts found;
-  (void)becomes([&] { return (found = wait_now(thread)).thread != 0; });
-  return found;
-}
 
 // Within bounds that hold on any machine: what the clock said around both ends.
 void check_between(std::uint64_t ns, std::uint64_t least, std::uint64_t most) {

@@ -9,7 +9,9 @@
 #include <climits>
 #include <csignal>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -466,6 +468,101 @@ TEST_CASE("a writer that waits keeps readers out where it is preferred, and the 
     CHECK(os_rwlock_writer_sig(l.lock) == 0);
     l.unlock();
     writer.join();
+    check_is_free(l);
+  }
+}
+
+// Who has a read-write lock in the tests below; `wants`: a writer waits for it.
+struct rwlock_situation {
+  const char* name;
+  int reads;
+  bool writes;
+  bool wants;
+};
+constexpr rwlock_situation rwlock_situations[] = {{"free", 0, false, false},
+                                                  {"read", 1, false, false},
+                                                  {"read by two", 2, false, false},
+                                                  {"written", 0, true, false},
+                                                  {"read, and a writer waits", 1, false, true}};
+// Two locks in one situation, one for libc's function and one for ours.
+class rwlock_pair {
+ public:
+  rwlock_pair(const rwlock_situation& situation, int kind) : theirs(kind), ours(kind), situation_(situation) {
+    for (made_rwlock* l : {&theirs, &ours}) {
+      for (int i = 0; i < situation.reads; ++i) CHECK(pthread_rwlock_rdlock(&l->lock) == 0);
+      if (situation.writes) CHECK(pthread_rwlock_wrlock(&l->lock) == 0);
+      if (situation.wants) writers_.emplace_back([l] {
+        pthread_rwlock_wrlock(&l->lock);
+        l->unlock();
+      });
+      if (situation.wants) CHECK(becomes([l] { return os_rwlock_may_block_reader_sig(l->lock); }));
+    }
+  }
+  ~rwlock_pair() {
+    for (made_rwlock* l : {&theirs, &ours}) {
+      for (int i = 0; i < situation_.reads + situation_.writes; ++i) l->unlock();
+    }
+    for (std::thread& writer : writers_) writer.join();
+  }
+  rwlock_pair(const rwlock_pair&) = delete;
+  rwlock_pair& operator=(const rwlock_pair&) = delete;
+  bool are_equal() const { return std::memcmp(&theirs.lock, &ours.lock, sizeof(os_rwlock)) == 0; }
+
+  made_rwlock theirs;
+  made_rwlock ours;
+
+ private:
+  const rwlock_situation situation_;
+  std::vector<std::thread> writers_;
+};
+
+TEST_CASE("trying a read-write lock answers as libc's functions and leaves the same words behind") {
+  for (const int kind : rwlock_kinds) {
+    for (const rwlock_situation& situation : rwlock_situations) {
+      for (const bool writes : {false, true}) {
+        CAPTURE(kind);
+        CAPTURE(std::string(situation.name));
+        CAPTURE(writes);
+        rwlock_pair l(situation, kind);
+        const int wanted = writes ? pthread_rwlock_trywrlock(&l.theirs.lock) : pthread_rwlock_tryrdlock(&l.theirs.lock);
+        CHECK((writes ? os_rwlock_try_write(l.ours.lock, self()) : os_rwlock_try_read(l.ours.lock)) == wanted);
+        CHECK(l.are_equal());
+        if (wanted != 0) continue;
+        l.theirs.unlock();
+        l.ours.unlock();
+        CHECK(l.are_equal());
+      }
+    }
+  }
+}
+
+TEST_CASE("a read-write lock that is tried so keeps out who must wait, and wakes who may go on") {
+  for (const int kind : rwlock_kinds) {
+    made_rwlock l(kind);
+    std::uint64_t guarded[2] = {};
+    std::atomic<int> torn{0};
+    std::atomic<int> written{0};
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&, i] {
+        for (int n = 0; n < 5000; ++n) {
+          const bool tries = (n + i) % 2 == 0;
+          if (i % 2 == 0) {
+            if (tries ? os_rwlock_try_write(l.lock, self()) != 0 : pthread_rwlock_wrlock(&l.lock) != 0) continue;
+            ++guarded[0];
+            guarded[1] = guarded[0];
+            ++written;
+          } else {
+            if (tries ? os_rwlock_try_read(l.lock) != 0 : pthread_rwlock_rdlock(&l.lock) != 0) continue;
+            if (guarded[0] != guarded[1]) ++torn;
+          }
+          pthread_rwlock_unlock(&l.lock);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(torn.load() == 0);
+    CHECK(guarded[0] == static_cast<std::uint64_t>(written.load()));
     check_is_free(l);
   }
 }
