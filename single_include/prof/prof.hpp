@@ -440,6 +440,10 @@ class bounded_text {
     char digits[20];
     return put({digits, format_decimal(value, digits)});
   }
+  bounded_text& hex(std::uint64_t value) noexcept {
+    char digits[16];
+    return put("0x").put({digits, format_hex(value, digits)});
+  }
   // "05"; of larger numbers all digits.
   bounded_text& two_digits(std::uint64_t value) noexcept { return put(value < 10 ? "0" : "").decimal(value); }
   void clear() noexcept {
@@ -848,11 +852,71 @@ PROF_PUBLIC_END
 
 #endif  // PROF_BASE_SINK_HPP
 
+// ---- prof/os/linux_call.hpp ----
+// prof/os/linux_call.hpp - system calls on Linux, x86-64 and aarch64.
+// Floor 3 (os). Included by os/linux.hpp and os/word_wait.hpp, for the thin header brings no more of the system than that.
+// Safety: async-signal-safe. Inline assembly: no libc wrapper, so no errno, no cancellation point, and a hooked `syscall`
+//         is never entered.
+// Memory: none.
+// Source: syscall(2) for the calling conventions. On other systems this has nothing: PROF_DETAIL_LINUX_CALLS is 0.
+#ifndef PROF_OS_LINUX_CALL_HPP
+#define PROF_OS_LINUX_CALL_HPP
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#define PROF_DETAIL_LINUX_CALLS 1
+#include <sys/syscall.h>
+#else
+#define PROF_DETAIL_LINUX_CALLS 0
+#endif
+
+#if PROF_DETAIL_LINUX_CALLS
+
+PROF_DETAIL_BEGIN
+
+// Returns the kernel's answer: -errno on failure.
+inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                        long f = 0) PROF_DETAIL_SIG {
+#if defined(__x86_64__)
+  long answer;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(answer)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return answer;
+#else
+  register long x8 __asm__("x8") = number;
+  register long x0 __asm__("x0") = a;
+  register long x1 __asm__("x1") = b;
+  register long x2 __asm__("x2") = c;
+  register long x3 __asm__("x3") = d;
+  register long x4 __asm__("x4") = e;
+  register long x5 __asm__("x5") = f;
+  __asm__ volatile("svc 0"
+                   : "+r"(x0)
+                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                   : "memory", "cc");
+  return x0;
+#endif
+}
+
+inline long os_word(const void* pointer) PROF_DETAIL_SIG {
+  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_DETAIL_LINUX_CALLS
+
+#endif  // PROF_OS_LINUX_CALL_HPP
+
 // ---- prof/os/objects.hpp ----
 // prof/os/objects.hpp - the notes of loaded objects, and keeping an object loaded: what the thin header asks of the
 // system.
 // Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
-// Safety: ordinary context; takes the loader's lock.
+// Safety: ordinary context; takes the loader's locks, but waits 50 ms at most for a thread that keeps one.
 // Memory: none.
 // Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE, pthread_atfork(3); System V gABI ch. 5, "Note Section".
 #ifndef PROF_OS_OBJECTS_HPP
@@ -862,6 +926,7 @@ PROF_PUBLIC_END
 #include <dlfcn.h>
 #include <link.h>
 #include <sched.h>
+#include <sys/auxv.h>
 #include <time.h>
 
 #include <atomic>
@@ -879,16 +944,96 @@ struct object_note {
 
 #if defined(__linux__) && defined(__ELF__)
 
+inline std::uint64_t loader_clock_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+
+// ---- whether the loader answers ----------------------------------------------------------------------------------
+// glibc's loader has two locks that a thread may keep for as long as it likes: one while dlopen(3) runs the constructors of
+// a library, which dlopen, dlsym and dladdr take; one while dl_iterate_phdr(3) calls back, which that takes. Whoever waits
+// for them waits with the host, and a deadlock of which they are part could not be looked at. They are recursive mutexes,
+// one behind the other in the loader's data (glibc 2.36, elf/rtld.c: _dl_load_lock, _dl_load_write_lock), and in a
+// callback of ours the second one is ours: so they are found, once. Where they are not, nothing is ever said to be busy.
+
+// The beginning of glibc's pthread_mutex_t.
+struct loader_mutex {
+  int lock;
+  unsigned count;
+  int owner;
+  unsigned users;
+  int kind;  // 1: recursive
+};
+#if defined(__aarch64__)
+inline constexpr std::size_t loader_mutex_bytes = 48;
+#else
+inline constexpr std::size_t loader_mutex_bytes = 40;
+#endif
+enum class loader_lock { objects, list };  // what dlopen takes, what dl_iterate_phdr takes
+
+inline std::atomic<std::uintptr_t> loader_list_lock{0};
+inline std::atomic<bool> loader_locks_sought{false};
+
+inline loader_mutex read_loader_mutex(std::uintptr_t address) noexcept {
+  loader_mutex mutex{};
+  std::memcpy(&mutex, reinterpret_cast<const void*>(address), sizeof mutex);
+  return mutex;
+}
+// 0 where it is not known, which no lock's owner is.
+inline int loader_thread_id() noexcept {
+#if PROF_DETAIL_LINUX_CALLS
+  return static_cast<int>(os_call_sig(SYS_gettid));
+#else
+  return 0;
+#endif
+}
+
+// Looks for the lock of the list between two addresses, which the calling thread has once.
+inline void seek_loader_locks(std::uintptr_t from, std::uintptr_t to, int self) noexcept {
+  for (std::uintptr_t at = from + loader_mutex_bytes; at + loader_mutex_bytes <= to; at += 8) {
+    const loader_mutex list = read_loader_mutex(at);
+    if (list.owner != self || list.kind != 1 || list.count != 1 || list.lock == 0) continue;
+    if (read_loader_mutex(at - loader_mutex_bytes).kind == 1) loader_list_lock.store(at);
+  }
+}
+inline int seek_loader_locks_in(dl_phdr_info* info, std::size_t, void*) noexcept {
+  if (info->dlpi_addr != getauxval(AT_BASE)) return 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& segment = info->dlpi_phdr[i];
+    const std::uintptr_t start = info->dlpi_addr + segment.p_vaddr;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
+    seek_loader_locks((start + 7) & ~std::uintptr_t{7}, start + segment.p_memsz, loader_thread_id());
+  }
+  return 1;
+}
+
+// Whether another thread has a lock of the loader's, and keeps it for 50 ms.
+inline bool is_loader_busy(loader_lock which) noexcept {
+  const std::uintptr_t list = loader_list_lock.load();
+  if (list == 0) return false;
+  const std::uintptr_t address = which == loader_lock::list ? list : list - loader_mutex_bytes;
+  const int self = loader_thread_id();
+  for (const std::uint64_t end = loader_clock_ms() + 50; loader_clock_ms() < end; sched_yield()) {
+    const loader_mutex now = read_loader_mutex(address);
+    if (now.lock == 0 || now.owner == self) return false;
+  }
+  return true;
+}
+
 // Weak: a fully static program has no loader. Before glibc 2.34 linux_loader.hpp has a strong reference to it.
 extern "C" void* prof_any_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
 
-// Keeps an object loaded for ever. Looked up at run time: a static link warns about any reference to dlopen.
-inline void os_pin_file(const char* name) noexcept {
-  if (prof_any_dlsym == nullptr || name == nullptr || name[0] == '\0') return;
+// Keeps an object loaded for ever; false where the loader is busy. Looked up at run time: a static link warns about any
+// reference to dlopen.
+inline bool os_pin_file(const char* name) noexcept {
+  if (prof_any_dlsym == nullptr || name == nullptr || name[0] == '\0') return true;
+  if (is_loader_busy(loader_lock::objects)) return false;
   void* const found = prof_any_dlsym(RTLD_DEFAULT, "dlopen");
   void* (*open)(const char*, int) = nullptr;
   std::memcpy(&open, &found, sizeof open);
   if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  return true;
 }
 
 // ---- fork and the loader's lock ------------------------------------------------------------------------------------
@@ -905,11 +1050,6 @@ extern "C" int prof_any_register_atfork(void (*)(), void (*)(), void (*)(), void
     PROF_DETAIL_WEAK_IMPORT("__register_atfork");
 extern "C" __attribute__((__visibility__("hidden"))) char prof_dso_handle __asm__("__dso_handle");
 
-inline std::uint64_t loader_clock_ms() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
-}
 inline bool wait_until_none(const std::atomic<int>& count) noexcept {
   for (const std::uint64_t end = loader_clock_ms() + 1000; count.load() > 0; sched_yield()) {
     if (loader_clock_ms() >= end) return false;
@@ -932,16 +1072,19 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
       &prof_dso_handle);
 }
 
-// dl_iterate_phdr, not while another thread forks.
-PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
+// dl_iterate_phdr, not while another thread forks. False where the loader is busy: then nothing was visited.
+PROF_DETAIL_COLD inline bool os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
   if (!loader_watches_forks.load(std::memory_order_relaxed)) os_hold_forks_for_loader();
   // Whoever of a call and a fork comes second sees the first: both are sequentially consistent.
   for (bool waits = true; loader_calls.fetch_add(1), waits && loader_forks.load() > 0;) {
     loader_calls.fetch_sub(1);
     waits = wait_until_none(loader_forks);
   }
-  dl_iterate_phdr(visit, context);
+  if (!loader_locks_sought.exchange(true)) dl_iterate_phdr(&seek_loader_locks_in, nullptr);
+  const bool answers = !is_loader_busy(loader_lock::list);
+  if (answers) dl_iterate_phdr(visit, context);
   loader_calls.fetch_sub(1);
+  return answers;
 }
 
 // ---- notes ---------------------------------------------------------------------------------------------------------
@@ -981,9 +1124,9 @@ inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segmen
 }
 
 // Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
-// meanwhile; visit must not load or unload any.
+// meanwhile; visit must not load or unload any. For none where the loader is busy.
 PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         const auto& wanted = *static_cast<const note_search*>(data);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -1000,7 +1143,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 
 #else
 
-inline void os_pin_file(const char*) noexcept {}
+inline bool os_pin_file(const char*) noexcept { return true; }
 inline void os_hold_forks_for_loader() noexcept {}
 inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {
@@ -1890,7 +2033,7 @@ PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
   api_search first;
   os_for_each_object_note({&see_api, &first});
   if (first.found == nullptr) return nullptr;
-  os_pin_file(first.file.c_str());
+  if (!os_pin_file(first.file.c_str())) return nullptr;
   // It may have been unloaded before it was pinned: what is there now stays.
   api_search again;
   os_for_each_object_note({&see_api, &again});
@@ -2094,65 +2237,9 @@ PROF_PUBLIC_END
 #ifndef PROF_OS_WORD_WAIT_HPP
 #define PROF_OS_WORD_WAIT_HPP
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
-
-// ---- prof/os/linux_call.hpp ----
-// prof/os/linux_call.hpp - system calls on Linux, x86-64 and aarch64.
-// Floor 3 (os). Included by os/linux.hpp and os/word_wait.hpp, for the thin header brings no more of the system than that.
-// Safety: async-signal-safe. Inline assembly: no libc wrapper, so no errno, no cancellation point, and a hooked `syscall`
-//         is never entered.
-// Memory: none.
-// Source: syscall(2) for the calling conventions.
-#ifndef PROF_OS_LINUX_CALL_HPP
-#define PROF_OS_LINUX_CALL_HPP
-
-#include <sys/syscall.h>
-
 PROF_DETAIL_BEGIN
 
-// Returns the kernel's answer: -errno on failure.
-inline long os_call_sig(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
-                        long f = 0) PROF_DETAIL_SIG {
-#if defined(__x86_64__)
-  long answer;
-  register long r10 __asm__("r10") = d;
-  register long r8 __asm__("r8") = e;
-  register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
-                   : "=a"(answer)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return answer;
-#else
-  register long x8 __asm__("x8") = number;
-  register long x0 __asm__("x0") = a;
-  register long x1 __asm__("x1") = b;
-  register long x2 __asm__("x2") = c;
-  register long x3 __asm__("x3") = d;
-  register long x4 __asm__("x4") = e;
-  register long x5 __asm__("x5") = f;
-  __asm__ volatile("svc 0"
-                   : "+r"(x0)
-                   : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-                   : "memory", "cc");
-  return x0;
-#endif
-}
-
-inline long os_word(const void* pointer) PROF_DETAIL_SIG {
-  return static_cast<long>(reinterpret_cast<std::uintptr_t>(pointer));
-}
-
-PROF_DETAIL_END
-
-#endif  // PROF_OS_LINUX_CALL_HPP
-
-// ---- prof/os/word_wait.hpp (continued) ----
-#endif
-
-PROF_DETAIL_BEGIN
-
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#if PROF_DETAIL_LINUX_CALLS
 
 // Waits while the lower half of `word` is `value`.
 inline void os_wait_word_sig(const std::atomic<std::uint64_t>& word, std::uint32_t value) PROF_DETAIL_SIG {
@@ -3451,25 +3538,26 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
   return found;
 }
 
-// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
-// time.
-inline void os_pin_object(const void* address) noexcept {
-  Dl_info self;
-  if (os_has_dlsym() && prof_libc_dladdr(address, &self) != 0) os_pin_file(self.dli_fname);
-}
-
-// The file that holds an address ("" when unknown); for status texts.
+// The file that holds an address, as it was given to the loader; "" when unknown, or the loader is busy.
 inline const char* os_file_of(const void* address) noexcept {
   Dl_info info;
-  if (!os_has_dlsym() || prof_libc_dladdr(address, &info) == 0) return "";
+  if (!os_has_dlsym() || is_loader_busy(loader_lock::objects) || prof_libc_dladdr(address, &info) == 0) return "";
   return info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
+// time. False where the loader is busy.
+inline bool os_pin_object(const void* address) noexcept {
+  return !is_loader_busy(loader_lock::objects) && os_pin_file(os_file_of(address));
 }
 
 // ---- loaded objects ----------------------------------------------------------------------------------
 
+inline bool os_loader_is_busy() noexcept { return is_loader_busy(loader_lock::list); }
+
 inline std::uint64_t os_objects_loaded() noexcept {
   std::uint64_t loaded = 0;
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* count) {
         *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
         return 1;
@@ -3492,7 +3580,7 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
     std::size_t count;
     bool met_loader;
   } found{headers, room, 0, false};
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
         std::uintptr_t first = info->dlpi_addr;
@@ -3511,12 +3599,12 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
 
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
 // never unmaps.
-inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
+inline bool os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
   struct call {
     void (*visit)(void*);
     void* context;
   } wanted{visit, context};
-  os_iterate_objects(
+  return os_iterate_objects(
       [](dl_phdr_info*, std::size_t, void* data) {
         const call& c = *static_cast<call*>(data);
         c.visit(c.context);
@@ -4481,10 +4569,11 @@ inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
+inline bool os_loader_is_busy() noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
-inline void os_with_objects_kept(void (*)(void*), void*) noexcept {}
-inline void os_pin_object(const void*) noexcept {}
+inline bool os_with_objects_kept(void (*)(void*), void*) noexcept { return false; }
+inline bool os_pin_object(const void*) noexcept { return true; }
 inline int os_at_fork(void (*)(), void (*)(), void (*)()) noexcept { return -1; }
 inline const char* os_file_of(const void*) noexcept { return ""; }
 
@@ -4589,15 +4678,17 @@ int os_start_thread(os_thread_main main, void* argument, int open_signal,
                     os_thread_handle& thread) noexcept;
 void os_join_thread(os_thread_handle thread) noexcept;
 
+// Whether another thread keeps the lock of the loader's list, and does so for 50 ms; then the calls below do nothing.
+bool os_loader_is_busy() noexcept;
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
 // Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
 std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept;
-// Calls visit(context) once while no object can be unloaded; it must not load or unload any.
-void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
-// Keeps the executable or library that holds `address` loaded for ever.
-void os_pin_object(const void* address) noexcept;
-// Its file's name, "" when unknown.
+// Calls visit(context) once while no object can be unloaded; it must not load or unload any. False: the loader is busy.
+bool os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
+// Keeps the executable or library that holds `address` loaded for ever. False: the loader is busy.
+bool os_pin_object(const void* address) noexcept;
+// Its file's name, "" when unknown or the loader is busy.
 const char* os_file_of(const void* address) noexcept;
 // Runs `handler` in every child of fork(), before fork returns there; the other two in the parent, around
 // it, or null. 0 or an errno.
@@ -9998,13 +10089,16 @@ inline text_view wait_word(std::uint64_t kind) noexcept {
   return kind < static_cast<std::uint64_t>(wait_kind::count_) ? text_view(wait_words[kind]) : text_view("?");
 }
 
+// Whether what is waited for is a descriptor, not an address.
+inline bool is_at_descriptor(wait_kind kind) noexcept { return kind == wait_kind::read || kind == wait_kind::accept; }
+
 // A wait as it begins, and as others read it while it goes on.
 struct wait_facts {
   wait_kind kind = wait_kind::mutex;
   std::uint32_t thread = 0;
   stack_id stack = overflow_stack;
   label_set_id labels = no_labels;
-  std::uintptr_t object = 0;   // the address of the lock or whatever it is
+  std::uintptr_t object = 0;   // the address of the lock or whatever it is, or a descriptor; 0: time
   std::uint64_t began_ns = 0;  // os_monotonic_ns_sig()
   // For the block profile, see sample/block.hpp: the rate it is weighed with, 0: not at all; how long it must last.
   std::uint64_t rate_ns = 0;
@@ -10064,6 +10158,10 @@ class wait_table {
     table_.at(index).lock.store(0);
   }
   void end_sig(std::size_t index) PROF_DETAIL_SIG { table_.remove_sig(index); }
+  // The same for one that its thread has left, which several may find at once; true for one of them.
+  bool end_left_sig(std::size_t index, std::uint32_t thread) PROF_DETAIL_SIG {
+    return table_.remove_key_sig(index, thread_key_base + thread);
+  }
 
   // One of a thread's waits, or no_slot.
   std::size_t find_sig(std::uint32_t thread) const PROF_DETAIL_SIG { return table_.find_sig(thread_key_base + thread); }
@@ -11432,29 +11530,45 @@ inline void let_forks_pass(const process_state& process) noexcept {
   for (int i = 0; i < 1000 && process.forks.load() != 0; ++i) os_sleep_ns(1000000);
 }
 
-// Brings the code map up to date: ordinary code, before and after every profile.
+// The same as os_never_unloaded_objects, by the last map, while the loader is busy.
+inline std::size_t known_never_unloaded(const process_state& process, std::uintptr_t* headers, std::size_t room) noexcept {
+  const code_map* const map = process.code.load();
+  std::size_t count = 0;
+  for (std::size_t i = 0; map != nullptr && i < map->current && count < room; ++i) {
+    if (map->ranges[i].never_unloaded) headers[count++] = map->ranges[i].header;
+  }
+  return count;
+}
+
+// Brings the code map up to date: ordinary code, before and after every profile. Where another thread keeps the loader's
+// lock (os_loader_is_busy) the map is read all the same, as hooks do it, but no table is built.
 inline void refresh_code_map(process_state& process) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
+  constexpr std::size_t room = 512;
+  std::uintptr_t headers[room];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
     never_unloaded_objects never_unloaded;
   } wanted{process, {}};
-  wanted.never_unloaded.loaded = os_objects_loaded();
+  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
   wanted.never_unloaded.headers = headers;
-  wanted.never_unloaded.count = os_never_unloaded_objects(headers, sizeof headers / sizeof headers[0]);
-  os_with_objects_kept(
+  wanted.never_unloaded.loaded = os_objects_loaded();
+  wanted.never_unloaded.count = os_never_unloaded_objects(headers, room);
+  const bool answers = os_with_objects_kept(
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        if (r.process.registry.unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);
+  if (!answers) {
+    wanted.never_unloaded.count = known_never_unloaded(process, headers, room);
+    replace_code_map_sig(process, wanted.never_unloaded);
+  }
+  if (process.registry.unread.load()) count_drop_sig(process, drop::code_map_unread);
   give_back_maps(process);
-  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
 }
 
 // The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
@@ -11904,16 +12018,25 @@ inline void tell_hooks(process_state& process, hook_family family) noexcept {
   if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
 }
 
+inline std::atomic<bool> object_pinned{false};
+
+// False where the loader is busy: the next call tries again.
+inline bool pin_object(process_state& process, const void* address) noexcept {
+  const own_code_scope own(process);  // the loader allocates
+  return os_pin_object(address);
+}
+inline bool pin_this_object(process_state& process) noexcept {
+  if (!object_pinned.load(std::memory_order_relaxed)) object_pinned.store(pin_object(process, &this_object));
+  return object_pinned.load(std::memory_order_relaxed);
+}
+
 // Keeps the owners' objects loaded from now on.
 inline void keep_owners(process_state& process) noexcept {
   for (unsigned i = 0; i < hook_family_count; ++i) {
     const hook_family_part* const hooks = owner_of_sig(process, i);
     if (hooks == nullptr || hooks == process.hooks[i].kept.load(std::memory_order_relaxed)) continue;
-    {
-      const own_code_scope own(process);  // the loader allocates
-      os_pin_object(hooks);
-    }
-    if (owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
+    const bool is_pinned = hooks == family_row(i).own ? pin_this_object(process) : pin_object(process, hooks);
+    if (is_pinned && owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
   }
 }
 
@@ -11929,25 +12052,25 @@ inline void for_each_thread_part(const process_state& process, Tell tell) {
   }
 }
 
-inline std::atomic<bool> object_pinned{false};
+inline std::atomic<bool> object_entered{false};
 
 // Attaches, registers this object's parts and keeps the object loaded, because handlers and descriptors in it are
 // reachable from now on. Null only when no memory can be mapped.
 inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
-  const bool is_first = !object_pinned.load(std::memory_order_acquire);
+  const bool is_first = !object_entered.load(std::memory_order_acquire);
   for (unsigned i = 0; is_first && i < part_count; ++i) register_part(*process, i, own_part_sig(i));
   forget_parent(*process);  // behind that: it asks the parts
   keep_owners(*process);
+  (void)pin_this_object(*process);
   if (!is_first) return process;
   {
-    const own_code_scope own(*process);  // the loader allocates, and libc may for the handlers
-    os_pin_object(&this_object);
+    const own_code_scope own(*process);  // libc may allocate for the handlers
     os_hold_forks_for_loader();
     (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
-  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
+  object_entered.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 
@@ -11969,9 +12092,10 @@ PROF_DETAIL_BEGIN
 // Gives this object's table to objects that have none and were loaded since the last time: a record_alloc inside an
 // allocator cannot look for one itself. Under the loader's lock, so that none is unloaded meanwhile.
 inline void offer_api(process_state& process) noexcept {
+  if (os_loader_is_busy()) return;
   const std::uint64_t loaded = os_objects_loaded();
   if (process.objects_seen.exchange(loaded, std::memory_order_relaxed) == loaded) return;
-  os_with_objects_kept(
+  (void)os_with_objects_kept(
       [](void*) {
         for_each_note_sig({[](void*, const prof_note& note) {
                              const void* none = nullptr;
@@ -14078,7 +14202,7 @@ PROF_DETAIL_BEGIN
 // ---- annotations -----------------------------------------------------------------------------------------------
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
-  process_state* const process = object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter();
+  process_state* const process = object_entered.load(std::memory_order_acquire) ? attached_process_sig() : enter();
   thread_state* const thread = process == nullptr ? nullptr : this_thread_sig(*process);
   if (thread == nullptr) return no_labels;
   label_pair all[2 * label_table::max_labels];
@@ -15650,10 +15774,9 @@ PROF_DETAIL_COLD inline bool is_left_sig(process_state& process, std::size_t oth
 // Takes back what a wait that its thread left without a word is known by.
 PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::size_t index) PROF_DETAIL_SIG {
   wait_facts left;
-  const bool is_there = process.waits.read_sig(index, left);
-  process.waits.end_sig(index);
+  if (!process.waits.read_sig(index, left) || !process.waits.end_left_sig(index, left.thread)) return;
   mutex_state* const mutex = attached_mutex_sig(process);
-  if (!is_there || mutex == nullptr || left.lock == 0) return;
+  if (mutex == nullptr || left.lock == 0) return;
   lock_wait wait;
   wait.index = left.lock - 1;
   if (left.kind != wait_kind::cond) {
@@ -15662,6 +15785,15 @@ PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::s
   }
   const lock_wait woken = end_cond_wait_sig(*mutex, {wait.index, left.charged_before}, true);
   if (woken.index != no_slot) (void)end_lock_wait_sig(*mutex, woken, os_monotonic_ns_sig());
+}
+
+// A thread that was cancelled while it waited, in code without exceptions, has ended without a word, and its wait would last
+// for ever. Called before profiles of waits are read.
+PROF_DETAIL_COLD inline void forget_waits_of_ended_threads(process_state& process) noexcept {
+  const std::uint32_t process_id = os_process_id_sig();
+  process.waits.for_each([&](std::size_t index, const wait_facts& facts) {
+    if (os_thread_has_ended_sig(process_id, facts.thread)) forget_left_wait_sig(process, index);
+  });
 }
 
 // Follows one wait, from its construction until end_sig. If neither profile wants it, all is a no-op.
@@ -16832,7 +16964,8 @@ inline void change_fraction(process_state& process, mutex_state& mutex, bool was
   tell_lock_hooks(process);
 }
 
-inline void read_mutex(const mutex_run& run, const process_state& process, mutex_snapshot& snapshot) noexcept {
+inline void read_mutex(const mutex_run& run, process_state& process, mutex_snapshot& snapshot) noexcept {
+  forget_waits_of_ended_threads(process);
   if (run.of_waiters) read_waiters(process, run.mutex, snapshot);
   else run.mutex.holders.read(snapshot.counts);
 }
@@ -16961,6 +17094,7 @@ inline result begin_block(profile_run& run) {
   made.window = block->rate.open(run.request.rate != 0 ? run.request.rate : default_block_window_ns);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   tell_block_hooks(run.process);
+  forget_waits_of_ended_threads(run.process);
   read_block(run.process, *block, made.base);
   return {};
 }
@@ -16971,6 +17105,7 @@ inline void close_block_window(profile_run& run) {
 }
 inline result end_block(profile_run& run) {
   auto& counted = *static_cast<block_run*>(run.state);
+  forget_waits_of_ended_threads(run.process);
   read_block(run.process, counted.block, counted.now);
   close_block_window(run);
   return {};
@@ -17232,6 +17367,7 @@ struct threads_state {
   std::atomic<std::size_t> next_look;
   std::atomic<std::uint64_t> asked;
   std::atomic<std::uint64_t> answered;
+  char deadlock[256];  // what was reported last
 };
 inline constexpr std::uint32_t threads_layout =
     layout_of({sizeof(threads_state), offsetof(threads_state, made), sizeof(question), sizeof(made_thread)});
@@ -17617,7 +17753,7 @@ PROF_DETAIL_END
 // prof/write/threads_text.hpp - writes every thread with its stack as text (debug=2), like a traceback of Go's.
 // Floor 9 (write). Called by parts, as what debug=2 writes.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: 8 bytes per thread in the caller's scratch arena.
+// Memory: 16 bytes per thread in the caller's scratch arena.
 // Source: Go 1.26 runtime/traceback.go (goroutineheader, printing of frames, "created by"), with labels as since 1.27. What
 //         a profile's samples say of threads stands in labels whose keys begin with a dot: see part/threads_part.hpp.
 #ifndef PROF_WRITE_THREADS_TEXT_HPP
@@ -17628,12 +17764,16 @@ PROF_DETAIL_BEGIN
 class thread_dump_writer {
  public:
   thread_dump_writer(const profile& p, arena& scratch, output out, text_view title) noexcept
-      : p_(p), out_(out), title_(title), order_(scratch) {}
+      : p_(p), out_(out), title_(title), order_(scratch), makers_(scratch) {}
 
   bool write() noexcept {
     for (std::size_t i = 0; i < p_.samples.size(); ++i) {
-      if (number(p_.samples[i], ".thread") != 0 && !order_.push(static_cast<std::uint32_t>(i))) return false;
+      const bool is_thread = number(p_.samples[i], ".thread") != 0;
+      const bool is_maker = number(p_.samples[i], ".made") != 0;
+      if (is_thread && !order_.push(static_cast<std::uint32_t>(i))) return false;
+      if (is_maker && !makers_.push(static_cast<std::uint32_t>(i))) return false;
     }
+    heap_sort(makers_.data(), makers_.size(), [&](std::uint32_t a, std::uint32_t b) { return made(a) < made(b); });
     heap_sort(order_.data(), order_.size(), [&](std::uint32_t a, std::uint32_t b) { return before(a, b); });
     put_circles();
     for (const std::uint32_t sample : order_) put_thread(p_.samples[sample]);
@@ -17688,7 +17828,10 @@ class thread_dump_writer {
     return between[0] != '\0';
   }
   void put_object(const profile_sample& sample) noexcept {
-    out_.put(text(sample, ".wait")).put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
+    out_.put(text(sample, ".wait"));
+    const profile_label* const descriptor = label(sample, ".descriptor");
+    if (descriptor != nullptr) out_.put(" of descriptor ").signed_decimal(descriptor->number);
+    if (label(sample, ".object") != nullptr) out_.put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
   }
 
   // "goroutine 12 [mutex, 3 minutes, labels:{"a":"b"}]:", and what Go does not know in a comment.
@@ -17791,15 +17934,20 @@ class thread_dump_writer {
     out_.put(" pc=").hex(location.address);
   }
 
+  std::int64_t made(std::uint32_t sample) const noexcept { return number(p_.samples[sample], ".made"); }
   void put_maker(std::int64_t thread) noexcept {
-    for (const profile_sample& sample : p_.samples) {
-      if (number(sample, ".made") != thread) continue;
-      const std::uint32_t* const frames = p_.frames_of(sample);
-      for (std::size_t i = 0; i < sample.depth; ++i) {
-        if (i == 0) out_.put("created in thread ").signed_decimal(number(sample, ".creator")).put(" by ");
-        put_location(frames[i]);
-      }
-      return;
+    std::size_t from = 0;
+    for (std::size_t end = makers_.size(); from < end;) {
+      const std::size_t middle = from + (end - from) / 2;
+      if (made(makers_[middle]) < thread) from = middle + 1;
+      else end = middle;
+    }
+    if (from == makers_.size() || made(makers_[from]) != thread) return;
+    const profile_sample& sample = p_.samples[makers_[from]];
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (i == 0) out_.put("created in thread ").signed_decimal(number(sample, ".creator")).put(" by ");
+      put_location(frames[i]);
     }
   }
 
@@ -17807,6 +17955,7 @@ class thread_dump_writer {
   text_writer out_;
   text_view title_;
   arena_vector<std::uint32_t> order_;
+  arena_vector<std::uint32_t> makers_;  // by the thread they made
 };
 
 // As parts' rows have them.
@@ -17897,7 +18046,7 @@ inline std::size_t describe_thread(profile& p, const asked_thread& asked, const 
   text(".why", silence_text(asked.why));
   if (wait == nullptr || !wait->waits) return count;
   text(".wait", wait_word(static_cast<std::uint64_t>(wait->kind)));
-  number(".object", wait->object);
+  number(is_at_descriptor(wait->kind) ? text_view(".descriptor") : text_view(".object"), wait->object);
   const std::uint64_t now = os_monotonic_ns_sig();
   if (wait->began_ns != 0 && now > wait->began_ns) number(".waited", now - wait->began_ns);
   number(".owner", wait->owner);
@@ -17917,8 +18066,8 @@ inline void add_survey(profile& p, profile_builder& build, const thread_survey& 
   for (const asked_thread& asked : survey.threads()) {
     if (asked.why == silence::ended) continue;
     const thread_wait* const wait = view.waits != nullptr ? view.waits->find(asked.thread) : nullptr;
-    const bool is_old = wait != nullptr && wait->began_ns != 0 && now - wait->began_ns >= view.least_wait_ns;
-    if (view.least_wait_ns != 0 && !is_old) continue;
+    const std::uint64_t began = wait != nullptr && wait->began_ns != 0 && wait->began_ns < now ? wait->began_ns : now;
+    if (now - began < view.least_wait_ns) continue;
     profile_label labels[profile_builder::max_extra_labels];
     const std::size_t count = view.is_full ? describe_thread(p, asked, wait, labels) : 0;
     build.add_or_say(asked.stack, asked.labels, sign, asked.why == silence::none ? "" : "[no answer]", labels, count);
@@ -17995,11 +18144,34 @@ inline std::uint64_t count_threads(const process_state&) {
   (void)os_for_each_thread([](void* to, std::uint32_t) { ++*static_cast<std::uint64_t*>(to); }, &count);
   return count;
 }
+// Of circles one: "thread 12 waits for the mutex 0x... of thread 13, thread 13 for ..."; the stacks are in debug=2. The text
+// is valid until the next report.
+inline void report_deadlocks(const process_state& process, threads_state& threads, visitor<status_value> visit) {
+  arena memory(os_pages);
+  thread_waits waits(memory);
+  arena_vector<std::uint32_t> ids(memory);
+  (void)os_for_each_thread(
+      [](void* to, std::uint32_t thread) { static_cast<arena_vector<std::uint32_t>*>(to)->push(thread); }, &ids);
+  waits.look(process, ids.size(), [&ids](std::size_t i) { return ids[i]; });
+  visit({"deadlocks now", waits.circles(), nullptr});
+  if (waits.circles() == 0) return;
+  bounded_text<sizeof threads.deadlock> text;
+  for (const std::uint32_t id : ids) {
+    const thread_wait* const wait = waits.find(id);
+    if (wait == nullptr || wait->circle != 1) continue;
+    text.put(text.view().size != 0 ? ", " : "").put("thread ").decimal(id).put(" waits for the ");
+    text.put(wait_word(static_cast<std::uint64_t>(wait->kind))).put(" ").hex(wait->object);
+    text.put(" of thread ").decimal(wait->owner);
+  }
+  std::memcpy(threads.deadlock, text.c_str(), text.view().size + 1);
+  visit({"first deadlock (stacks: threads?debug=2)", 0, threads.deadlock});
+}
 inline void report_threads(const process_state& process, visitor<status_value> visit) {
-  const threads_state* const threads = attached_threads_sig(process);
+  threads_state* const threads = attached_threads_sig(process);
   visit({"threads created", threads != nullptr ? threads->created.load() : 0, nullptr});
   visit({"threads asked for their stack", threads != nullptr ? threads->asked.load() : 0, nullptr});
   visit({"threads that answered", threads != nullptr ? threads->answered.load() : 0, nullptr});
+  if (threads != nullptr) report_deadlocks(process, *threads, visit);
 }
 inline void forget_threads_parent(process_state& process, bool) {
   threads_state* const threads = attached_threads_sig(process);

@@ -150,6 +150,10 @@ class bounded_text {
     char digits[20];
     return put({digits, format_decimal(value, digits)});
   }
+  bounded_text& hex(std::uint64_t value) noexcept {
+    char digits[16];
+    return put("0x").put({digits, format_hex(value, digits)});
+  }
   // "05"; of larger numbers all digits.
   bounded_text& two_digits(std::uint64_t value) noexcept { return put(value < 10 ? "0" : "").decimal(value); }
   void clear() noexcept {

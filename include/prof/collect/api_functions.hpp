@@ -15,7 +15,7 @@ PROF_DETAIL_BEGIN
 // ---- annotations -----------------------------------------------------------------------------------------------
 
 inline label_set_id enter_labels(const label_pair* pairs, std::size_t count) {
-  process_state* const process = object_pinned.load(std::memory_order_acquire) ? attached_process_sig() : enter();
+  process_state* const process = object_entered.load(std::memory_order_acquire) ? attached_process_sig() : enter();
   thread_state* const thread = process == nullptr ? nullptr : this_thread_sig(*process);
   if (thread == nullptr) return no_labels;
   label_pair all[2 * label_table::max_labels];

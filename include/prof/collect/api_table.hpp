@@ -103,7 +103,7 @@ PROF_DETAIL_COLD inline const api_table* find_api_slow() noexcept {
   api_search first;
   os_for_each_object_note({&see_api, &first});
   if (first.found == nullptr) return nullptr;
-  os_pin_file(first.file.c_str());
+  if (!os_pin_file(first.file.c_str())) return nullptr;
   // It may have been unloaded before it was pinned: what is there now stays.
   api_search again;
   os_for_each_object_note({&see_api, &again});

@@ -15,9 +15,10 @@ PROF_DETAIL_BEGIN
 // Gives this object's table to objects that have none and were loaded since the last time: a record_alloc inside an
 // allocator cannot look for one itself. Under the loader's lock, so that none is unloaded meanwhile.
 inline void offer_api(process_state& process) noexcept {
+  if (os_loader_is_busy()) return;
   const std::uint64_t loaded = os_objects_loaded();
   if (process.objects_seen.exchange(loaded, std::memory_order_relaxed) == loaded) return;
-  os_with_objects_kept(
+  (void)os_with_objects_kept(
       [](void*) {
         for_each_note_sig({[](void*, const prof_note& note) {
                              const void* none = nullptr;

@@ -55,10 +55,9 @@ PROF_DETAIL_COLD inline bool is_left_sig(process_state& process, std::size_t oth
 // Takes back what a wait that its thread left without a word is known by.
 PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::size_t index) PROF_DETAIL_SIG {
   wait_facts left;
-  const bool is_there = process.waits.read_sig(index, left);
-  process.waits.end_sig(index);
+  if (!process.waits.read_sig(index, left) || !process.waits.end_left_sig(index, left.thread)) return;
   mutex_state* const mutex = attached_mutex_sig(process);
-  if (!is_there || mutex == nullptr || left.lock == 0) return;
+  if (mutex == nullptr || left.lock == 0) return;
   lock_wait wait;
   wait.index = left.lock - 1;
   if (left.kind != wait_kind::cond) {
@@ -67,6 +66,15 @@ PROF_DETAIL_COLD inline void forget_left_wait_sig(process_state& process, std::s
   }
   const lock_wait woken = end_cond_wait_sig(*mutex, {wait.index, left.charged_before}, true);
   if (woken.index != no_slot) (void)end_lock_wait_sig(*mutex, woken, os_monotonic_ns_sig());
+}
+
+// A thread that was cancelled while it waited, in code without exceptions, has ended without a word, and its wait would last
+// for ever. Called before profiles of waits are read.
+PROF_DETAIL_COLD inline void forget_waits_of_ended_threads(process_state& process) noexcept {
+  const std::uint32_t process_id = os_process_id_sig();
+  process.waits.for_each([&](std::size_t index, const wait_facts& facts) {
+    if (os_thread_has_ended_sig(process_id, facts.thread)) forget_left_wait_sig(process, index);
+  });
 }
 
 // Follows one wait, from its construction until end_sig. If neither profile wants it, all is a no-op.

@@ -3,13 +3,20 @@
 // Safety: async-signal-safe. Inline assembly: no libc wrapper, so no errno, no cancellation point, and a hooked `syscall`
 //         is never entered.
 // Memory: none.
-// Source: syscall(2) for the calling conventions.
+// Source: syscall(2) for the calling conventions. On other systems this has nothing: PROF_DETAIL_LINUX_CALLS is 0.
 #ifndef PROF_OS_LINUX_CALL_HPP
 #define PROF_OS_LINUX_CALL_HPP
 
-#include <sys/syscall.h>
-
 #include "prof/base/platform.hpp"
+
+#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#define PROF_DETAIL_LINUX_CALLS 1
+#include <sys/syscall.h>
+#else
+#define PROF_DETAIL_LINUX_CALLS 0
+#endif
+
+#if PROF_DETAIL_LINUX_CALLS
 
 PROF_DETAIL_BEGIN
 
@@ -47,5 +54,7 @@ inline long os_word(const void* pointer) PROF_DETAIL_SIG {
 }
 
 PROF_DETAIL_END
+
+#endif  // PROF_DETAIL_LINUX_CALLS
 
 #endif  // PROF_OS_LINUX_CALL_HPP

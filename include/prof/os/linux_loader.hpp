@@ -49,25 +49,26 @@ PROF_DETAIL_NOINLINE inline void* os_next_symbol(const char* name) noexcept {
   return found;
 }
 
-// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
-// time.
-inline void os_pin_object(const void* address) noexcept {
-  Dl_info self;
-  if (os_has_dlsym() && prof_libc_dladdr(address, &self) != 0) os_pin_file(self.dli_fname);
-}
-
-// The file that holds an address ("" when unknown); for status texts.
+// The file that holds an address, as it was given to the loader; "" when unknown, or the loader is busy.
 inline const char* os_file_of(const void* address) noexcept {
   Dl_info info;
-  if (!os_has_dlsym() || prof_libc_dladdr(address, &info) == 0) return "";
+  if (!os_has_dlsym() || is_loader_busy(loader_lock::objects) || prof_libc_dladdr(address, &info) == 0) return "";
   return info.dli_fname != nullptr ? info.dli_fname : "";
+}
+
+// Keeps the object that holds `address` loaded for ever: a handler or a hook in it may be entered any
+// time. False where the loader is busy.
+inline bool os_pin_object(const void* address) noexcept {
+  return !is_loader_busy(loader_lock::objects) && os_pin_file(os_file_of(address));
 }
 
 // ---- loaded objects ----------------------------------------------------------------------------------
 
+inline bool os_loader_is_busy() noexcept { return is_loader_busy(loader_lock::list); }
+
 inline std::uint64_t os_objects_loaded() noexcept {
   std::uint64_t loaded = 0;
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* count) {
         *static_cast<std::uint64_t*>(count) = info->dlpi_adds;
         return 1;
@@ -90,7 +91,7 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
     std::size_t count;
     bool met_loader;
   } found{headers, room, 0, false};
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         list& to = *static_cast<list*>(data);
         std::uintptr_t first = info->dlpi_addr;
@@ -109,12 +110,12 @@ inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_
 
 // dl_iterate_phdr(3) holds the lock under which glibc 2.36 unlists and unmaps (elf/dl-close.c); musl
 // never unmaps.
-inline void os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
+inline bool os_with_objects_kept(void (*visit)(void*), void* context) noexcept {
   struct call {
     void (*visit)(void*);
     void* context;
   } wanted{visit, context};
-  os_iterate_objects(
+  return os_iterate_objects(
       [](dl_phdr_info*, std::size_t, void* data) {
         const call& c = *static_cast<call*>(data);
         c.visit(c.context);

@@ -1,7 +1,7 @@
 // prof/os/objects.hpp - the notes of loaded objects, and keeping an object loaded: what the thin header asks of the
 // system.
 // Floor 3 (os). A contract of its own, so that the thin header does not bring the headers of os/os.hpp.
-// Safety: ordinary context; takes the loader's lock.
+// Safety: ordinary context; takes the loader's locks, but waits 50 ms at most for a thread that keeps one.
 // Memory: none.
 // Source: dl_iterate_phdr(3), dlopen(3) RTLD_NODELETE, pthread_atfork(3); System V gABI ch. 5, "Note Section".
 #ifndef PROF_OS_OBJECTS_HPP
@@ -9,12 +9,13 @@
 
 #include <cstring>
 
-#include "prof/base/platform.hpp"
+#include "prof/os/linux_call.hpp"
 
 #if defined(__linux__) && defined(__ELF__)
 #include <dlfcn.h>
 #include <link.h>
 #include <sched.h>
+#include <sys/auxv.h>
 #include <time.h>
 
 #include <atomic>
@@ -32,16 +33,96 @@ struct object_note {
 
 #if defined(__linux__) && defined(__ELF__)
 
+inline std::uint64_t loader_clock_ms() noexcept {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+
+// ---- whether the loader answers ----------------------------------------------------------------------------------
+// glibc's loader has two locks that a thread may keep for as long as it likes: one while dlopen(3) runs the constructors of
+// a library, which dlopen, dlsym and dladdr take; one while dl_iterate_phdr(3) calls back, which that takes. Whoever waits
+// for them waits with the host, and a deadlock of which they are part could not be looked at. They are recursive mutexes,
+// one behind the other in the loader's data (glibc 2.36, elf/rtld.c: _dl_load_lock, _dl_load_write_lock), and in a
+// callback of ours the second one is ours: so they are found, once. Where they are not, nothing is ever said to be busy.
+
+// The beginning of glibc's pthread_mutex_t.
+struct loader_mutex {
+  int lock;
+  unsigned count;
+  int owner;
+  unsigned users;
+  int kind;  // 1: recursive
+};
+#if defined(__aarch64__)
+inline constexpr std::size_t loader_mutex_bytes = 48;
+#else
+inline constexpr std::size_t loader_mutex_bytes = 40;
+#endif
+enum class loader_lock { objects, list };  // what dlopen takes, what dl_iterate_phdr takes
+
+inline std::atomic<std::uintptr_t> loader_list_lock{0};
+inline std::atomic<bool> loader_locks_sought{false};
+
+inline loader_mutex read_loader_mutex(std::uintptr_t address) noexcept {
+  loader_mutex mutex{};
+  std::memcpy(&mutex, reinterpret_cast<const void*>(address), sizeof mutex);
+  return mutex;
+}
+// 0 where it is not known, which no lock's owner is.
+inline int loader_thread_id() noexcept {
+#if PROF_DETAIL_LINUX_CALLS
+  return static_cast<int>(os_call_sig(SYS_gettid));
+#else
+  return 0;
+#endif
+}
+
+// Looks for the lock of the list between two addresses, which the calling thread has once.
+inline void seek_loader_locks(std::uintptr_t from, std::uintptr_t to, int self) noexcept {
+  for (std::uintptr_t at = from + loader_mutex_bytes; at + loader_mutex_bytes <= to; at += 8) {
+    const loader_mutex list = read_loader_mutex(at);
+    if (list.owner != self || list.kind != 1 || list.count != 1 || list.lock == 0) continue;
+    if (read_loader_mutex(at - loader_mutex_bytes).kind == 1) loader_list_lock.store(at);
+  }
+}
+inline int seek_loader_locks_in(dl_phdr_info* info, std::size_t, void*) noexcept {
+  if (info->dlpi_addr != getauxval(AT_BASE)) return 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& segment = info->dlpi_phdr[i];
+    const std::uintptr_t start = info->dlpi_addr + segment.p_vaddr;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
+    seek_loader_locks((start + 7) & ~std::uintptr_t{7}, start + segment.p_memsz, loader_thread_id());
+  }
+  return 1;
+}
+
+// Whether another thread has a lock of the loader's, and keeps it for 50 ms.
+inline bool is_loader_busy(loader_lock which) noexcept {
+  const std::uintptr_t list = loader_list_lock.load();
+  if (list == 0) return false;
+  const std::uintptr_t address = which == loader_lock::list ? list : list - loader_mutex_bytes;
+  const int self = loader_thread_id();
+  for (const std::uint64_t end = loader_clock_ms() + 50; loader_clock_ms() < end; sched_yield()) {
+    const loader_mutex now = read_loader_mutex(address);
+    if (now.lock == 0 || now.owner == self) return false;
+  }
+  return true;
+}
+
 // Weak: a fully static program has no loader. Before glibc 2.34 linux_loader.hpp has a strong reference to it.
 extern "C" void* prof_any_dlsym(void*, const char*) noexcept PROF_DETAIL_WEAK_IMPORT("dlsym");
 
-// Keeps an object loaded for ever. Looked up at run time: a static link warns about any reference to dlopen.
-inline void os_pin_file(const char* name) noexcept {
-  if (prof_any_dlsym == nullptr || name == nullptr || name[0] == '\0') return;
+// Keeps an object loaded for ever; false where the loader is busy. Looked up at run time: a static link warns about any
+// reference to dlopen.
+inline bool os_pin_file(const char* name) noexcept {
+  if (prof_any_dlsym == nullptr || name == nullptr || name[0] == '\0') return true;
+  if (is_loader_busy(loader_lock::objects)) return false;
   void* const found = prof_any_dlsym(RTLD_DEFAULT, "dlopen");
   void* (*open)(const char*, int) = nullptr;
   std::memcpy(&open, &found, sizeof open);
   if (open != nullptr) (void)open(name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+  return true;
 }
 
 // ---- fork and the loader's lock ------------------------------------------------------------------------------------
@@ -58,11 +139,6 @@ extern "C" int prof_any_register_atfork(void (*)(), void (*)(), void (*)(), void
     PROF_DETAIL_WEAK_IMPORT("__register_atfork");
 extern "C" __attribute__((__visibility__("hidden"))) char prof_dso_handle __asm__("__dso_handle");
 
-inline std::uint64_t loader_clock_ms() noexcept {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000 + static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
-}
 inline bool wait_until_none(const std::atomic<int>& count) noexcept {
   for (const std::uint64_t end = loader_clock_ms() + 1000; count.load() > 0; sched_yield()) {
     if (loader_clock_ms() >= end) return false;
@@ -85,16 +161,19 @@ PROF_DETAIL_COLD inline void os_hold_forks_for_loader() noexcept {
       &prof_dso_handle);
 }
 
-// dl_iterate_phdr, not while another thread forks.
-PROF_DETAIL_COLD inline void os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
+// dl_iterate_phdr, not while another thread forks. False where the loader is busy: then nothing was visited.
+PROF_DETAIL_COLD inline bool os_iterate_objects(int (*visit)(dl_phdr_info*, std::size_t, void*), void* context) noexcept {
   if (!loader_watches_forks.load(std::memory_order_relaxed)) os_hold_forks_for_loader();
   // Whoever of a call and a fork comes second sees the first: both are sequentially consistent.
   for (bool waits = true; loader_calls.fetch_add(1), waits && loader_forks.load() > 0;) {
     loader_calls.fetch_sub(1);
     waits = wait_until_none(loader_forks);
   }
-  dl_iterate_phdr(visit, context);
+  if (!loader_locks_sought.exchange(true)) dl_iterate_phdr(&seek_loader_locks_in, nullptr);
+  const bool answers = !is_loader_busy(loader_lock::list);
+  if (answers) dl_iterate_phdr(visit, context);
   loader_calls.fetch_sub(1);
+  return answers;
 }
 
 // ---- notes ---------------------------------------------------------------------------------------------------------
@@ -134,9 +213,9 @@ inline bool is_loaded_segment(const dl_phdr_info& info, const ElfW(Phdr)& segmen
 }
 
 // Calls visit(context, note) for prof's notes of all loaded objects, until it returns false. No object is unloaded
-// meanwhile; visit must not load or unload any.
+// meanwhile; visit must not load or unload any. For none where the loader is busy.
 PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcept {
-  os_iterate_objects(
+  (void)os_iterate_objects(
       [](dl_phdr_info* info, std::size_t, void* data) {
         const auto& wanted = *static_cast<const note_search*>(data);
         for (int i = 0; i < info->dlpi_phnum; ++i) {
@@ -153,7 +232,7 @@ PROF_DETAIL_COLD inline void os_for_each_object_note(note_search search) noexcep
 
 #else
 
-inline void os_pin_file(const char*) noexcept {}
+inline bool os_pin_file(const char*) noexcept { return true; }
 inline void os_hold_forks_for_loader() noexcept {}
 inline std::uint64_t loader_clock_ms() noexcept { return 0; }
 struct note_search {

@@ -165,15 +165,17 @@ int os_start_thread(os_thread_main main, void* argument, int open_signal,
                     os_thread_handle& thread) noexcept;
 void os_join_thread(os_thread_handle thread) noexcept;
 
+// Whether another thread keeps the lock of the loader's list, and does so for 50 ms; then the calls below do nothing.
+bool os_loader_is_busy() noexcept;
 // How many objects have been loaded so far, the executable among them; 0 when unknown.
 std::uint64_t os_objects_loaded() noexcept;
 // Writes where the first bytes of objects are mapped that the loader never unloads, at most `room`.
 std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept;
-// Calls visit(context) once while no object can be unloaded; it must not load or unload any.
-void os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
-// Keeps the executable or library that holds `address` loaded for ever.
-void os_pin_object(const void* address) noexcept;
-// Its file's name, "" when unknown.
+// Calls visit(context) once while no object can be unloaded; it must not load or unload any. False: the loader is busy.
+bool os_with_objects_kept(void (*visit)(void*), void* context) noexcept;
+// Keeps the executable or library that holds `address` loaded for ever. False: the loader is busy.
+bool os_pin_object(const void* address) noexcept;
+// Its file's name, "" when unknown or the loader is busy.
 const char* os_file_of(const void* address) noexcept;
 // Runs `handler` in every child of fork(), before fork returns there; the other two in the parent, around
 // it, or null. 0 or an errno.

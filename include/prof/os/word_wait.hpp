@@ -6,15 +6,11 @@
 #ifndef PROF_OS_WORD_WAIT_HPP
 #define PROF_OS_WORD_WAIT_HPP
 
-#include "prof/base/platform.hpp"
-
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
 #include "prof/os/linux_call.hpp"
-#endif
 
 PROF_DETAIL_BEGIN
 
-#if defined(__linux__) && (defined(__x86_64__) || defined(__aarch64__))
+#if PROF_DETAIL_LINUX_CALLS
 
 // Waits while the lower half of `word` is `value`.
 inline void os_wait_word_sig(const std::atomic<std::uint64_t>& word, std::uint32_t value) PROF_DETAIL_SIG {

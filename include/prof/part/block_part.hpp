@@ -6,6 +6,7 @@
 #ifndef PROF_PART_BLOCK_PART_HPP
 #define PROF_PART_BLOCK_PART_HPP
 
+#include "prof/hook/followed_wait.hpp"
 #include "prof/process/enter.hpp"
 #include "prof/sample/block.hpp"
 #include "prof/write/text.hpp"
@@ -36,6 +37,7 @@ inline result begin_block(profile_run& run) {
   made.window = block->rate.open(run.request.rate != 0 ? run.request.rate : default_block_window_ns);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   tell_block_hooks(run.process);
+  forget_waits_of_ended_threads(run.process);
   read_block(run.process, *block, made.base);
   return {};
 }
@@ -46,6 +48,7 @@ inline void close_block_window(profile_run& run) {
 }
 inline result end_block(profile_run& run) {
   auto& counted = *static_cast<block_run*>(run.state);
+  forget_waits_of_ended_threads(run.process);
   read_block(run.process, counted.block, counted.now);
   close_block_window(run);
   return {};

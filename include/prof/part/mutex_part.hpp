@@ -6,6 +6,7 @@
 #ifndef PROF_PART_MUTEX_PART_HPP
 #define PROF_PART_MUTEX_PART_HPP
 
+#include "prof/hook/followed_wait.hpp"
 #include "prof/process/enter.hpp"
 #include "prof/sample/mutex.hpp"
 #include "prof/write/text.hpp"
@@ -29,7 +30,8 @@ inline void change_fraction(process_state& process, mutex_state& mutex, bool was
   tell_lock_hooks(process);
 }
 
-inline void read_mutex(const mutex_run& run, const process_state& process, mutex_snapshot& snapshot) noexcept {
+inline void read_mutex(const mutex_run& run, process_state& process, mutex_snapshot& snapshot) noexcept {
+  forget_waits_of_ended_threads(process);
   if (run.of_waiters) read_waiters(process, run.mutex, snapshot);
   else run.mutex.holders.read(snapshot.counts);
 }

@@ -79,7 +79,7 @@ inline std::size_t describe_thread(profile& p, const asked_thread& asked, const 
   text(".why", silence_text(asked.why));
   if (wait == nullptr || !wait->waits) return count;
   text(".wait", wait_word(static_cast<std::uint64_t>(wait->kind)));
-  number(".object", wait->object);
+  number(is_at_descriptor(wait->kind) ? text_view(".descriptor") : text_view(".object"), wait->object);
   const std::uint64_t now = os_monotonic_ns_sig();
   if (wait->began_ns != 0 && now > wait->began_ns) number(".waited", now - wait->began_ns);
   number(".owner", wait->owner);
@@ -99,8 +99,8 @@ inline void add_survey(profile& p, profile_builder& build, const thread_survey& 
   for (const asked_thread& asked : survey.threads()) {
     if (asked.why == silence::ended) continue;
     const thread_wait* const wait = view.waits != nullptr ? view.waits->find(asked.thread) : nullptr;
-    const bool is_old = wait != nullptr && wait->began_ns != 0 && now - wait->began_ns >= view.least_wait_ns;
-    if (view.least_wait_ns != 0 && !is_old) continue;
+    const std::uint64_t began = wait != nullptr && wait->began_ns != 0 && wait->began_ns < now ? wait->began_ns : now;
+    if (now - began < view.least_wait_ns) continue;
     profile_label labels[profile_builder::max_extra_labels];
     const std::size_t count = view.is_full ? describe_thread(p, asked, wait, labels) : 0;
     build.add_or_say(asked.stack, asked.labels, sign, asked.why == silence::none ? "" : "[no answer]", labels, count);
@@ -177,11 +177,34 @@ inline std::uint64_t count_threads(const process_state&) {
   (void)os_for_each_thread([](void* to, std::uint32_t) { ++*static_cast<std::uint64_t*>(to); }, &count);
   return count;
 }
+// Of circles one: "thread 12 waits for the mutex 0x... of thread 13, thread 13 for ..."; the stacks are in debug=2. The text
+// is valid until the next report.
+inline void report_deadlocks(const process_state& process, threads_state& threads, visitor<status_value> visit) {
+  arena memory(os_pages);
+  thread_waits waits(memory);
+  arena_vector<std::uint32_t> ids(memory);
+  (void)os_for_each_thread(
+      [](void* to, std::uint32_t thread) { static_cast<arena_vector<std::uint32_t>*>(to)->push(thread); }, &ids);
+  waits.look(process, ids.size(), [&ids](std::size_t i) { return ids[i]; });
+  visit({"deadlocks now", waits.circles(), nullptr});
+  if (waits.circles() == 0) return;
+  bounded_text<sizeof threads.deadlock> text;
+  for (const std::uint32_t id : ids) {
+    const thread_wait* const wait = waits.find(id);
+    if (wait == nullptr || wait->circle != 1) continue;
+    text.put(text.view().size != 0 ? ", " : "").put("thread ").decimal(id).put(" waits for the ");
+    text.put(wait_word(static_cast<std::uint64_t>(wait->kind))).put(" ").hex(wait->object);
+    text.put(" of thread ").decimal(wait->owner);
+  }
+  std::memcpy(threads.deadlock, text.c_str(), text.view().size + 1);
+  visit({"first deadlock (stacks: threads?debug=2)", 0, threads.deadlock});
+}
 inline void report_threads(const process_state& process, visitor<status_value> visit) {
-  const threads_state* const threads = attached_threads_sig(process);
+  threads_state* const threads = attached_threads_sig(process);
   visit({"threads created", threads != nullptr ? threads->created.load() : 0, nullptr});
   visit({"threads asked for their stack", threads != nullptr ? threads->asked.load() : 0, nullptr});
   visit({"threads that answered", threads != nullptr ? threads->answered.load() : 0, nullptr});
+  if (threads != nullptr) report_deadlocks(process, *threads, visit);
 }
 inline void forget_threads_parent(process_state& process, bool) {
   threads_state* const threads = attached_threads_sig(process);

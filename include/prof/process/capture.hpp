@@ -121,29 +121,45 @@ inline void let_forks_pass(const process_state& process) noexcept {
   for (int i = 0; i < 1000 && process.forks.load() != 0; ++i) os_sleep_ns(1000000);
 }
 
-// Brings the code map up to date: ordinary code, before and after every profile.
+// The same as os_never_unloaded_objects, by the last map, while the loader is busy.
+inline std::size_t known_never_unloaded(const process_state& process, std::uintptr_t* headers, std::size_t room) noexcept {
+  const code_map* const map = process.code.load();
+  std::size_t count = 0;
+  for (std::size_t i = 0; map != nullptr && i < map->current && count < room; ++i) {
+    if (map->ranges[i].never_unloaded) headers[count++] = map->ranges[i].header;
+  }
+  return count;
+}
+
+// Brings the code map up to date: ordinary code, before and after every profile. Where another thread keeps the loader's
+// lock (os_loader_is_busy) the map is read all the same, as hooks do it, but no table is built.
 inline void refresh_code_map(process_state& process) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
-  std::uintptr_t headers[512];  // 4 KiB; of a program that is linked to more libraries the last count as going
+  constexpr std::size_t room = 512;
+  std::uintptr_t headers[room];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
     never_unloaded_objects never_unloaded;
   } wanted{process, {}};
-  wanted.never_unloaded.loaded = os_objects_loaded();
+  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
   wanted.never_unloaded.headers = headers;
-  wanted.never_unloaded.count = os_never_unloaded_objects(headers, sizeof headers / sizeof headers[0]);
-  os_with_objects_kept(
+  wanted.never_unloaded.loaded = os_objects_loaded();
+  wanted.never_unloaded.count = os_never_unloaded_objects(headers, room);
+  const bool answers = os_with_objects_kept(
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        if (r.process.registry.unread.load()) count_drop_sig(r.process, drop::code_map_unread);
         build_wanted_tables(r.process);
       },
       &wanted);
+  if (!answers) {
+    wanted.never_unloaded.count = known_never_unloaded(process, headers, room);
+    replace_code_map_sig(process, wanted.never_unloaded);
+  }
+  if (process.registry.unread.load()) count_drop_sig(process, drop::code_map_unread);
   give_back_maps(process);
-  process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
 }
 
 // The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles

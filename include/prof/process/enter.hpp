@@ -56,16 +56,25 @@ inline void tell_hooks(process_state& process, hook_family family) noexcept {
   if (hooks != nullptr && hooks->rate_changed != nullptr) hooks->rate_changed();
 }
 
+inline std::atomic<bool> object_pinned{false};
+
+// False where the loader is busy: the next call tries again.
+inline bool pin_object(process_state& process, const void* address) noexcept {
+  const own_code_scope own(process);  // the loader allocates
+  return os_pin_object(address);
+}
+inline bool pin_this_object(process_state& process) noexcept {
+  if (!object_pinned.load(std::memory_order_relaxed)) object_pinned.store(pin_object(process, &this_object));
+  return object_pinned.load(std::memory_order_relaxed);
+}
+
 // Keeps the owners' objects loaded from now on.
 inline void keep_owners(process_state& process) noexcept {
   for (unsigned i = 0; i < hook_family_count; ++i) {
     const hook_family_part* const hooks = owner_of_sig(process, i);
     if (hooks == nullptr || hooks == process.hooks[i].kept.load(std::memory_order_relaxed)) continue;
-    {
-      const own_code_scope own(process);  // the loader allocates
-      os_pin_object(hooks);
-    }
-    if (owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
+    const bool is_pinned = hooks == family_row(i).own ? pin_this_object(process) : pin_object(process, hooks);
+    if (is_pinned && owner_is_there_sig(process, i, hooks)) process.hooks[i].kept.store(hooks, std::memory_order_relaxed);
   }
 }
 
@@ -81,25 +90,25 @@ inline void for_each_thread_part(const process_state& process, Tell tell) {
   }
 }
 
-inline std::atomic<bool> object_pinned{false};
+inline std::atomic<bool> object_entered{false};
 
 // Attaches, registers this object's parts and keeps the object loaded, because handlers and descriptors in it are
 // reachable from now on. Null only when no memory can be mapped.
 inline process_state* enter_process() noexcept {
   process_state* const process = process_sig();
   if (process == nullptr) return nullptr;
-  const bool is_first = !object_pinned.load(std::memory_order_acquire);
+  const bool is_first = !object_entered.load(std::memory_order_acquire);
   for (unsigned i = 0; is_first && i < part_count; ++i) register_part(*process, i, own_part_sig(i));
   forget_parent(*process);  // behind that: it asks the parts
   keep_owners(*process);
+  (void)pin_this_object(*process);
   if (!is_first) return process;
   {
-    const own_code_scope own(*process);  // the loader allocates, and libc may for the handlers
-    os_pin_object(&this_object);
+    const own_code_scope own(*process);  // libc may allocate for the handlers
     os_hold_forks_for_loader();
     (void)os_at_fork(&wait_for_refresh_before_fork, &allow_refresh_after_fork, &forget_parent_at_fork);
   }
-  object_pinned.store(true, std::memory_order_release);  // last: others may rely on the parts
+  object_entered.store(true, std::memory_order_release);  // last: others may rely on the parts
   return process;
 }
 

@@ -46,13 +46,16 @@ inline text_view wait_word(std::uint64_t kind) noexcept {
   return kind < static_cast<std::uint64_t>(wait_kind::count_) ? text_view(wait_words[kind]) : text_view("?");
 }
 
+// Whether what is waited for is a descriptor, not an address.
+inline bool is_at_descriptor(wait_kind kind) noexcept { return kind == wait_kind::read || kind == wait_kind::accept; }
+
 // A wait as it begins, and as others read it while it goes on.
 struct wait_facts {
   wait_kind kind = wait_kind::mutex;
   std::uint32_t thread = 0;
   stack_id stack = overflow_stack;
   label_set_id labels = no_labels;
-  std::uintptr_t object = 0;   // the address of the lock or whatever it is
+  std::uintptr_t object = 0;   // the address of the lock or whatever it is, or a descriptor; 0: time
   std::uint64_t began_ns = 0;  // os_monotonic_ns_sig()
   // For the block profile, see sample/block.hpp: the rate it is weighed with, 0: not at all; how long it must last.
   std::uint64_t rate_ns = 0;
@@ -112,6 +115,10 @@ class wait_table {
     table_.at(index).lock.store(0);
   }
   void end_sig(std::size_t index) PROF_DETAIL_SIG { table_.remove_sig(index); }
+  // The same for one that its thread has left, which several may find at once; true for one of them.
+  bool end_left_sig(std::size_t index, std::uint32_t thread) PROF_DETAIL_SIG {
+    return table_.remove_key_sig(index, thread_key_base + thread);
+  }
 
   // One of a thread's waits, or no_slot.
   std::size_t find_sig(std::uint32_t thread) const PROF_DETAIL_SIG { return table_.find_sig(thread_key_base + thread); }

@@ -48,6 +48,7 @@ struct threads_state {
   std::atomic<std::size_t> next_look;
   std::atomic<std::uint64_t> asked;
   std::atomic<std::uint64_t> answered;
+  char deadlock[256];  // what was reported last
 };
 inline constexpr std::uint32_t threads_layout =
     layout_of({sizeof(threads_state), offsetof(threads_state, made), sizeof(question), sizeof(made_thread)});

@@ -1,7 +1,7 @@
 // prof/write/threads_text.hpp - writes every thread with its stack as text (debug=2), like a traceback of Go's.
 // Floor 9 (write). Called by parts, as what debug=2 writes.
 // Safety: ordinary context; thread-compatible. Not for signal handlers.
-// Memory: 8 bytes per thread in the caller's scratch arena.
+// Memory: 16 bytes per thread in the caller's scratch arena.
 // Source: Go 1.26 runtime/traceback.go (goroutineheader, printing of frames, "created by"), with labels as since 1.27. What
 //         a profile's samples say of threads stands in labels whose keys begin with a dot: see part/threads_part.hpp.
 #ifndef PROF_WRITE_THREADS_TEXT_HPP
@@ -16,12 +16,16 @@ PROF_DETAIL_BEGIN
 class thread_dump_writer {
  public:
   thread_dump_writer(const profile& p, arena& scratch, output out, text_view title) noexcept
-      : p_(p), out_(out), title_(title), order_(scratch) {}
+      : p_(p), out_(out), title_(title), order_(scratch), makers_(scratch) {}
 
   bool write() noexcept {
     for (std::size_t i = 0; i < p_.samples.size(); ++i) {
-      if (number(p_.samples[i], ".thread") != 0 && !order_.push(static_cast<std::uint32_t>(i))) return false;
+      const bool is_thread = number(p_.samples[i], ".thread") != 0;
+      const bool is_maker = number(p_.samples[i], ".made") != 0;
+      if (is_thread && !order_.push(static_cast<std::uint32_t>(i))) return false;
+      if (is_maker && !makers_.push(static_cast<std::uint32_t>(i))) return false;
     }
+    heap_sort(makers_.data(), makers_.size(), [&](std::uint32_t a, std::uint32_t b) { return made(a) < made(b); });
     heap_sort(order_.data(), order_.size(), [&](std::uint32_t a, std::uint32_t b) { return before(a, b); });
     put_circles();
     for (const std::uint32_t sample : order_) put_thread(p_.samples[sample]);
@@ -76,7 +80,10 @@ class thread_dump_writer {
     return between[0] != '\0';
   }
   void put_object(const profile_sample& sample) noexcept {
-    out_.put(text(sample, ".wait")).put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
+    out_.put(text(sample, ".wait"));
+    const profile_label* const descriptor = label(sample, ".descriptor");
+    if (descriptor != nullptr) out_.put(" of descriptor ").signed_decimal(descriptor->number);
+    if (label(sample, ".object") != nullptr) out_.put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
   }
 
   // "goroutine 12 [mutex, 3 minutes, labels:{"a":"b"}]:", and what Go does not know in a comment.
@@ -179,15 +186,20 @@ class thread_dump_writer {
     out_.put(" pc=").hex(location.address);
   }
 
+  std::int64_t made(std::uint32_t sample) const noexcept { return number(p_.samples[sample], ".made"); }
   void put_maker(std::int64_t thread) noexcept {
-    for (const profile_sample& sample : p_.samples) {
-      if (number(sample, ".made") != thread) continue;
-      const std::uint32_t* const frames = p_.frames_of(sample);
-      for (std::size_t i = 0; i < sample.depth; ++i) {
-        if (i == 0) out_.put("created in thread ").signed_decimal(number(sample, ".creator")).put(" by ");
-        put_location(frames[i]);
-      }
-      return;
+    std::size_t from = 0;
+    for (std::size_t end = makers_.size(); from < end;) {
+      const std::size_t middle = from + (end - from) / 2;
+      if (made(makers_[middle]) < thread) from = middle + 1;
+      else end = middle;
+    }
+    if (from == makers_.size() || made(makers_[from]) != thread) return;
+    const profile_sample& sample = p_.samples[makers_[from]];
+    const std::uint32_t* const frames = p_.frames_of(sample);
+    for (std::size_t i = 0; i < sample.depth; ++i) {
+      if (i == 0) out_.put("created in thread ").signed_decimal(number(sample, ".creator")).put(" by ");
+      put_location(frames[i]);
     }
   }
 
@@ -195,6 +207,7 @@ class thread_dump_writer {
   text_writer out_;
   text_view title_;
   arena_vector<std::uint32_t> order_;
+  arena_vector<std::uint32_t> makers_;  // by the thread they made
 };
 
 // As parts' rows have them.

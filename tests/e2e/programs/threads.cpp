@@ -4,11 +4,15 @@
 //   deadlock   two threads, each holding the lock that the other wants; no profile of waits is on
 //   deaf       one thread each that blocks all signals, is in a child's ptrace stop, sits in vfork, has ended unjoined,
 //              and threads that come and go
+//   loader     a thread that dlopen keeps in the constructor of the library COUNT, one in a callback of dl_iterate_phdr,
+//              and one that holds stdio's lock
 //   waiters    COUNT threads at a condition variable, with the block profile on
 //   leaked     COUNT threads that have ended and are not joined, as many that were joined, as many that were detached
 // On its input: a line `quit`.
 #include <prof/api.hpp>
 
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -124,6 +128,34 @@ static void make_deaf() {
   for (int i = 0; i < 2; ++i) std::thread(come_and_go).detach();
 }
 
+// ---- loader -----------------------------------------------------------------------------------------------------------
+
+APART load_for_ever(const char* library) {
+  ++ready;
+  dlopen(library, RTLD_NOW);
+}
+APART call_back_for_ever() {
+  dl_iterate_phdr(
+      [](dl_phdr_info*, std::size_t, void*) {
+        ++ready;
+        for (;;) pause();
+        return 0;
+      },
+      nullptr);
+}
+APART print_for_ever() {
+  flockfile(stderr);
+  ++ready;
+  for (;;) pause();
+}
+static void hold_the_loader(const char* library) {
+  std::thread(load_for_ever, library).detach();
+  wait_until_ready(1);
+  std::thread(call_back_for_ever).detach();
+  std::thread(print_for_ever).detach();
+  wait_until_ready(3);
+}
+
 // ---- waiters ----------------------------------------------------------------------------------------------------------
 
 static std::mutex lock;
@@ -169,6 +201,7 @@ int main(int argc, char** argv) {
   if (what == "sleepers") make_sleepers(count);
   if (what == "deadlock") make_deadlock();
   if (what == "deaf") make_deaf();
+  if (what == "loader") hold_the_loader(argv[3]);
   if (what == "waiters") make_waiters(count);
   if (what == "leaked") {
     make_leaked(count);

@@ -127,7 +127,7 @@ TEST_CASE("every family says who counts, and every hook what it does") {
     CHECK(row.text != nullptr);
     CHECK(std::string(row.why).size() > 5);
   }
-  CHECK(hooks == 59);
+  CHECK(hooks == 83);
   CHECK(std::string(row_of(rows, "malloc")->text) == "live");
   CHECK(std::string(row_of(rows, "pthread_create")->text) == "live");
 }

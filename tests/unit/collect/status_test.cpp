@@ -92,7 +92,7 @@ TEST_CASE("every cause of loss is listed with its count") {
 
 TEST_CASE("there is room for every hook, every cause and every value, and for twice as many values") {
   const prof::status_report report = prof::status();
-  CHECK(report.hook_count == 59);
+  CHECK(report.hook_count == 83);
   CHECK(report.hook_count <= prof::status_report::max_hooks);
   CHECK(report.drop_count <= prof::status_report::max_drops);
   CHECK(report.value_count >= 10);

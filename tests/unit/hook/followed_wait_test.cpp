@@ -279,6 +279,35 @@ TEST_CASE("the next wait of a thread takes back what it has left: the wait, its 
   }
 }
 
+TEST_CASE("waits that ended threads have left are forgotten before profiles are read, those of others not") {
+  const rates on(1, 1);
+  mutex_state& mutex = mutexes();
+  const std::size_t locks = mutex.locks.used();
+  std::uint32_t ended = 0;
+  std::thread([&] {
+    ended = os_thread_id_sig();
+    (void)leave_a_wait(wait_kind::mutex, &g_object, nullptr);
+  }).join();
+  CHECK(becomes([&] { return os_thread_has_ended_sig(os_process_id_sig(), ended); }));
+  std::atomic<bool> may_go{false};
+  worker waiting([&] {
+    const registers caller = caller_here();
+    followed_wait wait(wait_kind::futex, &g_object, caller);
+    wait.begin_sig();
+    while (!may_go.load()) os_yield();
+    wait.end_sig(true);
+  });
+  CHECK(wait_of(waiting.id()).thread == waiting.id());
+  CHECK(wait_now(ended).thread == ended);
+  CHECK(mutex.locks.used() == locks + 1);
+  forget_waits_of_ended_threads(all());
+  CHECK(wait_now(ended).thread == 0);
+  CHECK(wait_now(waiting.id()).thread == waiting.id());
+  (void)charge_unlock_sig(mutex, address_of(&g_object), now());  // the holder pays, and the record goes
+  CHECK(mutex.locks.used() == locks);
+  may_go.store(true);
+}
+
 TEST_CASE("another wait of the thread is left if its mark is gone, cannot be read or lies where the stack has ended") {
   const std::uint32_t self = os_thread_id_sig();
   std::uint64_t mark = now();

@@ -41,7 +41,7 @@ TEST_CASE("every heap hook of this program is live or forwards, none is dead") {
     CHECK(std::string(hook.why).size() > 5);
     names.insert(hook.name);
   }
-  CHECK(names.size() == 59);  // 30 of the heap, 1 of thread starts, 17 of locks, 6 of waits, 5 of joins
+  CHECK(names.size() == 83);  // 30 of the heap, 1 of thread starts, 19 of locks, 6 of waits, 5 of joins, 22 of system calls
 }
 
 TEST_CASE("malloc's family counts; libstdc++'s new enters malloc and forwards") {

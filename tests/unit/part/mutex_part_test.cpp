@@ -235,7 +235,7 @@ TEST_CASE("the waiters' view shows those that still wait with what they have bee
   own.set(1);
   const lock_wait wait = begin_lock_wait_sig(own.process, own.mutex, lock_a, 1000 * ms);
   wait_facts facts;
-  facts.thread = 1;
+  facts.thread = os_thread_id_sig();  // waits of threads that are not there are forgotten
   facts.lock = wait.index + 1;
   facts.charged_before = wait.charged_before;
   REQUIRE(own.process.waits.begin_sig(facts, 1) != no_slot);

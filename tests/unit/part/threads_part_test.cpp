@@ -515,6 +515,28 @@ TEST_CASE("only threads that have waited for long enough are shown where that is
   CHECK(found->count_at(waits[0].call.load()) == 1);
 }
 
+TEST_CASE("in full a wait at a descriptor is told with that") {
+  process_state& process = *enter_process();
+  parked waits;
+  std::uintptr_t call = 0;
+  start_parked(waits, call);
+  wait_facts facts;
+  facts.thread = waits.id.load();
+  facts.kind = wait_kind::read;
+  facts.object = 7;
+  facts.began_ns = os_monotonic_ns_sig();
+  const std::size_t index = process.waits.begin_sig(facts, 1);
+  REQUIRE(index != no_slot);
+  collected found("threads");
+  found.request.debug = 2;
+  found.collect();
+  process.waits.end_sig(index);
+  const profile_sample* const sample = found.find(".thread", waits.id.load());
+  REQUIRE(sample != nullptr);
+  CHECK(found.number(*sample, ".descriptor") == 7);
+  CHECK(found.label(*sample, ".object") == nullptr);
+}
+
 TEST_CASE("a text that counts has no labels of ours, whatever else was asked for") {
   process_state& process = *enter_process();
   parked waits;
@@ -892,7 +914,7 @@ TEST_CASE("the state of the threads is reported, and how many there are") {
   };
   const own_process own;
   CHECK(report(*own.state) == std::map<std::string, std::uint64_t>{
-                                  {"threads created", 0}, {"threads asked for their stack", 0}, {"threads that answered", 0}});
+                                  {"threads created", 0}, {"threads asked for their stack", 0}, {"threads that answered", 0}});  // no deadlocks: nobody follows threads yet
   process_state& process = *enter_process();
   collected first("threads");
   first.collect();
@@ -913,6 +935,63 @@ TEST_CASE("the state of the threads is reported, and how many there are") {
     is_said |= text_in(found->p, comment) == std::to_string(after["threads created"]) + " threads were created in all";
   }
   CHECK(is_said);
+}
+
+namespace {
+
+// Two threads, each of which has one of two mutexes and waits for the other; they end with this, for the locks are timed.
+class two_in_a_circle {
+ public:
+  two_in_a_circle() {
+    for (int i = 0; i < 2; ++i) threads_.emplace_back([this, i] { lock_both(i); });
+  }
+  ~two_in_a_circle() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  std::uint32_t id(int i) const { return ids_[i].load(); }
+  std::uintptr_t mutex(int i) const { return reinterpret_cast<std::uintptr_t>(&mutexes_[i]); }
+  bool both_wait() const { return id(0) != 0 && id(1) != 0 && os_futex_of_thread(id(0)) != 0 && os_futex_of_thread(id(1)) != 0; }
+
+ private:
+  void lock_both(int mine) {
+    pthread_mutex_lock(&mutexes_[mine]);
+    ++have_;
+    while (have_.load() < 2) os_yield();
+    const timespec until = os_timespec(os_realtime_ns_sig() + 3 * second);
+    ids_[mine].store(os_thread_id_sig());
+    if (pthread_mutex_timedlock(&mutexes_[1 - mine], &until) == 0) pthread_mutex_unlock(&mutexes_[1 - mine]);
+    while (have_.load() > 2) os_yield();
+    pthread_mutex_unlock(&mutexes_[mine]);
+  }
+  pthread_mutex_t mutexes_[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+  std::atomic<int> have_{0};
+  std::atomic<std::uint32_t> ids_[2] = {};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+TEST_CASE("the state of the threads says how many deadlocks there are, and names the threads and locks of one") {
+  process_state& process = *enter_process();
+  collected first("threads");  // from here on threads are followed
+  first.collect();
+  const two_in_a_circle circle;
+  REQUIRE(wait_until([&] { return circle.both_wait(); }));
+  std::map<std::string, std::pair<std::uint64_t, std::string>> rows;
+  prof_part_threads_v2.report(process, {[](void* context, const status_value& row) {
+                                          (*static_cast<decltype(rows)*>(context))[row.name] = {
+                                              row.number, row.text != nullptr ? row.text : ""};
+                                        },
+                                        &rows});
+  CHECK(rows["deadlocks now"].first == 1);
+  const std::string text = rows["first deadlock (stacks: threads?debug=2)"].second;
+  for (int i = 0; i < 2; ++i) {
+    bounded_text<100> part;
+    part.put("thread ").decimal(circle.id(i)).put(" waits for the mutex ").hex(circle.mutex(1 - i));
+    part.put(" of thread ").decimal(circle.id(1 - i));
+    CAPTURE(text);
+    CHECK(text.find(part.c_str()) != std::string::npos);
+  }
 }
 
 TEST_CASE("a child forgets the threads and questions of its parent, if there are any") {

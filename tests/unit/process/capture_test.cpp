@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <thread>
@@ -433,6 +435,41 @@ TEST_CASE("sixteen old code maps are kept; then the map stays as it is, and that
   CHECK(own.state->retired_count == 0);
   CHECK(own.state->code_map_bytes.load() == now->bytes);
 }
+
+#if defined(__GLIBC__)
+TEST_CASE("while a thread keeps the loader's lock a refresh sees new code, and libraries stay what they are") {
+  const own_process own;
+  refresh_code_map(*own.state);
+  const more_code added;
+  std::atomic<bool> holds{false};
+  std::atomic<bool> may_go{false};
+  struct flags {
+    std::atomic<bool>& holds;
+    std::atomic<bool>& may_go;
+  } both{holds, may_go};
+  std::thread holder([&both] {
+    os_with_objects_kept(
+        [](void* context) {
+          static_cast<flags*>(context)->holds.store(true);
+          while (!static_cast<flags*>(context)->may_go.load()) os_yield();
+        },
+        &both);
+  });
+  while (!holds.load()) os_yield();
+  CHECK(os_loader_is_busy());
+  const auto libc = reinterpret_cast<std::uintptr_t>(&std::fopen);
+  const auto stays = [&] {
+    const code_range* const range = own.state->code.load()->find_current(libc);
+    return range != nullptr && range->never_unloaded;
+  };
+  CHECK(stays());
+  refresh_code_map(*own.state);
+  CHECK(own.state->code.load()->find(added.address()) != nullptr);
+  CHECK(stays());
+  may_go.store(true);
+  holder.join();
+}
+#endif
 
 TEST_CASE("code that is gone keeps its path when the map that saw it is gone too") {
   const own_process own;

@@ -186,6 +186,17 @@ TEST_CASE("a thread's wait is found by its id, with the frame of its hook") {
   CHECK(t.table.find_sig(1000) == no_slot);
 }
 
+TEST_CASE("a wait that its thread has left is ended by one of those who find it") {
+  bound_waits t;
+  const std::size_t index = t.table.begin_sig(facts_of(12), 1);
+  REQUIRE(index != no_slot);
+  CHECK_FALSE(t.table.end_left_sig(index, 13));
+  CHECK(t.table.used() == 1);
+  CHECK(t.table.end_left_sig(index, 12));
+  CHECK_FALSE(t.table.end_left_sig(index, 12));
+  CHECK(t.table.used() == 0);
+}
+
 TEST_CASE("a wait in a signal handler goes on beside the one that it interrupted") {
   bound_waits t;
   wait_facts inner = facts_of(1000);

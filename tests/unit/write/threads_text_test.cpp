@@ -277,6 +277,18 @@ TEST_CASE("each thread has the stack that made it, and one whose maker is not kn
                             "thread 3" + facts + "\n");
 }
 
+TEST_CASE("what a thread waits for has an address, a descriptor, or neither") {
+  model m;
+  const std::uint32_t f = at(m.p, 0x10, "f", "", 0);
+  add(m.p, {f}, thread(1, {{".wait", "mutex"}, {".object", 0x1230}}));
+  add(m.p, {f}, thread(2, {{".wait", "read"}, {".descriptor", 5}}));
+  add(m.p, {f}, thread(3, {{".wait", "sleep"}}));
+  const std::string text = text_of(m.p);
+  CHECK(text.find(", waits for mutex 0x1230\n") != std::string::npos);
+  CHECK(text.find(", waits for read of descriptor 5\n") != std::string::npos);
+  CHECK(text.find(", waits for sleep\n") != std::string::npos);
+}
+
 // ---- labels ------------------------------------------------------------------------------------------------------------
 
 TEST_CASE("the program's labels are quoted in the title, those of ours and numbers are not there") {
