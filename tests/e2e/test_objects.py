@@ -1,16 +1,19 @@
-"""Several objects that all include the header: every malloc, new and thread is counted once.
+"""Several objects that all include the header: every malloc, new, thread and wait is counted once.
 
 Two files of an executable, a linked shared library and a plugin opened with RTLD_LOCAL each
 allocate 100 objects by malloc (all freed) and 100 by new (half freed) of their own sizes and start
-two threads. At rate 1 the allocs profile must hold exactly these, whatever compiler, optimisation,
-visibility, allocator or kind of link. PROF_LONG=1 runs the whole matrix instead of pairs.
+two threads, of which one makes the other wait for a lock. At rate 1 the profiles must hold exactly
+these, whatever compiler, optimisation, visibility, allocator or kind of link. PROF_LONG=1 runs the
+whole matrix instead of pairs.
 """
 
 import itertools
+import pathlib
 import re
 import unittest
 
 from support import harness, pprof_check
+from support.pprof_check import delays
 
 HIDDEN = ["-fvisibility=hidden"]
 NO_EXCEPTIONS = ["-fno-exceptions", "-fno-rtti"]
@@ -53,9 +56,12 @@ def expected(sizes):
 
 
 class Outcome:
-    def __init__(self, profile, status):
-        self.profile = profile
+    def __init__(self, profiles, status, printed):
+        self.profile, self.mutex, self.block = profiles
         self.status = status
+        # {object: {kind of wait: milliseconds at most}}
+        self.waits = {name: {kind: float(most) for kind, most in zip(words[::2], words[1::2])}
+                      for name, *words in map(str.split, printed.splitlines())}
         self.threads = int(re.search(r"^threads started: (\d+)$", status, re.M).group(1))
         rows = re.findall(r"^  (\S+): (live|forwarding|dead) - (.+)$", status, re.M)
         self.hooks = {name: state for name, state, _ in rows}
@@ -65,12 +71,13 @@ class Outcome:
 def run(program, name, *plugin, env=None):
     profile = harness.BUILD / f"{name}.pb.gz"
     status = harness.BUILD / f"{name}.status"
-    harness.run(program, profile, status, *plugin, env=env)
-    parsed = pprof_check.parse(profile.read_bytes())
-    problems = pprof_check.validate(parsed, "allocs")
-    if problems:
+    printed = harness.run(program, profile, status, *plugin, env=env).stdout
+    files = {"allocs": profile, "mutex": f"{profile}.mutex", "block": f"{profile}.block"}
+    parsed = [pprof_check.parse(pathlib.Path(file).read_bytes()) for file in files.values()]
+    problems = [pprof_check.validate(*pair) for pair in zip(parsed, files)]
+    if any(problems):
         raise AssertionError(problems)
-    return Outcome(parsed, status.read_text())
+    return Outcome(parsed, status.read_text(), printed)
 
 
 def build_objects(name, compiler="g++", optimize="-O2", flags=(), std="c++17"):
@@ -96,8 +103,28 @@ def build_alone(name, flags=(), libraries=(), compiler="g++"):
     return harness.build(alone_parts(compiler), name, compiler=compiler, flags=flags, libraries=libraries)
 
 
-class SharedObjects(unittest.TestCase):
+class Waits(unittest.TestCase):
+    """What both kinds of programs say of locks."""
+
+    def check_waits(self, outcome, objects):
+        self.assertEqual(list(outcome.waits), [f"{name}_work" for name in objects])
+        for name, most in outcome.waits.items():
+            for what, found, least in (("held", delays(outcome.mutex, f"{name}_holds"), 30),
+                                       ("mutex", delays(outcome.block, f"{name}_waits", "mutex"), 30),
+                                       ("cond", delays(outcome.block, f"{name}_waits", "cond"), 9),
+                                       ("semaphore", delays(outcome.block, f"{name}_waits", "semaphore"), 9)):
+                count, delay = found
+                self.assertEqual(count, 1, (name, what))
+                self.assertGreaterEqual(delay / 1e6, least, (name, what))
+                self.assertLessEqual(delay / 1e6, most[what], (name, what))
+            self.assertEqual(delays(outcome.block, name, "join")[0], 2, name)
+        for hook in ("pthread_mutex_lock", "pthread_cond_timedwait", "sem_timedwait", "pthread_join"):
+            self.assertEqual(outcome.hooks[hook], "live", hook)
+
+
+class SharedObjects(Waits):
     def check_all_counted(self, outcome):
+        self.check_waits(outcome, ("exe", "second", "library", "plugin"))
         self.assertEqual(work_of(outcome.profile), expected(range(5001, 5009)))
         self.assertEqual(outcome.threads, 8)
         self.assertEqual(outcome.hooks["malloc"], "live")
@@ -127,8 +154,13 @@ class SharedObjects(unittest.TestCase):
                     self.assertEqual(outcome.hooks["_Znwm"], new_state)
 
 
-class OneObject(unittest.TestCase):
+class OneObject(Waits):
     sizes = range(5001, 5005)
+
+    def outcome_of(self, program, name):
+        outcome = run(program, name)
+        self.check_waits(outcome, ("exe", "second"))
+        return outcome
 
     def test_linked_allocators(self):
         for library in ("jemalloc", "tcmalloc"):
@@ -137,14 +169,14 @@ class OneObject(unittest.TestCase):
                                       libraries=["-Wl,--no-as-needed", f"-l{library}"])
                 loaded = harness.run("/usr/bin/ldd", program).stdout
                 self.assertIn(f"lib{library}.so", loaded)
-                outcome = run(program, f"linked_{library}")
+                outcome = self.outcome_of(program, f"linked_{library}")
                 self.assertEqual(work_of(outcome.profile), expected(self.sizes))
                 self.assertEqual(outcome.threads, 4)
                 self.assertNotIn("dead", outcome.hooks.values())
 
     def test_static_runtime(self):
         program = build_alone("static_runtime", flags=["-static-libstdc++", "-static-libgcc"])
-        outcome = run(program, "static_runtime")
+        outcome = self.outcome_of(program, "static_runtime")
         self.assertEqual(work_of(outcome.profile), expected(self.sizes))
         self.assertEqual(outcome.threads, 4)
         self.assertNotIn("dead", outcome.hooks.values())
@@ -155,7 +187,7 @@ class OneObject(unittest.TestCase):
             for kind in ("-static", "-static-pie"):
                 with self.subTest(compiler=compiler, kind=kind):
                     name = "alone" + kind.replace("-", "_")
-                    outcome = run(build_alone(name, flags=[kind], compiler=compiler), name)
+                    outcome = self.outcome_of(build_alone(name, flags=[kind], compiler=compiler), name)
                     self.assertEqual(work_of(outcome.profile), 
                                      {**expected([5002, 5004]), **recorded([5001, 5003])})
                     self.assertEqual(outcome.threads, 4)
@@ -174,12 +206,12 @@ class OneObject(unittest.TestCase):
         strong definitions win and every entry of it is reported dead."""
         archive = f"{LIBRARIES}/libjemalloc.a"
         program = build_alone("jemalloc_archive", libraries=[archive, "-lm", "-ldl"])
-        outcome = run(program, "jemalloc_archive")
+        outcome = self.outcome_of(program, "jemalloc_archive")
         self.assertEqual(work_of(outcome.profile), expected(self.sizes))
         self.assertEqual(outcome.hooks["malloc"], "live")
         whole = build_alone("jemalloc_whole", libraries=[
             "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive", "-lm", "-ldl"])
-        outcome = run(whole, "jemalloc_whole")
+        outcome = self.outcome_of(whole, "jemalloc_whole")
         self.assertEqual(work_of(outcome.profile), recorded(self.sizes))
         self.assertEqual(outcome.threads, 4)
         for entry in ("malloc", "free", "calloc", "realloc", "posix_memalign"):

@@ -7,17 +7,7 @@ import pathlib
 import unittest
 
 from support import harness, pprof_check
-
-
-def delays(profile, function, kind=None):
-    """(contentions, nanoseconds) of samples whose stack has the function, and the label wait=kind."""
-    count = total = 0
-    for sample in profile.sample:
-        labels = {label.key: label.str for label in sample.label}
-        if function in profile.stack(sample) and (kind is None or labels.get("wait") == kind):
-            count += sample.value[0]
-            total += sample.value[1]
-    return count, total
+from support.pprof_check import delays
 
 
 class Kinds(unittest.TestCase):

@@ -751,6 +751,17 @@ def find(profile, regex, type=None):
                if any(pattern.search(name) for name in profile.stack(sample)))
 
 
+def delays(profile, function, kind=None):
+    """(contentions, nanoseconds) of samples whose stack has the function, and the label wait=kind."""
+    count = total = 0
+    for sample in profile.sample:
+        labels = {label.key: label.str for label in sample.label}
+        if function in profile.stack(sample) and (kind is None or labels.get("wait") == kind):
+            count += sample.value[0]
+            total += sample.value[1]
+    return count, total
+
+
 def main(arguments):
     parser = argparse.ArgumentParser(description="Checks pprof profiles against every consumer at once.")
     parser.add_argument("--kind", choices=sorted(KINDS))

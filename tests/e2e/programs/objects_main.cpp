@@ -1,9 +1,11 @@
 // Usage: objects_main PROFILE STATUS [PLUGIN]. Works in this file, a second file, a linked library
-// and a plugin opened with RTLD_LOCAL, then writes the allocs profile and the status text.
+// and a plugin opened with RTLD_LOCAL, then writes the allocs profile, PROFILE.mutex, PROFILE.block and the status text.
+// Prints for how many milliseconds each held a lock that was waited for, and waited.
 #include "objects_work.hpp"
 
 #include <cstdio>
 #include <cstring>
+#include <string>
 #ifndef ALONE
 #include <dlfcn.h>
 #endif
@@ -33,6 +35,8 @@ static bool preloaded_as_asked() {
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
   prof::set_mem_profile_rate(1);
+  (void)prof::set_mutex_profile_fraction(1);
+  (void)prof::set_block_profile_rate(1);
   int failed = exe_work() + second_work();
 #ifndef ALONE
   failed += library_work();
@@ -48,9 +52,12 @@ int main(int argc, char** argv) {
     failed += reinterpret_cast<work>(dlsym(plugin, "plugin_work"))();
   }
 #endif
-  if (auto r = prof::write_profile("allocs", argv[1]); !r) {
-    std::fprintf(stderr, "prof: %s\n", r.message());
-    return 4;
+  for (const char* name : {"allocs", "mutex", "block"}) {
+    const std::string file = std::string(argv[1]) + (name[0] == 'a' ? "" : std::string(".") + name);
+    if (auto r = prof::write_profile(name, file.c_str()); !r) {
+      std::fprintf(stderr, "prof: %s\n", r.message());
+      return 4;
+    }
   }
   if (auto r = prof::write_status(argv[2]); !r) {
     std::fprintf(stderr, "prof: %s\n", r.message());
