@@ -3,7 +3,9 @@
 Programs print what their own clock says; the profiles must agree.
 """
 
+import math
 import pathlib
+import statistics
 import unittest
 
 from support import harness, pprof_check
@@ -134,6 +136,50 @@ class Abseil(unittest.TestCase):
         count, total = delays(mutex, "hold")
         self.assertGreaterEqual(count, 1)
         self.assertAlmostEqual(total / 1e6, said, delta=5)
+
+
+class Sampling(unittest.TestCase):
+    """What is sampled is what the program itself saw, on the average over 200 profiles."""
+
+    # The function that each profile charges, and which of the program's figures, holds or waits, it counts.
+    SEEN = {"mutex": {"": ("hold_it", 0), ".waiter": ("wait_for_it", 1)}, "block": {"": ("wait_in_vain", 1)}}
+
+    def differences(self, what, rate, windows):
+        """(what the profile says, what the program says) of contentions and of delay, for each window and view."""
+        program = harness.build(["sampled_waits.cpp"], "sampled_waits", with_whole=True)
+        directory = harness.fresh_directory("sampled_waits_files")
+        lines = harness.run(program, what, rate, windows, directory).stdout.splitlines()
+        said = [tuple(map(int, line.split())) for line in lines]
+        self.assertEqual(len(said), windows)
+        for view, (function, counted) in self.SEEN[what].items():
+            seen = [delays(pprof_check.parse((directory / f"{window}{view}.pb.gz").read_bytes()), function)
+                    for window in range(windows)]
+            for column, figure in enumerate((counted, 2)):
+                yield [(now[column] - before[column], own[figure])
+                       for before, now, own in zip([(0, 0), *seen], seen, said)]
+
+    def farthest(self, what, rate):
+        """In standard errors, how far the mean of 200 windows is from the truth, where it is farthest."""
+        off = []
+        for pairs in self.differences(what, rate, 200):
+            errors = [seen - true for seen, true in pairs]
+            off.append(abs(statistics.mean(errors)) / (statistics.stdev(errors) / math.sqrt(len(errors))))
+        return max(off)
+
+    def check(self, what, rate):
+        # At rate 1 the program's own log and the profile are the same, so the log is the truth.
+        for pairs in self.differences(what, 1, 20):
+            self.assertAlmostEqual(sum(seen for seen, _ in pairs) / sum(true for _, true in pairs), 1, delta=0.03)
+        # By chance one run in a hundred has something beyond 3, but not two in a row.
+        first = self.farthest(what, rate)
+        if first >= 3:
+            self.assertLess(self.farthest(what, rate), 3, f"and {first} before")
+
+    def test_one_hold_in_five_stands_for_five(self):
+        self.check("mutex", 5)
+
+    def test_waits_shorter_than_the_rate_stand_for_as_many_as_are_not_counted(self):
+        self.check("block", 20000000)
 
 
 if __name__ == "__main__":
