@@ -24,13 +24,13 @@ class Kinds(unittest.TestCase):
                                 for file in ("block", "mutex", "waiter"))
         for kind, profile in (("block", block), ("mutex", mutex), ("mutex", waiter)):
             self.assertEqual(pprof_check.validate(profile, kind), [])
-        for kind, function, milliseconds in said:
+        for kind, function, milliseconds, _ in said:
             with self.subTest(function=function):
                 count, total = delays(block, function, kind)
                 self.assertEqual(count, 1)
                 self.assertAlmostEqual(total / 1e6, float(milliseconds), delta=2)
                 self.assertEqual(delays(block, function)[0], 1)
-        return mutex, waiter, {function: float(milliseconds) * 1e6 for _, function, milliseconds in said}
+        return mutex, waiter, {function: float(milliseconds) * 1e6 for _, function, milliseconds, _ in said}
 
     def test_every_kind_is_seen_once_with_its_time(self):
         mutex, waiter, said = self.check("gcc", optimize="-O1")
@@ -53,6 +53,56 @@ class Kinds(unittest.TestCase):
                           ("lto", {"flags": ["-flto"], "optimize": "-O2"})):
             with self.subTest(build=name):
                 self.check(name, **how)
+
+
+class UnderWay(unittest.TestCase):
+    """A profile in the middle of a wait of each kind, one over the time in which it ends, and one behind it."""
+
+    @classmethod
+    def setUpClass(cls):
+        program = harness.build(["waits_under_way.cpp"], "waits_under_way", with_whole=True)
+        directory = harness.fresh_directory("waits_under_way_files")
+        lines = [line.split() for line in harness.run(program, directory).stdout.splitlines()]
+        cls.before, cls.behind = (float(word) * 1e6 for line in lines if line[0] == "snapshot" for word in line[2:])
+        cls.waits = {function: (kind, float(lasted) * 1e6, float(began) * 1e6)
+                     for kind, function, lasted, began in lines if kind != "snapshot"}
+        cls.middle, cls.rest, cls.whole = (pprof_check.parse((directory / f"{name}.pb.gz").read_bytes())
+                                           for name in ("middle", "rest", "whole"))
+
+    def seen(self, profile):
+        """{function: (contentions, nanoseconds)} at its own kind, for which there is nothing at any other."""
+        found = {function: delays(profile, function, kind) for function, (kind, _, _) in self.waits.items()}
+        self.assertEqual(found, {function: delays(profile, function) for function in self.waits})
+        return found
+
+    def test_each_kind_is_there_once_with_its_time_so_far(self):
+        self.assertEqual({kind for kind, _, _ in self.waits.values()},
+                         {"mutex", "rdlock", "wrlock", "cond", "semaphore", "barrier", "once", "join", "futex"})
+        moments = []  # of the profile, by what it and the program say of each wait
+        for function, (count, so_far) in self.seen(self.middle).items():
+            with self.subTest(function=function):
+                self.assertEqual(count, 1)
+                moments.append(self.waits[function][2] + so_far)
+                self.assertGreater(moments[-1], self.before - 2e6)
+                self.assertLess(moments[-1], self.behind + 2e6)
+        self.assertLess(max(moments) - min(moments), 2e6)
+
+    def test_the_whole_wait_is_there_once_when_it_has_ended(self):
+        for function, (count, whole) in self.seen(self.whole).items():
+            with self.subTest(function=function):
+                self.assertEqual(count, 1)
+                self.assertAlmostEqual(whole, self.waits[function][1], delta=2e6)
+
+    def test_a_profile_over_the_end_has_the_rest_of_a_wait_only(self):
+        middle, rest, whole = map(self.seen, (self.middle, self.rest, self.whole))
+        between = set()  # the middle and the begin of the profile over a second: the same for all waits
+        for function in self.waits:
+            self.assertEqual(rest[function][0], 0)
+            self.assertGreater(rest[function][1], 100e6)
+            between.add(whole[function][1] - middle[function][1] - rest[function][1])
+        self.assertLess(max(between) - min(between), 1e6)
+        self.assertGreater(min(between), 0)
+        self.assertLess(max(between), 100e6)
 
 
 class ContentionOfLocks:

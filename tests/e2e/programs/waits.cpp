@@ -1,34 +1,17 @@
-// Usage: waits DIRECTORY. Waits some 50 ms for one thing of each kind and prints `kind function milliseconds` by the
-// program's own clock; then writes block.pb.gz, mutex.pb.gz and waiter.pb.gz.
+// Usage: waits DIRECTORY. Waits some 50 ms for one thing of each kind, says so as wait_kinds.hpp does; then writes
+// block.pb.gz, mutex.pb.gz and waiter.pb.gz.
 #include <prof/api.hpp>
 
 #include <poll.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <condition_variable>
-#include <cstdio>
-#include <future>
-#include <mutex>
-#include <shared_mutex>
 #include <string>
-#include <thread>
 
-using namespace std::chrono_literals;
-using clock_type = std::chrono::steady_clock;
-
-#define WAITS extern "C" __attribute__((noinline)) void
-
-static void say(const char* kind, const char* function, clock_type::time_point began) {
-  const std::chrono::duration<double, std::milli> waited = clock_type::now() - began;
-  std::printf("%s %s %.3f\n", kind, function, waited.count());
-}
+#include "wait_kinds.hpp"
 
 // Calls `act` once the caller has waited for some 50 ms.
 template <class Act>
@@ -37,101 +20,6 @@ static std::thread after_50_ms(Act act) {
     std::this_thread::sleep_for(50ms);
     act();
   });
-}
-
-static std::mutex plain;
-static std::timed_mutex timed;
-static std::shared_mutex shared;
-static std::condition_variable condition;
-static sem_t semaphore;
-static pthread_barrier_t barrier;
-static std::once_flag once;
-
-static timespec in_50_ms(clockid_t clock) {
-  timespec until{};
-  clock_gettime(clock, &until);
-  until.tv_nsec += 50000000;
-  until.tv_sec += until.tv_nsec / 1000000000;
-  until.tv_nsec %= 1000000000;
-  return until;
-}
-
-WAITS wait_mutex() {
-  const auto began = clock_type::now();
-  plain.lock();
-  say("mutex", __func__, began);
-  plain.unlock();
-}
-WAITS wait_timed_in_vain() {
-  const auto began = clock_type::now();
-  if (timed.try_lock_for(50ms)) timed.unlock();
-  say("mutex", __func__, began);
-}
-WAITS wait_timedlock_in_vain() {
-  const timespec until = in_50_ms(CLOCK_REALTIME);
-  const auto began = clock_type::now();
-  if (pthread_mutex_timedlock(plain.native_handle(), &until) == 0) plain.unlock();
-  say("mutex", __func__, began);
-}
-WAITS wait_read_lock() {
-  const auto began = clock_type::now();
-  shared.lock_shared();
-  say("rdlock", __func__, began);
-  shared.unlock_shared();
-}
-WAITS wait_write_lock() {
-  const auto began = clock_type::now();
-  shared.lock();
-  say("wrlock", __func__, began);
-  shared.unlock();
-}
-WAITS wait_condition() {
-  std::unique_lock<std::mutex> lock(plain);
-  const auto began = clock_type::now();
-  condition.wait_for(lock, 50ms);
-  say("cond", __func__, began);
-}
-WAITS wait_condition_and_mutex() {
-  std::unique_lock<std::mutex> lock(plain);
-  const auto began = clock_type::now();
-  condition.wait(lock);
-  say("cond", __func__, began);
-}
-WAITS wait_semaphore() {
-  const auto began = clock_type::now();
-  sem_wait(&semaphore);
-  say("semaphore", __func__, began);
-}
-WAITS wait_semaphore_in_vain() {
-  const timespec until = in_50_ms(CLOCK_REALTIME);
-  const auto began = clock_type::now();
-  sem_timedwait(&semaphore, &until);
-  say("semaphore", __func__, began);
-}
-WAITS wait_barrier() {
-  const auto began = clock_type::now();
-  pthread_barrier_wait(&barrier);
-  say("barrier", __func__, began);
-}
-WAITS wait_join(std::thread& thread) {
-  const auto began = clock_type::now();
-  thread.join();
-  say("join", __func__, began);
-}
-WAITS wait_once() {
-  const auto began = clock_type::now();
-  std::call_once(once, [] {});
-  say("once", __func__, began);
-}
-WAITS wait_future(std::future<int>& future) {
-  const auto began = clock_type::now();
-  future.get();
-  say("futex", __func__, began);
-}
-WAITS wait_future_for(std::future<int>& future) {
-  const auto began = clock_type::now();
-  future.wait_for(50ms);
-  say("futex", __func__, began);
 }
 
 WAITS wait_sleep() {
