@@ -602,6 +602,69 @@ TEST_CASE("the clock of a contended lock that was free runs for whoever takes it
   }
 }
 
+namespace {
+
+// Unlocks as libc does, and tells how many charges had been counted by then.
+std::atomic<std::uint64_t> g_charges_at_unlock{0};
+std::atomic<mutex_unlock_entry::function> g_unlock{nullptr};
+int unlock_and_look(os_mutex* mutex) noexcept {
+  g_charges_at_unlock.store(attached_mutex_sig(all())->samples.load());
+  return g_unlock.load()(mutex);
+}
+
+}  // namespace
+
+TEST_CASE("what an unlock is charged is counted when the lock is free, so that nobody waits for that") {
+  const rates on(1, 0);
+  some_locks l;
+  l.hold(wait_kind::mutex);
+  standing_waiter waiting(&l.mutex);
+  os_sleep_ns(1 * ms);
+  const std::uint64_t charges = mutexes().samples.load();
+  auto& next = mutex_unlock_entry::state.next;
+  g_unlock.store(next.load());
+  next.store(&unlock_and_look);
+  const int answer = l.let_go(wait_kind::mutex);
+  next.store(g_unlock.load());
+  CHECK(answer == 0);
+  CHECK(g_charges_at_unlock.load() == charges);
+  CHECK(mutexes().samples.load() == charges + 1);
+}
+
+TEST_CASE("who gets a robust mutex from an owner that has died holds it, and is not charged for its own wait") {
+  const rates on(1, 1);
+  const records before;
+  const counted since(wait_kind::mutex);
+  os_mutex mutex;
+  pthread_mutexattr_t robust;
+  pthread_mutexattr_init(&robust);
+  pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
+  REQUIRE(pthread_mutex_init(&mutex, &robust) == 0);
+  std::atomic<bool> is_held{false};
+  std::atomic<std::uint32_t> heir_id{0};
+  worker owner([&] {
+    pthread_mutex_lock(&mutex);
+    is_held.store(true);
+    (void)becomes([&] { return wait_now(heir_id.load()).thread != 0 && heir_id.load() != 0; });
+    os_sleep_ns(5 * ms);
+  });
+  REQUIRE(becomes([&] { return is_held.load(); }));
+  int answer = -1;
+  worker heir([&] {
+    heir_id.store(os_thread_id_sig());
+    answer = pthread_mutex_lock(&mutex);
+    pthread_mutex_consistent(&mutex);
+    pthread_mutex_unlock(&mutex);
+  });
+  owner.join();
+  heir.join();
+  CHECK(answer == EOWNERDEAD);
+  CHECK(since.blocked().count == one_wait);
+  CHECK(since.holders().ns == 0);
+  CHECK(records() == before);
+  pthread_mutex_destroy(&mutex);
+}
+
 // ---- condition variables -------------------------------------------------------------------------------------------
 
 namespace {

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
@@ -19,8 +20,12 @@
 
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_OS_LOCKS
 
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 namespace {
 
@@ -199,6 +204,30 @@ TEST_CASE("the first call of a waiting family goes where the rates want it") {
   CHECK(g_counted.load() == 2);
 }
 
+TEST_CASE("the first call of a waiting family waits for nobody who is loading a library") {
+  const fresh_hooks fresh;
+  const std::string file = "/tmp/prof_waiting_test." + std::to_string(getpid());
+  REQUIRE(mkfifo(file.c_str(), 0600) == 0);
+  std::atomic<bool> is_loading{false};
+  std::atomic<bool> answered{false};
+  std::thread caller([&] {
+    while (!is_loading.load()) os_yield();
+    answered.store(hooked_abs(-3) == 3);
+  });
+  void* library = &is_loading;
+  // Nobody writes to the file, so that whoever opens it waits: here, with the loader's lock.
+  std::thread loader([&] { library = dlopen(file.c_str(), RTLD_NOW); });
+  int writer = -1;
+  CHECK(becomes([&] { return (writer = open(file.c_str(), O_WRONLY | O_NONBLOCK)) != -1; }));  // it has it open
+  is_loading.store(true);
+  CHECK(becomes([&] { return answered.load(); }));
+  close(writer);
+  loader.join();
+  caller.join();
+  unlink(file.c_str());
+  CHECK(library == nullptr);
+}
+
 TEST_CASE("an entry without a next definition is answered by its fallback, counted or not") {
   const fresh_hooks fresh;
   CHECK(hooked_lonely(5) == -1);
@@ -326,6 +355,55 @@ TEST_CASE("routes follow rates that others change meanwhile") {
   own_rates_changed();
   CHECK(is_counting(entry_abs));
   CHECK(goes_straight_on(entry_labs));
+}
+
+namespace {
+
+// A family with one entry, whose words are not there when its route is laid: by then the block profile goes on.
+struct late_rate {
+  void* const page = mmap(nullptr, page_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  hook_entry_facts facts = own_facts[entry_abs];
+  hook_set hooks = own_hook_set;
+  struct sigaction before {};
+
+  late_rate() {
+    REQUIRE(page != MAP_FAILED);
+    facts.state = page;
+    hooks.facts = &facts;
+    hooks.count = 1;
+    store_word_sig(hooks, 0, word_next, reinterpret_cast<any_function>(&nap_next));
+    store_word_sig(hooks, 0, word_settled, reinterpret_cast<any_function>(&hooked_abs));
+    current() = this;
+    struct sigaction meets {};
+    meets.sa_handler = [](int) {
+      mprotect(current()->page, page_bytes, PROT_READ | PROT_WRITE);
+      block_of(all())->rate.set_own(1);
+    };
+    REQUIRE(sigaction(SIGSEGV, &meets, &before) == 0);
+    REQUIRE(mprotect(page, page_bytes, PROT_NONE) == 0);
+  }
+  ~late_rate() {
+    sigaction(SIGSEGV, &before, nullptr);
+    munmap(page, page_bytes);
+  }
+  late_rate(const late_rate&) = delete;
+  late_rate& operator=(const late_rate&) = delete;
+
+ private:
+  static late_rate*& current() {
+    static late_rate* only = nullptr;
+    return only;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a rate that changes while routes are laid leads them where they are wanted by then") {
+  const rates off(0, 0);
+  late_rate t;
+  route_waits_sig(t.hooks, all());
+  CHECK(block_of(all())->rate.in_effect_sig() == 1);
+  CHECK(is_function(load_word_sig(t.hooks, 0, word_route), &hooked_abs));
 }
 
 // ---- tests of hooks ------------------------------------------------------------------------------------------------

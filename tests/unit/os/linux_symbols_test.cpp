@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "prof/api.hpp"  // the program has hooks of its own then, also where this file is built alone
+
 #if PROF_DETAIL_OS_LINUX
 
 namespace {

@@ -46,7 +46,7 @@ struct inherited {
 
 }  // namespace
 
-TEST_CASE("a child opens the locks and gives back the buffers that its parent's threads held") {
+TEST_CASE("a child opens the locks, gives back the buffers and forgets the waits of its parent's threads") {
   process_state& process = *enter_process();
   REQUIRE(process.refresh_lock.try_lock());
   registration_scratch* const scratch = process.registry.take_scratch_sig();
@@ -54,12 +54,18 @@ TEST_CASE("a child opens the locks and gives back the buffers that its parent's 
   frame_lease* const held = new frame_lease(process, os_thread_id_sig());
   CHECK_FALSE(all_free(process));
   process.unnamed_session.store(&process);
+  REQUIRE(process.signal.lock.try_lock());
+  wait_facts wait;
+  wait.thread = 1;
+  REQUIRE(process.waits.begin_sig(wait, 0) != no_slot);
   process.pid.store(1);  // as if this were the child of process 1
   enter_process();
   CHECK(process.pid.load() == os_process_id_sig());
   CHECK(process.refresh_lock.try_lock());
   process.refresh_lock.unlock();
   CHECK_FALSE(scratch->lock.held());
+  CHECK_FALSE(process.signal.lock.held());
+  CHECK(process.waits.used() == 0);
   CHECK(process.unnamed_session.load() == nullptr);
   CHECK(all_free(process));
   delete held;

@@ -4,6 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#if PROF_DETAIL_OS_LINUX
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include <atomic>
 #include <iterator>
 #include <map>
 #include <set>
@@ -122,6 +128,34 @@ TEST_CASE("in a child the program's own rate stays and all windows are closed") 
   while (rates.open(5) != rate_windows::none) ++opened;
   CHECK(opened == rate_windows::max_windows);
 }
+
+#if PROF_DETAIL_OS_LINUX
+TEST_CASE("in a child no window waits for a thread of the parent that was just changing one") {
+  rate_windows rates;
+  std::atomic<bool> end{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      while (!end.load()) rates.close(rates.open(7));
+    });
+  }
+  for (int child = 0; child < 40; ++child) {
+    const pid_t pid = fork();
+    if (pid == 0) {
+      alarm(10);
+      rates.forget_windows();
+      rates.set_own(3);
+      _exit(rates.in_effect_sig() == 3 ? 0 : 1);
+    }
+    int status = -1;
+    REQUIRE(waitpid(pid, &status, 0) == pid);
+    CHECK(status == 0);
+    if (status != 0) break;
+  }
+  end.store(true);
+  for (std::thread& thread : threads) thread.join();
+}
+#endif
 
 TEST_CASE("any order of opening, closing and setting agrees with a model") {
   rate_windows rates;

@@ -1044,7 +1044,9 @@ TEST_CASE("a child forgets its parent's questions and threads but itself, which 
   REQUIRE(asked != no_slot);
   all.state->questions.at(asked).state.store(state_of_question(5, is_asked));
   all.state->questions.publish_sig(asked, thread_key_base + 10);
+  REQUIRE(all.state->made_lock.try_lock());  // by a thread that the child does not have
   forget_parent_threads(*all.state);
+  CHECK_FALSE(all.state->made_lock.held());
   CHECK(all.state->questions.used() == 0);
   CHECK(all.state->questions.at(asked).state.load() == nobody_asks);
   CHECK(all.state->made.used() == 1);
