@@ -232,5 +232,32 @@ class Sampling(unittest.TestCase):
         self.check("block", 20000000)
 
 
+class Sanitized(unittest.TestCase):
+    """A thread sanitizer's own hooks come first: what needs ours is empty then, and all else is there without a race."""
+
+    def check(self, compiler):
+        program = harness.build(["sanitized_locks.cpp"], f"sanitized_locks_{compiler}", compiler=compiler,
+                                flags=["-fsanitize=thread"], with_whole=True)
+        directory = harness.fresh_directory(f"sanitized_locks_{compiler}_files")
+        done = harness.run(program, directory, env={"TSAN_OPTIONS": "exitcode=66"})
+        self.assertEqual(done.stderr, "")
+        profiles = {name: pprof_check.parse((directory / name).read_bytes()) for name in
+                    ("profile", "mutex", "block", "threads", "goroutine", "threadcreate", "heap")}
+        for name, profile in profiles.items():
+            with self.subTest(profile=name):
+                self.assertEqual(pprof_check.validate(profile), [])
+                needs_hooks = name in ("mutex", "block", "heap")
+                self.assertEqual(len(profile.sample) == 0, needs_hooks)
+        self.assertGreater(pprof_check.find(profiles["profile"], "^contend$"), 0)
+        self.assertGreaterEqual(pprof_check.total(profiles["threads"]), 5)
+        self.assertGreater(pprof_check.find(profiles["threads"], "^contend$"), 0)
+
+    def test_gcc(self):
+        self.check("g++")
+
+    def test_clang(self):
+        self.check("clang++")
+
+
 if __name__ == "__main__":
     unittest.main()
