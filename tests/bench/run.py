@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures prof beside its peers, in one run, and says which targets are met.
 
-    tests/bench/run.py [encode] [compile] [unwind]     all by default; exit 1 when a target is missed
+    tests/bench/run.py [encode] [compile] [unwind] [waits]     all by default; exit 1 when a target is missed
 
 encode   10,350 stacks of 20 frames to pprof bytes, and their compression, beside Google's protobuf with
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
@@ -11,6 +11,8 @@ compile  instructions of g++ -O2 (callgrind on cc1plus, some minutes) for a main
 unwind   a walk, hot, with read probes, uncached and with cold caches, also in a signal handler, beside
          libunwind's unw_backtrace, glibc's backtrace() and a frame-pointer walk; a handler's sample; tables of
          libc, libstdc++ and libLLVM-14. Needs libunwind-dev, libllvm14.
+waits    a lock that nobody else wants, and one that four threads want, beside a hook that only jumps to the next
+         definition, and that one beside itself; the dump of 1,000 sleeping threads beside a list from /proc.
 
 The targets in milliseconds and seconds were measured beside these peers on one machine; here they are
 ratios to the peer in the same run, of interleaved rounds: of hot loops the best, else the median, so that
@@ -31,7 +33,7 @@ import encode_go
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from support.harness import ROOT, command, tool  # noqa: E402
+from support.harness import ROOT, command, object_of, tool, whole  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("PROF_BUILD_DIR", ROOT / "build" / "bench"))
 ROUNDS = 7
@@ -53,9 +55,9 @@ class Verdicts:
 # ---- encode ----
 
 
-def figures(program):
+def figures(program, *arguments):
     return {name: float(value) for name, value in
-            re.findall(r"(\w+)=([\d.]+)", command(program, ROUNDS))}
+            re.findall(r"(\w+)=([\d.]+)", command(program, *(arguments or [ROUNDS])))}
 
 
 def build_encoders():
@@ -235,8 +237,48 @@ def unwind(verdicts):
                  1500 / LAB_BACKTRACE)
 
 
+# ---- waits ----
+
+WAIT_ROUNDS = 21
+# Program, arguments: the peers, then what is measured beside them.
+LOCKS = {
+    "one": ("waits_forward", "pair", 1, 0, 0), "one off": ("waits_prof", "pair", 1, 0, 0),
+    "one on": ("waits_prof", "pair", 1, 1, 1),
+    "two": ("waits_forward", "pair", 2, 0, 0), "two on": ("waits_prof", "pair", 2, 1, 1),
+    "four": ("waits_forward", "contended", 0, 0), "four again": ("waits_forward", "contended", 0, 0),
+    "four on": ("waits_prof", "contended", 1, 0),
+}
+
+
+def build_waits():
+    waits = object_of(HERE / "waits.cpp", optimize="-O2")
+    forward = object_of(HERE / "forward.cpp", optimize="-O2")
+    for name, other in (("waits_forward", forward), ("waits_prof", whole(optimize="-O2"))):
+        command(tool("g++"), waits, other, "-o", BUILD / name, "-pthread", "-ldl")
+
+
+def waits(verdicts):
+    build_waits()
+    rounds = [{name: next(iter(figures(BUILD / program, *arguments).values()))
+               for name, (program, *arguments) in LOCKS.items()} for _ in range(WAIT_ROUNDS)]
+
+    def ratio(ours, peer):
+        return statistics.median(one[ours] / one[peer] for one in rounds)
+
+    for name in LOCKS:
+        print(f"  {name:<11} {statistics.median(one[name] for one in rounds):8.2f} ns")
+    verdicts.add("a pair, off / a hook that only jumps", ratio("one off", "one"), 1.03)
+    verdicts.add("a pair, on / the same, one thread in the process", ratio("one on", "one"), 1.30)
+    verdicts.add("a pair, on / the same, two threads in the process", ratio("two on", "two"), 1.20)
+    print(f"  a pair that four threads want: the hook that only jumps beside itself {ratio('four again', 'four'):.3f}")
+    verdicts.add("a pair that four threads want, fraction 1 / the same", ratio("four on", "four"), 1.20)
+    dump = figures(BUILD / "waits_prof", "sleepers", 1000, BUILD)
+    print(f"  1,000 sleeping threads listed from /proc alone: {dump['listing_ms']:.1f} ms")
+    verdicts.add("1,000 sleeping threads, threads?debug=2", dump["dump_ms"], 250, " ms")
+
+
 def main():
-    known = {"encode": encode, "compile": compile_cost, "unwind": unwind}
+    known = {"encode": encode, "compile": compile_cost, "unwind": unwind, "waits": waits}
     wanted = sys.argv[1:] or list(known)
     if not set(wanted) <= set(known):
         sys.exit(__doc__)
