@@ -58,6 +58,9 @@ class LockTypes(unittest.TestCase):
     def test_no_exceptions(self):
         self.check("lock_types_plain", optimize="-O0", flags=["-fno-exceptions", "-fno-rtti"])
 
+    def test_static(self):
+        self.check("lock_types_static", flags=["-static"])
+
 
 if __name__ == "__main__":
     unittest.main()
