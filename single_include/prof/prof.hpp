@@ -3809,26 +3809,48 @@ inline bool os_semaphore_is_open_sig(os_semaphore& semaphore) PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(__atomic_load_n(os_semaphore_word_sig(semaphore), __ATOMIC_RELAXED)) != 0;
 }
 
+// Whether libc waits until then: by one of two clocks, and with nanoseconds that are some.
+inline bool os_is_deadline(clockid_t clock, const timespec& until) PROF_DETAIL_SIG {
+  const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+  return is_known && until.tv_nsec >= 0 && until.tv_nsec < 1000000000;
+}
+
+// A thread that waits for a semaphore counts there, also when it is cancelled.
+struct os_semaphore_waiter {
+  static constexpr std::uint64_t one = std::uint64_t{1} << 32;
+  std::uint64_t* word;
+  bool is_counted = true;
+  explicit os_semaphore_waiter(std::uint64_t* at) PROF_DETAIL_SIG : word(at) { __atomic_add_fetch(word, one, __ATOMIC_RELAXED); }
+  ~os_semaphore_waiter() {
+    if (is_counted) __atomic_sub_fetch(word, one, __ATOMIC_RELAXED);
+  }
+  os_semaphore_waiter(const os_semaphore_waiter&) = delete;
+  os_semaphore_waiter& operator=(const os_semaphore_waiter&) = delete;
+};
+
 // sem_wait(3) and sem_clockwait(3), for static links in which a hook keeps libc's own out; `until` null: for ever. 0 or an
 // errno. The order of the halves is that of a little-endian machine.
 PROF_DETAIL_COLD inline int os_semaphore_wait(os_semaphore& semaphore, clockid_t clock, const timespec* until) {
-  constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
+  if (until != nullptr && !os_is_deadline(clock, *until)) return EINVAL;
   std::uint64_t* const word = os_semaphore_word_sig(semaphore);
   int is_shared = 0;  // FUTEX_PRIVATE_FLAG where it is: behind the two halves
   std::memcpy(&is_shared, word + 1, sizeof is_shared);
   pthread_testcancel();
-  std::uint64_t seen = __atomic_add_fetch(word, one_waiter, __ATOMIC_RELAXED);
+  os_semaphore_waiter waiter(word);
   for (int failed = until != nullptr && until->tv_sec < 0 ? ETIMEDOUT : 0;;) {
+    std::uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
     while (static_cast<std::uint32_t>(seen) != 0) {
-      if (__atomic_compare_exchange_n(word, &seen, seen - 1 - one_waiter, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return 0;
+      const std::uint64_t taken = seen - 1 - os_semaphore_waiter::one;
+      if (!__atomic_compare_exchange_n(word, &seen, taken, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+      waiter.is_counted = false;
+      return 0;
     }
-    if (failed == EINTR || failed == ETIMEDOUT || failed == EINVAL) {
-      __atomic_sub_fetch(word, one_waiter, __ATOMIC_RELAXED);
-      return failed;
-    }
+    if (failed == EINTR || failed == ETIMEDOUT || failed == EINVAL) return failed;
     const long operation = (FUTEX_WAIT_BITSET | (clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0) | FUTEX_PRIVATE_FLAG) ^ is_shared;
+    int type = PTHREAD_CANCEL_DEFERRED;
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     failed = static_cast<int>(-os_call_sig(SYS_futex, os_word(word), operation, 0, os_word(until), 0, -1));
-    seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+    (void)pthread_setcanceltype(type, nullptr);
   }
 }
 
@@ -22694,7 +22716,11 @@ using os_cond = pthread_cond_t;
 // libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
 // What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
 // more. Of trying and of the timed variants of read-write locks nothing does: see os_rwlock_try_read.
+// Those that are no cancellation points are known not to throw, or a thread that is cancelled in them (asynchronously) would
+// find a function that must not.
 #define PROF_DETAIL_SECOND(identifier, symbol, ...) \
+  extern "C" int prof_libc_##identifier(__VA_ARGS__) noexcept PROF_DETAIL_WEAK_IMPORT(symbol);
+#define PROF_DETAIL_SECOND_CANCELLABLE(identifier, symbol, ...) \
   extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
 PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
 PROF_DETAIL_SECOND(mutex_trylock, "__pthread_mutex_trylock", os_mutex*)
@@ -22704,9 +22730,10 @@ PROF_DETAIL_SECOND(mutex_unlock, "__pthread_mutex_unlock", os_mutex*)
 PROF_DETAIL_SECOND(rwlock_rdlock, "__pthread_rwlock_rdlock", os_rwlock*)
 PROF_DETAIL_SECOND(rwlock_wrlock, "__pthread_rwlock_wrlock", os_rwlock*)
 PROF_DETAIL_SECOND(rwlock_unlock, "__pthread_rwlock_unlock", os_rwlock*)
-PROF_DETAIL_SECOND(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
-PROF_DETAIL_SECOND(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
-PROF_DETAIL_SECOND(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t,
+                               const timespec*)
 PROF_DETAIL_SECOND(cond_signal, "__pthread_cond_signal", os_cond*)
 PROF_DETAIL_SECOND(cond_broadcast, "__pthread_cond_broadcast", os_cond*)
 
@@ -22722,9 +22749,12 @@ PROF_DETAIL_KEEP(cnd_broadcast)
 PROF_DETAIL_KEEP(gettext)
 PROF_DETAIL_KEEP(newlocale)
 
-// Tries until a time has come. 0 or an errno.
+// Tries until a time has come. 0 or an errno, as libc's own answers to what it does not understand, and to who would wait
+// for itself.
 template <class Try>
-PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD int try_until(const os_rwlock& lock, clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+  if (!os_is_deadline(clock, until)) return EINVAL;
+  if (os_rwlock_is_writer_sig(lock, os_thread_id_sig())) return EDEADLK;
   const std::uint64_t end = until.tv_sec < 0 ? 0 : static_cast<std::uint64_t>(until.tv_sec) * 1000000000u + static_cast<std::uint64_t>(until.tv_nsec);
   for (int answer = try_it(); answer != EBUSY || os_clock_ns_sig(clock) < end; answer = try_it()) {
     if (answer != EBUSY) return answer;
@@ -22853,13 +22883,13 @@ struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
 struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedrdlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
+    return try_until(*lock, CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockrdlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return os_rwlock_try_read(*lock); });
+    return try_until(*lock, clock, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
@@ -22868,13 +22898,13 @@ struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
 struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedwrlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
+    return try_until(*lock, CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockwrlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
+    return try_until(*lock, clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 
@@ -23985,7 +24015,8 @@ struct timedjoin_entry : joining_entry<timedjoin_entry, void**, const timespec*>
 struct clockjoin_entry : joining_entry<clockjoin_entry, void**, clockid_t, const timespec*> {
   static constexpr int index = join_entry_clockjoin;
   static int fallback(pthread_t thread, void** answer, clockid_t clock, const timespec* until) {
-    return join_until(thread, answer, clock, until);
+    const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+    return is_known ? join_until(thread, answer, clock, until) : EINVAL;
   }
 };
 
@@ -24001,7 +24032,7 @@ struct tryjoin_entry : waiting_base<tryjoin_entry, int(pthread_t, void**) noexce
   static int fallback(pthread_t thread, void** answer) noexcept {
     const timespec past{};
     const int joined = join_until(thread, answer, CLOCK_REALTIME, &past);
-    return joined == ETIMEDOUT ? EBUSY : joined;
+    return joined == 0 || joined == ENOSYS ? joined : EBUSY;  // libc looks first whether the thread runs
   }
 };
 struct detach_entry : waiting_base<detach_entry, int(pthread_t) noexcept> {

@@ -112,7 +112,8 @@ struct timedjoin_entry : joining_entry<timedjoin_entry, void**, const timespec*>
 struct clockjoin_entry : joining_entry<clockjoin_entry, void**, clockid_t, const timespec*> {
   static constexpr int index = join_entry_clockjoin;
   static int fallback(pthread_t thread, void** answer, clockid_t clock, const timespec* until) {
-    return join_until(thread, answer, clock, until);
+    const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+    return is_known ? join_until(thread, answer, clock, until) : EINVAL;
   }
 };
 
@@ -128,7 +129,7 @@ struct tryjoin_entry : waiting_base<tryjoin_entry, int(pthread_t, void**) noexce
   static int fallback(pthread_t thread, void** answer) noexcept {
     const timespec past{};
     const int joined = join_until(thread, answer, CLOCK_REALTIME, &past);
-    return joined == ETIMEDOUT ? EBUSY : joined;
+    return joined == 0 || joined == ENOSYS ? joined : EBUSY;  // libc looks first whether the thread runs
   }
 };
 struct detach_entry : waiting_base<detach_entry, int(pthread_t) noexcept> {

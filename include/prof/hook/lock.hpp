@@ -19,7 +19,11 @@ using os_cond = pthread_cond_t;
 // libc's own under second names, for static links, in which a definition of ours keeps libc's object from being pulled in.
 // What C11 threads, messages and locales need brings it there (libc.a of glibc 2.36); dynamically these are some imports
 // more. Of trying and of the timed variants of read-write locks nothing does: see os_rwlock_try_read.
+// Those that are no cancellation points are known not to throw, or a thread that is cancelled in them (asynchronously) would
+// find a function that must not.
 #define PROF_DETAIL_SECOND(identifier, symbol, ...) \
+  extern "C" int prof_libc_##identifier(__VA_ARGS__) noexcept PROF_DETAIL_WEAK_IMPORT(symbol);
+#define PROF_DETAIL_SECOND_CANCELLABLE(identifier, symbol, ...) \
   extern "C" int prof_libc_##identifier(__VA_ARGS__) PROF_DETAIL_WEAK_IMPORT(symbol);
 PROF_DETAIL_SECOND(mutex_lock, "__pthread_mutex_lock", os_mutex*)
 PROF_DETAIL_SECOND(mutex_trylock, "__pthread_mutex_trylock", os_mutex*)
@@ -29,9 +33,10 @@ PROF_DETAIL_SECOND(mutex_unlock, "__pthread_mutex_unlock", os_mutex*)
 PROF_DETAIL_SECOND(rwlock_rdlock, "__pthread_rwlock_rdlock", os_rwlock*)
 PROF_DETAIL_SECOND(rwlock_wrlock, "__pthread_rwlock_wrlock", os_rwlock*)
 PROF_DETAIL_SECOND(rwlock_unlock, "__pthread_rwlock_unlock", os_rwlock*)
-PROF_DETAIL_SECOND(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
-PROF_DETAIL_SECOND(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
-PROF_DETAIL_SECOND(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t, const timespec*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_wait, "__pthread_cond_wait", os_cond*, os_mutex*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_timedwait, "__pthread_cond_timedwait", os_cond*, os_mutex*, const timespec*)
+PROF_DETAIL_SECOND_CANCELLABLE(cond_clockwait, "__pthread_cond_clockwait", os_cond*, os_mutex*, clockid_t,
+                               const timespec*)
 PROF_DETAIL_SECOND(cond_signal, "__pthread_cond_signal", os_cond*)
 PROF_DETAIL_SECOND(cond_broadcast, "__pthread_cond_broadcast", os_cond*)
 
@@ -47,9 +52,12 @@ PROF_DETAIL_KEEP(cnd_broadcast)
 PROF_DETAIL_KEEP(gettext)
 PROF_DETAIL_KEEP(newlocale)
 
-// Tries until a time has come. 0 or an errno.
+// Tries until a time has come. 0 or an errno, as libc's own answers to what it does not understand, and to who would wait
+// for itself.
 template <class Try>
-PROF_DETAIL_COLD int try_until(clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+PROF_DETAIL_COLD int try_until(const os_rwlock& lock, clockid_t clock, const timespec& until, Try try_it) PROF_DETAIL_SIG {
+  if (!os_is_deadline(clock, until)) return EINVAL;
+  if (os_rwlock_is_writer_sig(lock, os_thread_id_sig())) return EDEADLK;
   const std::uint64_t end = until.tv_sec < 0 ? 0 : static_cast<std::uint64_t>(until.tv_sec) * 1000000000u + static_cast<std::uint64_t>(until.tv_nsec);
   for (int answer = try_it(); answer != EBUSY || os_clock_ns_sig(clock) < end; answer = try_it()) {
     if (answer != EBUSY) return answer;
@@ -178,13 +186,13 @@ struct rwlock_rdlock_entry : read_locking_entry<rwlock_rdlock_entry> {
 struct rwlock_timedrdlock_entry : read_locking_entry<rwlock_timedrdlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedrdlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
+    return try_until(*lock, CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_clockrdlock_entry : read_locking_entry<rwlock_clockrdlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockrdlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return os_rwlock_try_read(*lock); });
+    return try_until(*lock, clock, *until, [lock] { return os_rwlock_try_read(*lock); });
   }
 };
 struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
@@ -193,13 +201,13 @@ struct rwlock_wrlock_entry : write_locking_entry<rwlock_wrlock_entry> {
 struct rwlock_timedwrlock_entry : write_locking_entry<rwlock_timedwrlock_entry, const timespec*> {
   static constexpr int index = entry_rwlock_timedwrlock;
   static int fallback(os_rwlock* lock, const timespec* until) noexcept {
-    return try_until(CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
+    return try_until(*lock, CLOCK_REALTIME, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 struct rwlock_clockwrlock_entry : write_locking_entry<rwlock_clockwrlock_entry, clockid_t, const timespec*> {
   static constexpr int index = entry_rwlock_clockwrlock;
   static int fallback(os_rwlock* lock, clockid_t clock, const timespec* until) noexcept {
-    return try_until(clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
+    return try_until(*lock, clock, *until, [lock] { return os_rwlock_try_write(*lock, os_thread_id_sig()); });
   }
 };
 

@@ -156,26 +156,48 @@ inline bool os_semaphore_is_open_sig(os_semaphore& semaphore) PROF_DETAIL_SIG {
   return static_cast<std::uint32_t>(__atomic_load_n(os_semaphore_word_sig(semaphore), __ATOMIC_RELAXED)) != 0;
 }
 
+// Whether libc waits until then: by one of two clocks, and with nanoseconds that are some.
+inline bool os_is_deadline(clockid_t clock, const timespec& until) PROF_DETAIL_SIG {
+  const bool is_known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+  return is_known && until.tv_nsec >= 0 && until.tv_nsec < 1000000000;
+}
+
+// A thread that waits for a semaphore counts there, also when it is cancelled.
+struct os_semaphore_waiter {
+  static constexpr std::uint64_t one = std::uint64_t{1} << 32;
+  std::uint64_t* word;
+  bool is_counted = true;
+  explicit os_semaphore_waiter(std::uint64_t* at) PROF_DETAIL_SIG : word(at) { __atomic_add_fetch(word, one, __ATOMIC_RELAXED); }
+  ~os_semaphore_waiter() {
+    if (is_counted) __atomic_sub_fetch(word, one, __ATOMIC_RELAXED);
+  }
+  os_semaphore_waiter(const os_semaphore_waiter&) = delete;
+  os_semaphore_waiter& operator=(const os_semaphore_waiter&) = delete;
+};
+
 // sem_wait(3) and sem_clockwait(3), for static links in which a hook keeps libc's own out; `until` null: for ever. 0 or an
 // errno. The order of the halves is that of a little-endian machine.
 PROF_DETAIL_COLD inline int os_semaphore_wait(os_semaphore& semaphore, clockid_t clock, const timespec* until) {
-  constexpr std::uint64_t one_waiter = std::uint64_t{1} << 32;
+  if (until != nullptr && !os_is_deadline(clock, *until)) return EINVAL;
   std::uint64_t* const word = os_semaphore_word_sig(semaphore);
   int is_shared = 0;  // FUTEX_PRIVATE_FLAG where it is: behind the two halves
   std::memcpy(&is_shared, word + 1, sizeof is_shared);
   pthread_testcancel();
-  std::uint64_t seen = __atomic_add_fetch(word, one_waiter, __ATOMIC_RELAXED);
+  os_semaphore_waiter waiter(word);
   for (int failed = until != nullptr && until->tv_sec < 0 ? ETIMEDOUT : 0;;) {
+    std::uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
     while (static_cast<std::uint32_t>(seen) != 0) {
-      if (__atomic_compare_exchange_n(word, &seen, seen - 1 - one_waiter, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return 0;
+      const std::uint64_t taken = seen - 1 - os_semaphore_waiter::one;
+      if (!__atomic_compare_exchange_n(word, &seen, taken, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) continue;
+      waiter.is_counted = false;
+      return 0;
     }
-    if (failed == EINTR || failed == ETIMEDOUT || failed == EINVAL) {
-      __atomic_sub_fetch(word, one_waiter, __ATOMIC_RELAXED);
-      return failed;
-    }
+    if (failed == EINTR || failed == ETIMEDOUT || failed == EINVAL) return failed;
     const long operation = (FUTEX_WAIT_BITSET | (clock == CLOCK_REALTIME ? FUTEX_CLOCK_REALTIME : 0) | FUTEX_PRIVATE_FLAG) ^ is_shared;
+    int type = PTHREAD_CANCEL_DEFERRED;
+    (void)pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
     failed = static_cast<int>(-os_call_sig(SYS_futex, os_word(word), operation, 0, os_word(until), 0, -1));
-    seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+    (void)pthread_setcanceltype(type, nullptr);
   }
 }
 

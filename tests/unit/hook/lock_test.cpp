@@ -1548,29 +1548,45 @@ TEST_CASE("without a next definition a read-write lock with a time is tried unti
   for (int i = 0; i < 2; ++i) pthread_rwlock_unlock(&lock);
   CHECK(rwlock_timedwrlock_entry::fallback(&lock, &real) == 0);
   const timespec past{};
-  CHECK(rwlock_timedrdlock_entry::fallback(&lock, &past) == ETIMEDOUT);
+  CHECK(rwlock_timedrdlock_entry::fallback(&lock, &past) == EDEADLK);
+  worker([&] { CHECK(rwlock_timedrdlock_entry::fallback(&lock, &past) == ETIMEDOUT); }).join();
   pthread_rwlock_unlock(&lock);
   CHECK(rwlock_clockwrlock_entry::fallback(&lock, CLOCK_MONOTONIC, &past) == 0);
   pthread_rwlock_unlock(&lock);
 }
 
 TEST_CASE("trying until a time ends with the first answer that is not busy") {
+  const os_rwlock lock = PTHREAD_RWLOCK_INITIALIZER;
   int tries = 0;
   const timespec later = from_now(CLOCK_MONOTONIC, long_enough);
-  CHECK(try_until(CLOCK_MONOTONIC, later, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == 0);
+  CHECK(try_until(lock, CLOCK_MONOTONIC, later, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == 0);
   CHECK(tries == 4);
-  CHECK(try_until(CLOCK_MONOTONIC, later, [] { return EDEADLK; }) == EDEADLK);
+  CHECK(try_until(lock, CLOCK_MONOTONIC, later, [] { return EDEADLK; }) == EDEADLK);
   const timespec past{};
   tries = 0;
-  CHECK(try_until(CLOCK_MONOTONIC, past, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == ETIMEDOUT);
+  CHECK(try_until(lock, CLOCK_MONOTONIC, past, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == ETIMEDOUT);
   CHECK(tries == 1);
 }
 
 TEST_CASE("trying until a time before the epoch ends at once") {
+  const os_rwlock lock = PTHREAD_RWLOCK_INITIALIZER;
   timespec before{};
   before.tv_sec = -1;
   int tries = 0;
-  CHECK(try_until(CLOCK_REALTIME, before, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == ETIMEDOUT);
+  CHECK(try_until(lock, CLOCK_REALTIME, before, [&tries] { return ++tries < 4 ? EBUSY : 0; }) == ETIMEDOUT);
+}
+
+TEST_CASE("trying until a time refuses what is no time, and who would wait for itself") {
+  os_rwlock lock = PTHREAD_RWLOCK_INITIALIZER;
+  const auto never = [] { return EBUSY; };
+  const timespec no_time{0, 1000000000};
+  const timespec past{};
+  CHECK(try_until(lock, CLOCK_REALTIME, no_time, never) == EINVAL);
+  CHECK(try_until(lock, CLOCK_PROCESS_CPUTIME_ID, past, never) == EINVAL);
+  REQUIRE(pthread_rwlock_wrlock(&lock) == 0);
+  CHECK(try_until(lock, CLOCK_REALTIME, past, never) == EDEADLK);
+  worker([&] { CHECK(try_until(lock, CLOCK_REALTIME, past, never) == ETIMEDOUT); }).join();
+  pthread_rwlock_unlock(&lock);
 }
 
 #endif

@@ -748,6 +748,28 @@ TEST_CASE("a thread that is cancelled does not begin to wait for a semaphore") {
   CHECK(*os_semaphore_word_sig(s.semaphore) == 1);
 }
 
+TEST_CASE("a thread that is cancelled while it waits for a semaphore waits and counts no longer") {
+  made_semaphore s(0);
+  std::atomic<std::uint32_t> id{0};
+  std::thread waiting([&] {
+    id.store(os_thread_id_sig());
+    (void)s.wait(CLOCK_MONOTONIC, 10000 * ms);
+  });
+  CHECK(becomes([&] { return id.load() != 0 && os_futex_of_thread(id.load()) != 0; }));
+  CHECK(*os_semaphore_word_sig(s.semaphore) == std::uint64_t{1} << 32);
+  const std::uint64_t began = os_monotonic_ns_sig();
+  REQUIRE(pthread_cancel(waiting.native_handle()) == 0);
+  waiting.join();
+  CHECK(os_monotonic_ns_sig() - began < 9000 * ms);
+  CHECK(*os_semaphore_word_sig(s.semaphore) == 0);
+}
+
+TEST_CASE("a wait for a semaphore by a clock that libc does not know is refused") {
+  made_semaphore s(0);
+  const timespec past{};
+  CHECK(os_semaphore_wait(s.semaphore, CLOCK_PROCESS_CPUTIME_ID, &past) == EINVAL);
+}
+
 TEST_CASE("each post lets one through, whether it waits by libc's function or by this one") {
   constexpr int rounds = 2000;
   made_semaphore s(0);
