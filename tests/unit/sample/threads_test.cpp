@@ -875,12 +875,15 @@ TEST_CASE("a thread that begins to run while it is detached has one record, and 
       if (had_another) all.runs(all.start(handle, false), ended_thread());
       const thread_start one = all.start(handle);
       std::atomic<bool> go{false};
+      std::atomic<bool> is_detached{false};
       std::thread itself([&] {
         while (!go.load()) os_yield();
         note_running(*all.own.state, *all.state, one);
+        while (!is_detached.load()) os_yield();  // one that has ended is forgotten
       });
       go.store(true);
       all.detached(handle);
+      is_detached.store(true);
       itself.join();
       const std::size_t index = all.state->made.find_sig(handle);
       const bool is_right = all.state->made.used() == 1 && index != no_slot && !all.state->made.at(index).is_joinable.load();
