@@ -3711,19 +3711,24 @@ inline std::uint32_t os_mutex_held_bits_sig(const os_mutex& mutex) PROF_DETAIL_S
   return (mutex.__data.__kind & os_mutex_ceiling) != 0 ? word & ~ceiling_bits : word;
 }
 inline bool os_mutex_is_held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_held_bits_sig(mutex) != 0; }
-// Whether `thread` holds it in a way that locking again does not wait for.
-inline bool os_mutex_relocks_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+// Whether its holder may lock it again without waiting; whether `thread` is that one.
+inline bool os_mutex_may_relock_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
   const int type = os_mutex_type_sig(mutex);
-  return (type == os_mutex_recursive || type == os_mutex_errorcheck) && os_mutex_owner_sig(mutex) == thread;
+  return type == os_mutex_recursive || type == os_mutex_errorcheck;
+}
+inline bool os_mutex_relocks_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+  return os_mutex_may_relock_sig(mutex) && os_mutex_owner_sig(mutex) == thread;
 }
 // Whether unlocking it, by `thread`, makes it free: those that know their owner refuse others, and a recursive one only
 // counts until the last time.
+inline bool os_mutex_refuses_others_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  const bool is_special = os_has_holder_in_word_sig(mutex) || (mutex.__data.__kind & os_mutex_ceiling) != 0;
+  return is_special || os_mutex_may_relock_sig(mutex);
+}
 inline bool os_mutex_unlock_frees_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
-  const int type = os_mutex_type_sig(mutex);
-  const bool knows_owner = os_has_holder_in_word_sig(mutex) || (mutex.__data.__kind & os_mutex_ceiling) != 0;
-  if (type != os_mutex_recursive && type != os_mutex_errorcheck && !knows_owner) return true;
+  if (!os_mutex_refuses_others_sig(mutex)) return true;
   if (os_mutex_owner_sig(mutex) != thread) return false;
-  return type != os_mutex_recursive || mutex.__data.__count == 1;
+  return os_mutex_type_sig(mutex) != os_mutex_recursive || mutex.__data.__count == 1;
 }
 
 // Whether what may be a mutex is one that somebody waits for: its word says so, and its kind is one.
@@ -4591,6 +4596,7 @@ inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
+inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t) PROF_DETAIL_SIG { return 0; }
 inline bool os_loader_is_busy() noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }
@@ -4692,6 +4698,7 @@ bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
 // What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
 // futex it waits at, or 0.
 char os_thread_state(std::uint32_t thread) noexcept;
+std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t thread) PROF_DETAIL_SIG;  // what it has used; 0: it has ended
 void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept;
 std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept;
 // Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that
@@ -11593,7 +11600,34 @@ inline void refresh_code_map(process_state& process) noexcept {
   give_back_maps(process);
 }
 
-// The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
+#if PROF_DETAIL_OS_LINUX
+// The program, libc and the C++ library: code that nearly every stack goes through.
+inline bool is_in_most_stacks(const code_range& range) noexcept {
+  if (range.header == os_program_header_sig()) return true;
+  const text_view path(range.path, range.path_size);
+  const std::size_t folder = path.rfind('/');
+  for (const char* const library : {"/libc.so", "/libc-", "/ld-musl", "/libstdc++.so", "/libc++.so"}) {
+    if (folder < path.size && path.from(folder).starts_with(library)) return true;
+  }
+  return false;
+}
+#endif
+
+// Before a sampler begins that captures stacks in the host's hot paths: makes the tables that nearly all walks need, without
+// which a walk takes a system call or more for each frame. Some milliseconds at the first time. Ordinary code.
+inline void prepare_walks(process_state& process) noexcept {
+  refresh_code_map(process);
+#if PROF_DETAIL_OS_LINUX
+  const code_map* const map = process.code.load();
+  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+    const code_range& range = map->ranges[i];
+    if (range.module != nullptr && is_in_most_stacks(range)) range.module->wanted.store(true);
+  }
+  refresh_code_map(process);
+#endif
+}
+
+// Refreshes where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
 // run, which may take minutes. Ordinary context.
 inline void refresh_outdated_code_map(process_state& process) noexcept {
   constexpr std::uint64_t pause_ns = 1000000000;
@@ -15927,17 +15961,29 @@ class followed_wait {
 
 // ---- one unlock ---------------------------------------------------------------------------------------------------
 
-// The state of the mutex profile while that is on, else null; and who calls.
-inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
-  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
-  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
-}
-
-// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
-inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+// The state of the mutex profile while that is on, else null.
+inline mutex_state* mutex_while_on_sig() PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
-  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
+}
+// What the calling thread's unlock is to be charged, of a lock that `sharers` hold; nothing while the profile is off.
+inline delay charge_unlock_sig(std::uintptr_t lock, std::uint64_t sharers) PROF_DETAIL_SIG {
+  mutex_state* const mutex = mutex_while_on_sig();
+  return mutex == nullptr ? delay{} : charge_unlock_sig(*mutex, lock, os_monotonic_ns_sig(), sharers);
+}
+
+// Whether threads wait for this lock, or it is known that some did: cheap, for other locks' calls come here, too, as long
+// as any lock is contended.
+inline bool is_contended_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  return mutex != nullptr && mutex->locks.find_sig(address_of(lock)) != no_slot;
+}
+// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
+inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  if (!is_contended_sig(lock)) return;
+  note_hold_sig(*attached_mutex_sig(*attached_process_sig()), address_of(lock), os_monotonic_ns_sig());
 }
 
 // What an unlock is charged, counted behind the unlock.
@@ -15945,10 +15991,12 @@ inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, co
                               stack_id stack) PROF_DETAIL_SIG {
   count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
 }
-inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
-                            const registers& caller) PROF_DETAIL_SIG {
+// `caller`: of the call that unlocked. What prof's own code does is not charged.
+inline void note_unlock_sig(const delay& charge, const registers& caller) PROF_DETAIL_SIG {
   if (charge.contentions == 0 && charge.ns == 0) return;
-  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
+  const waiting_thread self = this_waiting_thread_sig();
+  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
+  if (mutex != nullptr) charge_holder_sig(self, *mutex, charge, capture_wait_sig(self, caller));
 }
 
 PROF_DETAIL_END
@@ -16926,20 +16974,15 @@ inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(vo
 // `unlock` may be the last that is done with the lock's memory.
 inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
   const registers caller = caller_registers_sig(call);
-  const waiting_thread self = this_waiting_thread_sig();
-  mutex_state* const mutex = mutex_while_on_sig(self);
-  delay charge;
-  if (mutex != nullptr) charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
+  const delay charge = charge_unlock_sig(address_of(lock), sharers);
   unlock(lock);
-  if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+  note_unlock_sig(charge, caller);
 }
 
 inline void count_reported_contention(std::uint64_t ns, const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
-  const waiting_thread self = this_waiting_thread_sig();
-  mutex_state* const mutex = mutex_while_on_sig(self);
+  mutex_state* const mutex = mutex_while_on_sig();
   const std::uint64_t weight = mutex == nullptr ? 0 : draw_weight_sig(*mutex);
-  if (weight != 0) note_unlock_sig(self, *mutex, {weight, weight * ns}, caller);
+  note_unlock_sig({weight, weight * ns}, caller_registers_sig(call));
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const lock_part prof_part_locks_v2 = {
@@ -17003,6 +17046,7 @@ inline result begin_mutex(profile_run& run) {
   made.of_waiters = view.equals("waiter");
   if (run.request.seconds == 0) return {};
   const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  if (was_off) prepare_walks(run.process);
   made.window = mutex->fraction.open(run.request.rate != 0 ? run.request.rate : 1);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   change_fraction(run.process, *mutex, was_off);
@@ -17031,6 +17075,7 @@ inline std::uint64_t set_mutex_fraction(process_state& process, std::uint64_t fr
   mutex_state* const mutex = mutex_of(process);
   if (mutex == nullptr) return 0;
   const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  if (was_off && fraction != 0) prepare_walks(process);
   const std::uint64_t before = mutex->fraction.set_own(fraction);
   change_fraction(process, *mutex, was_off);
   return before;
@@ -17113,6 +17158,7 @@ inline result begin_block(profile_run& run) {
   if (block == nullptr) return result(error::out_of_memory, "the block profile's tables");
   auto& made = *new (run.state) block_run(*block, run.memory);
   if (run.request.seconds == 0) return {};
+  if (block->rate.in_effect_sig() == 0) prepare_walks(run.process);
   made.window = block->rate.open(run.request.rate != 0 ? run.request.rate : default_block_window_ns);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   tell_block_hooks(run.process);
@@ -17140,6 +17186,7 @@ inline void fill_block(profile& p, profile_run& run) {
 inline std::uint64_t set_block_rate(process_state& process, std::uint64_t ns) {
   block_state* const block = block_of(process);
   if (block == nullptr) return 0;
+  if (ns != 0 && block->rate.in_effect_sig() == 0) prepare_walks(process);
   const std::uint64_t before = block->rate.set_own(ns);
   tell_block_hooks(process);
   return before;
@@ -17197,7 +17244,10 @@ PROF_DETAIL_END
 // Memory: an arena.
 // Source: the waits that hooks see (process/wait_table.hpp); where no profile of waits is on, /proc/self/task/TID/syscall,
 //         which names the futex (proc(5)); a mutex that knows its owner says who that is (os/linux_locks.hpp). Threads and
-//         owners are a graph with one edge from each thread, whose circles are found by following it.
+//         owners are a graph with one edge from each thread, whose circles are found by following it. The edges are not read
+//         at one moment, and threads that only pass a lock on look like a circle now and then: one counts if all of its
+//         edges are there on another look, and none of its threads has used CPU time from before that look to behind it: so
+//         they were there together, for only these threads could have changed them.
 #ifndef PROF_PROCESS_THREAD_WAITS_HPP
 #define PROF_PROCESS_THREAD_WAITS_HPP
 
@@ -17237,7 +17287,7 @@ inline bool looks_like_mutex(std::uintptr_t, std::uint32_t&) noexcept { return f
 
 class thread_waits {
  public:
-  explicit thread_waits(arena& memory) noexcept : all_(memory), seen_(memory) {}
+  explicit thread_waits(arena& memory) noexcept : all_(memory), seen_(memory), members_(memory) {}
 
   // Notes what `count` threads wait for now; thread(i) is the id of one.
   template <class Thread>
@@ -17248,7 +17298,7 @@ class thread_waits {
     look_again();
     heap_sort(all_.data(), all_.size(), [](const thread_wait& a, const thread_wait& b) { return a.thread < b.thread; });
     for (thread_wait& wait : all_) drop_unknown_owner(wait);
-    find_circles();
+    find_circles(process);
   }
 
   // Null: that thread was not looked at.
@@ -17318,23 +17368,67 @@ class thread_waits {
     return wait.owner == 0 ? nullptr : const_cast<thread_wait*>(find(wait.owner));
   }
   // Two steps for one (Floyd's tortoise and hare): where they meet is on the circle.
-  void find_circles() noexcept {
+  thread_wait* circle_from(thread_wait& start) noexcept {
+    thread_wait* slow = &start;
+    thread_wait* fast = &start;
+    do {
+      slow = next_of(*slow);
+      fast = next_of(*fast);
+      if (fast != nullptr) fast = next_of(*fast);
+    } while (fast != nullptr && slow != fast);
+    return fast;
+  }
+  void find_circles(const process_state& process) noexcept {
     for (thread_wait& start : all_) {
-      thread_wait* slow = &start;
-      thread_wait* fast = &start;
-      do {
-        slow = next_of(*slow);
-        fast = next_of(*fast);
-        if (fast != nullptr) fast = next_of(*fast);
-      } while (fast != nullptr && slow != fast);
-      if (fast == nullptr || slow->circle != 0) continue;
-      ++circles_;
-      for (thread_wait* on = slow; on->circle == 0; on = next_of(*on)) on->circle = circles_;
+      thread_wait* const first = circle_from(start);
+      if (first == nullptr || first->circle != 0) continue;
+      const std::uint32_t number = stands(process, *first) ? ++circles_ : passing;
+      for (thread_wait* on = first; on->circle == 0; on = next_of(*on)) on->circle = number;
+    }
+    for (thread_wait& wait : all_) {
+      if (wait.circle == passing) wait.circle = 0;
     }
   }
 
+  // Whether the circle's edges are there together. A signal, as another dump sends it, lets a thread run: then once more.
+  bool stands(const process_state& process, thread_wait& first) noexcept {
+    for (int tries = 0; tries < 3; ++tries) {
+      if (tries != 0) os_sleep_ns(1000000);
+      (void)members_.resize(0);
+      for (thread_wait* on = &first; members_.size() == 0 || on != &first; on = next_of(*on)) {
+        if (!members_.push({on, os_cpu_ns_of_thread_sig(on->thread)})) return false;
+      }
+      for (const member& one : members_) {
+        if (!is_there_still(process, *one.wait)) return false;
+      }
+      if (none_has_run()) return true;
+    }
+    return false;
+  }
+  bool none_has_run() const noexcept {
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      if (os_cpu_ns_of_thread_sig(members_[i].wait->thread) != members_[i].cpu_ns) return false;
+    }
+    return true;
+  }
+  static bool is_there_still(const process_state& process, const thread_wait& wait) noexcept {
+    if (owner_of_lock(wait) != wait.owner) return false;
+    if (wait.began_ns == 0) return os_futex_of_thread(wait.thread) == wait.object;
+    wait_facts now;
+    const std::size_t index = process.waits.find_sig(wait.thread);
+    return index != no_slot && process.waits.read_sig(index, now) && now.object == wait.object &&
+           now.began_ns == wait.began_ns;
+  }
+
+  static constexpr std::uint32_t passing = ~std::uint32_t{0};  // a circle that does not stand
+  struct member {
+    thread_wait* wait;
+    std::uint64_t cpu_ns;
+  };
+
   arena_vector<thread_wait> all_;
   arena_vector<wait_facts> seen_;
+  arena_vector<member> members_;  // of the circle that is looked at
   std::uint32_t circles_ = 0;
 };
 
@@ -22844,7 +22938,8 @@ struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
   static constexpr wait_kind kind = wait_kind::mutex;
   static std::size_t held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_word_sig(mutex); }
   static bool blocks_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
-    return os_mutex_is_held_sig(mutex) && !os_mutex_relocks_sig(mutex, os_thread_id_sig());
+    if (!os_mutex_is_held_sig(mutex)) return false;
+    return !os_mutex_may_relock_sig(mutex) || !os_mutex_relocks_sig(mutex, os_thread_id_sig());
   }
 };
 template <class Tag, class... Rest>
@@ -22937,7 +23032,13 @@ struct rwlock_trywrlock_entry : trying_entry<rwlock_trywrlock_entry, os_rwlock> 
 
 // ---- entries that unlock ----------------------------------------------------------------------------------------------
 
-// Tag: frees_sig(lock, thread, sharers): this call makes the lock free, or one of `sharers` leaves it.
+// Whether the calling thread's unlock makes a mutex free. Who calls is asked only where it matters: a system call.
+inline bool unlock_frees_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  return !os_mutex_refuses_others_sig(mutex) || os_mutex_unlock_frees_sig(mutex, os_thread_id_sig());
+}
+
+// What must be known before the unlock is little, for others wait meanwhile; all else is done behind it.
+// Tag: frees_sig(lock, sharers): this call makes the lock free, or one of `sharers` leaves it.
 template <class Tag, class Lock>
 struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
   using base = hooked_base<Tag, int(Lock*) noexcept>;
@@ -22948,29 +23049,28 @@ struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
     return counting_slow(lock);
   }
   PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    return is_contended_sig(lock) ? unlock_contended(lock) : base::call_next(lock);
+  }
+
+ private:
+  PROF_DETAIL_NOINLINE static int unlock_contended(Lock* lock) noexcept {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
-    const waiting_thread self = this_waiting_thread_sig();
-    mutex_state* const mutex = mutex_while_on_sig(self);
-    delay charge;
     std::uint64_t sharers = 1;
-    if (mutex != nullptr && Tag::frees_sig(*lock, self.id, sharers)) {
-      charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
-    }
+    delay charge;
+    if (Tag::frees_sig(*lock, sharers)) charge = charge_unlock_sig(address_of(lock), sharers);
     const int answer = base::call_next(lock);  // from here on the lock may be gone
-    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+    note_unlock_sig(charge, caller);
     return answer;
   }
 };
 struct mutex_unlock_entry : unlocking_entry<mutex_unlock_entry, os_mutex> {
   PROF_DETAIL_FALLBACK(mutex_unlock, (os_mutex * mutex) noexcept, (mutex))
-  static bool frees_sig(const os_mutex& mutex, std::uint32_t thread, std::uint64_t&) PROF_DETAIL_SIG {
-    return os_mutex_unlock_frees_sig(mutex, thread);
-  }
+  static bool frees_sig(const os_mutex& mutex, std::uint64_t&) PROF_DETAIL_SIG { return unlock_frees_sig(mutex); }
 };
 struct rwlock_unlock_entry : unlocking_entry<rwlock_unlock_entry, os_rwlock> {
   PROF_DETAIL_FALLBACK(rwlock_unlock, (os_rwlock * lock) noexcept, (lock))
-  static bool frees_sig(const os_rwlock& lock, std::uint32_t thread, std::uint64_t& sharers) PROF_DETAIL_SIG {
-    sharers = os_rwlock_is_writer_sig(lock, thread) ? 1 : os_rwlock_readers_sig(lock);
+  static bool frees_sig(const os_rwlock& lock, std::uint64_t& sharers) PROF_DETAIL_SIG {
+    sharers = os_rwlock_is_writer_sig(lock, os_thread_id_sig()) ? 1 : os_rwlock_readers_sig(lock);
     return true;
   }
 };

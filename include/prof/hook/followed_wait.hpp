@@ -186,17 +186,29 @@ class followed_wait {
 
 // ---- one unlock ---------------------------------------------------------------------------------------------------
 
-// The state of the mutex profile while that is on, else null; and who calls.
-inline mutex_state* mutex_while_on_sig(const waiting_thread& self) PROF_DETAIL_SIG {
-  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
-  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
-}
-
-// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
-inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+// The state of the mutex profile while that is on, else null.
+inline mutex_state* mutex_while_on_sig() PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
-  if (mutex != nullptr) note_hold_sig(*mutex, address_of(lock), os_monotonic_ns_sig());
+  return mutex != nullptr && mutex->fraction.in_effect_sig() != 0 ? mutex : nullptr;
+}
+// What the calling thread's unlock is to be charged, of a lock that `sharers` hold; nothing while the profile is off.
+inline delay charge_unlock_sig(std::uintptr_t lock, std::uint64_t sharers) PROF_DETAIL_SIG {
+  mutex_state* const mutex = mutex_while_on_sig();
+  return mutex == nullptr ? delay{} : charge_unlock_sig(*mutex, lock, os_monotonic_ns_sig(), sharers);
+}
+
+// Whether threads wait for this lock, or it is known that some did: cheap, for other locks' calls come here, too, as long
+// as any lock is contended.
+inline bool is_contended_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  process_state* const process = attached_process_sig();
+  const mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
+  return mutex != nullptr && mutex->locks.find_sig(address_of(lock)) != no_slot;
+}
+// Somebody has taken a lock without waiting. Where it is contended, its clock runs again.
+inline void note_taken_sig(const volatile void* lock) PROF_DETAIL_SIG {
+  if (!is_contended_sig(lock)) return;
+  note_hold_sig(*attached_mutex_sig(*attached_process_sig()), address_of(lock), os_monotonic_ns_sig());
 }
 
 // What an unlock is charged, counted behind the unlock.
@@ -204,10 +216,12 @@ inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, co
                               stack_id stack) PROF_DETAIL_SIG {
   count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
 }
-inline void note_unlock_sig(const waiting_thread& self, mutex_state& mutex, const delay& charge,
-                            const registers& caller) PROF_DETAIL_SIG {
+// `caller`: of the call that unlocked. What prof's own code does is not charged.
+inline void note_unlock_sig(const delay& charge, const registers& caller) PROF_DETAIL_SIG {
   if (charge.contentions == 0 && charge.ns == 0) return;
-  charge_holder_sig(self, mutex, charge, capture_wait_sig(self, caller));
+  const waiting_thread self = this_waiting_thread_sig();
+  mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
+  if (mutex != nullptr) charge_holder_sig(self, *mutex, charge, capture_wait_sig(self, caller));
 }
 
 PROF_DETAIL_END

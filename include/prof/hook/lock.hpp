@@ -147,7 +147,8 @@ struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
   static constexpr wait_kind kind = wait_kind::mutex;
   static std::size_t held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_word_sig(mutex); }
   static bool blocks_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
-    return os_mutex_is_held_sig(mutex) && !os_mutex_relocks_sig(mutex, os_thread_id_sig());
+    if (!os_mutex_is_held_sig(mutex)) return false;
+    return !os_mutex_may_relock_sig(mutex) || !os_mutex_relocks_sig(mutex, os_thread_id_sig());
   }
 };
 template <class Tag, class... Rest>
@@ -240,7 +241,13 @@ struct rwlock_trywrlock_entry : trying_entry<rwlock_trywrlock_entry, os_rwlock> 
 
 // ---- entries that unlock ----------------------------------------------------------------------------------------------
 
-// Tag: frees_sig(lock, thread, sharers): this call makes the lock free, or one of `sharers` leaves it.
+// Whether the calling thread's unlock makes a mutex free. Who calls is asked only where it matters: a system call.
+inline bool unlock_frees_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  return !os_mutex_refuses_others_sig(mutex) || os_mutex_unlock_frees_sig(mutex, os_thread_id_sig());
+}
+
+// What must be known before the unlock is little, for others wait meanwhile; all else is done behind it.
+// Tag: frees_sig(lock, sharers): this call makes the lock free, or one of `sharers` leaves it.
 template <class Tag, class Lock>
 struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
   using base = hooked_base<Tag, int(Lock*) noexcept>;
@@ -251,29 +258,28 @@ struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
     return counting_slow(lock);
   }
   PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+    return is_contended_sig(lock) ? unlock_contended(lock) : base::call_next(lock);
+  }
+
+ private:
+  PROF_DETAIL_NOINLINE static int unlock_contended(Lock* lock) noexcept {
     const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
-    const waiting_thread self = this_waiting_thread_sig();
-    mutex_state* const mutex = mutex_while_on_sig(self);
-    delay charge;
     std::uint64_t sharers = 1;
-    if (mutex != nullptr && Tag::frees_sig(*lock, self.id, sharers)) {
-      charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
-    }
+    delay charge;
+    if (Tag::frees_sig(*lock, sharers)) charge = charge_unlock_sig(address_of(lock), sharers);
     const int answer = base::call_next(lock);  // from here on the lock may be gone
-    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+    note_unlock_sig(charge, caller);
     return answer;
   }
 };
 struct mutex_unlock_entry : unlocking_entry<mutex_unlock_entry, os_mutex> {
   PROF_DETAIL_FALLBACK(mutex_unlock, (os_mutex * mutex) noexcept, (mutex))
-  static bool frees_sig(const os_mutex& mutex, std::uint32_t thread, std::uint64_t&) PROF_DETAIL_SIG {
-    return os_mutex_unlock_frees_sig(mutex, thread);
-  }
+  static bool frees_sig(const os_mutex& mutex, std::uint64_t&) PROF_DETAIL_SIG { return unlock_frees_sig(mutex); }
 };
 struct rwlock_unlock_entry : unlocking_entry<rwlock_unlock_entry, os_rwlock> {
   PROF_DETAIL_FALLBACK(rwlock_unlock, (os_rwlock * lock) noexcept, (lock))
-  static bool frees_sig(const os_rwlock& lock, std::uint32_t thread, std::uint64_t& sharers) PROF_DETAIL_SIG {
-    sharers = os_rwlock_is_writer_sig(lock, thread) ? 1 : os_rwlock_readers_sig(lock);
+  static bool frees_sig(const os_rwlock& lock, std::uint64_t& sharers) PROF_DETAIL_SIG {
+    sharers = os_rwlock_is_writer_sig(lock, os_thread_id_sig()) ? 1 : os_rwlock_readers_sig(lock);
     return true;
   }
 };

@@ -116,6 +116,7 @@ inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
+inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t) PROF_DETAIL_SIG { return 0; }
 inline bool os_loader_is_busy() noexcept { return false; }
 inline std::uint64_t os_objects_loaded() noexcept { return 0; }
 inline std::size_t os_never_unloaded_objects(std::uintptr_t*, std::size_t) noexcept { return 0; }

@@ -58,19 +58,24 @@ inline std::uint32_t os_mutex_held_bits_sig(const os_mutex& mutex) PROF_DETAIL_S
   return (mutex.__data.__kind & os_mutex_ceiling) != 0 ? word & ~ceiling_bits : word;
 }
 inline bool os_mutex_is_held_sig(const os_mutex& mutex) PROF_DETAIL_SIG { return os_mutex_held_bits_sig(mutex) != 0; }
-// Whether `thread` holds it in a way that locking again does not wait for.
-inline bool os_mutex_relocks_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+// Whether its holder may lock it again without waiting; whether `thread` is that one.
+inline bool os_mutex_may_relock_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
   const int type = os_mutex_type_sig(mutex);
-  return (type == os_mutex_recursive || type == os_mutex_errorcheck) && os_mutex_owner_sig(mutex) == thread;
+  return type == os_mutex_recursive || type == os_mutex_errorcheck;
+}
+inline bool os_mutex_relocks_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
+  return os_mutex_may_relock_sig(mutex) && os_mutex_owner_sig(mutex) == thread;
 }
 // Whether unlocking it, by `thread`, makes it free: those that know their owner refuse others, and a recursive one only
 // counts until the last time.
+inline bool os_mutex_refuses_others_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
+  const bool is_special = os_has_holder_in_word_sig(mutex) || (mutex.__data.__kind & os_mutex_ceiling) != 0;
+  return is_special || os_mutex_may_relock_sig(mutex);
+}
 inline bool os_mutex_unlock_frees_sig(const os_mutex& mutex, std::uint32_t thread) PROF_DETAIL_SIG {
-  const int type = os_mutex_type_sig(mutex);
-  const bool knows_owner = os_has_holder_in_word_sig(mutex) || (mutex.__data.__kind & os_mutex_ceiling) != 0;
-  if (type != os_mutex_recursive && type != os_mutex_errorcheck && !knows_owner) return true;
+  if (!os_mutex_refuses_others_sig(mutex)) return true;
   if (os_mutex_owner_sig(mutex) != thread) return false;
-  return type != os_mutex_recursive || mutex.__data.__count == 1;
+  return os_mutex_type_sig(mutex) != os_mutex_recursive || mutex.__data.__count == 1;
 }
 
 // Whether what may be a mutex is one that somebody waits for: its word says so, and its kind is one.

@@ -157,6 +157,7 @@ bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
 // What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
 // futex it waits at, or 0.
 char os_thread_state(std::uint32_t thread) noexcept;
+std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t thread) PROF_DETAIL_SIG;  // what it has used; 0: it has ended
 void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noexcept;
 std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept;
 // Runs main(argument) on a thread with a small stack (os_thread_stack bytes, and room for the host's thread-locals) that

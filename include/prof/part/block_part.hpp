@@ -34,6 +34,7 @@ inline result begin_block(profile_run& run) {
   if (block == nullptr) return result(error::out_of_memory, "the block profile's tables");
   auto& made = *new (run.state) block_run(*block, run.memory);
   if (run.request.seconds == 0) return {};
+  if (block->rate.in_effect_sig() == 0) prepare_walks(run.process);
   made.window = block->rate.open(run.request.rate != 0 ? run.request.rate : default_block_window_ns);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   tell_block_hooks(run.process);
@@ -61,6 +62,7 @@ inline void fill_block(profile& p, profile_run& run) {
 inline std::uint64_t set_block_rate(process_state& process, std::uint64_t ns) {
   block_state* const block = block_of(process);
   if (block == nullptr) return 0;
+  if (ns != 0 && block->rate.in_effect_sig() == 0) prepare_walks(process);
   const std::uint64_t before = block->rate.set_own(ns);
   tell_block_hooks(process);
   return before;

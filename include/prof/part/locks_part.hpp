@@ -23,20 +23,15 @@ inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(vo
 // `unlock` may be the last that is done with the lock's memory.
 inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
   const registers caller = caller_registers_sig(call);
-  const waiting_thread self = this_waiting_thread_sig();
-  mutex_state* const mutex = mutex_while_on_sig(self);
-  delay charge;
-  if (mutex != nullptr) charge = charge_unlock_sig(*mutex, address_of(lock), os_monotonic_ns_sig(), sharers);
+  const delay charge = charge_unlock_sig(address_of(lock), sharers);
   unlock(lock);
-  if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);
+  note_unlock_sig(charge, caller);
 }
 
 inline void count_reported_contention(std::uint64_t ns, const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
-  const waiting_thread self = this_waiting_thread_sig();
-  mutex_state* const mutex = mutex_while_on_sig(self);
+  mutex_state* const mutex = mutex_while_on_sig();
   const std::uint64_t weight = mutex == nullptr ? 0 : draw_weight_sig(*mutex);
-  if (weight != 0) note_unlock_sig(self, *mutex, {weight, weight * ns}, caller);
+  note_unlock_sig({weight, weight * ns}, caller_registers_sig(call));
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const lock_part prof_part_locks_v2 = {

@@ -47,6 +47,7 @@ inline result begin_mutex(profile_run& run) {
   made.of_waiters = view.equals("waiter");
   if (run.request.seconds == 0) return {};
   const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  if (was_off) prepare_walks(run.process);
   made.window = mutex->fraction.open(run.request.rate != 0 ? run.request.rate : 1);
   if (made.window == rate_windows::none) return result(error::too_many_sessions);
   change_fraction(run.process, *mutex, was_off);
@@ -75,6 +76,7 @@ inline std::uint64_t set_mutex_fraction(process_state& process, std::uint64_t fr
   mutex_state* const mutex = mutex_of(process);
   if (mutex == nullptr) return 0;
   const bool was_off = mutex->fraction.in_effect_sig() == 0;
+  if (was_off && fraction != 0) prepare_walks(process);
   const std::uint64_t before = mutex->fraction.set_own(fraction);
   change_fraction(process, *mutex, was_off);
   return before;

@@ -162,7 +162,34 @@ inline void refresh_code_map(process_state& process) noexcept {
   give_back_maps(process);
 }
 
-// The same where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
+#if PROF_DETAIL_OS_LINUX
+// The program, libc and the C++ library: code that nearly every stack goes through.
+inline bool is_in_most_stacks(const code_range& range) noexcept {
+  if (range.header == os_program_header_sig()) return true;
+  const text_view path(range.path, range.path_size);
+  const std::size_t folder = path.rfind('/');
+  for (const char* const library : {"/libc.so", "/libc-", "/ld-musl", "/libstdc++.so", "/libc++.so"}) {
+    if (folder < path.size && path.from(folder).starts_with(library)) return true;
+  }
+  return false;
+}
+#endif
+
+// Before a sampler begins that captures stacks in the host's hot paths: makes the tables that nearly all walks need, without
+// which a walk takes a system call or more for each frame. Some milliseconds at the first time. Ordinary code.
+inline void prepare_walks(process_state& process) noexcept {
+  refresh_code_map(process);
+#if PROF_DETAIL_OS_LINUX
+  const code_map* const map = process.code.load();
+  for (std::size_t i = 0; map != nullptr && i < map->current; ++i) {
+    const code_range& range = map->ranges[i];
+    if (range.module != nullptr && is_in_most_stacks(range)) range.module->wanted.store(true);
+  }
+  refresh_code_map(process);
+#endif
+}
+
+// Refreshes where walks met code that the map does not know, once a second at most: for whoever comes by while profiles
 // run, which may take minutes. Ordinary context.
 inline void refresh_outdated_code_map(process_state& process) noexcept {
   constexpr std::uint64_t pause_ns = 1000000000;

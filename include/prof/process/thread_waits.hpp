@@ -4,7 +4,10 @@
 // Memory: an arena.
 // Source: the waits that hooks see (process/wait_table.hpp); where no profile of waits is on, /proc/self/task/TID/syscall,
 //         which names the futex (proc(5)); a mutex that knows its owner says who that is (os/linux_locks.hpp). Threads and
-//         owners are a graph with one edge from each thread, whose circles are found by following it.
+//         owners are a graph with one edge from each thread, whose circles are found by following it. The edges are not read
+//         at one moment, and threads that only pass a lock on look like a circle now and then: one counts if all of its
+//         edges are there on another look, and none of its threads has used CPU time from before that look to behind it: so
+//         they were there together, for only these threads could have changed them.
 #ifndef PROF_PROCESS_THREAD_WAITS_HPP
 #define PROF_PROCESS_THREAD_WAITS_HPP
 
@@ -46,7 +49,7 @@ inline bool looks_like_mutex(std::uintptr_t, std::uint32_t&) noexcept { return f
 
 class thread_waits {
  public:
-  explicit thread_waits(arena& memory) noexcept : all_(memory), seen_(memory) {}
+  explicit thread_waits(arena& memory) noexcept : all_(memory), seen_(memory), members_(memory) {}
 
   // Notes what `count` threads wait for now; thread(i) is the id of one.
   template <class Thread>
@@ -57,7 +60,7 @@ class thread_waits {
     look_again();
     heap_sort(all_.data(), all_.size(), [](const thread_wait& a, const thread_wait& b) { return a.thread < b.thread; });
     for (thread_wait& wait : all_) drop_unknown_owner(wait);
-    find_circles();
+    find_circles(process);
   }
 
   // Null: that thread was not looked at.
@@ -127,23 +130,67 @@ class thread_waits {
     return wait.owner == 0 ? nullptr : const_cast<thread_wait*>(find(wait.owner));
   }
   // Two steps for one (Floyd's tortoise and hare): where they meet is on the circle.
-  void find_circles() noexcept {
+  thread_wait* circle_from(thread_wait& start) noexcept {
+    thread_wait* slow = &start;
+    thread_wait* fast = &start;
+    do {
+      slow = next_of(*slow);
+      fast = next_of(*fast);
+      if (fast != nullptr) fast = next_of(*fast);
+    } while (fast != nullptr && slow != fast);
+    return fast;
+  }
+  void find_circles(const process_state& process) noexcept {
     for (thread_wait& start : all_) {
-      thread_wait* slow = &start;
-      thread_wait* fast = &start;
-      do {
-        slow = next_of(*slow);
-        fast = next_of(*fast);
-        if (fast != nullptr) fast = next_of(*fast);
-      } while (fast != nullptr && slow != fast);
-      if (fast == nullptr || slow->circle != 0) continue;
-      ++circles_;
-      for (thread_wait* on = slow; on->circle == 0; on = next_of(*on)) on->circle = circles_;
+      thread_wait* const first = circle_from(start);
+      if (first == nullptr || first->circle != 0) continue;
+      const std::uint32_t number = stands(process, *first) ? ++circles_ : passing;
+      for (thread_wait* on = first; on->circle == 0; on = next_of(*on)) on->circle = number;
+    }
+    for (thread_wait& wait : all_) {
+      if (wait.circle == passing) wait.circle = 0;
     }
   }
 
+  // Whether the circle's edges are there together. A signal, as another dump sends it, lets a thread run: then once more.
+  bool stands(const process_state& process, thread_wait& first) noexcept {
+    for (int tries = 0; tries < 3; ++tries) {
+      if (tries != 0) os_sleep_ns(1000000);
+      (void)members_.resize(0);
+      for (thread_wait* on = &first; members_.size() == 0 || on != &first; on = next_of(*on)) {
+        if (!members_.push({on, os_cpu_ns_of_thread_sig(on->thread)})) return false;
+      }
+      for (const member& one : members_) {
+        if (!is_there_still(process, *one.wait)) return false;
+      }
+      if (none_has_run()) return true;
+    }
+    return false;
+  }
+  bool none_has_run() const noexcept {
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      if (os_cpu_ns_of_thread_sig(members_[i].wait->thread) != members_[i].cpu_ns) return false;
+    }
+    return true;
+  }
+  static bool is_there_still(const process_state& process, const thread_wait& wait) noexcept {
+    if (owner_of_lock(wait) != wait.owner) return false;
+    if (wait.began_ns == 0) return os_futex_of_thread(wait.thread) == wait.object;
+    wait_facts now;
+    const std::size_t index = process.waits.find_sig(wait.thread);
+    return index != no_slot && process.waits.read_sig(index, now) && now.object == wait.object &&
+           now.began_ns == wait.began_ns;
+  }
+
+  static constexpr std::uint32_t passing = ~std::uint32_t{0};  // a circle that does not stand
+  struct member {
+    thread_wait* wait;
+    std::uint64_t cpu_ns;
+  };
+
   arena_vector<thread_wait> all_;
   arena_vector<wait_facts> seen_;
+  arena_vector<member> members_;  // of the circle that is looked at
   std::uint32_t circles_ = 0;
 };
 

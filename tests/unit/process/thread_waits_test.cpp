@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <initializer_list>
 #include <set>
 #include <string>
@@ -552,6 +553,39 @@ TEST_CASE("a futex that looks like a mutex of nobody that lives has no owner") {
 TEST_CASE("a futex that looks like a mutex of nobody that lives is shown as a futex") {
   mutex_like thing;
   CHECK(static_cast<bool>(look_at_futex(thing.words[0], nobody).kind == wait_kind::futex));
+}
+
+TEST_CASE("threads that pass a lock on are no circle, whenever they are looked at") {
+  own_process own;
+  pthread_mutex_t mutexes[2] = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
+  std::atomic<bool> may_end{false};
+  std::atomic<int> running{0};
+  std::vector<std::uint32_t> ids(4);
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    threads.emplace_back([&, i] {
+      ids[i] = os_thread_id_sig();
+      ++running;
+      while (!may_end.load()) {  // one after the other, never both
+        for (pthread_mutex_t& mutex : mutexes) {
+          pthread_mutex_lock(&mutex);
+          for (volatile int n = 0; n < 100;) n = n + 1;
+          pthread_mutex_unlock(&mutex);
+        }
+      }
+    });
+  }
+  while (running.load() < 4) os_yield();
+  std::uint32_t circles = 0;
+  for (int looks = 0; looks < 200; ++looks) {
+    arena memory(os_pages);
+    thread_waits waits(memory);
+    waits.look(*own.state, ids.size(), [&ids](std::size_t i) { return ids[i]; });
+    circles += waits.circles();
+  }
+  may_end.store(true);
+  for (std::thread& thread : threads) thread.join();
+  CHECK(circles == 0);
 }
 
 TEST_CASE("threads that really wait for each other are a circle") {
