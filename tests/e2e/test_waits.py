@@ -280,6 +280,7 @@ class Sanitized(unittest.TestCase):
         self.assertGreater(pprof_check.find(profiles["profile"], "^contend$"), 0)
         self.assertGreaterEqual(pprof_check.total(profiles["threads"]), 5)
         self.assertGreater(pprof_check.find(profiles["threads"], "^contend$"), 0)
+        self.assertIn("(none): off - PROF_HOOKS=none, a sanitizer's build", (directory / "status").read_text())
 
     def test_gcc(self):
         self.check("g++")

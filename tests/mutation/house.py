@@ -35,7 +35,7 @@ MUTANTS: List[Mutant] = [
            "", "http/server_test.cpp"),
     Mutant("a public call looks for new code never", "collect/enter.hpp", "  refresh_outdated_code_map(*process);\n", "",
            "collect/enter_test.cpp"),
-    Mutant("a new thread looks for new code never", "hook/thread.hpp", "    refresh_outdated_code_map(*process);\n", "",
+    Mutant("a new thread looks for new code never", "part/cpu_part.hpp", "  refresh_outdated_code_map(process);\n", "",
            "hook/thread_test.cpp"),
     # ---- memory
     Mutant("what the system refuses is not counted", "process/process.hpp",

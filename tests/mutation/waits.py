@@ -7,6 +7,7 @@ from mutation.unwinder import Mutant
 LOCK, LOCKS = "hook/lock.hpp", "hook/lock_test.cpp"
 WAIT, WAITS = "hook/wait.hpp", "hook/wait_test.cpp"
 WAITING, WAITINGS = "hook/waiting.hpp", "hook/waiting_test.cpp"
+WAIT_ITSELF, WAITS_THEMSELVES = "hook/followed_wait.hpp", "hook/followed_wait_test.cpp"
 JOIN, JOINS = "hook/join.hpp", "hook/join_test.cpp"
 MUTEX, MUTEXES = "sample/mutex.hpp", "sample/mutex_test.cpp"
 BLOCK, BLOCKS = "sample/block.hpp", "sample/block_test.cpp"
@@ -25,11 +26,11 @@ MUTANTS: List[Mutant] = [
            "  for (int entry = 0; entry < set.count; ++entry) find_next_sig(set, entry);\n", WAITINGS),
     Mutant("an unlock is counted before the lock is free", LOCK,
            "    const int answer = base::call_next(lock);  // from here on the lock may be gone\n"
-           "    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);\n",
-           "    if (mutex != nullptr) note_unlock_sig(self, *mutex, charge, caller);\n"
+           "    note_unlock_sig(charge, caller);\n",
+           "    note_unlock_sig(charge, caller);\n"
            "    const int answer = base::call_next(lock);\n", LOCKS),
-    Mutant("waits of our own code are followed", WAITING,
-           "  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;\n", "", WAITINGS),
+    Mutant("waits of our own code are followed", WAIT_ITSELF,
+           "  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;\n", "", WAITS_THEMSELVES),
     Mutant("a wait without a record is followed", MUTEX,
            "    count_drop_sig(process, drop::contended_locks_full, count);\n    return wait;\n",
            "    count_drop_sig(process, drop::contended_locks_full, count);\n", MUTEXES),
@@ -67,22 +68,27 @@ MUTANTS: List[Mutant] = [
     Mutant("a wait at a condition variable keeps its mutex", LOCK,
            "    if (charge.contentions != 0 || charge.ns != 0) charge_holder_sig(wait.self(), *mutex, charge, wait.stack());\n",
            "", LOCKS),
-    Mutant("each reader pays for all", LOCK, "sharers = os_rwlock_is_writer_sig(lock, thread) ? 1 : os_rwlock_readers_sig(lock);",
+    Mutant("each reader pays for all", LOCK, "sharers = os_rwlock_is_writer_sig(lock, os_thread_id_sig()) ? 1 : os_rwlock_readers_sig(lock);",
            "sharers = 1;", LOCKS),
     Mutant("a reader waits for a writer that waits", WORDS,
            "return os_rwlock_may_block_reader_sig(lock) && ((os_rwlock_word_sig(lock) & 1) != 0 || prefers_writers);",
            "return os_rwlock_may_block_reader_sig(lock) && (prefers_writers || true);", WORDS_READ),
     Mutant("locking a recursive mutex again is a wait", LOCK,
-           "os_mutex_is_held_sig(mutex) && !os_mutex_relocks_sig(mutex, os_thread_id_sig())", "os_mutex_is_held_sig(mutex)", LOCKS),
+           "return !os_mutex_may_relock_sig(mutex) || !os_mutex_relocks_sig(mutex, os_thread_id_sig());", "return true;", LOCKS),
     Mutant("a mutex from a dead owner is not got", LOCK, "return answer == 0 || answer == EOWNERDEAD;", "return answer == 0;",
            LOCKS),
     Mutant("a dead owner holds its mutex", WORDS, "if (os_has_holder_in_word_sig(mutex)) return word & os_holder_bits;",
            "if (os_has_holder_in_word_sig(mutex)) return word;", WORDS_READ),
-    Mutant("who gives up has waited for nobody", WAITING,
+    Mutant("who gives up has waited for nobody", WAIT_ITSELF,
            "got_it ? end_lock_wait_sig(*mutex_, lock_, now) : abandon_lock_wait_sig(*mutex_, lock_, now)",
            "end_lock_wait_sig(*mutex_, lock_, now)", LOCKS),
-    Mutant("a wait that unwinding leaves goes on", WAITING, "~followed_wait() { end_sig(false); }", "~followed_wait() {}", WAITINGS),
-    Mutant("a wait that longjmp leaves goes on", WAITING, "      forget_left_wait_sig(process, other);\n", "", WAITINGS),
+    Mutant("a wait that unwinding leaves goes on", WAIT_ITSELF, "~followed_wait() { end_sig(false); }", "~followed_wait() {}",
+           WAITS_THEMSELVES),
+    Mutant("a wait that longjmp leaves goes on", WAIT_ITSELF, "      forget_left_wait_sig(process, other);\n", "",
+           WAITS_THEMSELVES),
+    Mutant("a wait that an ended thread has left goes on", WAIT_ITSELF,
+           "    if (os_thread_has_ended_sig(process_id, facts.thread)) forget_left_wait_sig(process, index);\n", "",
+           WAITS_THEMSELVES),
     Mutant("a wait is under way while it is counted", TABLE, "    table_.at(index).rate_ns.store(0);\n", "", TABLES),
     Mutant("a copy of two waits is one", TABLE,
            "    return slot->began_ns.load(std::memory_order_relaxed) == facts.began_ns &&\n"
@@ -94,7 +100,24 @@ MUTANTS: List[Mutant] = [
            "    std::memcpy(&copy, reinterpret_cast<const void*>(wait.object), sizeof copy);\n"
            "    return os_mutex_owner_sig(copy);\n", CIRCLES),
     Mutant("who waits for a circle is on it", CIRCLE,
-           "      for (thread_wait* on = slow; on->circle == 0;", "      for (thread_wait* on = &start; on->circle == 0;", CIRCLES),
+           "      for (thread_wait* on = first; on->circle == 0;", "      for (thread_wait* on = &start; on->circle == 0;", CIRCLES),
+    Mutant("edges of different moments are a circle", CIRCLE,
+           "const std::uint32_t number = stands(process, *first) ? ++circles_ : passing;",
+           "const std::uint32_t number = ++circles_;", CIRCLES),
+    # ---- the loader's locks, and locks of prof's own
+    Mutant("whoever keeps the loader's list is waited for", "os/objects.hpp",
+           "  const bool answers = !is_loader_busy(loader_lock::list);\n", "  const bool answers = true;\n", "os/objects_test.cpp"),
+    Mutant("any mutex is the loader's", "os/objects.hpp",
+           "    if (read_loader_mutex(at - loader_mutex_bytes).kind == 1) loader_list_lock.store(at);\n",
+           "    loader_list_lock.store(at);\n", "os/objects_test.cpp"),
+    Mutant("libraries may be unloaded while the loader is busy", "process/capture.hpp",
+           "    wanted.never_unloaded.count = known_never_unloaded(process, headers, room);\n", "", "process/capture_test.cpp"),
+    Mutant("a reader that leaves wakes nobody", "collect/locks.hpp",
+           "if (detail::lock_waiters(before) != 0 && (before & readers) == 1) detail::os_wake_word_sig(word, 1);",
+           "(void)before;", "collect/locks_test.cpp"),
+    Mutant("what is there already is waited for", "hook/blocking.hpp",
+           "return (Tag::flags(rest...) & MSG_DONTWAIT) == 0 && os_would_wait_sig(descriptor);",
+           "return (Tag::flags(rest...) & MSG_DONTWAIT) == 0 && descriptor >= 0;", "hook/blocking_test.cpp"),
     Mutant("a host's handler is displaced", SIGNAL, "return there == nullptr ||", "return true ||", SIGNALS),
     Mutant("a late answer is another question's", THREADS,
            "!there->state.compare_exchange_strong(expected, state_of_question(generation, is_answering))",

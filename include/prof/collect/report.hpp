@@ -45,11 +45,13 @@ inline void report_process(process_state& process, status_visitor visit) noexcep
 }
 
 inline void report_hooks(process_state& process, status_visitor visit) noexcept {
+  bool has_any = false;
   for (unsigned i = 0; i < hook_family_count; ++i) {
     const hook_family_row family = family_row(i);
     const hook_family_part* const before = owner_of_sig(process, i);
     const hook_family_part* const hooks = before != nullptr ? before : family.own;
     if (hooks == nullptr) continue;
+    has_any = true;
     hooks->test();
     const hook_family_part* const owner = owner_of_sig(process, i);  // the test may have been the family's first call
     visit(value_row({family.counted_by, 0, owner != nullptr ? os_file_of(owner) : "nobody"}));
@@ -58,6 +60,9 @@ inline void report_hooks(process_state& process, status_visitor visit) noexcept 
       visit({status_row::kind::hook, record.name, 0, record.state.load(), record.why.load()});
     }
   }
+  if (has_any) return;
+  visit({status_row::kind::hook, "(none)", 0, "off",
+         "PROF_HOOKS=none, a sanitizer's build, or a libc without them: only what calls prof is seen"});
 }
 
 inline void visit_status(void (*visit)(void* context, const status_row& row), void* context) {

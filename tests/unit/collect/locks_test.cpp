@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "prof/api.hpp"
 #include "../waits.hpp"
 
 namespace {

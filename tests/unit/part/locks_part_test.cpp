@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "prof/api.hpp"
 #include "../waits.hpp"
 
 #if PROF_DETAIL_OS_LINUX
