@@ -3746,8 +3746,11 @@ inline std::uint32_t os_rwlock_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG
 inline std::uint32_t os_rwlock_word_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return __atomic_load_n(&lock.__data.__readers, __ATOMIC_RELAXED);
 }
+// Not 0 where a reader, or a writer, may have to wait. As numbers, which hot paths test together with others.
+inline std::uint32_t os_rwlock_reader_bits_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) & 2; }
+inline std::uint32_t os_rwlock_writer_bits_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) & ~1u; }
 inline bool os_rwlock_may_block_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
-  return (os_rwlock_word_sig(lock) & 2) != 0;
+  return os_rwlock_reader_bits_sig(lock) != 0;
 }
 // A writer that waits for readers keeps out others only where it is preferred.
 inline bool os_rwlock_blocks_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
@@ -3755,7 +3758,7 @@ inline bool os_rwlock_blocks_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return os_rwlock_may_block_reader_sig(lock) && ((os_rwlock_word_sig(lock) & 1) != 0 || prefers_writers);
 }
 inline bool os_rwlock_may_block_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
-  return (os_rwlock_word_sig(lock) & ~1u) != 0;
+  return os_rwlock_writer_bits_sig(lock) != 0;
 }
 inline bool os_rwlock_is_writer_sig(const os_rwlock& lock, std::uint32_t thread) PROF_DETAIL_SIG {
   return os_rwlock_writer_sig(lock) == thread;
@@ -12271,11 +12274,13 @@ inline void report_process(process_state& process, status_visitor visit) noexcep
 }
 
 inline void report_hooks(process_state& process, status_visitor visit) noexcept {
+  bool has_any = false;
   for (unsigned i = 0; i < hook_family_count; ++i) {
     const hook_family_row family = family_row(i);
     const hook_family_part* const before = owner_of_sig(process, i);
     const hook_family_part* const hooks = before != nullptr ? before : family.own;
     if (hooks == nullptr) continue;
+    has_any = true;
     hooks->test();
     const hook_family_part* const owner = owner_of_sig(process, i);  // the test may have been the family's first call
     visit(value_row({family.counted_by, 0, owner != nullptr ? os_file_of(owner) : "nobody"}));
@@ -12284,6 +12289,9 @@ inline void report_hooks(process_state& process, status_visitor visit) noexcept 
       visit({status_row::kind::hook, record.name, 0, record.state.load(), record.why.load()});
     }
   }
+  if (has_any) return;
+  visit({status_row::kind::hook, "(none)", 0, "off",
+         "PROF_HOOKS=none, a sanitizer's build, or a libc without them: only what calls prof is seen"});
 }
 
 inline void visit_status(void (*visit)(void* context, const status_row& row), void* context) {
@@ -22945,13 +22953,13 @@ struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
 template <class Tag, class... Rest>
 struct read_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
   static constexpr wait_kind kind = wait_kind::rdlock;
-  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_reader_sig(lock); }
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_reader_bits_sig(lock); }
   static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_blocks_reader_sig(lock); }
 };
 template <class Tag, class... Rest>
 struct write_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
   static constexpr wait_kind kind = wait_kind::wrlock;
-  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_writer_bits_sig(lock); }
   static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
 };
 

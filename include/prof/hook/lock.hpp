@@ -154,13 +154,13 @@ struct mutex_locking_entry : locking_entry<Tag, os_mutex, Rest...> {
 template <class Tag, class... Rest>
 struct read_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
   static constexpr wait_kind kind = wait_kind::rdlock;
-  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_reader_sig(lock); }
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_reader_bits_sig(lock); }
   static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_blocks_reader_sig(lock); }
 };
 template <class Tag, class... Rest>
 struct write_locking_entry : locking_entry<Tag, os_rwlock, Rest...> {
   static constexpr wait_kind kind = wait_kind::wrlock;
-  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
+  static std::size_t held_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_writer_bits_sig(lock); }
   static bool blocks_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_may_block_writer_sig(lock); }
 };
 

@@ -93,8 +93,11 @@ inline std::uint32_t os_rwlock_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG
 inline std::uint32_t os_rwlock_word_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return __atomic_load_n(&lock.__data.__readers, __ATOMIC_RELAXED);
 }
+// Not 0 where a reader, or a writer, may have to wait. As numbers, which hot paths test together with others.
+inline std::uint32_t os_rwlock_reader_bits_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) & 2; }
+inline std::uint32_t os_rwlock_writer_bits_sig(const os_rwlock& lock) PROF_DETAIL_SIG { return os_rwlock_word_sig(lock) & ~1u; }
 inline bool os_rwlock_may_block_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
-  return (os_rwlock_word_sig(lock) & 2) != 0;
+  return os_rwlock_reader_bits_sig(lock) != 0;
 }
 // A writer that waits for readers keeps out others only where it is preferred.
 inline bool os_rwlock_blocks_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
@@ -102,7 +105,7 @@ inline bool os_rwlock_blocks_reader_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return os_rwlock_may_block_reader_sig(lock) && ((os_rwlock_word_sig(lock) & 1) != 0 || prefers_writers);
 }
 inline bool os_rwlock_may_block_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
-  return (os_rwlock_word_sig(lock) & ~1u) != 0;
+  return os_rwlock_writer_bits_sig(lock) != 0;
 }
 inline bool os_rwlock_is_writer_sig(const os_rwlock& lock, std::uint32_t thread) PROF_DETAIL_SIG {
   return os_rwlock_writer_sig(lock) == thread;
