@@ -50,7 +50,7 @@ class Threads(unittest.TestCase):
             sleepers = [block for block in blocks.values() if "sleep_on" in block]
             self.assertEqual(len(sleepers), 3)
             for block in sleepers:
-                self.assertIn('[waiting, labels:{"role":"sleeper"}]:', block)
+                self.assertIn('[waiting labels:{"role": "sleeper"}]:', block)
                 self.assertRegex(block, r'# name "sleeper", state S, cpu \d+\.\d{3} s')
                 self.assertRegex(block, r"created in thread \d+ by (?s:.*)make_sleepers")
 

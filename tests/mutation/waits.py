@@ -9,7 +9,8 @@ WAIT, WAITS = "hook/wait.hpp", "hook/wait_test.cpp"
 WAITING, WAITINGS = "hook/waiting.hpp", "hook/waiting_test.cpp"
 WAIT_ITSELF, WAITS_THEMSELVES = "hook/followed_wait.hpp", "hook/followed_wait_test.cpp"
 JOIN, JOINS = "hook/join.hpp", "hook/join_test.cpp"
-MUTEX, MUTEXES = "sample/mutex.hpp", "sample/mutex_test.cpp"
+LOCK_CLOCK, LOCK_CLOCKS = "process/contended_locks.hpp", "process/contended_locks_test.cpp"
+CONDS_WAITED_AT = "process/waited_conds_test.cpp"
 BLOCK, BLOCKS = "sample/block.hpp", "sample/block_test.cpp"
 THREADS, SURVEYS = "sample/threads.hpp", "sample/threads_test.cpp"
 SYMBOLS, DEFINITIONS = "os/linux_symbols.hpp", "os/linux_symbols_test.cpp"
@@ -31,9 +32,9 @@ MUTANTS: List[Mutant] = [
            "    const int answer = base::call_next(lock);\n", LOCKS),
     Mutant("waits of our own code are followed", WAIT_ITSELF,
            "  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;\n", "", WAITS_THEMSELVES),
-    Mutant("a wait without a record is followed", MUTEX,
+    Mutant("a wait without a record is followed", LOCK_CLOCK,
            "    count_drop_sig(process, drop::contended_locks_full, count);\n    return wait;\n",
-           "    count_drop_sig(process, drop::contended_locks_full, count);\n", MUTEXES),
+           "    count_drop_sig(process, drop::contended_locks_full, count);\n", LOCK_CLOCKS),
     # ---- 14: hooks that are silently inactive
     Mutant("a hook that nobody enters is live", WAITING, "if (probe.first_hit == probe_number(set, entry))",
            "if (probe.first_hit != no_entry || true)", WAITINGS),
@@ -131,8 +132,8 @@ MUTANTS: List[Mutant] = [
     Mutant("rates stay locked in a child", RATES, "    lock_.unlock();\n    for (std::uint64_t& rate : windows_)",
            "    for (std::uint64_t& rate : windows_)", WINDOWS),
     Mutant("a parent's windows stay open in a child", RATES, "    for (std::uint64_t& rate : windows_) rate = 0;\n", "", WINDOWS),
-    Mutant("locks are contended in a child by its parent's threads", MUTEX, "  mutex.locks.forget_all();\n", "", MUTEXES),
-    Mutant("a parent's threads wait at a child's conditions", MUTEX, "  mutex.conds.forget_all();\n", "", MUTEXES),
+    Mutant("locks are contended in a child by its parent's threads", LOCK_CLOCK, "  contended.locks.forget_all();\n", "", LOCK_CLOCKS),
+    Mutant("a parent's threads wait at a child's conditions", LOCK_CLOCK, "  contended.conds.forget_all();\n", "", CONDS_WAITED_AT),
     Mutant("records of threads stay locked in a child", THREADS, "  threads.made_lock.unlock();\n", "", SURVEYS),
     Mutant("a child's only thread has its parent's id", THREADS,
            "    if (key == self) slot.thread.store(os_thread_id_sig());\n", "    if (key == self) return;\n", SURVEYS),

@@ -100,7 +100,7 @@ inline void report_mutex(const process_state& process, visitor<status_value> vis
 inline void forget_mutex_parent(process_state& process, bool) {
   mutex_state* const mutex = attached_mutex_sig(process);
   if (mutex == nullptr) return;
-  forget_parent_mutex(*mutex);
+  forget_parent_locks(*mutex);
   tell_lock_hooks(process);
 }
 

@@ -86,7 +86,7 @@ class thread_dump_writer {
     if (label(sample, ".object") != nullptr) out_.put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
   }
 
-  // "goroutine 12 [mutex, 3 minutes, labels:{"a":"b"}]:", and what Go does not know in a comment.
+  // "goroutine 12 [mutex, 3 minutes labels:{"a": "b"}]:", and what Go does not know in a comment.
   void put_thread(const profile_sample& sample) noexcept {
     out_.put(title_).put(" ").signed_decimal(number(sample, ".thread")).put(" [");
     put_state(sample);
@@ -111,14 +111,14 @@ class thread_dump_writer {
     if (waited >= minute) out_.put(", ").signed_decimal(waited / minute).put(" minutes");
   }
   void put_labels(const profile_sample& sample) noexcept {
-    const char* before_pair = ", labels:{";
+    const char* before_pair = " labels:{";
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       const profile_label& there = p_.labels[sample.first_label + i];
       const text_view key = string(there.key);
       if (there.text == 0 || key.starts_with({".", 1})) continue;
       out_.put(before_pair);
       put_quoted(key);
-      out_.put(":");
+      out_.put(": ");
       put_quoted(string(there.text));
       before_pair = ", ";
     }

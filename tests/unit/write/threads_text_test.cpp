@@ -122,7 +122,7 @@ TEST_CASE("the whole text of a small profile") {
        {".cpu", 2 * second}, {".wait", "mutex"}, {".object", 0x7ffc0010}, {".waited", 185 * second}, {".owner", 100}});
   add(p, {start, main}, {{".made", 101}, {".creator", 100}}, 0);
   const std::string threads =
-      "thread 101 [mutex, 3 minutes, labels:{\"tenant\":\"a\"}]:\n"
+      "thread 101 [mutex, 3 minutes labels:{\"tenant\": \"a\"}]:\n"
       "# name \"worker\", state S, cpu 2.000 s, kernel futex_wait_queue, waits for mutex 0x7ffc0010 since 185.000 s, "
       "held by thread 100\n"
       "x_wait\n"
@@ -296,7 +296,7 @@ TEST_CASE("the program's labels are quoted in the title, those of ours and numbe
   add(m.p, {at(m.p, 1, "f", "", 0)},
       {{"path", "C:\\a\"b\""}, {"count", 5}, {"line", "one\ntwo"}, {"\"", "\xc3\xa9"}, {".thread", 1}, {".state", "R"}});
   CHECK(titles(text_of(m.p)).at(0) ==
-        "thread 1 [running, labels:{\"path\":\"C:\\\\a\\\"b\\\"\", \"line\":\"one?two\", \"\\\"\":\"\xc3\xa9\"}]:");
+        "thread 1 [running labels:{\"path\": \"C:\\\\a\\\"b\\\"\", \"line\": \"one?two\", \"\\\"\": \"\xc3\xa9\"}]:");
 }
 
 TEST_CASE("names cannot begin a line of their own, nor end their quotes") {
@@ -359,7 +359,7 @@ TEST_CASE("a profile that ran out of memory, and indices that lead nowhere, do n
   const profile_label labels[] = {{m.p.string(".thread"), 0, 1, 0}, {999, 998, 0, 0}};
   m.p.add_sample(stack, 4, labels, 2, &value);
   CHECK(text_of(m.p) ==
-        "thread 1 [waiting, labels:{\"\":\"\"}]:\n"
+        "thread 1 [waiting labels:{\"\": \"\"}]:\n"
         "# name \"\", state , cpu 0.000 s\n"
         "f\n"
         "\t pc=0x2\n"
