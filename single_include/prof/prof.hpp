@@ -3740,6 +3740,16 @@ inline bool os_is_waited_mutex_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
   return os_has_holder_in_word_sig(mutex) ? (word & has_waiters) != 0 : os_mutex_held_bits_sig(mutex) == 2;
 }
 
+// How many threads are in a wait at a condition variable; before glibc 2.25, which counts otherwise, any number.
+inline std::uint32_t os_cond_waiters_sig(const pthread_cond_t& cond) PROF_DETAIL_SIG {
+#if PROF_DETAIL_GLIBC_BEFORE(25)
+  (void)cond;
+  return ~std::uint32_t{0};
+#else
+  return __atomic_load_n(&cond.__data.__wrefs, __ATOMIC_RELAXED) >> 3;
+#endif
+}
+
 inline std::uint32_t os_rwlock_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return os_lock_word_sig(lock.__data.__cur_writer);
 }
@@ -4119,18 +4129,29 @@ inline void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noe
   facts.cpu_ns = os_cpu_ns_of_thread_sig(thread);
 }
 
-// The address of the futex that a thread waits at in the kernel; 0: at none. proc(5): number of the system call, its
-// arguments.
-inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept {
+// The first argument of the system call `wanted` that a thread is in; 0: it is in none. proc(5): number of the system call,
+// its arguments.
+inline std::uintptr_t os_argument_of_thread(std::uint32_t thread, long wanted) noexcept {
   char text[256];
   text_view rest{text, os_read_thread_file(thread, "syscall", text, sizeof text)};
   std::uint64_t number = 0;
   const std::size_t end = rest.find(' ');
-  if (!parse_decimal({rest.data, end}, number) || number != SYS_futex || end == rest.size) return 0;
+  if (!parse_decimal({rest.data, end}, number) || number != static_cast<std::uint64_t>(wanted) || end == rest.size) return 0;
   rest = rest.from(end + 1);
   if (!rest.starts_with({"0x", 2})) return 0;
   rest = rest.from(2);
   return static_cast<std::uintptr_t>(take_hex(rest));
+}
+
+// The address of the futex that a thread waits at in the kernel; 0: at none.
+inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept { return os_argument_of_thread(thread, SYS_futex); }
+
+// Whether a thread waits for a signal by sigwait(3) and the like, which then takes it instead of the handler. While it does
+// the kernel has unblocked the signal.
+inline bool os_signal_awaited(std::uint32_t thread, int number) noexcept {
+  std::uint64_t set = 0;
+  const std::uintptr_t at = os_argument_of_thread(thread, SYS_rt_sigtimedwait);
+  return at != 0 && os_copy_sig(&set, at, sizeof set) && (set >> (number - 1) & 1) != 0;
 }
 
 // Whether a thread has a signal blocked, so that it cannot be sampled.
@@ -4598,6 +4619,7 @@ struct os_thread_facts {
 inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
+inline bool os_signal_awaited(std::uint32_t, int) noexcept { return false; }
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
 inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t) PROF_DETAIL_SIG { return 0; }
 inline bool os_loader_is_busy() noexcept { return false; }
@@ -4698,6 +4720,8 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// Whether a thread waits for a signal to take it itself (sigwait), so that it must not be asked by one.
+bool os_signal_awaited(std::uint32_t thread, int number) noexcept;
 // What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
 // futex it waits at, or 0.
 char os_thread_state(std::uint32_t thread) noexcept;
@@ -15120,11 +15144,13 @@ inline void add_wait(profile_builder& build, profile& p, const count_key& key, s
   build.add(key.stack, key.labels, values, &kind, 1);
 }
 
-// Adds to `build` what went on, or its negative.
+// Adds to `build` what went on, or its negative. A short wait counts as several, of which each is one when it has lasted for
+// long enough; so what went on at the begin of a difference is taken off only where it counts as one already, and a
+// difference has no negative waits.
 inline void add_waits_in_progress(profile_builder& build, profile& p, const block_snapshot& snapshot, bool negative,
                                   string_index wait_key) noexcept {
   for (const wait_in_progress& wait : snapshot.waits) {
-    if (wait.weight.waits == 0) continue;
+    if (wait.weight.waits == 0 || (negative && whole_waits(wait.weight.waits) != 1)) continue;
     const count_key key{wait.facts.stack, wait.facts.labels, static_cast<std::uint64_t>(wait.facts.kind)};
     const std::uint64_t waits = negative ? 0 - wait.weight.waits : wait.weight.waits;
     add_wait(build, p, key, waits, negative ? 0 - wait.weight.ns : wait.weight.ns, wait_key);
@@ -15235,9 +15261,11 @@ PROF_DETAIL_END
 
 #endif  // PROF_BASE_PINNED_TABLE_HPP
 
-// ---- prof/sample/mutex.hpp ----
-// prof/sample/mutex.hpp - who makes others wait: contended locks, and what each unlock is charged.
-// Floor 8 (sample). Fed by the lock hooks and by prof::mutex; read by part/mutex_part.hpp.
+// ---- prof/process/contended_locks.hpp ----
+// prof/process/contended_locks.hpp - locks that threads wait for: since when each is held, who waits, and what an unlock
+// makes them wait.
+// Floor 7 (process). Fed by the lock hooks and prof's own locks, by way of hook/followed_wait.hpp; part of the mutex
+//         profile's state (sample/mutex.hpp).
 // Safety: functions ending in _sig may run in any hook: no allocation, no lock, no libc. What a lock's holder does is
 //         serialised by that lock; what waiters do is compare-and-swap.
 // Memory: tables that are mapped as they grow: 88 bytes per lock that threads wait for now, 16,320 at most, and 544 per
@@ -15247,12 +15275,10 @@ PROF_DETAIL_END
 //         each lock has a clock that runs while it is held. Of k waiters that began at positions p1..pk, an unlock at
 //         position u ends k * u - (p1 + ... + pk) of waiting; then all of them begin again at u. What one waiter was
 //         charged for is the difference of a second clock, which also counts the weight of the sampling.
-#ifndef PROF_SAMPLE_MUTEX_HPP
-#define PROF_SAMPLE_MUTEX_HPP
+#ifndef PROF_PROCESS_CONTENDED_LOCKS_HPP
+#define PROF_PROCESS_CONTENDED_LOCKS_HPP
 
 PROF_DETAIL_BEGIN
-
-enum delay_counter : std::size_t { contentions_counted, delay_ns, delay_counters };
 
 // Positions are kept in parts of 16 ns, so that a sum of them modulo 2^48 tells 52 days of waiting apart.
 inline constexpr unsigned clock_shift = 4;
@@ -15295,47 +15321,26 @@ struct waited_cond {
   bool is_settled_sig() const PROF_DETAIL_SIG { return true; }
 };
 
-struct mutex_state {
-  static constexpr std::size_t locks_first = 64;
-  static constexpr unsigned locks_levels = 8;
+struct contended_locks {
+  static constexpr std::size_t first_level = 64;
+  static constexpr unsigned levels = 8;
 
   rate_windows fraction;
-  count_table holders;  // by the stack that unlocks
-  count_table waiters;  // by the stack that waits
   pinned_table<contended_lock> locks;  // how many are in use is what hot paths look at
-  pinned_table<waited_cond> conds;
+  pinned_table<waited_cond> conds;     // see process/waited_conds.hpp
   std::atomic<std::uint64_t> random;
-  std::atomic<std::uint64_t> samples;
-};
-inline constexpr std::uint32_t mutex_layout =
-    layout_of({sizeof(mutex_state), offsetof(mutex_state, holders), offsetof(mutex_state, locks), offsetof(mutex_state, conds),
-               sizeof(contended_lock), sizeof(waited_cond), sizeof(count_table)});
 
-PROF_DETAIL_COLD inline mutex_state* make_mutex(process_state& process) PROF_DETAIL_SIG {
-  void* const pages = process.memory.take_sig(sizeof(mutex_state));
-  if (pages == nullptr) return nullptr;
-  auto* const mutex = new (pages) mutex_state{};
-  mutex->holders.bind(process.memory, delay_counters);
-  mutex->waiters.bind(process.memory, delay_counters);
-  mutex->locks.bind(process.memory, mutex_state::locks_first, mutex_state::locks_levels);
-  mutex->conds.bind(process.memory, mutex_state::locks_first, mutex_state::locks_levels);
-  mutex->random.store(os_monotonic_ns_sig() ^ std::uint64_t{os_process_id_sig()} << 32);
-  return mutex;
-}
-inline mutex_state* attached_mutex_sig(const process_state& process) PROF_DETAIL_SIG {
-  return state_of_sig<mutex_state>(process, part::mutex);
-}
-inline mutex_state* mutex_of(process_state& process) noexcept {
-  return part_state_sig<mutex_state>(process, part::mutex, &make_mutex, [](process_state& to, mutex_state* spare) {
-    to.memory.give_back_sig(spare, sizeof(mutex_state));
-  });
-}
+  void bind(table_memory& memory) noexcept {
+    locks.bind(memory, first_level, levels);
+    conds.bind(memory, first_level, levels);
+  }
+};
 
 // The weight of what is waited until the next unlock: 1 in `fraction` stretches is charged, for all of them.
-inline std::uint64_t draw_weight_sig(mutex_state& mutex) PROF_DETAIL_SIG {
-  const std::uint64_t fraction = mutex.fraction.in_effect_sig();
+inline std::uint64_t draw_weight_sig(contended_locks& contended) PROF_DETAIL_SIG {
+  const std::uint64_t fraction = contended.fraction.in_effect_sig();
   if (fraction <= 1) return fraction;
-  const std::uint64_t random = mix_bits(mutex.random.fetch_add(0x9e3779b97f4a7c15u, std::memory_order_relaxed));
+  const std::uint64_t random = mix_bits(contended.random.fetch_add(0x9e3779b97f4a7c15u, std::memory_order_relaxed));
   return random % fraction == 0 ? fraction : 0;
 }
 
@@ -15402,15 +15407,15 @@ inline std::uint64_t restart_waiters_sig(contended_lock& lock, std::uint64_t pos
 // ---- records of contended locks ---------------------------------------------------------------------------------------
 
 // The same for all who come, pinned for each; no_slot: there is no room.
-inline std::size_t pin_or_make_lock_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns,
+inline std::size_t pin_or_make_lock_sig(contended_locks& contended, std::uintptr_t address, std::uint64_t now_ns,
                                         bool is_held) PROF_DETAIL_SIG {
-  return mutex.locks.pin_or_make_sig(address, [&](contended_lock& lock) PROF_DETAIL_SIG {
+  return contended.locks.pin_or_make_sig(address, [&](contended_lock& lock) PROF_DETAIL_SIG {
     lock.turn.store(0, std::memory_order_relaxed);
     lock.waiting.store(0, std::memory_order_relaxed);
     lock.free_ns.store(is_held ? 0 : now_ns, std::memory_order_relaxed);
     lock.gap_ns.store(0, std::memory_order_relaxed);
     lock.last.store(now_ns >> clock_shift, std::memory_order_relaxed);
-    lock.weight.store(draw_weight_sig(mutex), std::memory_order_relaxed);
+    lock.weight.store(draw_weight_sig(contended), std::memory_order_relaxed);
     lock.last_weight.store(0, std::memory_order_relaxed);
     lock.charged.store(0, std::memory_order_relaxed);
     lock.at_restart.store(0, std::memory_order_relaxed);
@@ -15428,15 +15433,15 @@ struct lock_wait {
 };
 
 // The calling thread, or `count` others, wait from now on. Each keeps a pin.
-inline lock_wait begin_lock_wait_sig(process_state& process, mutex_state& mutex, std::uintptr_t address,
+inline lock_wait begin_lock_wait_sig(process_state& process, contended_locks& contended, std::uintptr_t address,
                                      std::uint64_t now_ns, bool is_held = true, std::uint32_t count = 1) PROF_DETAIL_SIG {
   lock_wait wait;
-  wait.index = pin_or_make_lock_sig(mutex, address, now_ns, is_held);
+  wait.index = pin_or_make_lock_sig(contended, address, now_ns, is_held);
   if (wait.index == no_slot) {
     count_drop_sig(process, drop::contended_locks_full, count);
     return wait;
   }
-  contended_lock& lock = mutex.locks.at(wait.index);
+  contended_lock& lock = contended.locks.at(wait.index);
   if (count > 1) lock.pins.fetch_add(count - 1);
   wait.position = position_sig(lock, now_ns);
   wait.charged_before = read_clock_sig(lock).at(wait.position);
@@ -15463,32 +15468,32 @@ inline void hold_lock_sig(contended_lock& lock, std::uint64_t now_ns) PROF_DETAI
   if (since == 0 || !lock.free_ns.compare_exchange_strong(since, 0)) return;
   lock.gap_ns.fetch_add(now_ns > since ? now_ns - since : 0);
 }
-inline void note_hold_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns) PROF_DETAIL_SIG {
-  const std::size_t index = mutex.locks.pin_sig(address);
+inline void note_hold_sig(contended_locks& contended, std::uintptr_t address, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  const std::size_t index = contended.locks.pin_sig(address);
   if (index == no_slot) return;
-  hold_lock_sig(mutex.locks.at(index), now_ns);
-  mutex.locks.unpin_sig(index);
+  hold_lock_sig(contended.locks.at(index), now_ns);
+  contended.locks.unpin_sig(index);
 }
 
 // The waiter has got the lock: nobody held it until now, so its clock stands where the last unlock left it.
-inline delay end_lock_wait_sig(mutex_state& mutex, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
-  contended_lock& lock = mutex.locks.at(wait.index);
+inline delay end_lock_wait_sig(contended_locks& contended, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  contended_lock& lock = contended.locks.at(wait.index);
   hold_lock_sig(lock, now_ns);
   const charge_clock clock = read_clock_sig(lock);
   change_waiters_sig(lock, -1, clock.last > wait.position ? clock.last : wait.position);
-  mutex.locks.unpin_sig(wait.index);
+  contended.locks.unpin_sig(wait.index);
   return charged_since_sig(clock, clock.charged, wait.charged_before, clock.last_weight);
 }
 
 // It has given up: what it waited in this hold is for the holder to pay.
-inline delay abandon_lock_wait_sig(mutex_state& mutex, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
-  contended_lock& lock = mutex.locks.at(wait.index);
+inline delay abandon_lock_wait_sig(contended_locks& contended, const lock_wait& wait, std::uint64_t now_ns) PROF_DETAIL_SIG {
+  contended_lock& lock = contended.locks.at(wait.index);
   const std::uint64_t position = position_sig(lock, now_ns);
   const charge_clock clock = read_clock_sig(lock);
   const std::uint64_t from = clock.last > wait.position ? clock.last : wait.position;
   if (position > from) lock.unpaid.fetch_add(clock.weight * (position - from));
   change_waiters_sig(lock, -1, from);
-  mutex.locks.unpin_sig(wait.index);
+  contended.locks.unpin_sig(wait.index);
   const std::uint64_t weight = position > clock.last ? clock.weight : clock.last_weight;
   return charged_since_sig(clock, clock.at(position), wait.charged_before, weight);
 }
@@ -15496,7 +15501,7 @@ inline delay abandon_lock_wait_sig(mutex_state& mutex, const lock_wait& wait, st
 // ---- unlocking ---------------------------------------------------------------------------------------------------
 
 // Before the unlock itself, by who holds the lock with `sharers` altogether. What it is to be charged.
-inline delay account_unlock_sig(mutex_state& mutex, contended_lock& lock, std::uint64_t now_ns,
+inline delay account_unlock_sig(contended_locks& contended, contended_lock& lock, std::uint64_t now_ns,
                                 std::uint64_t sharers) PROF_DETAIL_SIG {
   std::uint32_t turn = lock.turn.load(std::memory_order_relaxed);
   // Another reader is at it: the next unlock pays for both.
@@ -15513,7 +15518,7 @@ inline delay account_unlock_sig(mutex_state& mutex, contended_lock& lock, std::u
     lock.last.store(position, std::memory_order_relaxed);
   }
   lock.last_weight.store(weight, std::memory_order_relaxed);
-  lock.weight.store(draw_weight_sig(mutex), std::memory_order_relaxed);
+  lock.weight.store(draw_weight_sig(contended), std::memory_order_relaxed);
   const std::uint64_t owed = lock.unpaid.fetch_add(waited) + waited;
   const std::uint64_t paid = sharers > 1 ? owed / sharers : owed;
   lock.unpaid.fetch_sub(paid);
@@ -15523,16 +15528,59 @@ inline delay account_unlock_sig(mutex_state& mutex, contended_lock& lock, std::u
 }
 
 // The same by address; nothing where nobody waits.
-inline delay charge_unlock_sig(mutex_state& mutex, std::uintptr_t address, std::uint64_t now_ns,
+inline delay charge_unlock_sig(contended_locks& contended, std::uintptr_t address, std::uint64_t now_ns,
                                std::uint64_t sharers = 1) PROF_DETAIL_SIG {
-  const std::size_t index = mutex.locks.pin_sig(address);
+  const std::size_t index = contended.locks.pin_sig(address);
   if (index == no_slot) return {};
-  const delay charge = account_unlock_sig(mutex, mutex.locks.at(index), now_ns, sharers);
-  mutex.locks.unpin_sig(index);
+  const delay charge = account_unlock_sig(contended, contended.locks.at(index), now_ns, sharers);
+  contended.locks.unpin_sig(index);
   return charge;
 }
 
-// ---- condition variables --------------------------------------------------------------------------------------------
+// ---- pauses and forks ----------------------------------------------------------------------------------------------
+
+// Counting begins after a pause, in which no unlock was seen: who waits does so from now on.
+inline void restart_locks(contended_locks& contended) noexcept {
+  const std::uint64_t now = os_monotonic_ns_sig();
+  contended.locks.for_each_sig([&](std::size_t index, contended_lock& slot) {
+    const std::uint64_t key = slot.key.load();
+    if (key <= add_remove_keys::claimed || !contended.locks.pin_at_sig(index, key)) return;
+    slot.free_ns.store(0);
+    const std::uint64_t position = position_sig(slot, now);
+    (void)restart_waiters_sig(slot, position);
+    const std::uint64_t charged = read_clock_sig(slot).at(position);
+    slot.charged.store(charged);
+    slot.at_restart.store(charged);
+    slot.last.store(position);
+    slot.weight.store(draw_weight_sig(contended));
+    slot.unpaid.store(0);
+    contended.locks.unpin_sig(index);
+  });
+}
+
+// In a forked child no thread waits; what the parent's waited is the parent's.
+inline void forget_parent_locks(contended_locks& contended) noexcept {
+  contended.fraction.forget_windows();
+  contended.locks.forget_all();
+  contended.conds.forget_all();
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_CONTENDED_LOCKS_HPP
+
+// ---- prof/process/waited_conds.hpp ----
+// prof/process/waited_conds.hpp - condition variables that threads wait at: whom a signal or a broadcast makes a waiter of
+// the mutex.
+// Floor 7 (process). Fed by the hooks of condition variables, by way of hook/followed_wait.hpp.
+// Safety: as process/contended_locks.hpp.
+// Memory: see there.
+// Source: pthread_cond_wait(3p): who is woken takes the mutex again before it returns, which no call to a lock shows; of 20
+//         that a broadcast wakes, each of which holds the mutex for 5 ms, that are 950 ms.
+#ifndef PROF_PROCESS_WAITED_CONDS_HPP
+#define PROF_PROCESS_WAITED_CONDS_HPP
+
+PROF_DETAIL_BEGIN
 
 // Who waits at one is in `waiting` until a signal or a broadcast takes it out: from then on it waits for the mutex, and
 // is one of the mutex's waiters. A signal does not say whom it woke; the next waiter that comes back is taken for it. Of
@@ -15589,13 +15637,13 @@ struct cond_wait {
   std::size_t index = no_slot;
   std::uint64_t broadcasts = 0;  // when it began
 };
-inline cond_wait begin_cond_wait_sig(mutex_state& mutex, std::uintptr_t cond, std::uintptr_t lock) PROF_DETAIL_SIG {
+inline cond_wait begin_cond_wait_sig(contended_locks& contended, std::uintptr_t cond, std::uintptr_t lock) PROF_DETAIL_SIG {
   cond_wait wait;
-  wait.index = mutex.conds.pin_or_make_sig(cond, [](waited_cond& slot) PROF_DETAIL_SIG {
+  wait.index = contended.conds.pin_or_make_sig(cond, [](waited_cond& slot) PROF_DETAIL_SIG {
     slot.state.store(0, std::memory_order_relaxed);
   });
   if (wait.index == no_slot) return wait;
-  waited_cond& slot = mutex.conds.at(wait.index);
+  waited_cond& slot = contended.conds.at(wait.index);
   slot.mutex.store(lock);
   std::uint64_t before = slot.state.load();
   cond_words words{};
@@ -15620,8 +15668,8 @@ inline void store_woken_sig(woken_wait& woken, const lock_wait& wait) PROF_DETAI
 
 // The wait for the mutex that began when the waiter that comes back was woken; index no_slot: it was not woken by what
 // was seen. `timed_out`: more likely by its own clock than by a signal.
-inline lock_wait end_cond_wait_sig(mutex_state& mutex, const cond_wait& wait, bool timed_out) PROF_DETAIL_SIG {
-  waited_cond& slot = mutex.conds.at(wait.index);
+inline lock_wait end_cond_wait_sig(contended_locks& contended, const cond_wait& wait, bool timed_out) PROF_DETAIL_SIG {
+  waited_cond& slot = contended.conds.at(wait.index);
   std::uint64_t before = slot.state.load();
   lock_wait woken;
   cond_words words{};
@@ -15642,33 +15690,36 @@ inline lock_wait end_cond_wait_sig(mutex_state& mutex, const cond_wait& wait, bo
       --words.waiting;
     }
   } while (!slot.state.compare_exchange_weak(before, pack_sig(words)));
-  mutex.conds.unpin_sig(wait.index);
+  contended.conds.unpin_sig(wait.index);
   return woken;
 }
 
 // `count` waiters that were announced do not come: somebody else woke them.
-inline void take_back_sig(mutex_state& mutex, const lock_wait& wait, std::uint32_t count) PROF_DETAIL_SIG {
-  contended_lock& lock = mutex.locks.at(wait.index);
+inline void take_back_sig(contended_locks& contended, const lock_wait& wait, std::uint32_t count) PROF_DETAIL_SIG {
+  contended_lock& lock = contended.locks.at(wait.index);
   change_waiters_sig(lock, -static_cast<std::int64_t>(count), wait.position);
   if (count > 1) lock.pins.fetch_sub(count - 1);
-  mutex.locks.unpin_sig(wait.index);
+  contended.locks.unpin_sig(wait.index);
 }
 
-// Before a signal or a broadcast itself. is_held(address) tells whether somebody holds a mutex now.
+// Before a signal or a broadcast itself, of a condition variable that libc has `waiters` of, those that have been woken and
+// are not back among them: a thread that is on its way to wait is not woken. is_held(address) tells whether somebody holds
+// a mutex now.
 template <class IsHeld>
-inline void wake_cond_sig(process_state& process, mutex_state& mutex, std::uintptr_t cond, bool all,
-                          IsHeld is_held) PROF_DETAIL_SIG {
-  const std::size_t index = mutex.conds.pin_sig(cond);
+inline void wake_cond_sig(process_state& process, contended_locks& contended, std::uintptr_t cond, bool all,
+                          std::uint32_t waiters, IsHeld is_held) PROF_DETAIL_SIG {
+  const std::size_t index = contended.conds.pin_sig(cond);
   if (index == no_slot) return;
-  waited_cond& slot = mutex.conds.at(index);
+  waited_cond& slot = contended.conds.at(index);
   const std::uintptr_t lock = slot.mutex.load();
   std::uint64_t before = slot.state.load();
   for (bool done = false; !done;) {
     cond_words words = unpack_sig(before);
     const auto count = static_cast<std::uint32_t>(all ? words.waiting : words.waiting != 0);
-    if (count == 0 || unanswered_sig(words) + words.overtaken >= most_signalled) break;
+    const std::uint64_t on_their_way = unanswered_sig(words) + words.overtaken;
+    if (count == 0 || waiters <= on_their_way || on_their_way >= most_signalled) break;
     // First, so that a waiter which comes back at once finds itself among the mutex's waiters.
-    const lock_wait woken = begin_lock_wait_sig(process, mutex, lock, os_monotonic_ns_sig(), is_held(lock), count);
+    const lock_wait woken = begin_lock_wait_sig(process, contended, lock, os_monotonic_ns_sig(), is_held(lock), count);
     if (woken.index == no_slot) break;
     if (all) {
       ++words.broadcasts;
@@ -15683,9 +15734,54 @@ inline void wake_cond_sig(process_state& process, mutex_state& mutex, std::uintp
       ++words.signalled;
     }
     done = slot.state.compare_exchange_strong(before, pack_sig(words));
-    if (!done) take_back_sig(mutex, woken, count);
+    if (!done) take_back_sig(contended, woken, count);
   }
-  mutex.conds.unpin_sig(index);
+  contended.conds.unpin_sig(index);
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_PROCESS_WAITED_CONDS_HPP
+
+// ---- prof/sample/mutex.hpp ----
+// prof/sample/mutex.hpp - who makes others wait: what unlocks are charged, by stack, and the same by waiter.
+// Floor 8 (sample). Fed by the lock hooks and by prof's own locks; read by part/mutex_part.hpp.
+// Safety: functions ending in _sig may run in any hook: no allocation, no lock, no libc.
+// Memory: tables that are mapped as they grow, never freed; see process/contended_locks.hpp for those of locks.
+// Source: process/contended_locks.hpp says what an unlock is charged, and why.
+#ifndef PROF_SAMPLE_MUTEX_HPP
+#define PROF_SAMPLE_MUTEX_HPP
+
+PROF_DETAIL_BEGIN
+
+enum delay_counter : std::size_t { contentions_counted, delay_ns, delay_counters };
+
+struct mutex_state : contended_locks {
+  count_table holders;  // by the stack that unlocks
+  count_table waiters;  // by the stack that waits
+  std::atomic<std::uint64_t> samples;
+};
+inline constexpr std::uint32_t mutex_layout =
+    layout_of({sizeof(mutex_state), sizeof(contended_locks), offsetof(contended_locks, locks), offsetof(contended_locks, conds),
+               sizeof(contended_lock), sizeof(waited_cond), sizeof(count_table)});
+
+PROF_DETAIL_COLD inline mutex_state* make_mutex(process_state& process) PROF_DETAIL_SIG {
+  void* const pages = process.memory.take_sig(sizeof(mutex_state));
+  if (pages == nullptr) return nullptr;
+  auto* const mutex = new (pages) mutex_state{};
+  mutex->bind(process.memory);
+  mutex->holders.bind(process.memory, delay_counters);
+  mutex->waiters.bind(process.memory, delay_counters);
+  mutex->random.store(os_monotonic_ns_sig() ^ std::uint64_t{os_process_id_sig()} << 32);
+  return mutex;
+}
+inline mutex_state* attached_mutex_sig(const process_state& process) PROF_DETAIL_SIG {
+  return state_of_sig<mutex_state>(process, part::mutex);
+}
+inline mutex_state* mutex_of(process_state& process) noexcept {
+  return part_state_sig<mutex_state>(process, part::mutex, &make_mutex, [](process_state& to, mutex_state* spare) {
+    to.memory.give_back_sig(spare, sizeof(mutex_state));
+  });
 }
 
 // ---- counting ---------------------------------------------------------------------------------------------------------
@@ -15700,32 +15796,6 @@ inline void count_delay_sig(process_state& process, mutex_state& mutex, count_ta
   if (index == no_slot) return;
   counts.add_to_sig(index, contentions_counted, charge.contentions);
   counts.add_to_sig(index, delay_ns, charge.ns);
-}
-
-// Counting begins after a pause, in which no unlock was seen: who waits does so from now on.
-inline void restart_locks(mutex_state& mutex) noexcept {
-  const std::uint64_t now = os_monotonic_ns_sig();
-  mutex.locks.for_each_sig([&](std::size_t index, contended_lock& slot) {
-    const std::uint64_t key = slot.key.load();
-    if (key <= add_remove_keys::claimed || !mutex.locks.pin_at_sig(index, key)) return;
-    slot.free_ns.store(0);
-    const std::uint64_t position = position_sig(slot, now);
-    (void)restart_waiters_sig(slot, position);
-    const std::uint64_t charged = read_clock_sig(slot).at(position);
-    slot.charged.store(charged);
-    slot.at_restart.store(charged);
-    slot.last.store(position);
-    slot.weight.store(draw_weight_sig(mutex));
-    slot.unpaid.store(0);
-    mutex.locks.unpin_sig(index);
-  });
-}
-
-// In a forked child no thread waits; what the parent's waited is the parent's.
-inline void forget_parent_mutex(mutex_state& mutex) noexcept {
-  mutex.fraction.forget_windows();
-  mutex.locks.forget_all();
-  mutex.conds.forget_all();
 }
 
 // ---- a profile ----------------------------------------------------------------------------------------------------
@@ -17107,7 +17177,7 @@ inline void report_mutex(const process_state& process, visitor<status_value> vis
 inline void forget_mutex_parent(process_state& process, bool) {
   mutex_state* const mutex = attached_mutex_sig(process);
   if (mutex == nullptr) return;
-  forget_parent_mutex(*mutex);
+  forget_parent_locks(*mutex);
   tell_lock_hooks(process);
 }
 
@@ -17640,11 +17710,12 @@ inline void note_detached(process_state& process, threads_state& threads, std::u
 // ---- asking -----------------------------------------------------------------------------------------------------------
 
 // Why a thread has no stack in an answer.
-enum class silence : std::uint32_t { none, ended, blocks_signal, uninterruptible, stopped, late, no_room };
+enum class silence : std::uint32_t { none, ended, blocks_signal, awaits_signal, uninterruptible, stopped, late, no_room };
 inline text_view silence_text(silence why) noexcept {
   switch (why) {
     case silence::ended: return "it has just ended";
     case silence::blocks_signal: return "it blocks the signal";
+    case silence::awaits_signal: return "it waits for signals itself";
     case silence::uninterruptible: return "it sleeps uninterruptibly";
     case silence::stopped: return "it is stopped";
     case silence::late: return "it did not answer in time";
@@ -17699,7 +17770,16 @@ class thread_survey {
     asked.labels = labels_of_sig(process_, asked.thread);
   }
 
+  // A signal that its thread blocks would stay there for it: for its own sigwait or signalfd, and for the program that it
+  // executes next, which has no handler.
+  silence why_not_to_ask(std::uint32_t thread) const noexcept {
+    const int number = process_.signal.number.load();
+    if (os_signal_awaited(thread, number)) return silence::awaits_signal;
+    return os_signal_blocked(thread, number) ? silence::blocks_signal : silence::none;
+  }
   void ask_first(asked_thread& asked) noexcept {
+    asked.why = why_not_to_ask(asked.thread);
+    if (asked.why != silence::none) return;
     asked.generation = state_.generation.fetch_add(1, std::memory_order_relaxed);
     asked.index = state_.questions.claim_sig(thread_key_base + asked.thread);
     if (asked.index == no_slot) {
@@ -17958,7 +18038,7 @@ class thread_dump_writer {
     if (label(sample, ".object") != nullptr) out_.put(" ").hex(static_cast<std::uint64_t>(number(sample, ".object")));
   }
 
-  // "goroutine 12 [mutex, 3 minutes, labels:{"a":"b"}]:", and what Go does not know in a comment.
+  // "goroutine 12 [mutex, 3 minutes labels:{"a": "b"}]:", and what Go does not know in a comment.
   void put_thread(const profile_sample& sample) noexcept {
     out_.put(title_).put(" ").signed_decimal(number(sample, ".thread")).put(" [");
     put_state(sample);
@@ -17983,14 +18063,14 @@ class thread_dump_writer {
     if (waited >= minute) out_.put(", ").signed_decimal(waited / minute).put(" minutes");
   }
   void put_labels(const profile_sample& sample) noexcept {
-    const char* before_pair = ", labels:{";
+    const char* before_pair = " labels:{";
     for (std::size_t i = 0; i < sample.label_count; ++i) {
       const profile_label& there = p_.labels[sample.first_label + i];
       const text_view key = string(there.key);
       if (there.text == 0 || key.starts_with({".", 1})) continue;
       out_.put(before_pair);
       put_quoted(key);
-      out_.put(":");
+      out_.put(": ");
       put_quoted(string(there.text));
       before_pair = ", ";
     }
@@ -18131,6 +18211,9 @@ PROF_DETAIL_NOINLINE inline void look_at_threads(threads_state& threads, threads
 inline result begin_threads(profile_run& run) {
   threads_state* const threads = threads_of(run.process);
   if (threads == nullptr) return result(error::out_of_memory, "the threads profile's tables");
+  if (run.request.min_wait != 0 && run.request.seconds != 0) {
+    return result(error::bad_argument, "min_wait and seconds do not go together");
+  }
   if (result ready = prepare_signal(run.process, "asking threads for their stacks"); !ready) return ready;
   run.process.signal.asked.store(&answer_sig, std::memory_order_release);
   auto& made = *new (run.state) threads_run(run.process, *threads, run.memory);
@@ -18183,12 +18266,13 @@ struct survey_view {
   const thread_waits* waits = nullptr;
   bool is_full = false;
   std::uint64_t least_wait_ns = 0;
+  bool is_difference = false;  // where the calling thread, which is at prof's own work both times, does not count
 };
 inline void add_survey(profile& p, profile_builder& build, const thread_survey& survey, std::int64_t sign,
                        const survey_view& view) noexcept {
   const std::uint64_t now = os_monotonic_ns_sig();
   for (const asked_thread& asked : survey.threads()) {
-    if (asked.why == silence::ended) continue;
+    if (asked.why == silence::ended || (view.is_difference && asked.thread == os_thread_id_sig())) continue;
     const thread_wait* const wait = view.waits != nullptr ? view.waits->find(asked.thread) : nullptr;
     const std::uint64_t began = wait != nullptr && wait->began_ns != 0 && wait->began_ns < now ? wait->began_ns : now;
     if (now - began < view.least_wait_ns) continue;
@@ -18243,13 +18327,15 @@ inline void fill_threads(profile& p, profile_run& run) {
     view.waits = &found.waits;
     view.is_full = run.request.debug >= 2;
     view.least_wait_ns = std::uint64_t{run.request.min_wait} * 1000000000u;
+    view.is_difference = run.request.seconds != 0;
     add_survey(p, build, found.now.survey, 1, view);
-    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {});
+    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {nullptr, false, 0, true});
     if (view.is_full) add_makers(p, build, found.now);
   }
   build.add_stack_comments();
   bounded_text<160> line;
   p.add_comment(line.decimal(found.threads.created.load()).put(" threads were created in all").view());
+  if (run.request.min_wait != 0) p.add_comment("waits that began while no profile of waits was on are not known, and not here");
 }
 
 inline void visit_threads_rows(process_state&, visitor<profile_row> visit) {
@@ -20990,7 +21076,9 @@ inline void describe_answer(const profile_row& row, const profile_request& wante
 
 inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
   bounded_text<300> text;
-  response.fail(500, text.put(row.failure).put(begun.message()).view());
+  // Where Go has a text for it, it is Go's status, too.
+  const bool is_clients = begun.code() == error::bad_argument && row.failure.size == 0;
+  response.fail(is_clients ? 400 : 500, text.put(row.failure).put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,
@@ -22798,18 +22886,16 @@ PROF_DETAIL_END
 #endif
 #if PROF_DETAIL_OS_LINUX && PROF_DETAIL_WITH_INTERPOSE && PROF_DETAIL_OS_LOCKS && PROF_DETAIL_WITH_WAITS && PROF_DETAIL_WITH_LOCKS
 
-// ---- prof/hook/lock.hpp ----
-// prof/hook/lock.hpp - mutexes, read-write locks and condition variables of the whole program: who waits for which, and
-// who lets go.
-// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/mutex.hpp and sample/block.hpp.
+// ---- prof/hook/lock_entries.hpp ----
+// prof/hook/lock_entries.hpp - what the hooks of mutexes and read-write locks do: take, try, let go.
+// Floor 9 (hook). Used by hook/lock.hpp, which defines the symbols.
 // Safety: as hook/waiting.hpp. Hot path of a lock: its word and the number of contended locks, both 0, then a jump; of an
-//         unlock that number alone. With both rates 0 each symbol is one jump.
+//         unlock that number alone.
 // Memory: none.
-// Source: pthread_mutex_lock(3p), pthread_cond_timedwait(3p), pthread_rwlock_rdlock(3p); glibc 2.36 for the rest (clock
-//         variants; __pthread_mutex_cond_lock, by which a condition variable takes its mutex again, cannot be hooked).
-//         Every call is forwarded with its arguments, once, so that types, protocols and misuse keep their meaning.
-#ifndef PROF_HOOK_LOCK_HPP
-#define PROF_HOOK_LOCK_HPP
+// Source: pthread_mutex_lock(3p), pthread_rwlock_rdlock(3p); glibc 2.36 for the clock variants. Every call is forwarded with
+//         its arguments, once, so that types, protocols and misuse keep their meaning.
+#ifndef PROF_HOOK_LOCK_ENTRIES_HPP
+#define PROF_HOOK_LOCK_ENTRIES_HPP
 
 PROF_DETAIL_BEGIN
 
@@ -23083,7 +23169,21 @@ struct rwlock_unlock_entry : unlocking_entry<rwlock_unlock_entry, os_rwlock> {
   }
 };
 
-// ---- condition variables ----------------------------------------------------------------------------------------------
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_LOCK_ENTRIES_HPP
+
+// ---- prof/hook/cond_entries.hpp ----
+// prof/hook/cond_entries.hpp - what the hooks of condition variables do: wait, and wake.
+// Floor 9 (hook). Used by hook/lock.hpp, which defines the symbols.
+// Safety: as hook/waiting.hpp; waiting is a cancellation point (pthreads(7)).
+// Memory: none.
+// Source: pthread_cond_timedwait(3p), pthread_cond_signal(3p). glibc's __pthread_mutex_cond_lock, by which a condition
+//         variable takes its mutex again, cannot be hooked: see process/waited_conds.hpp.
+#ifndef PROF_HOOK_COND_ENTRIES_HPP
+#define PROF_HOOK_COND_ENTRIES_HPP
+
+PROF_DETAIL_BEGIN
 
 // They let the mutex go like an unlock, and take it again before they return, whatever they return.
 template <class Tag, class... Rest>
@@ -23136,8 +23236,9 @@ struct cond_waking_entry : waiting_base<Tag, int(os_cond*) noexcept> {
     process_state* const process = attached_process_sig();
     mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
     if (mutex == nullptr || mutex->conds.used() == 0) return;
-    wake_cond_sig(*process, *mutex, address_of(cond), All, [](std::uintptr_t lock) PROF_DETAIL_SIG {
-      return os_mutex_is_held_sig(*reinterpret_cast<const os_mutex*>(lock));
+    wake_cond_sig(*process, *mutex, address_of(cond), All, os_cond_waiters_sig(*cond), [](std::uintptr_t lock) PROF_DETAIL_SIG {
+      os_mutex copy;  // a waiter that has given up may have taken its mutex away
+      return os_copy_sig(&copy, lock, sizeof copy) && os_mutex_is_held_sig(copy);
     });
   }
 };
@@ -23147,6 +23248,22 @@ struct cond_signal_entry : cond_waking_entry<cond_signal_entry, false> {
 struct cond_broadcast_entry : cond_waking_entry<cond_broadcast_entry, true> {
   PROF_DETAIL_FALLBACK(cond_broadcast, (os_cond * cond) noexcept, (cond))
 };
+
+PROF_DETAIL_END
+
+#endif  // PROF_HOOK_COND_ENTRIES_HPP
+
+// ---- prof/hook/lock.hpp ----
+// prof/hook/lock.hpp - mutexes, read-write locks and condition variables of the whole program: who waits for which, and
+// who lets go.
+// Floor 9 (hook). Defines foreign symbols; what it sees goes to sample/mutex.hpp and sample/block.hpp.
+// Safety: as hook/waiting.hpp. With both rates 0 each symbol is one jump.
+// Memory: none.
+// Source: hook/lock_entries.hpp and hook/cond_entries.hpp.
+#ifndef PROF_HOOK_LOCK_HPP
+#define PROF_HOOK_LOCK_HPP
+
+PROF_DETAIL_BEGIN
 
 // ---- the family ----------------------------------------------------------------------------------------------------------
 
@@ -23422,7 +23539,8 @@ struct barrier_wait_entry : object_wait_entry<barrier_wait_entry, wait_kind::bar
     return prof_libc_barrier_wait != nullptr ? prof_libc_barrier_wait(barrier) : ENOSYS;
   }
 };
-// Whoever runs the function is no waiter; who comes meanwhile is.
+// Whoever runs the function is no waiter; who comes meanwhile is, also when it runs the function then because the first one
+// threw.
 struct once_entry : object_wait_entry<once_entry, wait_kind::once, int(os_once*, void (*)())> {
   static constexpr int index = wait_entry_once;
   static bool may_wait(os_once* once, void (*)()) PROF_DETAIL_SIG { return os_once_is_running_sig(*once); }

@@ -5,6 +5,8 @@ from typing import List
 from mutation.unwinder import Mutant
 
 LOCK, LOCKS = "hook/lock.hpp", "hook/lock_test.cpp"
+LOCK_CALL, LOCK_CALLS = "hook/lock_entries.hpp", "hook/lock_entries_test.cpp"
+COND, CONDITIONS = "hook/cond_entries.hpp", "hook/cond_entries_test.cpp"
 WAIT, WAITS = "hook/wait.hpp", "hook/wait_test.cpp"
 WAITING, WAITINGS = "hook/waiting.hpp", "hook/waiting_test.cpp"
 WAIT_ITSELF, WAITS_THEMSELVES = "hook/followed_wait.hpp", "hook/followed_wait_test.cpp"
@@ -25,11 +27,11 @@ MUTANTS: List[Mutant] = [
     # ---- 13: hooks inside an allocator's lock
     Mutant("next definitions wait for the loader", WAITING, "  find_next_unlocked_sig(set);\n",
            "  for (int entry = 0; entry < set.count; ++entry) find_next_sig(set, entry);\n", WAITINGS),
-    Mutant("an unlock is counted before the lock is free", LOCK,
+    Mutant("an unlock is counted before the lock is free", LOCK_CALL,
            "    const int answer = base::call_next(lock);  // from here on the lock may be gone\n"
            "    note_unlock_sig(charge, caller);\n",
            "    note_unlock_sig(charge, caller);\n"
-           "    const int answer = base::call_next(lock);\n", LOCKS),
+           "    const int answer = base::call_next(lock);\n", LOCK_CALLS),
     Mutant("waits of our own code are followed", WAIT_ITSELF,
            "  if (known->own_code.load(std::memory_order_relaxed) != 0) self.process = nullptr;\n", "", WAITS_THEMSELVES),
     Mutant("a wait without a record is followed", LOCK_CLOCK,
@@ -63,26 +65,33 @@ MUTANTS: List[Mutant] = [
            "command == FUTEX_WAIT ||", WORDS_READ),
     Mutant("a futex whose word has changed is a wait", WAIT,
            "    if (answer == -1 && errno == EAGAIN) wait.was_none_sig();  // the word had changed already\n", "", WAITS),
-    Mutant("a woken waiter takes its mutex unseen", LOCK, "    note_waking_sig(cond);\n", "", LOCKS),
-    Mutant("a broadcast wakes one", LOCK, "wake_cond_sig(*process, *mutex, address_of(cond), All,",
-           "wake_cond_sig(*process, *mutex, address_of(cond), false,", LOCKS),
-    Mutant("a wait at a condition variable keeps its mutex", LOCK,
+    Mutant("a woken waiter takes its mutex unseen", COND, "    note_waking_sig(cond);\n", "", CONDITIONS),
+    Mutant("a broadcast wakes one", COND, "wake_cond_sig(*process, *mutex, address_of(cond), All,",
+           "wake_cond_sig(*process, *mutex, address_of(cond), false,", CONDITIONS),
+    Mutant("a wait at a condition variable keeps its mutex", COND,
            "    if (charge.contentions != 0 || charge.ns != 0) charge_holder_sig(wait.self(), *mutex, charge, wait.stack());\n",
-           "", LOCKS),
-    Mutant("each reader pays for all", LOCK, "sharers = os_rwlock_is_writer_sig(lock, os_thread_id_sig()) ? 1 : os_rwlock_readers_sig(lock);",
-           "sharers = 1;", LOCKS),
+           "", CONDITIONS),
+    Mutant("each reader pays for all", LOCK_CALL, "sharers = os_rwlock_is_writer_sig(lock, os_thread_id_sig()) ? 1 : os_rwlock_readers_sig(lock);",
+           "sharers = 1;", LOCK_CALLS),
     Mutant("a reader waits for a writer that waits", WORDS,
            "return os_rwlock_may_block_reader_sig(lock) && ((os_rwlock_word_sig(lock) & 1) != 0 || prefers_writers);",
            "return os_rwlock_may_block_reader_sig(lock) && (prefers_writers || true);", WORDS_READ),
-    Mutant("locking a recursive mutex again is a wait", LOCK,
-           "return !os_mutex_may_relock_sig(mutex) || !os_mutex_relocks_sig(mutex, os_thread_id_sig());", "return true;", LOCKS),
-    Mutant("a mutex from a dead owner is not got", LOCK, "return answer == 0 || answer == EOWNERDEAD;", "return answer == 0;",
-           LOCKS),
+    Mutant("locking a recursive mutex again is a wait", LOCK_CALL,
+           "return !os_mutex_may_relock_sig(mutex) || !os_mutex_relocks_sig(mutex, os_thread_id_sig());", "return true;", LOCK_CALLS),
+    Mutant("a mutex from a dead owner is not got", LOCK_CALL, "return answer == 0 || answer == EOWNERDEAD;", "return answer == 0;",
+           LOCK_CALLS),
     Mutant("a dead owner holds its mutex", WORDS, "if (os_has_holder_in_word_sig(mutex)) return word & os_holder_bits;",
            "if (os_has_holder_in_word_sig(mutex)) return word;", WORDS_READ),
     Mutant("who gives up has waited for nobody", WAIT_ITSELF,
            "got_it ? end_lock_wait_sig(*mutex_, lock_, now) : abandon_lock_wait_sig(*mutex_, lock_, now)",
-           "end_lock_wait_sig(*mutex_, lock_, now)", LOCKS),
+           "end_lock_wait_sig(*mutex_, lock_, now)", LOCK_CALLS),
+    Mutant("a signal takes who is on its way to wait for woken", "process/waited_conds.hpp",
+           "count == 0 || waiters <= on_their_way ||", "count == 0 ||", CONDS_WAITED_AT),
+    Mutant("a signal looks at a mutex that is gone", COND,
+           "return os_copy_sig(&copy, lock, sizeof copy) && os_mutex_is_held_sig(copy);",
+           "return (void)copy, os_mutex_is_held_sig(*reinterpret_cast<const os_mutex*>(lock));", CONDITIONS),
+    Mutant("threads that block the signal are asked", THREADS,
+           "    if (asked.why != silence::none) return;\n", "", SURVEYS),
     Mutant("a wait that unwinding leaves goes on", WAIT_ITSELF, "~followed_wait() { end_sig(false); }", "~followed_wait() {}",
            WAITS_THEMSELVES),
     Mutant("a wait that longjmp leaves goes on", WAIT_ITSELF, "      forget_left_wait_sig(process, other);\n", "",

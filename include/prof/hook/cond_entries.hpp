@@ -62,8 +62,9 @@ struct cond_waking_entry : waiting_base<Tag, int(os_cond*) noexcept> {
     process_state* const process = attached_process_sig();
     mutex_state* const mutex = process == nullptr ? nullptr : attached_mutex_sig(*process);
     if (mutex == nullptr || mutex->conds.used() == 0) return;
-    wake_cond_sig(*process, *mutex, address_of(cond), All, [](std::uintptr_t lock) PROF_DETAIL_SIG {
-      return os_mutex_is_held_sig(*reinterpret_cast<const os_mutex*>(lock));
+    wake_cond_sig(*process, *mutex, address_of(cond), All, os_cond_waiters_sig(*cond), [](std::uintptr_t lock) PROF_DETAIL_SIG {
+      os_mutex copy;  // a waiter that has given up may have taken its mutex away
+      return os_copy_sig(&copy, lock, sizeof copy) && os_mutex_is_held_sig(copy);
     });
   }
 };

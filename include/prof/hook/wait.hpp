@@ -95,7 +95,8 @@ struct barrier_wait_entry : object_wait_entry<barrier_wait_entry, wait_kind::bar
     return prof_libc_barrier_wait != nullptr ? prof_libc_barrier_wait(barrier) : ENOSYS;
   }
 };
-// Whoever runs the function is no waiter; who comes meanwhile is.
+// Whoever runs the function is no waiter; who comes meanwhile is, also when it runs the function then because the first one
+// threw.
 struct once_entry : object_wait_entry<once_entry, wait_kind::once, int(os_once*, void (*)())> {
   static constexpr int index = wait_entry_once;
   static bool may_wait(os_once* once, void (*)()) PROF_DETAIL_SIG { return os_once_is_running_sig(*once); }

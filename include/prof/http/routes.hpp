@@ -160,7 +160,9 @@ inline void describe_answer(const profile_row& row, const profile_request& wante
 
 inline void fail_to_begin(const profile_row& row, const result& begun, http_response& response) noexcept {
   bounded_text<300> text;
-  response.fail(500, text.put(row.failure).put(begun.message()).view());
+  // Where Go has a text for it, it is Go's status, too.
+  const bool is_clients = begun.code() == error::bad_argument && row.failure.size == 0;
+  response.fail(is_clients ? 400 : 500, text.put(row.failure).put(begun.message()).view());
 }
 
 inline void begin_profile(process_state& process, text_view name, const http_request& request,

@@ -115,6 +115,7 @@ struct os_thread_facts {
 inline char os_thread_state(std::uint32_t) noexcept { return 'R'; }
 inline void os_describe_thread(std::uint32_t, os_thread_facts&) noexcept {}
 inline std::uintptr_t os_futex_of_thread(std::uint32_t) noexcept { return 0; }
+inline bool os_signal_awaited(std::uint32_t, int) noexcept { return false; }
 inline bool os_on_signal_stack_sig() PROF_DETAIL_SIG { return false; }
 inline std::uint64_t os_cpu_ns_of_thread_sig(std::uint32_t) PROF_DETAIL_SIG { return 0; }
 inline bool os_loader_is_busy() noexcept { return false; }

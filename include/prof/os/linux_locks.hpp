@@ -87,6 +87,16 @@ inline bool os_is_waited_mutex_sig(const os_mutex& mutex) PROF_DETAIL_SIG {
   return os_has_holder_in_word_sig(mutex) ? (word & has_waiters) != 0 : os_mutex_held_bits_sig(mutex) == 2;
 }
 
+// How many threads are in a wait at a condition variable; before glibc 2.25, which counts otherwise, any number.
+inline std::uint32_t os_cond_waiters_sig(const pthread_cond_t& cond) PROF_DETAIL_SIG {
+#if PROF_DETAIL_GLIBC_BEFORE(25)
+  (void)cond;
+  return ~std::uint32_t{0};
+#else
+  return __atomic_load_n(&cond.__data.__wrefs, __ATOMIC_RELAXED) >> 3;
+#endif
+}
+
 inline std::uint32_t os_rwlock_writer_sig(const os_rwlock& lock) PROF_DETAIL_SIG {
   return os_lock_word_sig(lock.__data.__cur_writer);
 }

@@ -227,18 +227,29 @@ inline void os_describe_thread(std::uint32_t thread, os_thread_facts& facts) noe
   facts.cpu_ns = os_cpu_ns_of_thread_sig(thread);
 }
 
-// The address of the futex that a thread waits at in the kernel; 0: at none. proc(5): number of the system call, its
-// arguments.
-inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept {
+// The first argument of the system call `wanted` that a thread is in; 0: it is in none. proc(5): number of the system call,
+// its arguments.
+inline std::uintptr_t os_argument_of_thread(std::uint32_t thread, long wanted) noexcept {
   char text[256];
   text_view rest{text, os_read_thread_file(thread, "syscall", text, sizeof text)};
   std::uint64_t number = 0;
   const std::size_t end = rest.find(' ');
-  if (!parse_decimal({rest.data, end}, number) || number != SYS_futex || end == rest.size) return 0;
+  if (!parse_decimal({rest.data, end}, number) || number != static_cast<std::uint64_t>(wanted) || end == rest.size) return 0;
   rest = rest.from(end + 1);
   if (!rest.starts_with({"0x", 2})) return 0;
   rest = rest.from(2);
   return static_cast<std::uintptr_t>(take_hex(rest));
+}
+
+// The address of the futex that a thread waits at in the kernel; 0: at none.
+inline std::uintptr_t os_futex_of_thread(std::uint32_t thread) noexcept { return os_argument_of_thread(thread, SYS_futex); }
+
+// Whether a thread waits for a signal by sigwait(3) and the like, which then takes it instead of the handler. While it does
+// the kernel has unblocked the signal.
+inline bool os_signal_awaited(std::uint32_t thread, int number) noexcept {
+  std::uint64_t set = 0;
+  const std::uintptr_t at = os_argument_of_thread(thread, SYS_rt_sigtimedwait);
+  return at != 0 && os_copy_sig(&set, at, sizeof set) && (set >> (number - 1) & 1) != 0;
 }
 
 // Whether a thread has a signal blocked, so that it cannot be sampled.

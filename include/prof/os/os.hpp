@@ -154,6 +154,8 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
+// Whether a thread waits for a signal to take it itself (sigwait), so that it must not be asked by one.
+bool os_signal_awaited(std::uint32_t thread, int number) noexcept;
 // What the system says of a thread: R, S, D, T, Z ... as in proc(5), 0: it has ended; all it says; the address of the
 // futex it waits at, or 0.
 char os_thread_state(std::uint32_t thread) noexcept;

@@ -40,6 +40,9 @@ PROF_DETAIL_NOINLINE inline void look_at_threads(threads_state& threads, threads
 inline result begin_threads(profile_run& run) {
   threads_state* const threads = threads_of(run.process);
   if (threads == nullptr) return result(error::out_of_memory, "the threads profile's tables");
+  if (run.request.min_wait != 0 && run.request.seconds != 0) {
+    return result(error::bad_argument, "min_wait and seconds do not go together");
+  }
   if (result ready = prepare_signal(run.process, "asking threads for their stacks"); !ready) return ready;
   run.process.signal.asked.store(&answer_sig, std::memory_order_release);
   auto& made = *new (run.state) threads_run(run.process, *threads, run.memory);
@@ -92,12 +95,13 @@ struct survey_view {
   const thread_waits* waits = nullptr;
   bool is_full = false;
   std::uint64_t least_wait_ns = 0;
+  bool is_difference = false;  // where the calling thread, which is at prof's own work both times, does not count
 };
 inline void add_survey(profile& p, profile_builder& build, const thread_survey& survey, std::int64_t sign,
                        const survey_view& view) noexcept {
   const std::uint64_t now = os_monotonic_ns_sig();
   for (const asked_thread& asked : survey.threads()) {
-    if (asked.why == silence::ended) continue;
+    if (asked.why == silence::ended || (view.is_difference && asked.thread == os_thread_id_sig())) continue;
     const thread_wait* const wait = view.waits != nullptr ? view.waits->find(asked.thread) : nullptr;
     const std::uint64_t began = wait != nullptr && wait->began_ns != 0 && wait->began_ns < now ? wait->began_ns : now;
     if (now - began < view.least_wait_ns) continue;
@@ -152,13 +156,15 @@ inline void fill_threads(profile& p, profile_run& run) {
     view.waits = &found.waits;
     view.is_full = run.request.debug >= 2;
     view.least_wait_ns = std::uint64_t{run.request.min_wait} * 1000000000u;
+    view.is_difference = run.request.seconds != 0;
     add_survey(p, build, found.now.survey, 1, view);
-    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {});
+    if (run.request.seconds != 0) add_survey(p, build, found.base.survey, -1, {nullptr, false, 0, true});
     if (view.is_full) add_makers(p, build, found.now);
   }
   build.add_stack_comments();
   bounded_text<160> line;
   p.add_comment(line.decimal(found.threads.created.load()).put(" threads were created in all").view());
+  if (run.request.min_wait != 0) p.add_comment("waits that began while no profile of waits was on are not known, and not here");
 }
 
 inline void visit_threads_rows(process_state&, visitor<profile_row> visit) {

@@ -132,10 +132,12 @@ inline void take_back_sig(contended_locks& contended, const lock_wait& wait, std
   contended.locks.unpin_sig(wait.index);
 }
 
-// Before a signal or a broadcast itself. is_held(address) tells whether somebody holds a mutex now.
+// Before a signal or a broadcast itself, of a condition variable that libc has `waiters` of, those that have been woken and
+// are not back among them: a thread that is on its way to wait is not woken. is_held(address) tells whether somebody holds
+// a mutex now.
 template <class IsHeld>
 inline void wake_cond_sig(process_state& process, contended_locks& contended, std::uintptr_t cond, bool all,
-                          IsHeld is_held) PROF_DETAIL_SIG {
+                          std::uint32_t waiters, IsHeld is_held) PROF_DETAIL_SIG {
   const std::size_t index = contended.conds.pin_sig(cond);
   if (index == no_slot) return;
   waited_cond& slot = contended.conds.at(index);
@@ -144,7 +146,8 @@ inline void wake_cond_sig(process_state& process, contended_locks& contended, st
   for (bool done = false; !done;) {
     cond_words words = unpack_sig(before);
     const auto count = static_cast<std::uint32_t>(all ? words.waiting : words.waiting != 0);
-    if (count == 0 || unanswered_sig(words) + words.overtaken >= most_signalled) break;
+    const std::uint64_t on_their_way = unanswered_sig(words) + words.overtaken;
+    if (count == 0 || waiters <= on_their_way || on_their_way >= most_signalled) break;
     // First, so that a waiter which comes back at once finds itself among the mutex's waiters.
     const lock_wait woken = begin_lock_wait_sig(process, contended, lock, os_monotonic_ns_sig(), is_held(lock), count);
     if (woken.index == no_slot) break;

@@ -123,11 +123,13 @@ inline void add_wait(profile_builder& build, profile& p, const count_key& key, s
   build.add(key.stack, key.labels, values, &kind, 1);
 }
 
-// Adds to `build` what went on, or its negative.
+// Adds to `build` what went on, or its negative. A short wait counts as several, of which each is one when it has lasted for
+// long enough; so what went on at the begin of a difference is taken off only where it counts as one already, and a
+// difference has no negative waits.
 inline void add_waits_in_progress(profile_builder& build, profile& p, const block_snapshot& snapshot, bool negative,
                                   string_index wait_key) noexcept {
   for (const wait_in_progress& wait : snapshot.waits) {
-    if (wait.weight.waits == 0) continue;
+    if (wait.weight.waits == 0 || (negative && whole_waits(wait.weight.waits) != 1)) continue;
     const count_key key{wait.facts.stack, wait.facts.labels, static_cast<std::uint64_t>(wait.facts.kind)};
     const std::uint64_t waits = negative ? 0 - wait.weight.waits : wait.weight.waits;
     add_wait(build, p, key, waits, negative ? 0 - wait.weight.ns : wait.weight.ns, wait_key);

@@ -197,11 +197,12 @@ inline void note_detached(process_state& process, threads_state& threads, std::u
 // ---- asking -----------------------------------------------------------------------------------------------------------
 
 // Why a thread has no stack in an answer.
-enum class silence : std::uint32_t { none, ended, blocks_signal, uninterruptible, stopped, late, no_room };
+enum class silence : std::uint32_t { none, ended, blocks_signal, awaits_signal, uninterruptible, stopped, late, no_room };
 inline text_view silence_text(silence why) noexcept {
   switch (why) {
     case silence::ended: return "it has just ended";
     case silence::blocks_signal: return "it blocks the signal";
+    case silence::awaits_signal: return "it waits for signals itself";
     case silence::uninterruptible: return "it sleeps uninterruptibly";
     case silence::stopped: return "it is stopped";
     case silence::late: return "it did not answer in time";
@@ -256,7 +257,16 @@ class thread_survey {
     asked.labels = labels_of_sig(process_, asked.thread);
   }
 
+  // A signal that its thread blocks would stay there for it: for its own sigwait or signalfd, and for the program that it
+  // executes next, which has no handler.
+  silence why_not_to_ask(std::uint32_t thread) const noexcept {
+    const int number = process_.signal.number.load();
+    if (os_signal_awaited(thread, number)) return silence::awaits_signal;
+    return os_signal_blocked(thread, number) ? silence::blocks_signal : silence::none;
+  }
   void ask_first(asked_thread& asked) noexcept {
+    asked.why = why_not_to_ask(asked.thread);
+    if (asked.why != silence::none) return;
     asked.generation = state_.generation.fetch_add(1, std::memory_order_relaxed);
     asked.index = state_.questions.claim_sig(thread_key_base + asked.thread);
     if (asked.index == no_slot) {

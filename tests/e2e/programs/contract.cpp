@@ -54,6 +54,14 @@ extern "C" __attribute__((noinline)) void contract_work() {
     }
   }
   leave_a_thread();
+  // One more that stays, for those come and go while threads are looked at.
+  static thread_local const bool is_made = [] {
+    std::thread([] {
+      for (;;) pause();
+    }).detach();
+    return true;
+  }();
+  (void)is_made;
   asm volatile("" ::: "memory");
 }
 

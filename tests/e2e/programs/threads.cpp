@@ -2,7 +2,7 @@
 // them are where they stay:
 //   sleepers   COUNT threads that sleep, under the label role=sleeper
 //   deadlock   two threads, each holding the lock that the other wants; no profile of waits is on
-//   deaf       one thread each that blocks all signals, is in a child's ptrace stop, sits in vfork, has ended unjoined,
+//   deaf       one thread each that blocks all signals, waits for all of them by sigwait, is in a child's ptrace stop, sits in vfork, has ended unjoined,
 //              and threads that come and go
 //   loader     a thread that dlopen keeps in the constructor of the library COUNT, one in a callback of dl_iterate_phdr,
 //              and one that holds stdio's lock
@@ -84,6 +84,17 @@ APART block_signals() {
   ++ready;
   for (;;) pause();
 }
+// A signal of prof's must not come here: many programs take any for the end.
+APART await_signals() {
+  name_this_thread("awaits");
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  ++ready;
+  int signal = 0;
+  sigwait(&all, &signal);
+  _exit(100 + signal);
+}
 static std::atomic<pid_t> stopped_thread{0};
 APART be_stopped() {
   name_this_thread("stopped");
@@ -119,12 +130,13 @@ static void stop_by_a_tracer() {
 }
 static void make_deaf() {
   std::thread(block_signals).detach();
+  std::thread(await_signals).detach();
   std::thread(be_stopped).detach();
   std::thread(sleep_on).detach();
-  wait_until_ready(3);
+  wait_until_ready(4);
   stop_by_a_tracer();
   std::thread(vfork_and_stay).detach();
-  wait_until_ready(4);
+  wait_until_ready(5);
   for (int i = 0; i < 2; ++i) std::thread(come_and_go).detach();
 }
 

@@ -171,8 +171,10 @@ TEST_CASE("the clock of a mutex whose waiter is woken runs if somebody holds it"
       const records before;
       some_cond c;
       const cond_wait waits = begin_cond_wait_sig(mutexes(), address_of(&c.cond), address_of(&c.mutex));
+      __atomic_store_n(&c.cond.__data.__wrefs, 8u, __ATOMIC_RELAXED);  // as libc counts it
       if (is_held) pthread_mutex_lock(&c.mutex);
       CHECK((all_of_them ? pthread_cond_broadcast(&c.cond) : pthread_cond_signal(&c.cond)) == 0);
+      __atomic_store_n(&c.cond.__data.__wrefs, 0u, __ATOMIC_RELAXED);
       const std::size_t index = mutexes().locks.find_sig(address_of(&c.mutex));
       REQUIRE(index != no_slot);
       CHECK((mutexes().locks.at(index).free_ns.load() == 0) == is_held);
@@ -233,6 +235,21 @@ TEST_CASE("a wait at a condition variable lets its mutex go, and pays for who wa
   // The waiter's own wait for the mutex, and this thread's from the signal to the other's unlock.
   check_between(since.holders().ns, let_go - facts.began_ns, 2 * (end - facts.began_ns));
   CHECK(records() == before);
+}
+
+TEST_CASE("a signal looks at no mutex that a waiter has taken away") {
+  const rates on(1, 1);
+  auto* const pages = static_cast<char*>(os_map_sig(8192));
+  auto& shared = *reinterpret_cast<os_cond*>(pages + 4096);  // zeros: as initialised
+  // As a waiter of another mutex that is gone, which has not come back to its hook.
+  const cond_wait left = begin_cond_wait_sig(mutexes(), address_of(&shared), reinterpret_cast<std::uintptr_t>(pages));
+  os_unmap_sig(pages, 4096);
+  __atomic_store_n(&shared.__data.__wrefs, 8u, __ATOMIC_RELAXED);  // libc has one
+  cond_signal_entry::counting(&shared);
+  const lock_wait woken = end_cond_wait_sig(mutexes(), left, false);
+  CHECK(woken.index != no_slot);
+  if (woken.index != no_slot) (void)end_lock_wait_sig(mutexes(), woken, now());
+  os_unmap_sig(pages + 4096, 4096);
 }
 
 TEST_CASE("signals and broadcasts that nobody waits for do nothing") {

@@ -340,7 +340,7 @@ TEST_CASE("a wait at a condition variable that is left after it was woken is no 
   for (const bool by_broadcast : {false, true}) {
     CAPTURE(by_broadcast);
     const std::uintptr_t left_at = leave_a_wait(wait_kind::cond, &g_object, &mutex);
-    wake_cond_sig(all(), mutexes(), address_of(&g_object), by_broadcast, [](std::uintptr_t) { return true; });
+    wake_cond_sig(all(), mutexes(), address_of(&g_object), by_broadcast, 1000, [](std::uintptr_t) { return true; });
     CHECK(mutexes().locks.used() == locks + 1);
     registers caller = caller_here();
     caller.sp = left_at;

@@ -99,7 +99,7 @@ constexpr locking_call locking_calls[] = {
        return pthread_rwlock_clockwrlock(&l.rwlock, CLOCK_MONOTONIC, &until);
      }}};
 
-std::mutex g_mutex;
+inline std::mutex g_mutex;
 
 // A mutex of a type.
 struct typed_mutex {

@@ -70,6 +70,7 @@ TEST_CASE("bare: what cannot be known is answered so") {
   CHECK(os_timer_set_sig(1, 1, 1) != 0);
   CHECK_FALSE(os_for_each_thread(nullptr, nullptr));
   CHECK_FALSE(os_signal_blocked(1, 1));
+  CHECK_FALSE(os_signal_awaited(1, 1));
   CHECK(std::string(os_file_of(buffer)).empty());
   CHECK_FALSE(std::string(os_error_text(1)).empty());
   os_timer_delete_sig(0);

@@ -27,10 +27,11 @@ namespace {
 struct own_conds : own_locks {
   using own_locks::own_locks;
   bool is_held = false;  // lock_a
+  std::uint32_t in_libc = ~std::uint32_t{0};  // how many wait there
 
   cond_wait begins_wait(std::uintptr_t cond = cond_a) const { return begin_cond_wait_sig(*mutex, cond, lock_a); }
   void wakes(bool all, std::uintptr_t cond = cond_a) const {
-    wake_cond_sig(*process, *mutex, cond, all, [this](std::uintptr_t lock) {
+    wake_cond_sig(*process, *mutex, cond, all, in_libc, [this](std::uintptr_t lock) {
       CHECK(lock == lock_a);
       return is_held;
     });
@@ -269,7 +270,7 @@ TEST_CASE("two that wake waiters at once announce each waiter once") {
   const own_conds own;
   const std::vector<cond_wait> waits = begin_waits(own, 3);
   bool is_first = true;
-  wake_cond_sig(*own.process, *own.mutex, cond_a, true, [&](std::uintptr_t) {
+  wake_cond_sig(*own.process, *own.mutex, cond_a, true, 1000, [&](std::uintptr_t) {
     if (std::exchange(is_first, false)) own.wakes_one();  // of another thread, in the middle of it
     return false;
   });
@@ -467,6 +468,28 @@ TEST_CASE("a woken waiter leaves the record in which it was announced, when anot
   CHECK(own.records() == 0);
   CHECK((locks.at(others).pins.load() & 0xffff) == 0);
   CHECK(waiters_of_sig(locks.at(others)) == 0);
+}
+
+TEST_CASE("who is on its way to wait, and does not yet for libc, is woken by nobody") {
+  own_conds own;
+  own.is_held = true;
+  own.in_libc = 0;
+  const cond_wait wait = own.begins_wait();
+  own.wakes_one();
+  own.wakes_all();
+  CHECK(own.records() == 0);
+  own.in_libc = 1;
+  own.wakes_one();
+  CHECK(own.records() == 1);
+  const cond_wait other = own.begins_wait();
+  own.wakes_one();  // the one that libc has is on its way back
+  bool woken = false;
+  (void)own.returns(wait, own.clock(), false, woken);
+  CHECK(woken);
+  (void)own.returns(other, own.clock(), true, woken);
+  CHECK_FALSE(woken);
+  CHECK(own.records() == 0);
+  CHECK(own.conds() == 0);
 }
 
 TEST_CASE("in a child nobody waits, and only the program's own fraction stays") {
