@@ -141,7 +141,7 @@ MUTANTS: List[Mutant] = [
     Mutant("rates stay locked in a child", RATES, "    lock_.unlock();\n    for (std::uint64_t& rate : windows_)",
            "    for (std::uint64_t& rate : windows_)", WINDOWS),
     Mutant("a parent's windows stay open in a child", RATES, "    for (std::uint64_t& rate : windows_) rate = 0;\n", "", WINDOWS),
-    Mutant("locks are contended in a child by its parent's threads", LOCK_CLOCK, "  contended.locks.forget_all();\n", "", LOCK_CLOCKS),
+    Mutant("locks are contended in a child by its parent's threads", LOCK_CLOCK, "  contended.locks.forget_all();\n", "", CONDS_WAITED_AT),
     Mutant("a parent's threads wait at a child's conditions", LOCK_CLOCK, "  contended.conds.forget_all();\n", "", CONDS_WAITED_AT),
     Mutant("records of threads stay locked in a child", THREADS, "  threads.made_lock.unlock();\n", "", SURVEYS),
     Mutant("a child's only thread has its parent's id", THREADS,
