@@ -103,10 +103,12 @@ inline bool is_loader_busy(loader_lock which) noexcept {
   if (list == 0) return false;
   const std::uintptr_t address = which == loader_lock::list ? list : list - loader_mutex_bytes;
   const int self = loader_thread_id();
-  for (const std::uint64_t end = loader_clock_ms() + 50; loader_clock_ms() < end; sched_yield()) {
+  const std::uint64_t end = loader_clock_ms() + 50;
+  do {  // at least once, however late this thread comes to it
     const loader_mutex now = read_loader_mutex(address);
     if (now.lock == 0 || now.owner == self) return false;
-  }
+    sched_yield();
+  } while (loader_clock_ms() < end);
   return true;
 }
 
