@@ -266,7 +266,7 @@ class Sanitized(unittest.TestCase):
 
     def check(self, compiler):
         program = harness.build(["sanitized_locks.cpp"], f"sanitized_locks_{compiler}", compiler=compiler,
-                                flags=["-fsanitize=thread"], with_whole=True)
+                                flags=["-fsanitize=thread"])
         directory = harness.fresh_directory(f"sanitized_locks_{compiler}_files")
         done = harness.run(program, directory, env={"TSAN_OPTIONS": "exitcode=66"})
         self.assertEqual(done.stderr, "")

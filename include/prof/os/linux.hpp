@@ -51,32 +51,48 @@ class errno_guard {
 
 // ---- memory ------------------------------------------------------------------------------------
 
-inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG {
-  // MAP_NORESERVE: tables reserve far more than a small program touches.
-  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+// mmap(2) without a wish where, and munmap(2); null when refused. A sanitizer must see both, by libc's entries: else it
+// takes a thread's first use of an address for a race with another's last one, before it was unmapped.
+inline void* os_map_as_sig(std::size_t size, int protection, int flags, int descriptor) PROF_DETAIL_SIG {
+#if PROF_DETAIL_SANITIZED
+  const errno_guard kept;
+  void* const pages = ::mmap(nullptr, size, protection, flags, descriptor, 0);
+  return pages == MAP_FAILED ? nullptr : pages;
+#else
+  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), protection, flags, descriptor, 0);
   return answer < 0 && answer > -4096 ? nullptr : reinterpret_cast<void*>(answer);
+#endif
+}
+inline void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
+#if PROF_DETAIL_SANITIZED
+  const errno_guard kept;
+  ::munmap(pages, size);
+#else
+  os_call_sig(SYS_munmap, os_word(pages), static_cast<long>(size));
+#endif
+}
+
+// MAP_NORESERVE: tables reserve far more than a small program touches.
+inline constexpr int table_pages = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG {
+  return os_map_as_sig(size, PROT_READ | PROT_WRITE, table_pages, -1);
 }
 // The same, of which the kernel fills in 256 KiB at a time under mlockall(MCL_FUTURE), where it fills in all that can be
 // written: mprotect(2) lets others map in between.
 PROF_DETAIL_NOINLINE inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG {
   constexpr std::size_t step = std::size_t{256} << 10;
   if (size <= step) return os_map_sig(size);
-  const long answer = os_call_sig(SYS_mmap, 0, static_cast<long>(size), PROT_NONE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (answer < 0 && answer > -4096) return nullptr;
+  void* const pages = os_map_as_sig(size, PROT_NONE, table_pages, -1);
+  if (pages == nullptr) return nullptr;
   for (std::size_t done = 0; done < size; done += step) {
     const std::size_t rest = size - done < step ? size - done : step;
-    const long opened = os_call_sig(SYS_mprotect, answer + static_cast<long>(done), static_cast<long>(rest),
+    const long opened = os_call_sig(SYS_mprotect, os_word(pages) + static_cast<long>(done), static_cast<long>(rest),
                                     PROT_READ | PROT_WRITE);
     if (opened == 0) continue;
-    os_call_sig(SYS_munmap, answer, static_cast<long>(size));
+    os_unmap_sig(pages, size);
     return nullptr;
   }
-  return reinterpret_cast<void*>(answer);
-}
-inline void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG {
-  os_call_sig(SYS_munmap, os_word(pages), static_cast<long>(size));
+  return pages;
 }
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
@@ -235,12 +251,11 @@ inline const void* os_map_file(const char* path, std::size_t& size) noexcept {
   const int descriptor = os_open_read_sig(path);
   if (descriptor < 0) return nullptr;
   const long end = os_call_sig(SYS_lseek, descriptor, 0, SEEK_END);
-  long pages = -1;
-  if (end > 0) pages = os_call_sig(SYS_mmap, 0, end, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  const std::size_t whole = end > 0 ? static_cast<std::size_t>(end) : 0;
+  const void* const pages = whole == 0 ? nullptr : os_map_as_sig(whole, PROT_READ, MAP_PRIVATE, descriptor);
   os_close_sig(descriptor);
-  if (end <= 0 || (pages < 0 && pages > -4096)) return nullptr;
-  size = static_cast<std::size_t>(end);
-  return reinterpret_cast<const void*>(pages);
+  size = pages == nullptr ? 0 : whole;
+  return pages;
 }
 
 inline int os_open_write(const char* path, int& os_error) noexcept {

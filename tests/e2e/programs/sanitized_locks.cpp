@@ -1,10 +1,11 @@
 // Usage: sanitized_locks DIRECTORY. Threads take locks of all kinds, wait for each other and call prof, while profiles are
 // written one after another into DIRECTORY, each by its name; status behind them. For a build with a thread sanitizer.
-#include <prof/api.hpp>
+#include <prof/prof.hpp>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <ctime>
 #include <future>
 #include <mutex>
@@ -52,8 +53,26 @@ extern "C" __attribute__((noinline)) void contend(int self) {
   }
 }
 
+// Pages that one thread gave back, which the kernel hands to the next: no race, though nothing else orders the two.
+static void hand_pages_on() {
+  constexpr std::size_t size = std::size_t{1} << 20;
+  static std::atomic<bool> given_back{false};
+  std::thread first([] {
+    void* const pages = prof::detail::os_map_sig(size);
+    std::memset(pages, 1, size);
+    prof::detail::os_unmap_sig(pages, size);
+    given_back.store(true, std::memory_order_relaxed);
+  });
+  while (!given_back.load(std::memory_order_relaxed)) std::this_thread::yield();
+  void* const pages = prof::detail::os_map_sig(size);
+  std::memset(pages, 2, size);
+  prof::detail::os_unmap_sig(pages, size);
+  first.join();
+}
+
 int main(int argc, char** argv) {
   if (argc < 2) return 2;
+  hand_pages_on();
   const std::string directory = argv[1];
   (void)prof::set_mutex_profile_fraction(1);
   std::vector<std::thread> threads;
