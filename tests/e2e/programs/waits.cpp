@@ -1,5 +1,5 @@
-// Usage: waits DIRECTORY. Waits some 50 ms for one thing of each kind, says so as wait_kinds.hpp does; then writes
-// block.pb.gz, mutex.pb.gz and waiter.pb.gz.
+// Usage: waits DIRECTORY. Waits some 50 ms for one thing of each kind, says so as wait_kinds.hpp does, and `held` with how long
+// it kept the lock of a condition that it had signalled; then writes block.pb.gz, mutex.pb.gz and waiter.pb.gz.
 #include <prof/api.hpp>
 
 #include <poll.h>
@@ -9,17 +9,41 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <string>
 
 #include "wait_kinds.hpp"
 
+// Comes back when a thread sleeps: it has got to what it waits for, however busy the machine is.
+static void until_asleep(pid_t thread) {
+  const std::string path = "/proc/self/task/" + std::to_string(thread) + "/stat";
+  for (char state = 'R'; state != 'S';) {
+    std::this_thread::sleep_for(1ms);
+    std::ifstream file(path);
+    std::string name;
+    file >> name >> name >> state;
+  }
+}
+
 // Calls `act` once the caller has waited for some 50 ms.
 template <class Act>
 static std::thread after_50_ms(Act act) {
-  return std::thread([act] {
+  return std::thread([act, caller = gettid()] {
+    until_asleep(caller);
     std::this_thread::sleep_for(50ms);
     act();
   });
+}
+// Runs `wait` in a thread, and comes back when it waits there.
+static std::thread waiting(void (*wait)()) {
+  std::promise<pid_t> known;
+  std::future<pid_t> thread = known.get_future();
+  std::thread made([wait, &known] {
+    known.set_value(gettid());
+    wait();
+  });
+  until_asleep(thread.get());
+  return made;
 }
 
 WAITS wait_sleep() {
@@ -101,7 +125,7 @@ static void wait_for_descriptors() {
 
 static void wait_for_locks() {
   plain.lock();
-  std::thread waiter(wait_mutex);
+  std::thread waiter = waiting(wait_mutex);
   std::this_thread::sleep_for(50ms);
   plain.unlock();
   waiter.join();
@@ -117,13 +141,13 @@ static void wait_for_locks() {
   plain.unlock();
 
   shared.lock();
-  waiter = std::thread(wait_read_lock);
+  waiter = waiting(wait_read_lock);
   std::this_thread::sleep_for(50ms);
   shared.unlock();
   waiter.join();
 
   shared.lock_shared();
-  waiter = std::thread(wait_write_lock);
+  waiter = waiting(wait_write_lock);
   std::this_thread::sleep_for(50ms);
   shared.unlock_shared();
   waiter.join();
@@ -131,13 +155,16 @@ static void wait_for_locks() {
 
 static void wait_for_conditions() {
   wait_condition();
-  std::thread waiter(wait_condition_and_mutex);
+  std::thread waiter = waiting(wait_condition_and_mutex);
   std::this_thread::sleep_for(20ms);
   plain.lock();
+  const auto notified = clock_type::now();
   condition.notify_all();
   std::this_thread::sleep_for(30ms);
+  const auto held = clock_type::now() - notified;
   plain.unlock();
   waiter.join();
+  std::printf("held %.3f\n", milliseconds(held));
 }
 
 static void wait_for_others() {
@@ -155,8 +182,16 @@ static void wait_for_others() {
   other = after_50_ms([] {});
   wait_join(other);
 
-  other = std::thread([] { std::call_once(once, [] { std::this_thread::sleep_for(60ms); }); });
-  std::this_thread::sleep_for(10ms);
+  std::promise<void> inside;
+  other = std::thread([&inside, caller = gettid()] {
+    std::call_once(once, [&inside, caller] {
+      inside.set_value();
+      std::this_thread::sleep_for(1ms);  // until_asleep must not see it wait for `inside`
+      until_asleep(caller);
+      std::this_thread::sleep_for(50ms);
+    });
+  });
+  inside.get_future().wait();
   wait_once();
   other.join();
 
