@@ -78,8 +78,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   cfi_source source;
   (section.is_debug_frame ? source.debug_frame : source.eh_frame) = section;
   static cfi_scratch scratch;
-  cfi_reader rest(section.begin, section.end);
-  cfi_reader body;
+  byte_reader rest(section.begin, section.end);
+  byte_reader body;
   std::size_t functions = 0;
   cfi_fde only;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {

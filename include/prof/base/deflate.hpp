@@ -46,6 +46,22 @@ inline deflate_symbol deflate_distance(std::uint32_t distance) noexcept {
           static_cast<std::uint8_t>(extra)};
 }
 
+// The same the other way: the first number that a symbol stands for, and how many bits are added to it.
+struct deflate_range {
+  std::uint32_t first;
+  unsigned extra_bits;
+};
+constexpr deflate_range deflate_length_range(std::uint32_t symbol) noexcept {
+  if (symbol == 285) return {deflate_max_match, 0};
+  const std::uint32_t index = symbol - 257;
+  const unsigned extra = index < 8 ? 0 : index / 4 - 1;
+  return {3 + ((index - 4 * extra) << extra), extra};
+}
+constexpr deflate_range deflate_distance_range(std::uint32_t symbol) noexcept {
+  const unsigned extra = symbol < 4 ? 0 : symbol / 2 - 1;
+  return {1 + ((symbol - 2 * extra) << extra), extra};
+}
+
 struct deflate_length_table {
   deflate_symbol of[deflate_max_match + 1];  // 0 to 2 unused
 };
@@ -132,6 +148,10 @@ class bit_stream {
 
 // ---- the head of a block with a code of its own (RFC 1951 section 3.2.7) -------------------------
 
+inline constexpr std::size_t deflate_length_codes = 19;  // 16: the last length again, 17 and 18: zeros
+inline constexpr unsigned char deflate_length_order[deflate_length_codes] = {
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+
 class deflate_head {
  public:
   explicit deflate_head(const deflate_code& code) noexcept {
@@ -142,7 +162,8 @@ class deflate_head {
     std::memcpy(lengths + literals_, code.distances.length, distances_);
     find_runs(lengths, literals_ + distances_);
     code_.build(counts_, 7);
-    for (codes_ = 19; codes_ > 4 && code_.length[order[codes_ - 1]] == 0;) --codes_;
+    codes_ = deflate_length_codes;
+    while (codes_ > 4 && code_.length[deflate_length_order[codes_ - 1]] == 0) --codes_;
   }
 
   std::uint64_t bits() const noexcept { return 14 + 3 * codes_ + code_.cost(counts_) + extra_; }
@@ -151,7 +172,7 @@ class deflate_head {
     out.put(static_cast<std::uint32_t>(literals_ - 257), 5);
     out.put(static_cast<std::uint32_t>(distances_ - 1), 5);
     out.put(static_cast<std::uint32_t>(codes_ - 4), 4);
-    for (std::size_t i = 0; i < codes_; ++i) out.put(code_.length[order[i]], 3);
+    for (std::size_t i = 0; i < codes_; ++i) out.put(code_.length[deflate_length_order[i]], 3);
     for (std::size_t i = 0; i < size_; ++i) {
       out.put(code_.bits[runs_[i].symbol], code_.length[runs_[i].symbol]);
       out.put(runs_[i].extra, extra_bits(runs_[i].symbol));
@@ -160,12 +181,9 @@ class deflate_head {
 
  private:
   struct run {
-    std::uint8_t symbol;  // a length, or 16: the last one again, 17 and 18: zeros
+    std::uint8_t symbol;  // a length, or 16 to 18
     std::uint8_t extra;
   };
-  static constexpr unsigned char order[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
-                                              11, 4,  12, 3, 13, 2, 14, 1, 15};
-
   static constexpr unsigned extra_bits(unsigned symbol) noexcept {
     return symbol == 16 ? 2 : symbol == 17 ? 3 : symbol == 18 ? 7 : 0;
   }
@@ -212,8 +230,8 @@ class deflate_head {
   std::size_t codes_ = 0;
   std::size_t size_ = 0;
   std::uint64_t extra_ = 0;
-  std::uint16_t counts_[19] = {};
-  huffman_code<19> code_;
+  std::uint16_t counts_[deflate_length_codes] = {};
+  huffman_code<deflate_length_codes> code_;
   run runs_[deflate_literals + deflate_distances];
 };
 

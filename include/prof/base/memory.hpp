@@ -128,8 +128,11 @@ class arena_array {
  public:
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
+  bool full() const noexcept { return size_ == capacity_; }  // one more needs another place
   arena& memory() const noexcept { return *memory_; }
   void clear() noexcept { size_ = 0; }
+  // Takes the last elements away, at most all of them.
+  void drop(std::size_t count) noexcept { size_ -= count < size_ ? count : size_; }
 
  protected:
   explicit arena_array(arena& memory) noexcept : memory_(&memory) {}
@@ -160,6 +163,12 @@ class arena_array {
     }
     size_ = size;
     return true;
+  }
+  // Gives the memory back to the arena.
+  void release(std::size_t element) noexcept {
+    give_back({place_, capacity_}, element);
+    place_ = nullptr;
+    size_ = capacity_ = 0;
   }
   // Takes over what another array holds, whatever its arena, and leaves it empty.
   void take_over(arena_array& other, std::size_t element) noexcept {
@@ -219,6 +228,7 @@ class arena_vector : public arena_array {
   }
   // New elements are zero bytes.
   bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  void release() noexcept { arena_array::release(sizeof(T)); }
   void take_over(arena_vector& other) noexcept { arena_array::take_over(other, sizeof(T)); }
   // Where `count` more elements may be written before take() counts them; null when exhausted.
   T* room(std::size_t count) noexcept {

@@ -11,75 +11,11 @@
 
 #include <cstring>
 
-#include "prof/base/platform.hpp"
+#include "prof/base/byte_reader.hpp"
 
 PROF_DETAIL_BEGIN
 
 using cfi_byte = unsigned char;
-
-// A position in a section. Reading past the end gives zeros and sets bad(). The bytes may be a copy; then
-// `moved` is to be added for the address of what was copied.
-class cfi_reader {
- public:
-  cfi_reader() = default;
-  cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
-      : at_(begin), end_(end), moved_(moved) {}
-
-  const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
-  std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
-  bool bad() const PROF_DETAIL_SIG { return bad_; }
-  bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
-  std::size_t left() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end_ - at_); }
-
-  void skip(std::uint64_t bytes) PROF_DETAIL_SIG {
-    if (bytes > left()) fail();
-    else at_ += bytes;
-  }
-  template <class Integer>
-  Integer fixed() PROF_DETAIL_SIG {
-    Integer value = 0;
-    if (left() < sizeof value) {
-      fail();
-      return 0;
-    }
-    std::memcpy(&value, at_, sizeof value);
-    at_ += sizeof value;
-    return value;
-  }
-  std::uint8_t next_byte() PROF_DETAIL_SIG { return fixed<std::uint8_t>(); }
-
-  std::uint64_t uleb() PROF_DETAIL_SIG { return at_ != end_ && *at_ < 0x80 ? *at_++ : leb128(false); }
-  std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
-  // The rest as a reader of its own, at most `bytes` long.
-  cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
-    if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
-    skip(inner.left());
-    return inner;
-  }
-
- private:
-  std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
-    std::uint64_t value = 0;
-    unsigned shift = 0;
-    std::uint8_t byte = 0x80;
-    while ((byte & 0x80) != 0 && !bad_) {
-      byte = next_byte();
-      if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
-      shift += 7;
-    }
-    if (is_signed && (byte & 0x40) != 0 && shift < 64) value |= ~std::uint64_t{0} << shift;
-    return value;
-  }
-  void fail() PROF_DETAIL_SIG {
-    bad_ = true;
-    at_ = end_;
-  }
-  const cfi_byte* at_ = nullptr;
-  const cfi_byte* end_ = nullptr;
-  std::uintptr_t moved_ = 0;
-  bool bad_ = false;
-};
 
 // A section's bytes and where they are, or would be, in memory. .debug_frame is not loaded: its
 // addresses are those of the file, and `bias` turns them into the process's.
@@ -88,13 +24,13 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
-  std::uintptr_t moved = 0;  // see cfi_reader
+  std::uintptr_t moved = 0;  // see byte_reader
 
   std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
-inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
+inline bool read_encoded_sig(byte_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
   const std::uintptr_t here = from.address();
   switch (encoding & 0x0f) {
@@ -125,7 +61,7 @@ struct cfi_cie {
   std::uint8_t address_encoding = 0;
   bool has_augmentation = false;  // the FDE has augmentation data of its own
   bool is_signal_frame = false;
-  cfi_reader instructions;
+  byte_reader instructions;
 };
 
 struct cfi_fde {
@@ -134,27 +70,27 @@ struct cfi_fde {
   std::uintptr_t bias = 0;  // of its section
   const cfi_byte* cie_at = nullptr;  // null: there is no cie yet
   cfi_cie cie;
-  cfi_reader instructions;
+  byte_reader instructions;
 };
 
 // An entry's length, then its body; false at a terminator or the end. `body` may be `section` itself.
-inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
+inline bool next_entry_sig(byte_reader& section, byte_reader& body) PROF_DETAIL_SIG {
   std::uint64_t length = section.fixed<std::uint32_t>();
   if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
   if (length == 0 || length > section.left()) return false;
-  const cfi_reader inner = section.part(length);
+  const byte_reader inner = section.part(length);
   body = inner;
   return true;
 }
 
-PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(byte_reader& body,
                                                         const cfi_section& section,
                                                         const char* letters,
                                                         cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's
   cie.has_augmentation = true;
-  cfi_reader data = body.part(body.uleb());
+  byte_reader data = body.part(body.uleb());
   std::uintptr_t personality = 0;
   for (++letters; *letters != '\0'; ++letters) {
     switch (*letters) {
@@ -174,12 +110,13 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
 }
 
 // The begin of a CIE, from behind its id to its augmentation data, which `letters` describes.
-PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(cfi_reader& body, const char*& letters,
+PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(byte_reader& body, const char*& letters,
                                                     cfi_cie& cie) PROF_DETAIL_SIG {
   const std::uint8_t version = body.next_byte();
   if (version != 1 && version != 3 && version != 4) return false;
   letters = reinterpret_cast<const char*>(body.at());
-  const void* const terminator = std::memchr(letters, 0, body.left());
+  constexpr std::size_t max_letters = 16;  // all that compilers know are 6, "zPLRSB"
+  const void* const terminator = std::memchr(letters, 0, body.left() < max_letters ? body.left() : max_letters);
   if (terminator == nullptr) return false;
   body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
   if (version == 4 && (body.next_byte() != sizeof(void*) || body.next_byte() != 0)) return false;  // segments
@@ -192,7 +129,7 @@ PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(cfi_reader& body, const char
 
 // A CIE whose body is given, behind the id. Inlined: its two parts are called one behind the other by
 // load_cie_sig, not one from the other, for a handler's stack.
-PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& section, cfi_cie& cie) PROF_DETAIL_SIG {
+PROF_DETAIL_INLINE bool parse_cie_sig(byte_reader& body, const cfi_section& section, cfi_cie& cie) PROF_DETAIL_SIG {
   const char* letters = nullptr;
   if (!parse_cie_head_sig(body, letters, cie)) return false;
   if (!parse_augmentation_sig(body, section, letters, cie)) return false;
@@ -202,10 +139,10 @@ PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& secti
 
 // Whether the id of an entry at `entry` has eight bytes: DWARF's 64-bit format. .eh_frame always has four.
 inline bool has_wide_id_sig(const cfi_byte* entry, const cfi_section& section) PROF_DETAIL_SIG {
-  return section.is_debug_frame && cfi_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
+  return section.is_debug_frame && byte_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
 }
 // All ones, of four bytes too, become 64 bits of them.
-inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG {
+inline std::uint64_t read_id_sig(byte_reader& body, bool is_wide) PROF_DETAIL_SIG {
   if (is_wide) return body.fixed<std::uint64_t>();
   const std::uint32_t id = body.fixed<std::uint32_t>();
   return id == 0xffffffffu ? ~std::uint64_t{0} : id;
@@ -213,7 +150,7 @@ inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG
 
 // Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
 // when the entry is itself a CIE.
-inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
+inline const cfi_byte* cie_of_sig(byte_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
   const cfi_byte* const here = body.at();
   const std::uint64_t id = read_id_sig(body, is_wide);
   if (section.is_debug_frame) {
@@ -228,13 +165,13 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, 
 PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_section& section,
                                               cfi_fde& fde) PROF_DETAIL_SIG {
   if (entry < section.begin || entry >= section.end) return false;
-  cfi_reader body(entry, section.end);
+  byte_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section, has_wide_id_sig(entry, section));
   if (cie == nullptr) return false;
   if (cie == fde.cie_at) return true;
   fde.cie_at = nullptr;
-  body = cfi_reader(cie, section.end);
+  body = byte_reader(cie, section.end);
   if (!next_entry_sig(body, body)) return false;
   const std::uint64_t wanted = section.is_debug_frame ? ~std::uint64_t{0} : 0;
   if (read_id_sig(body, has_wide_id_sig(cie, section)) != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
@@ -245,7 +182,7 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
 // The rest of it, behind load_cie_sig.
 PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
-  cfi_reader body(entry, section.end, section.moved);
+  byte_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
   body.skip(has_wide_id_sig(entry, section) ? sizeof(std::uint64_t) : sizeof(std::uint32_t));
   std::uintptr_t size = 0;
@@ -291,7 +228,7 @@ inline constexpr std::size_t cfi_header_size = 12;  // without its table
 // `bytes`: the first ones of the header at `address`, or a copy.
 inline bool parse_header_sig(const cfi_byte* bytes, std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
   if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
-  cfi_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
+  byte_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
   std::uintptr_t eh_frame = 0;
   if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
   if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;

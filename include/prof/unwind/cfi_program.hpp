@@ -37,7 +37,7 @@ inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
 // where the entry is jmp, push, jmp, and 9 in an IBT entry of older linkers.
-inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
+inline bool is_plt_expression_sig(const byte_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
   constexpr cfi_byte wanted[] = {0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
   if (bytes.left() != sizeof wanted) return false;
   for (std::size_t i = 0; i < sizeof wanted; ++i) {
@@ -48,7 +48,7 @@ inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal
   return literal >= 0 && literal < 16;
 }
 
-inline cfi_expression parse_expression_sig(cfi_reader&& bytes) PROF_DETAIL_SIG {
+inline cfi_expression parse_expression_sig(byte_reader&& bytes) PROF_DETAIL_SIG {
   cfi_expression found;
   if (is_plt_expression_sig(bytes, found.offset)) {
     found.form = cfi_expression::shape::plt;
@@ -115,19 +115,19 @@ class cfi_program {
   static constexpr std::size_t max_remembered = 4;
 
   // Runs until an advance (when `rows`), or to the end. Leaves the position in `code`.
-  void run_sig(cfi_reader& code, bool rows) PROF_DETAIL_SIG {
+  void run_sig(byte_reader& code, bool rows) PROF_DETAIL_SIG {
     while (!code.empty() && !broken_) {
       step_sig(code);
       if (rows && advance_ != 0) return;
     }
     broken_ = broken_ || code.bad();
   }
-  void run_sig(const cfi_reader& code, bool rows) PROF_DETAIL_SIG {
-    cfi_reader copy = code;
+  void run_sig(const byte_reader& code, bool rows) PROF_DETAIL_SIG {
+    byte_reader copy = code;
     run_sig(copy, rows);
   }
 
-  void step_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  void step_sig(byte_reader& code) PROF_DETAIL_SIG {
     const std::uint8_t operation = code.next_byte();
     const unsigned operand = operation & 0x3fu;
     switch (operation & 0xc0) {
@@ -138,7 +138,7 @@ class cfi_program {
     }
   }
 
-  void extended_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void extended_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     switch (operation) {
       case 0x00: return;  // nop
       case 0x01: return set_location_sig(code);
@@ -157,7 +157,7 @@ class cfi_program {
     else save_by_sig(operation, code);
   }
 
-  void define_cfa_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void define_cfa_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     using shape = cfi_expression::shape;
     switch (operation) {
       case 0x0c: now_.cfa = {shape::offset, reg(code), offset(code, 1), 0}; return;  // def_cfa
@@ -172,12 +172,12 @@ class cfi_program {
   }
 
   // Apart, so that a handler's stack holds its reader only then.
-  PROF_DETAIL_NOINLINE void define_by_expression_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE void define_by_expression_sig(byte_reader& code) PROF_DETAIL_SIG {
     now_.cfa = parse_expression_sig(code.part(code.uleb()));
   }
 
   // Everything that says where one register is.
-  void save_by_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void save_by_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     const std::uint64_t column = code.uleb();
     switch (operation) {
       case 0x05: return save_sig(column, factored(static_cast<std::int64_t>(code.uleb())));
@@ -198,7 +198,7 @@ class cfi_program {
   void advance_sig(std::uint64_t units) PROF_DETAIL_SIG {
     advance_ += static_cast<std::uintptr_t>(units * fde_.cie.code_align);
   }
-  void set_location_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  void set_location_sig(byte_reader& code) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
     broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, fde_.bias, 0, to) || to < at_;
     advance_ = broken_ ? 0 : to - at_;
@@ -217,8 +217,8 @@ class cfi_program {
     if (is_return_address(column) && from_cfa != -8) return set_sig(column, {saved_at::lost, 0});
     set_sig(column, {saved_at::cfa, from_cfa});
   }
-  void save_by_expression_sig(std::uint64_t column, cfi_reader&& bytes) PROF_DETAIL_SIG {
-    const cfi_expression where = parse_expression_sig(static_cast<cfi_reader&&>(bytes));
+  void save_by_expression_sig(std::uint64_t column, byte_reader&& bytes) PROF_DETAIL_SIG {
+    const cfi_expression where = parse_expression_sig(static_cast<byte_reader&&>(bytes));
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
@@ -261,11 +261,11 @@ class cfi_program {
     return !return_address_in_lr && column == fde_.cie.return_register;
   }
 
-  unsigned reg(cfi_reader& code) PROF_DETAIL_SIG {
+  unsigned reg(byte_reader& code) PROF_DETAIL_SIG {
     const std::uint64_t number = code.uleb();
     return number < 32 ? static_cast<unsigned>(number) : 32u;
   }
-  std::int32_t offset(cfi_reader& code, std::int64_t factor) PROF_DETAIL_SIG {
+  std::int32_t offset(byte_reader& code, std::int64_t factor) PROF_DETAIL_SIG {
     return clamp_sig(static_cast<std::int64_t>(code.uleb() & 0xffffffffffu) * factor);
   }
   std::int32_t factored(std::int64_t value) PROF_DETAIL_SIG {
@@ -318,7 +318,7 @@ class cfi_program {
   }
 
   const cfi_fde& fde_;
-  cfi_reader rest_;
+  byte_reader rest_;
   std::uintptr_t at_;
   std::uintptr_t advance_ = 0;
   bool broken_ = false;

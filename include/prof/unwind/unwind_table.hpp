@@ -77,8 +77,8 @@ struct cfi_source {
 
 // All FDEs of a section, one behind the other, as the linker left them.
 inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& places) noexcept {
-  cfi_reader rest(section.begin, section.end);
-  cfi_reader body;
+  byte_reader rest(section.begin, section.end);
+  byte_reader body;
   cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
     if (!parse_fde_sig(entry, section, fde)) continue;

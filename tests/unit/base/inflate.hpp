@@ -49,6 +49,7 @@ struct inflater {
   int dynamic_blocks = 0;
   std::size_t farthest = 0;
   std::size_t longest = 0;
+  std::size_t limit = static_cast<std::size_t>(-1);  // more is refused
 
   int read_bit() {
     if (at >= in.size()) {
@@ -123,6 +124,7 @@ struct inflater {
         1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
         193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
     while (ok) {
+      if (out.size() > limit) ok = false;
       const int symbol = read_symbol(literals);
       if (symbol == 256) return;
       if (symbol < 256) {
@@ -165,7 +167,7 @@ struct inflater {
     for (std::size_t i = 0; i < code_count; ++i)
       code_lengths[order[i]] = static_cast<int>(read_bits(3));
     const huffman codes(code_lengths);
-    if (!codes.is_complete()) ok = false;
+    if (!codes.is_complete() || literal_count > 286 || distance_count > 30) ok = false;
     std::vector<int> lengths;
     while (ok && lengths.size() < literal_count + distance_count) {
       const int symbol = read_symbol(codes);
@@ -173,12 +175,14 @@ struct inflater {
         lengths.push_back(symbol);
         continue;
       }
+      if (symbol == 16 && lengths.empty()) ok = false;
       const int repeated = symbol == 16 && !lengths.empty() ? lengths.back() : 0;
       const int extra = symbol == 16 ? 2 : symbol == 17 ? 3 : 7;
       const std::size_t times = (symbol == 18 ? 11U : 3U) + read_bits(extra);
       lengths.insert(lengths.end(), times, repeated);
     }
     if (lengths.size() != literal_count + distance_count) ok = false;
+    if (ok && lengths[256] == 0) ok = false;  // no end
     if (!ok) return;
     const auto split = lengths.begin() + static_cast<std::ptrdiff_t>(literal_count);
     const huffman literals({lengths.begin(), split});

@@ -120,6 +120,12 @@ TEST_CASE("a vector keeps its values while it grows") {
   REQUIRE(numbers.size() == 1000);
   for (std::uint32_t i = 0; i < 1000; ++i) CHECK(numbers[i] == i * i);
   CHECK(numbers.end() - numbers.begin() == 1000);
+  CHECK_FALSE(numbers.full());
+  while (!numbers.full()) REQUIRE(numbers.push(0));
+  CHECK(numbers.size() == 1024);
+  const std::uint32_t* const before = numbers.begin();
+  REQUIRE(numbers.push(0));
+  CHECK(numbers.begin() != before);
   numbers.clear();
   CHECK(numbers.empty());
   CHECK(numbers.begin() == numbers.end());

@@ -47,7 +47,7 @@ struct cfi_text {
 
   const cfi_byte* begin() const { return reinterpret_cast<const cfi_byte*>(bytes.data()); }
   const cfi_byte* end() const { return begin() + bytes.size(); }
-  cfi_reader reader() const { return {begin(), end()}; }
+  byte_reader reader() const { return {begin(), end()}; }
 };
 
 // What a CIE says; by default as gcc writes it for x86-64, with absolute addresses.

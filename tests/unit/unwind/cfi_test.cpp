@@ -15,14 +15,14 @@ namespace {
 using namespace prof::detail;
 
 std::uint64_t uleb_of(const cfi_text& text) {
-  cfi_reader reader = text.reader();
+  byte_reader reader = text.reader();
   const std::uint64_t value = reader.uleb();
   CHECK_FALSE(reader.bad());
   CHECK(reader.empty());
   return value;
 }
 std::int64_t sleb_of(const cfi_text& text) {
-  cfi_reader reader = text.reader();
+  byte_reader reader = text.reader();
   const std::int64_t value = reader.sleb();
   CHECK_FALSE(reader.bad());
   CHECK(reader.empty());
@@ -31,7 +31,7 @@ std::int64_t sleb_of(const cfi_text& text) {
 
 bool cie_parses(const cie_text& text, cfi_cie& cie) {
   const cfi_text body = text.body();
-  cfi_reader reader = body.reader();
+  byte_reader reader = body.reader();
   return parse_cie_sig(reader, cfi_section{}, cie);
 }
 bool cie_parses(const cie_text& text) {
@@ -48,7 +48,7 @@ cie_text with_letters(const std::string& letters, const cfi_text& augmentation) 
 
 // A value with an encoding, read from `text` with bias 0x1000 and data at 0x20000.
 bool encoded(unsigned encoding, const cfi_text& text, std::uintptr_t& value) {
-  cfi_reader reader = text.reader();
+  byte_reader reader = text.reader();
   return read_encoded_sig(reader, static_cast<std::uint8_t>(encoding), 0x1000, 0x20000, value);
 }
 
@@ -61,7 +61,7 @@ constexpr std::uintptr_t code = 0x400000;
 
 TEST_CASE("a reader gives zeros at the end of its bytes, and is bad from then on") {
   const cfi_text text = {1, 2, 3};
-  cfi_reader reader = text.reader();
+  byte_reader reader = text.reader();
   CHECK(reader.fixed<std::uint16_t>() == 0x0201);
   CHECK(reader.left() == 1);
   CHECK_FALSE(reader.bad());
@@ -79,7 +79,7 @@ TEST_CASE("every integer that ends with the bytes is read; one byte less is bad"
     using integer = decltype(zero);
     cfi_text whole;
     whole.text(bytes.substr(0, sizeof zero));
-    cfi_reader reader = whole.reader();
+    byte_reader reader = whole.reader();
     CHECK(reader.fixed<integer>() != 0);
     CHECK_FALSE(reader.bad());
     whole.bytes.pop_back();
@@ -94,7 +94,7 @@ TEST_CASE("every integer that ends with the bytes is read; one byte less is bad"
 }
 
 TEST_CASE("a reader without bytes is empty, not bad") {
-  cfi_reader nothing;
+  byte_reader nothing;
   CHECK(nothing.empty());
   CHECK_FALSE(nothing.bad());
   CHECK(nothing.left() == 0);
@@ -104,8 +104,8 @@ TEST_CASE("a reader without bytes is empty, not bad") {
 
 TEST_CASE("skipping and parts stay in the bytes") {
   const cfi_text text = {1, 2, 3, 4};
-  cfi_reader reader = text.reader();
-  cfi_reader inner = reader.part(3);
+  byte_reader reader = text.reader();
+  byte_reader inner = reader.part(3);
   CHECK(inner.left() == 3);
   CHECK(reader.left() == 1);
   inner.skip(2);
@@ -154,7 +154,7 @@ TEST_CASE("LEB128 that does not end is bad") {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{40}}) {
     cfi_text text;
     for (std::size_t i = 0; i < size; ++i) text.u8(0xff);
-    cfi_reader reader = text.reader();
+    byte_reader reader = text.reader();
     reader.uleb();
     CHECK(reader.bad());
     reader = text.reader();
@@ -261,7 +261,7 @@ TEST_CASE("version 4 with segments or other addresses is refused") {
     text.version = 4;
     cfi_text body = text.body();
     body.bytes[at] = 4;
-    cfi_reader reader = body.reader();
+    byte_reader reader = body.reader();
     cfi_cie cie;
     CHECK_FALSE(parse_cie_sig(reader, cfi_section{}, cie));
   }
@@ -284,6 +284,13 @@ TEST_CASE("augmentations: every letter that compilers write, in any order") {
   CHECK(cie.is_signal_frame);
   CHECK(cie_parses(with_letters("zRB", {0x1b}), cie));
   CHECK(cie.instructions.left() == cie_text{}.instructions.bytes.size());
+}
+
+TEST_CASE("augmentations of more letters than anybody writes are refused") {
+  cfi_cie cie;
+  CHECK(cie_parses(with_letters("zR" + std::string(13, 'B'), {0x1b}), cie));
+  CHECK_FALSE(cie_parses(with_letters("zR" + std::string(14, 'B'), {0x1b}), cie));
+  CHECK_FALSE(cie_parses(with_letters("zR" + std::string(5000, 'B'), {0x1b}), cie));
 }
 
 TEST_CASE("an unknown letter is stepped over by the length of the data") {
@@ -312,7 +319,7 @@ TEST_CASE("a CIE cut anywhere before its instructions is refused") {
       CAPTURE(size);
       cfi_text cut;
       cut.text(body.bytes.substr(0, size));
-      cfi_reader reader = cut.reader();
+      byte_reader reader = cut.reader();
       cfi_cie cie;
       CHECK(parse_cie_sig(reader, cfi_section{}, cie) == (size >= head));
     }
@@ -497,8 +504,8 @@ TEST_CASE("entries follow each other until a terminator or the end") {
   text.fde(code, 0x10);
   text.fde(code + 0x10, 0x10);
   const auto count = [&] {
-    cfi_reader rest = text.out.reader();
-    cfi_reader body;
+    byte_reader rest = text.out.reader();
+    byte_reader body;
     int entries = 0;
     while (next_entry_sig(rest, body)) ++entries;
     return entries;
