@@ -35,6 +35,11 @@ struct code_map {
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
     return find_in(0, current, 1, address, 0);
   }
+  // The range that has a number and a start; null: not listed.
+  const code_range* find_numbered(range_number number, std::uintptr_t start) const PROF_DETAIL_SIG {
+    const code_range* const now = find_in(0, current, 1, start, number);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, start, number);
+  }
   // Whether code of the file whose first byte is at `header` is listed, and stays.
   bool lists_never_unloaded_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
     const std::size_t first = first_behind_sig(0, current, header - 1);

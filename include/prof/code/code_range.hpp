@@ -43,9 +43,13 @@ struct code_range {
   std::uint64_t fallback_id = 0;      // for the build id where there is none: see fallback_id_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
+  std::uint64_t device = 0;        // of the file, as os_mapping has them; 0: unknown
+  std::uint64_t inode = 0;
+  std::uint64_t seen_ns = 0;       // since 1970: when it was registered
   range_number number = 0;
   bool image = false;    // of an ELF file
   bool never_unloaded = false;  // cannot be unloaded
+  bool moved = false;    // copied from the file to pages of no file: see moved_code.hpp
   bool current = true;   // false: was unmapped since it was first seen
 
   bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -54,7 +58,7 @@ struct code_range {
 };
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
-  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
+  return a.start == b.start && a.limit == b.limit && a.offset == b.offset && a.device == b.device && a.inode == b.inode &&
          a.fallback_id == b.fallback_id && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
@@ -182,6 +186,7 @@ class range_registry {
     there.range = range;
     there.range.path = paths_.at_sig(text);
     there.range.number = static_cast<range_number>(number);
+    there.range.seen_ns = os_realtime_ns_sig();
     std::memcpy(paths_.at_sig(text), range.path, range.path_size);  // a zero follows
     there.ready.store(true, std::memory_order_release);
     return &there.range;

@@ -70,7 +70,7 @@ class elf_image {
     if (!section(names_, names)) return 0;
     const text_view strings = content(names);
     for (std::uint64_t i = 1; section(i, out); ++i) {
-      if (string_at(strings, out.sh_name).equals(name)) return i;
+      if (is_string_at(strings, out.sh_name, name)) return i;
     }
     return 0;
   }
@@ -83,6 +83,13 @@ class elf_image {
     text_view rest = strings.from(offset);
     if (rest.size > max_symbol_name) rest.size = max_symbol_name;
     return {rest.data, rest.find('\0')};
+  }
+
+  // Looks at no more than it compares: a file may have many sections whose names have no end.
+  static bool is_string_at(text_view strings, std::uint32_t offset, text_view name) noexcept {
+    if (offset >= strings.size || !strings.from(offset).starts_with(name)) return false;
+    const std::size_t end = offset + name.size;
+    return end == strings.size || strings.data[end] == '\0';
   }
 
   // Where a byte of the file is in the linker's address space; code wins where segments overlap.
@@ -106,7 +113,8 @@ class elf_image {
       const text_view id = build_id_in(bytes(s.p_offset, s.p_filesz), s.p_align == 8 ? 7 : 3);
       if (id.size != 0) return id;
     }
-    return {};
+    Elf64_Shdr head{};  // files of dwz have no segments
+    return find_section({".note.gnu.build-id", 18}, head) != 0 ? build_id_in(content(head), 3) : text_view();
   }
 
  private:

@@ -15,6 +15,21 @@ PROF_DETAIL_BEGIN
 
 #if PROF_DETAIL_OS_LINUX
 
+// Memory that no file is mapped to, or huge pages without one. What memfd_create(2) makes is a file: a loader may have
+// loaded it.
+inline bool is_without_file_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
+  const text_view path = mapping.path;
+  return (path.size == 0 && mapping.inode == 0) || path.starts_with({"[anon", 5}) || path.starts_with({"/anon_hugepage", 14}) ||
+         path.starts_with({"/dev/zero", 9});
+}
+
+inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
+  constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
+  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
+                                                          .equals({" (deleted)", deleted_size});
+  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
+}
+
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
   std::uintptr_t header = 0;
@@ -23,8 +38,8 @@ struct latest_image {
 };
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  // A hole between segments: some loaders fill it (qemu-user, Android's).
-  if (mapping.inode == 0 && mapping.path.size == 0) return;
+  // A hole between segments, which some loaders fill (qemu-user, Android's), or code that was moved.
+  if (is_without_file_sig(mapping)) return;
   // lld maps a small file's first page twice: with the header, and behind it as code.
   const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
                      mapping.start == image.limit;

@@ -15,26 +15,15 @@
 #include "prof/base/text.hpp"
 #include "prof/os/os.hpp"
 #include "prof/code/code_map.hpp"
-#include "prof/code/loaded_image.hpp"
+#include "prof/code/moved_code.hpp"
 #include "prof/code/still_loaded.hpp"
 
 PROF_DETAIL_BEGIN
 
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct never_unloaded_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
-  }
-};
-
 #if PROF_DETAIL_OS_LINUX
+
+// Moved code whose file has a longer path has no name.
+inline constexpr std::size_t max_moved_path = 1024;
 
 // What a walk that registers new code works with: too much for a handler's stack.
 struct registration_scratch {
@@ -44,7 +33,8 @@ struct registration_scratch {
   latest_image image;
   code_range range;
   elf_room room;
-  char path[1024];
+  bool is_without_file;
+  char path[max_moved_path];
 };
 
 #else
@@ -90,7 +80,7 @@ struct code_map_builder {
 
 inline std::uint64_t mapping_hash_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
   std::uint64_t hash = mix_bits(mapping.start) ^ mapping.limit;
-  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode;
+  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode ^ mapping.device << 8;
   for (std::size_t i = 0; i < mapping.path.size; ++i) {
     hash = mix_bits(hash ^ static_cast<unsigned char>(mapping.path.data[i]));
   }
@@ -120,13 +110,6 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   return hash | 1;
 }
 
-inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
-  constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
-  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
-                                                          .equals({" (deleted)", deleted_size});
-  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
-}
-
 // The program stays, and so does the vdso. Of an image only: what a JIT has mapped from a file may go anywhere.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   if (range.header != 0 && range.header == os_program_header_sig()) return false;
@@ -150,8 +133,40 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.offset = mapping.offset;
   range.header = header;
   range.mapping = mapping_hash_sig(mapping);
+  range.device = mapping.device;
+  range.inode = mapping.inode;
   range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
+}
+
+// Makes a range of pages without a file the object's whose code they hold; false: it is as it was.
+inline bool place_moved_code_sig(code_range& range, const never_unloaded_objects& known, elf_room& room)
+    PROF_DETAIL_SIG {
+  moved_code code;
+  code.start = range.start;
+  code.limit = range.limit;
+  range.moved = find_moved_code_sig(code, known, room);
+  if (!range.moved) return false;
+  range.start = code.start;
+  range.limit = code.limit;
+  range.header = code.header;
+  range.offset = code.offset;
+  range.device = range.inode = 0;
+  range.path_size = 0;
+  return true;
+}
+
+// Its file, into room for a path.
+inline void name_moved_code_sig(code_range& range, char* path, std::size_t room) PROF_DETAIL_SIG {
+  image_file file;
+  file.header = range.header;
+  file.path = path;
+  file.room = room;
+  find_image_file_sig(file);
+  range.path = path;
+  range.path_size = static_cast<std::uint32_t>(file.path_size);
+  range.device = file.device;
+  range.inode = file.inode;
 }
 
 // The rest, from memory and from the loader.
@@ -180,6 +195,7 @@ inline void describe_mapping_sig(code_map_builder& build, const os_mapping& mapp
   elf_room room;
   range = code_range{};
   place_range_sig(range, mapping, build.image.header);
+  if (is_without_file_sig(mapping)) place_moved_code_sig(range, build.never_unloaded, room);
   describe_range_sig(*build.registry, range, room);
 }
 
@@ -191,7 +207,9 @@ inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mappi
   if (build.next == build.described || map.ranges[build.next].mapping != mapping_hash_sig(mapping)) return;
   code_range& range = map.ranges[build.next++];
   if (!still_has_build_id_sig(range)) return;
+  char path[max_moved_path];
   range.path = mapping.path.data;
+  if (range.moved) name_moved_code_sig(range, path, sizeof path);
   const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
   code_range& listed = map.ranges[map.count++];  // at most as many as were looked at
@@ -199,17 +217,32 @@ inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mappi
   listed.never_unloaded = known->never_unloaded || build.never_unloaded.has_sig(known->header);
 }
 
+// Of what has no name only what is code of an object: the other code is a JIT compiler's, and comes and goes.
+PROF_DETAIL_NOINLINE inline bool is_listed_sig(const code_map_builder& build,
+                                               const os_mapping& mapping) PROF_DETAIL_SIG {
+  if (mapping.path.size != 0 || mapping.inode != 0) return mapping.path.size != 0;
+  elf_room room;
+  moved_code code;
+  code.start = mapping.start;
+  code.limit = mapping.limit;
+  return find_moved_code_sig(code, build.never_unloaded, room);
+}
+
 inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
   see_header_sig(build.image, mapping);
-  if (!mapping.executable || mapping.path.size == 0) return true;
+  if (!mapping.executable) return true;
+  if (build.described != 0) {
+    confirm_mapping_sig(build, mapping);
+    return true;
+  }
+  if (!is_listed_sig(build, mapping)) return true;
   if (build.map != nullptr) {
-    if (build.described == 0) describe_mapping_sig(build, mapping);
-    else confirm_mapping_sig(build, mapping);
+    describe_mapping_sig(build, mapping);
     return true;
   }
   build.count++;
-  build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
+  build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode + mapping.device;
   return true;
 }
 
@@ -280,10 +313,15 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(registration_scratch& scratch,
         place_range_sig(to.range, mapping, to.image.header);
         std::memcpy(to.path, mapping.path.data, to.range.path_size);
         to.range.path = to.path;
+        to.is_without_file = is_without_file_sig(mapping);
         return false;
       },
       &scratch);
-  return scratch.range.limit != 0;
+  if (scratch.range.limit == 0) return false;
+  if (scratch.is_without_file && place_moved_code_sig(scratch.range, {}, scratch.room)) {
+    name_moved_code_sig(scratch.range, scratch.path, sizeof scratch.path);
+  }
+  return true;
 }
 
 // Whether that is there still: no lock of the loader is held, and what came there since must not get its name.

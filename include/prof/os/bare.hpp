@@ -27,6 +27,7 @@ class sigpipe_guard {
 
 inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
 inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }
+inline void os_forget_pages(text_view) noexcept {}
 inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG { return os_map_sig(size); }
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
@@ -44,6 +45,7 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline std::size_t os_copy_text_sig(char*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return 0; }
 inline constexpr bool os_unloads_objects = false;
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
@@ -65,10 +67,13 @@ inline bool os_for_each_mapping_sig(bool (*)(void*, const os_mapping&), void*) P
 }
 inline std::size_t os_executable_path(char*, std::size_t) noexcept { return 0; }
 inline std::size_t os_command_line(char*, std::size_t) noexcept { return 0; }
-inline const void* os_map_file(const char*, std::size_t& size) noexcept {
+inline const void* os_map_file(const char*, std::size_t& size, os_file_facts* = nullptr) noexcept {
   size = 0;
   return nullptr;
 }
+inline bool os_find_mapping_sig(std::uintptr_t, os_mapping&) PROF_DETAIL_SIG { return false; }
+inline std::size_t os_read_link_sig(const char*, char*, std::size_t) PROF_DETAIL_SIG { return 0; }
+inline std::size_t os_environment(const char*, char*, std::size_t) noexcept { return 0; }
 
 inline int os_open_write(const char*, int& os_error) noexcept {
   os_error = 0;

@@ -94,6 +94,9 @@ PROF_DETAIL_NOINLINE inline void* os_map_in_steps_sig(std::size_t size) PROF_DET
   }
   return pages;
 }
+inline void os_forget_pages(text_view mapped) noexcept {
+  if (mapped.size != 0) os_call_sig(SYS_madvise, os_word(mapped.data), static_cast<long>(mapped.size), MADV_DONTNEED);
+}
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
 inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
@@ -118,6 +121,20 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   }
   std::memcpy(to, reinterpret_cast<const void*>(from), size);
   return true;
+}
+
+// In parts that end with a multiple of 64 bytes: behind the text there may be nothing.
+PROF_DETAIL_NOINLINE inline std::size_t os_copy_text_sig(char* to, std::uintptr_t from, std::size_t room)
+    PROF_DETAIL_SIG {
+  for (std::size_t done = 0; from != 0 && done < room;) {
+    std::size_t part = 64 - (from + done) % 64;
+    if (part > room - done) part = room - done;
+    if (!os_copy_sig(to + done, from + done, part)) return 0;
+    const std::size_t text = text_view(to + done, part).find('\0');
+    done += text;
+    if (text != part) return done;
+  }
+  return 0;
 }
 
 // ---- identity ----------------------------------------------------------------------------------
@@ -195,10 +212,12 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   m.shared = line.data[4] == 's';
   line = line.from(6);
   m.offset = take_hex(line);
-  for (int field = 0; field < 2; ++field) {  // skip device, stop before inode
-    line = line.from(line.size != 0 && line.data[0] == ' ');
-    if (field == 0) line = line.from(line.find(' '));
-  }
+  line = line.from(line.size != 0 && line.data[0] == ' ');
+  m.device = take_hex(line) << 32;
+  line = line.from(line.size != 0 && line.data[0] == ':');
+  m.device |= take_hex(line) & 0xffffffffu;
+  line = line.from(line.find(' '));
+  line = line.from(line.size != 0 && line.data[0] == ' ');
   while (line.size != 0 && line.data[0] >= '0' && line.data[0] <= '9') {
     m.inode = m.inode * 10 + static_cast<std::uint64_t>(line.data[0] - '0');
     line = line.from(1);
@@ -235,10 +254,74 @@ inline bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), voi
   return buffer != nullptr;
 }
 
-inline std::size_t os_executable_path(char* buffer, std::size_t size) noexcept {
-  const long n = os_call_sig(SYS_readlinkat, AT_FDCWD, os_word("/proc/self/exe"), os_word(buffer),
-                             static_cast<long>(size));
+// struct procmap_query of <linux/fs.h>: kernel 6.11 answers for one address what /proc/self/maps says.
+struct os_mapping_query {
+  std::uint64_t size = sizeof(os_mapping_query);
+  std::uint64_t flags = 0;  // the mapping that holds the address, not the next one
+  std::uint64_t address = 0;
+  std::uint64_t start = 0;
+  std::uint64_t limit = 0;
+  std::uint64_t permissions = 0;  // 1 readable, 2 writable, 4 executable, 8 shared
+  std::uint64_t page_size = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t inode = 0;
+  std::uint32_t major = 0;
+  std::uint32_t minor = 0;
+  std::uint32_t name_size = 0;
+  std::uint32_t build_id_size = 0;
+  std::uint64_t name_at = 0;
+  std::uint64_t build_id_at = 0;
+};
+static_assert(sizeof(os_mapping_query) == 104, "the kernel's layout");
+
+// Its answer: 0, -ENOENT where nothing is mapped, or that it does not know the question.
+inline long os_query_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  constexpr long query = 0xc0686611L;  // _IOWR('f', 17, struct procmap_query)
+  const int descriptor = os_open_read_sig("/proc/self/maps");
+  if (descriptor < 0) return descriptor;
+  os_mapping_query asked;
+  asked.address = address;
+  const long answer = os_call_sig(SYS_ioctl, descriptor, query, os_word(&asked));
+  os_close_sig(descriptor);
+  found.start = static_cast<std::uintptr_t>(asked.start);
+  found.limit = static_cast<std::uintptr_t>(asked.limit);
+  found.offset = asked.offset;
+  found.device = std::uint64_t{asked.major} << 32 | asked.minor;
+  found.inode = asked.inode;
+  found.readable = (asked.permissions & 1) != 0;
+  found.writable = (asked.permissions & 2) != 0;
+  found.executable = (asked.permissions & 4) != 0;
+  found.shared = (asked.permissions & 8) != 0;
+  return answer;
+}
+
+PROF_DETAIL_NOINLINE inline bool os_read_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  found = {};
+  found.start = address;
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        os_mapping& to = *static_cast<os_mapping*>(context);
+        if (to.start >= mapping.limit) return true;
+        if (to.start >= mapping.start) to = mapping;
+        return false;
+      },
+      &found);
+  found.path = {};
+  return found.limit != 0;
+}
+// Without reading all lines before it, where the kernel knows the question.
+inline bool os_find_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  const long answer = os_query_mapping_sig(address, found);
+  return answer == 0 || (answer != -ENOENT && os_read_mapping_sig(address, found));
+}
+
+inline std::size_t os_read_link_sig(const char* path, char* buffer, std::size_t size) PROF_DETAIL_SIG {
+  const long n =
+      os_call_sig(SYS_readlinkat, AT_FDCWD, os_word(path), os_word(buffer), static_cast<long>(size));
   return n < 0 ? 0 : static_cast<std::size_t>(n);
+}
+inline std::size_t os_executable_path(char* buffer, std::size_t size) noexcept {
+  return os_read_link_sig("/proc/self/exe", buffer, size);
 }
 inline std::size_t os_command_line(char* buffer, std::size_t size) noexcept {
   return os_read_file("/proc/self/cmdline", buffer, size);
@@ -246,15 +329,35 @@ inline std::size_t os_command_line(char* buffer, std::size_t size) noexcept {
 
 // ---- files ------------------------------------------------------------------------------------------
 
-inline const void* os_map_file(const char* path, std::size_t& size) noexcept {
-  size = 0;
-  const int descriptor = os_open_read_sig(path);
-  if (descriptor < 0) return nullptr;
-  const long end = os_call_sig(SYS_lseek, descriptor, 0, SEEK_END);
-  const std::size_t whole = end > 0 ? static_cast<std::size_t>(end) : 0;
-  const void* const pages = whole == 0 ? nullptr : os_map_as_sig(whole, PROT_READ, MAP_PRIVATE, descriptor);
-  os_close_sig(descriptor);
-  size = pages == nullptr ? 0 : whole;
+// st_dev has the low bits of both numbers in front (sysmacros.h of glibc and musl).
+inline std::uint64_t os_device_of(std::uint64_t device) noexcept {
+  const std::uint64_t major = (device >> 8 & 0xfffu) | (device >> 32 & 0xfffff000u);
+  const std::uint64_t minor = (device & 0xffu) | (device >> 12 & 0xffffff00u);
+  return major << 32 | minor;
+}
+
+// 0: no regular file. fstat(2) fills in libc's struct stat on both machines.
+inline std::size_t os_describe_file(int descriptor, os_file_facts& facts) noexcept {
+  struct stat status {};
+  if (os_call_sig(SYS_fstat, descriptor, os_word(&status)) != 0 || !S_ISREG(status.st_mode)) return 0;
+  facts.device = os_device_of(status.st_dev);
+  facts.inode = status.st_ino;
+  facts.changed_ns = static_cast<std::uint64_t>(status.st_ctim.tv_sec) * 1000000000u +
+                     static_cast<std::uint64_t>(status.st_ctim.tv_nsec);
+  return status.st_size > 0 ? static_cast<std::size_t>(status.st_size) : 0;
+}
+
+// O_NONBLOCK: open(2) of a pipe would wait for a writer. O_NOCTTY: that of a terminal would make it the process's own.
+inline const void* os_map_file(const char* path, std::size_t& size, os_file_facts* facts = nullptr) noexcept {
+  os_file_facts found;
+  constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const auto descriptor = static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word(path), flags));
+  found.is_absent = descriptor == -ENOENT || descriptor == -ENOTDIR;
+  size = descriptor < 0 ? 0 : os_describe_file(descriptor, found);
+  const void* const pages = size == 0 ? nullptr : os_map_as_sig(size, PROT_READ, MAP_PRIVATE, descriptor);
+  if (pages == nullptr) size = 0;
+  if (descriptor >= 0) os_close_sig(descriptor);
+  if (facts != nullptr) *facts = found;
   return pages;
 }
 

@@ -82,6 +82,21 @@ inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
   return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
 }
 
+// Copied, for another thread may set a variable meanwhile, and getenv(3) would read what that has freed.
+inline std::size_t os_environment(const char* name, char* buffer, std::size_t size) noexcept {
+  if (getauxval(AT_SECURE) != 0) return 0;
+  const std::size_t name_size = std::strlen(name);
+  std::uintptr_t variable = 0;
+  for (std::size_t i = 0; i < 4096; ++i) {
+    if (!os_copy_sig(&variable, reinterpret_cast<std::uintptr_t>(environ + i), sizeof variable) || variable == 0) break;
+    char begin[32];
+    if (name_size >= sizeof begin || !os_copy_sig(begin, variable, name_size + 1)) continue;
+    if (std::memcmp(begin, name, name_size) != 0 || begin[name_size] != '=') continue;
+    return os_copy_text_sig(buffer, variable + name_size + 1, size);
+  }
+  return 0;
+}
+
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
 // may have come later. (glibc 2.36's elf/rtld.c puts it where it is needed first, or last.)
 inline std::size_t os_never_unloaded_objects(std::uintptr_t* headers, std::size_t room) noexcept {

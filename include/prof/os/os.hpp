@@ -39,12 +39,21 @@ struct os_mapping {
   std::uintptr_t start = 0;
   std::uintptr_t limit = 0;
   std::uint64_t offset = 0;
+  std::uint64_t device = 0;  // major number << 32 | minor number; 0, as the inode, of memory without a file
   std::uint64_t inode = 0;
   bool readable = false;
   bool writable = false;
   bool executable = false;
   bool shared = false;  // what is written there goes to the file
   text_view path;
+};
+
+// What the system says of a file that was opened, or not.
+struct os_file_facts {
+  std::uint64_t device = 0;  // as in os_mapping; some file systems (overlayfs, btrfs) say another one there
+  std::uint64_t inode = 0;
+  std::uint64_t changed_ns = 0;  // since 1970: when its content, name or owner changed last
+  bool is_absent = false;        // there is no such file
 };
 
 // What a sampling signal said. slot: the pointer given to os_timer_create, null when the signal
@@ -79,6 +88,8 @@ PROF_DETAIL_BEGIN
 // and handlers may call it (a system call, no lock of ours).
 void* os_map_sig(std::size_t size) PROF_DETAIL_SIG;
 void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
+// Of a file that is mapped: its pages need not stay in memory; what is read again is read from the file.
+void os_forget_pages(text_view mapped) noexcept;
 // The same as os_map_sig in steps that keep nobody waiting: for more than 256 KiB in a hook.
 void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG;
 
@@ -97,6 +108,8 @@ void os_yield() noexcept;
 bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
+// The same of a NUL-terminated text; its length, 0: it cannot be read, or does not fit.
+std::size_t os_copy_text_sig(char* to, std::uintptr_t from, std::size_t room) PROF_DETAIL_SIG;
 
 // Each backend says whether its loader unmaps what dlclose gives back: constexpr bool os_unloads_objects.
 // The object that the loader has at an address; false also where the loader cannot be asked so.
@@ -117,8 +130,15 @@ bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* cont
 std::size_t os_executable_path(char* buffer, std::size_t size) noexcept;
 std::size_t os_command_line(char* buffer, std::size_t size) noexcept;
 
-// A whole file mapped read-only, or null.
-const void* os_map_file(const char* path, std::size_t& size) noexcept;
+// A whole file mapped read-only, or null. Only a regular file: a pipe, a device or a folder is not waited for, nor read.
+const void* os_map_file(const char* path, std::size_t& size, os_file_facts* facts) noexcept;
+// The line that holds an address, without its path; false: none does.
+bool os_find_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG;
+// Where a symbolic link leads, not NUL-terminated and cut to the buffer; its length, 0: it is none.
+std::size_t os_read_link_sig(const char* path, char* buffer, std::size_t size) PROF_DETAIL_SIG;
+// A variable of the environment, NUL-terminated; its length, 0: it is not set, does not fit, or the program was started
+// with rights that who started it does not have.
+std::size_t os_environment(const char* name, char* buffer, std::size_t size) noexcept;
 
 // Opens for writing (created or truncated, close-on-exec); -1 and os_error on failure.
 int os_open_write(const char* path, int& os_error) noexcept;

@@ -43,7 +43,7 @@ std::uintptr_t g_stack_limit;
 const char* volatile g_name;
 volatile long g_sink;
 
-std::string bytes_of(cfi_reader reader) {
+std::string bytes_of(byte_reader reader) {
   std::string text = "\"";
   char hex[8];
   while (!reader.empty()) {

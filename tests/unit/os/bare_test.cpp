@@ -58,6 +58,11 @@ TEST_CASE("bare: what cannot be known is answered so") {
   CHECK(os_executable_path(buffer, sizeof buffer) == 0);
   CHECK(os_command_line(buffer, sizeof buffer) == 0);
   CHECK(os_map_file("/etc/passwd", size) == nullptr);
+  os_mapping mapping;
+  CHECK_FALSE(os_find_mapping_sig(reinterpret_cast<std::uintptr_t>(buffer), mapping));
+  CHECK(os_copy_text_sig(buffer, reinterpret_cast<std::uintptr_t>("x"), sizeof buffer) == 0);
+  CHECK(os_read_link_sig("/proc/self/exe", buffer, sizeof buffer) == 0);
+  CHECK(os_environment("PATH", buffer, sizeof buffer) == 0);
   CHECK(size == 0);
   CHECK(os_open_write("/tmp/x", os_error) == -1);
   CHECK_FALSE(os_write(1, "x", 1, os_error));

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -95,6 +96,7 @@ TEST_CASE("a line of the maps file is taken apart") {
   CHECK(code.start == 0x7f0011223000);
   CHECK(code.limit == 0x7f0011345000);
   CHECK(code.offset == 0x26000);
+  CHECK(code.device == (std::uint64_t{0xfe} << 32 | 1));
   CHECK(code.inode == 1234567);
   CHECK(code.readable);
   CHECK_FALSE(code.writable);
@@ -108,6 +110,7 @@ TEST_CASE("a line of the maps file is taken apart") {
   CHECK(plain.writable);
   CHECK_FALSE(plain.executable);
   CHECK(os_parse_mapping_sig("1000-2000 rw-s 00000000 00:01 5 ").shared);
+  CHECK(plain.device == 0);
   CHECK(plain.inode == 0);
   CHECK(path_of(plain).empty());
 
@@ -116,6 +119,66 @@ TEST_CASE("a line of the maps file is taken apart") {
   CHECK_FALSE(vdso.readable);
   CHECK(vdso.executable);
   CHECK(path_of(vdso) == "[vdso]");
+}
+
+TEST_CASE("a device number is taken apart as the system does it") {
+  const unsigned pairs[][2] = {{0, 0}, {8, 1}, {0, 45}, {0xfff, 0xff}, {0x12345, 0x6789ab}, {254, 0xfffff}};
+  for (const auto& pair : pairs) {
+    CHECK(os_device_of(makedev(pair[0], pair[1])) == (std::uint64_t{pair[0]} << 32 | pair[1]));
+  }
+}
+
+TEST_CASE("a text is copied to its end, and from nowhere not at all") {
+  const std::size_t page = 4096;
+  char* const pages =
+      static_cast<char*>(mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  REQUIRE(pages != MAP_FAILED);
+  REQUIRE(munmap(pages + page, page) == 0);
+  char copy[300];
+  for (std::size_t length = 0; length < 200; ++length) {
+    char* const text = pages + page - length - 1;  // its zero is the last byte that there is
+    std::memset(text, 'x', length);
+    text[length] = 0;
+    CHECK(os_copy_text_sig(copy, reinterpret_cast<std::uintptr_t>(text), sizeof copy) == length);
+    CHECK(copy[length] == 0);
+    CHECK(std::string(copy, length) == std::string(length, 'x'));
+    CHECK((length == 0 || os_copy_text_sig(copy, reinterpret_cast<std::uintptr_t>(text), length) == 0));
+  }
+  std::memset(pages, 'x', page);  // without an end
+  CHECK(os_copy_text_sig(copy, reinterpret_cast<std::uintptr_t>(pages + page - 100), sizeof copy) == 0);
+  CHECK(os_copy_text_sig(copy, 0, sizeof copy) == 0);
+  munmap(pages, page);
+}
+
+TEST_CASE("the line of an address, or none") {
+  char here = 0;
+  os_mapping found;
+  REQUIRE(os_find_mapping_sig(reinterpret_cast<std::uintptr_t>(&here), found));
+  CHECK(found.start <= reinterpret_cast<std::uintptr_t>(&here));
+  CHECK(found.limit > reinterpret_cast<std::uintptr_t>(&here));
+  CHECK(found.writable);
+  CHECK(found.path.size == 0);
+  // Asked and read it is the same; an older kernel does not know the question.
+  const void* const places[] = {&here, reinterpret_cast<const void*>(&path_of), "text", stdout};
+  for (const void* const place : places) {
+    os_mapping read;
+    os_mapping asked;
+    const auto address = reinterpret_cast<std::uintptr_t>(place);
+    REQUIRE(os_read_mapping_sig(address, read));
+    if (os_query_mapping_sig(address, asked) != 0) asked = read;
+    CHECK(asked.start == read.start);
+    CHECK(asked.limit == read.limit);
+    CHECK(asked.offset == read.offset);
+    CHECK(asked.device == read.device);
+    CHECK(asked.inode == read.inode);
+    CHECK(asked.readable == read.readable);
+    CHECK(asked.writable == read.writable);
+    CHECK(asked.executable == read.executable);
+    CHECK(asked.shared == read.shared);
+  }
+  CHECK_FALSE(os_read_mapping_sig(1, found));
+  CHECK_FALSE(os_find_mapping_sig(1, found));
+  CHECK_FALSE(os_find_mapping_sig(~std::uintptr_t{4095}, found));
 }
 
 TEST_CASE("broken maps lines give something harmless") {

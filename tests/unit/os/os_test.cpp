@@ -3,10 +3,13 @@
 #include "prof/os/os.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -109,6 +112,54 @@ TEST_CASE("the executable and its command line") {
   const std::size_t line = os_command_line(buffer, sizeof buffer);
   REQUIRE(line > 1);
   CHECK(buffer[line - 1] == '\0');
+}
+
+TEST_CASE("a mapped file is described, and what is no file is not waited for") {
+  const std::string path = scratch_path();
+  std::ofstream(path) << "hello";
+  std::size_t size = 0;
+  os_file_facts facts;
+  const void* const pages = os_map_file(path.c_str(), size, &facts);
+  REQUIRE(pages != nullptr);
+  struct stat status;
+  REQUIRE(stat(path.c_str(), &status) == 0);
+  CHECK(facts.inode == status.st_ino);
+  CHECK(facts.device == (std::uint64_t{major(status.st_dev)} << 32 | minor(status.st_dev)));
+  CHECK(facts.changed_ns == static_cast<std::uint64_t>(status.st_ctim.tv_sec) * 1000000000u +
+                                static_cast<std::uint64_t>(status.st_ctim.tv_nsec));
+  CHECK_FALSE(facts.is_absent);
+  os_unmap_sig(const_cast<void*>(pages), size);
+  std::remove(path.c_str());
+  CHECK(os_map_file(path.c_str(), size, &facts) == nullptr);
+  CHECK(facts.is_absent);
+  REQUIRE(mkfifo(path.c_str(), 0600) == 0);  // nobody will ever write to it
+  for (const std::string& other : {path, std::string("/tmp"), std::string("/dev/zero"), std::string("/proc/self/maps")}) {
+    CAPTURE(other);
+    CHECK(os_map_file(other.c_str(), size, &facts) == nullptr);
+    CHECK(size == 0);
+    CHECK_FALSE(facts.is_absent);
+  }
+  CHECK(os_map_file((path + "/below").c_str(), size, &facts) == nullptr);
+  CHECK(facts.is_absent);
+  std::remove(path.c_str());
+}
+
+TEST_CASE("links and the environment are read into buffers") {
+  char buffer[4096];
+  const std::string path = scratch_path();
+  std::remove(path.c_str());
+  REQUIRE(symlink("/where/it/leads", path.c_str()) == 0);
+  CHECK(std::string(buffer, os_read_link_sig(path.c_str(), buffer, sizeof buffer)) == "/where/it/leads");
+  CHECK(os_read_link_sig("/tmp", buffer, sizeof buffer) == 0);
+  std::remove(path.c_str());
+  setenv("PROF_TEST_OF_THE_ENVIRONMENT", "a:b", 1);
+  setenv("PROF_TEST_OF_THE_ENVIRONMENT_TOO", "c", 1);
+  CHECK(std::string(buffer, os_environment("PROF_TEST_OF_THE_ENVIRONMENT", buffer, sizeof buffer)) == "a:b");
+  CHECK(os_environment("PROF_TEST_OF_THE_ENVIRONMENT", buffer, 3) == 0);
+  CHECK(os_environment("PROF_TEST_OF_THE", buffer, sizeof buffer) == 0);
+  unsetenv("PROF_TEST_OF_THE_ENVIRONMENT");
+  unsetenv("PROF_TEST_OF_THE_ENVIRONMENT_TOO");
+  CHECK(os_environment("PROF_TEST_OF_THE_ENVIRONMENT", buffer, sizeof buffer) == 0);
 }
 
 TEST_CASE("files are written, mapped, and fail with words") {
