@@ -162,6 +162,6 @@ inline std::vector<wait_facts> waits_now() {
 }
 
 // As a hook is entered. Its caller's frame lies above those of what it calls.
-__attribute__((noinline)) inline registers caller_here() { return caller_registers_sig(PROF_DETAIL_CALL_FRAME()); }
+__attribute__((noinline)) inline host_call caller_here() { return host_call_sig(PROF_DETAIL_CALL_FRAME()); }
 
 }  // namespace waits_test

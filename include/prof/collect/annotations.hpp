@@ -91,7 +91,7 @@ decltype(auto) with_labels(std::initializer_list<label> labels, Function&& funct
 // like malloc; costs a subtraction when not sampled. A null object is ignored. Any thread, also
 // inside an allocator. In an object without prof.hpp it counts from that object's first other call on, or from the
 // first public call that another object makes.
-PROF_DETAIL_LOCAL inline void record_alloc(void* object, std::size_t size) noexcept {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
   if (!detail::count_down_sig(detail::alloc_countdown, size)) detail::record_alloc_slow_sig(object, size);
 }

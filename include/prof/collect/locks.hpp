@@ -72,7 +72,7 @@ class mutex {
   mutex(const mutex&) = delete;
   mutex& operator=(const mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, held, std::memory_order_acquire))) lock_slow();
   }
@@ -82,7 +82,7 @@ class mutex {
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
     return true;
   }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = held;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow();
   }
@@ -118,21 +118,21 @@ class shared_mutex {
   shared_mutex(const shared_mutex&) = delete;
   shared_mutex& operator=(const shared_mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, writer, std::memory_order_acquire))) lock_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock() noexcept { return try_taking(is_free, written); }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = writer;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow(1, &leave_writing);
   }
 
-  PROF_DETAIL_LOCAL void lock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock_shared() {
     if (PROF_DETAIL_UNLIKELY(!try_lock_shared())) lock_shared_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock_shared() noexcept { return try_taking(is_readable, read_once_more); }
-  PROF_DETAIL_LOCAL void unlock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock_shared() {
     const std::uint64_t seen = word_.load(std::memory_order_relaxed);
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) return unlock_slow(seen & readers, &leave_reading);
     leave_reading(&word_);
@@ -197,8 +197,11 @@ PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE inline void record_contention(std::uint64
 //
 // Abseil keeps one such function per process, and tells it of unlocks that others waited for.
 template <class CycleClock>
-PROF_DETAIL_LOCAL void absl_mutex_profiler(std::int64_t wait_cycles) {
-  if (wait_cycles > 0) record_contention(static_cast<std::uint64_t>(static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency()));
+PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void absl_mutex_profiler(std::int64_t wait_cycles) {
+  const detail::api_table* const table = detail::api_sig();
+  if (table == nullptr || wait_cycles <= 0) return;
+  const double ns = static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency();
+  table->record_contention(static_cast<std::uint64_t>(ns), PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_PUBLIC_END

@@ -70,7 +70,7 @@ PROF_DETAIL_LOCAL inline result stop_cpu_profile() {
 // Writes a profile by name with the parameters of an HTTP query; blocks while it collects. "profile" is a CPU profile,
 // of 30 s when the request does not say. Errors: error::unknown_profile, profile_off, not_in_version, not_included,
 // canceled, open_failed, write_failed, out_of_memory and those of cpu_session.
-PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
   const detail::api_table* const table = detail::api();
   return table != nullptr ? table->write_profile(name, target, request, sizeof request) : result(error::not_included);
 }
@@ -78,7 +78,7 @@ PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& targ
 // Go's WriteHeapProfile: what is live now, and all allocations so far, by stack. Works without any
 // start call: sampling runs from the process's first allocation. About 1 ms and up with the number
 // of stacks; the host's threads go on meanwhile.
-PROF_DETAIL_LOCAL inline result write_heap_profile(const sink& target) { return write_profile("heap", target); }
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_heap_profile(const sink& target) { return write_profile("heap", target); }
 
 // Calls visit(name, available) for every profile this version knows, sorted by name; for none where no file of the
 // process includes prof.hpp.

@@ -145,7 +145,7 @@ PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry, std::size_
 
 // After the allocation; `object` may be null.
 PROF_DETAIL_COLD inline void record_object_sig(void* object, std::size_t size, std::uint64_t rate,
-                                               const registers& caller) PROF_DETAIL_SIG {
+                                               const host_call& caller) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   const std::uint32_t thread = os_thread_id_sig();
@@ -196,8 +196,9 @@ struct alloc_entry<Tag, R(Args...) noexcept(Nothrow)> : hooked_base<Tag, R(Args.
     return counting_slow(args...);
   }
 
-  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  // Not cold: the call would be in a part of `counting` that is split off, which has no name of its own.
+  PROF_DETAIL_NOINLINE static R counting_slow(Args... args) noexcept(Nothrow) {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     const std::size_t size = Tag::size(args...);
     const alloc_target target = slow_alloc_target_sig(Tag::index, size);
     const R answer = base::call(target.function, args...);

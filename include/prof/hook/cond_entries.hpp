@@ -18,7 +18,7 @@ struct cond_waiting_entry : waiting_base<Tag, int(os_cond*, os_mutex*, Rest...)>
   static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
 
   PROF_DETAIL_COLD static int counting(os_cond* cond, os_mutex* mutex, Rest... rest) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(wait_kind::cond, cond, caller);
     wait.for_cond_sig(mutex);
     wait.begin_sig();

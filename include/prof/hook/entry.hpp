@@ -10,6 +10,7 @@
 #define PROF_HOOK_ENTRY_HPP
 
 #include "prof/process/attach.hpp"
+#include "prof/process/capture.hpp"
 
 PROF_DETAIL_BEGIN
 
@@ -33,6 +34,7 @@ struct hook_entry_facts {
   const void* functions;  // functions_of
   const void* hook;       // our definition of the symbol
   int shape;              // how a probe calls it: the family's own enumeration
+  own_functions own;      // what the program's call goes through
 };
 
 struct hook_set;
@@ -298,8 +300,12 @@ struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
   };
   static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
   inline static words state{{nullptr}, {nullptr}, {&first_call}};
+  // One more function between the symbol and the one that takes stacks, where a Tag has it.
+  static constexpr function between = nullptr;
+  inline static std::atomic<std::uint32_t> sizes[own_functions::most] = {};
 
-  static R call(any_function target, Args... args) noexcept(Nothrow) {
+  // Inlined at -O0 too: it is no frame of its own.
+  PROF_DETAIL_INLINE static R call(any_function target, Args... args) noexcept(Nothrow) {
     return reinterpret_cast<function>(target)(args...);
   }
   static R call_next(Args... args) noexcept(Nothrow) { return state.next.load(std::memory_order_relaxed)(args...); }
@@ -308,12 +314,22 @@ struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
 template <class Tag>
 inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
                                                            &Tag::while_resolving};
+template <class Tag>
+inline constexpr typename Tag::function first_call_of = &Tag::first_call;
+template <class Tag>
+inline constexpr typename Tag::function between_of = Tag::between;
 template <auto Hook>
 inline constexpr auto hook_address = Hook;
 
 template <class Entry, auto Hook>
 constexpr hook_entry_facts facts_of(int shape = 0) {
-  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
+  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape,
+          {{&hook_address<Hook>, &functions_of<Entry>[0], &first_call_of<Entry>, &between_of<Entry>}, Entry::sizes}};
+}
+
+template <class Tag>
+const own_functions* own_functions_of() PROF_DETAIL_SIG {
+  return &Tag::set().facts[Tag::index].own;
 }
 
 // Whether every entry's row is found by its number.

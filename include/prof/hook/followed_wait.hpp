@@ -35,9 +35,9 @@ inline waiting_thread this_waiting_thread_sig() PROF_DETAIL_SIG {
   return self;
 }
 
-inline stack_id capture_wait_sig(const waiting_thread& self, const registers& caller) PROF_DETAIL_SIG {
+inline stack_id capture_wait_sig(const waiting_thread& self, const host_call& caller) PROF_DETAIL_SIG {
   first_code_map_sig(*self.process);
-  return capture_stack_sig(*self.process, self.id, caller, true);
+  return capture_call_sig(*self.process, self.id, caller);
 }
 
 // Whether the calling thread has left another wait of its own without coming back to its hook, by longjmp(3) or by
@@ -81,7 +81,7 @@ PROF_DETAIL_COLD inline void forget_waits_of_ended_threads(process_state& proces
 class followed_wait {
  public:
   PROF_DETAIL_NOINLINE followed_wait(wait_kind kind, const volatile void* object,
-                                     const registers& caller) PROF_DETAIL_SIG
+                                     const host_call& caller) PROF_DETAIL_SIG
       : self_(this_waiting_thread_sig()) {
     if (self_.process == nullptr) return;
     block_ = attached_block_sig(*self_.process);
@@ -173,7 +173,7 @@ class followed_wait {
   const waiting_thread self_;
   block_state* block_ = nullptr;
   mutex_state* mutex_ = nullptr;
-  const registers* caller_ = nullptr;
+  const host_call* caller_ = nullptr;
   std::atomic<std::uint64_t> mark_{0};  // tells whether this frame is still there
   wait_facts facts_;
   std::size_t index_ = no_slot;
@@ -217,7 +217,7 @@ inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, co
   count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
 }
 // `caller`: of the call that unlocked. What prof's own code does is not charged.
-inline void note_unlock_sig(const delay& charge, const registers& caller) PROF_DETAIL_SIG {
+inline void note_unlock_sig(const delay& charge, const host_call& caller) PROF_DETAIL_SIG {
   if (charge.contentions == 0 && charge.ns == 0) return;
   const waiting_thread self = this_waiting_thread_sig();
   mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);

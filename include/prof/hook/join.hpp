@@ -84,7 +84,7 @@ struct joining_entry : waiting_base<Tag, int(pthread_t, Rest...)> {
   using base = hooked_base<Tag, int(pthread_t, Rest...)>;
   static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
   PROF_DETAIL_COLD static int counting(pthread_t thread, Rest... rest) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(wait_kind::join, reinterpret_cast<const void*>(handle_of(thread)), caller);
     const std::uint64_t known = tell_join_begins(thread);
     wait.begin_sig();

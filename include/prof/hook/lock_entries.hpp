@@ -124,8 +124,8 @@ struct locking_entry : waiting_base<Tag, int(Lock*, Rest...) noexcept> {
     if (PROF_DETAIL_LIKELY((Tag::held_sig(*lock) | contended_now_sig()) == 0)) return base::call_next(lock, rest...);
     return counting_slow(lock, rest...);
   }
-  PROF_DETAIL_COLD static int counting_slow(Lock* lock, Rest... rest) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static int counting_slow(Lock* lock, Rest... rest) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     if (!Tag::blocks_sig(*lock)) {
       const int answer = base::call_next(lock, rest...);
       if (gets_lock(answer) && contended_now_sig() != 0) note_taken_sig(lock);
@@ -255,13 +255,14 @@ struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
     if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
     return counting_slow(lock);
   }
-  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+  PROF_DETAIL_NOINLINE static int counting_slow(Lock* lock) noexcept {
     return is_contended_sig(lock) ? unlock_contended(lock) : base::call_next(lock);
   }
+  static constexpr typename base::function between = &unlocking_entry::counting_slow;
 
  private:
   PROF_DETAIL_NOINLINE static int unlock_contended(Lock* lock) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     std::uint64_t sharers = 1;
     delay charge;
     if (Tag::frees_sig(*lock, sharers)) charge = charge_unlock_sig(address_of(lock), sharers);

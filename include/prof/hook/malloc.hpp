@@ -155,7 +155,7 @@ PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* befor
 
 PROF_DETAIL_COLD inline void finish_resize_sig(const resize_plan& plan, const void* before,
                                                void* after, std::size_t size,
-                                               const registers& caller) PROF_DETAIL_SIG {
+                                               const host_call& caller) PROF_DETAIL_SIG {
   if (plan.rate != 0) record_object_sig(after, size, plan.rate, caller);
   if (!plan.was_live) return;
   process_state& process = *attached_process_sig();
@@ -186,8 +186,8 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...) noexcept> {
     return counting_slow(before, sizes...);
   }
 
-  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static void* counting_slow(void* before, Size... sizes) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
     if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);

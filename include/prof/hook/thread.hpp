@@ -130,7 +130,7 @@ struct pthread_create_entry
       if (process != nullptr) count_drop_sig(*process, drop::start_records_full);
       return call_next(thread, attributes, main, argument);
     }
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<pthread_create_entry>());
     thread_start start;
     start.creator = os_thread_id_sig();
     start.is_own = runs_own_code_sig(*process, start.creator);
@@ -152,6 +152,7 @@ struct pthread_create_entry
   // Another object counts, unless it has been unloaded: then the first object that starts a thread does.
   static int forwarding(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                         void* argument) noexcept;
+  static constexpr function between = &pthread_create_entry::forwarding;
   // While the hook is tested.
   static int probed(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                     void* argument) noexcept {

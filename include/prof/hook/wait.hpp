@@ -113,8 +113,8 @@ struct syscall_entry : waiting_base<syscall_entry, long(long, long, long, long, 
     if (PROF_DETAIL_LIKELY(!os_is_futex_wait_sig(number, b))) return call_next(number, a, b, c, d, e, f);
     return counting_slow(number, a, b, c, d, e, f);
   }
-  PROF_DETAIL_COLD static long counting_slow(long number, long a, long b, long c, long d, long e, long f) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static long counting_slow(long number, long a, long b, long c, long d, long e, long f) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<syscall_entry>());
     followed_wait wait(wait_kind::futex, reinterpret_cast<const void*>(a), caller);
     wait.begin_sig();
     const long answer = call_next(number, a, b, c, d, e, f);

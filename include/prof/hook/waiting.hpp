@@ -131,10 +131,10 @@ template <class Tag, class R, class... Args, bool Nothrow>
 struct plain_wait_entry<Tag, R(Args...) noexcept(Nothrow)> : waiting_base<Tag, R(Args...) noexcept(Nothrow)> {
   using base = hooked_base<Tag, R(Args...) noexcept(Nothrow)>;
   static R counting(Args... args) noexcept(Nothrow) {
-    return Tag::may_wait(args...) ? counting_slow(args...) : base::call_next(args...);
+    return PROF_DETAIL_UNLIKELY(Tag::may_wait(args...)) ? counting_slow(args...) : base::call_next(args...);
   }
-  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static R counting_slow(Args... args) noexcept(Nothrow) {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(Tag::kind, Tag::object(args...), caller);
     wait.begin_sig();
     const R answer = base::call_next(args...);

@@ -130,7 +130,7 @@ inline void record_explicit_sig(process_state& process, std::int64_t& countdown,
   const std::uint64_t rate = process.gaps.sample_sig(countdown, size, heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(process, *heap, os_thread_id_sig(), reinterpret_cast<std::uintptr_t>(object), size, rate,
-                           caller_registers_sig(call));
+                           host_call_sig(call));
 }
 
 inline void record_explicit_free_sig(process_state& process, void* object) PROF_DETAIL_SIG {

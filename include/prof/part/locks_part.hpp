@@ -12,7 +12,7 @@
 PROF_DETAIL_BEGIN
 
 inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(void*), const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
+  const host_call caller = host_call_sig(call);
   followed_wait followed(static_cast<wait_kind>(kind), lock, caller);
   followed.for_lock_sig();
   followed.begin_sig();
@@ -22,7 +22,7 @@ inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(vo
 
 // `unlock` may be the last that is done with the lock's memory.
 inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
+  const host_call caller = host_call_sig(call);
   const delay charge = charge_unlock_sig(address_of(lock), sharers);
   unlock(lock);
   note_unlock_sig(charge, caller);
@@ -31,7 +31,7 @@ inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(
 inline void count_reported_contention(std::uint64_t ns, const call_frame& call) {
   mutex_state* const mutex = mutex_while_on_sig();
   const std::uint64_t weight = mutex == nullptr ? 0 : draw_weight_sig(*mutex);
-  note_unlock_sig({weight, weight * ns}, caller_registers_sig(call));
+  note_unlock_sig({weight, weight * ns}, host_call_sig(call));
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const lock_part prof_part_locks_v2 = {

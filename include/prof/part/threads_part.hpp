@@ -32,8 +32,10 @@ struct threads_run {
 
 inline bool is_threadcreate(const profile_run& run) noexcept { return run.row.name.equals("threadcreate"); }
 
-PROF_DETAIL_NOINLINE inline void look_at_threads(threads_state& threads, threads_snapshot& snapshot) noexcept {
-  (void)snapshot.survey.run(caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
+// The stack of the thread that asks begins at the host's call; where code of ours asks, here.
+PROF_DETAIL_NOINLINE inline void look_at_threads(const profile_run& run, threads_state& threads,
+                                                 threads_snapshot& snapshot) noexcept {
+  (void)snapshot.survey.run(run.asker != nullptr ? *run.asker : caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
   snapshot.makers.read(threads);
 }
 
@@ -46,12 +48,12 @@ inline result begin_threads(profile_run& run) {
   if (result ready = prepare_signal(run.process, "asking threads for their stacks"); !ready) return ready;
   run.process.signal.asked.store(&answer_sig, std::memory_order_release);
   auto& made = *new (run.state) threads_run(run.process, *threads, run.memory);
-  if (run.request.seconds != 0) look_at_threads(*threads, made.base);
+  if (run.request.seconds != 0) look_at_threads(run, *threads, made.base);
   return {};
 }
 inline result end_threads(profile_run& run) {
   auto& found = *static_cast<threads_run*>(run.state);
-  look_at_threads(found.threads, found.now);
+  look_at_threads(run, found.threads, found.now);
   const arena_vector<asked_thread>& all = found.now.survey.threads();
   if (run.request.debug >= 2 || run.request.min_wait != 0) {
     found.waits.look(run.process, all.size(), [&all](std::size_t i) { return all[i].thread; });
@@ -219,12 +221,12 @@ inline void forget_threads_parent(process_state& process, bool) {
 
 // ---- threads that come and go ------------------------------------------------------------------------------------
 
-inline void note_thread_start(process_state& process, thread_start& start, const registers& caller) {
+inline void note_thread_start(process_state& process, thread_start& start, const host_call& caller) {
   threads_state* const threads = threads_of(process);
   if (threads == nullptr) return;
   first_code_map_sig(process);
   start.number = threads->created.fetch_add(1, std::memory_order_relaxed) + 1;
-  start.stack = capture_stack_sig(process, start.creator, caller, true);
+  start.stack = capture_call_sig(process, start.creator, caller);
   start.labels = labels_of_sig(process, start.creator);
 }
 inline void note_thread_runs(process_state& process, const thread_start& start) {

@@ -133,7 +133,11 @@ inline std::size_t known_never_unloaded(const process_state& process, std::uintp
 
 // Brings the code map up to date: ordinary code, before and after every profile. Where another thread keeps the loader's
 // lock (os_loader_is_busy) the map is read all the same, as hooks do it, but no table is built.
-inline void refresh_code_map(process_state& process) noexcept {
+// Whether the unwind tables that walks asked for are made now. For a profile of what is known already they are not needed: a
+// process's first one puts them off, so that it does not wait for them, and the next refresh makes them.
+enum class tables_made { now, next_time };
+
+inline void refresh_code_map(process_state& process, tables_made when = tables_made::now) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
@@ -141,8 +145,9 @@ inline void refresh_code_map(process_state& process) noexcept {
   std::uintptr_t headers[room];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
+    bool makes_tables;
     never_unloaded_objects never_unloaded;
-  } wanted{process, {}};
+  } wanted{process, when == tables_made::now || process.put_off_tables.exchange(true), {}};
   process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
   wanted.never_unloaded.headers = headers;
   wanted.never_unloaded.loaded = os_objects_loaded();
@@ -151,7 +156,7 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        build_wanted_tables(r.process);
+        if (r.makes_tables) build_wanted_tables(r.process);
       },
       &wanted);
   if (!answers) {
@@ -241,22 +246,79 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
+// ---- where the host called us ------------------------------------------------------------------------
+
+// Functions of ours that the host's call goes through to the one that takes a stack. Optimized they jump on and leave no
+// frame; else they are the leaf end of the stack, and dropped by their addresses. `places`: where pointers to them lie,
+// null behind the last; `sizes`: of their code, 0 as long as it is not known.
+struct own_functions {
+  static constexpr std::size_t most = 4;
+  const void* places[most];
+  std::atomic<std::uint32_t>* sizes;
+};
+// The registers of the function that called ours, which may be one of `through`; null: it is the host's.
+struct host_call : registers {
+  const own_functions* through = nullptr;
+};
+inline host_call host_call_sig(const call_frame& call, const own_functions* through = nullptr) PROF_DETAIL_SIG {
+  host_call made;
+  static_cast<registers&>(made) = caller_registers_sig(call);
+  made.through = through;
+  return made;
+}
+
+// The size of the function's code that begins at an address, by its call frame information; 0: there is none.
+PROF_DETAIL_COLD inline std::uint32_t function_size_sig(walk_scratch& scratch, std::uintptr_t begin) PROF_DETAIL_SIG {
+  if (scratch.rules.function_start_sig(begin, scratch.memory) == 0) return 0;
+  return static_cast<std::uint32_t>(scratch.cfi.fde.limit - begin);
+}
+// Whether an address is in a function of ours. Its size is asked for only within reach: host code follows it everywhere.
+inline bool is_in_own_sig(walk_scratch& scratch, std::uintptr_t address, const own_functions& own) PROF_DETAIL_SIG {
+  constexpr std::uintptr_t reach = 4096;
+  for (std::size_t i = 0; i < own_functions::most && own.places[i] != nullptr; ++i) {
+    std::uintptr_t begin = 0;
+    std::memcpy(&begin, own.places[i], sizeof begin);
+    if (begin == 0 || address < begin || address - begin >= reach) continue;
+    std::uint32_t size = own.sizes[i].load(std::memory_order_relaxed);
+    if (size == 0) own.sizes[i].store(size = function_size_sig(scratch, begin), std::memory_order_relaxed);
+    if (address - begin < size) return true;
+  }
+  return false;
+}
+// How many frames at the leaf end are ours.
+inline std::size_t own_frames_sig(walk_scratch& scratch, const stack_view& stack, const own_functions& own) PROF_DETAIL_SIG {
+  std::size_t count = 0;
+  while (count < own_functions::most && count + 1 < stack.depth &&
+         is_in_own_sig(scratch, frame_address_sig(stack.frames[count]), own)) {
+    ++count;
+  }
+  return count;
+}
+
 // Walks and interns the stack that `start` belongs to, which is `thread`'s, the calling one. `period_ns`: how often the
 // thread is walked.
 inline stack_id capture_stack_sig(process_state& process, std::uint32_t thread, const registers& start,
-                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
+                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns,
+                                  const own_functions* through = nullptr) PROF_DETAIL_SIG {
   const frame_lease lease(process, thread);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
   auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
   const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
-  const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
+  stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
+  const std::size_t own = through == nullptr ? 0 : own_frames_sig(scratch, view, *through);
+  view.frames += own;
+  view.depth -= own;
   const std::uint64_t full_before = process.stacks.overflow();
   const stack_id id = process.stacks.intern_sig(view);
   if (id == overflow_stack && full_before != process.stacks.overflow()) {
     count_drop_sig(process, drop::stack_table_full);
   }
   return id;
+}
+// The same from the host's call on.
+inline stack_id capture_call_sig(process_state& process, std::uint32_t thread, const host_call& caller) PROF_DETAIL_SIG {
+  return capture_stack_sig(process, thread, caller, true, whole_period_ns, caller.through);
 }
 
 PROF_DETAIL_END

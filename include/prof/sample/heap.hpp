@@ -94,9 +94,9 @@ inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DE
 // An allocation of the calling thread that the sampler chose. `rate` is what its gap was drawn at.
 inline void record_sampled_alloc_sig(process_state& process, heap_state& heap, std::uint32_t thread,
                                      std::uint64_t address, std::uint64_t size, std::uint64_t rate,
-                                     const registers& caller) PROF_DETAIL_SIG {
+                                     const host_call& caller) PROF_DETAIL_SIG {
   first_code_map_sig(process);
-  const count_key key{capture_stack_sig(process, thread, caller, true), labels_of_sig(process, thread),
+  const count_key key{capture_call_sig(process, thread, caller), labels_of_sig(process, thread),
                       counted_size_sig(heap.counts.used(), size)};
   bool lost = false;
   const std::size_t index = heap.counts.find_or_add_sig(key, lost);

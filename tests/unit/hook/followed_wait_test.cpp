@@ -50,7 +50,7 @@ TEST_CASE("a thread is known by its id and labels, and its waits are not followe
 TEST_CASE("a wait is in the table from its begin to its end, and is counted once") {
   const rates on(0, 1);
   const counted since(wait_kind::sleep);
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   followed_wait wait(wait_kind::sleep, &g_object, caller);
   CHECK(waits_now().empty());
   const std::uint64_t began = now();
@@ -79,7 +79,7 @@ TEST_CASE("a wait that is left by unwinding ends") {
   const rates on(0, 1);
   const counted since(wait_kind::sleep);
   {
-    const registers caller = caller_here();
+    const host_call caller = caller_here();
     followed_wait wait(wait_kind::sleep, &g_object, caller);
     wait.begin_sig();
     CHECK(waits_now().size() == 1);
@@ -91,7 +91,7 @@ TEST_CASE("a wait that is left by unwinding ends") {
 TEST_CASE("a wait that never began, or has turned out to be none, is not counted") {
   const rates on(0, 1);
   const counted since(wait_kind::sleep);
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   { followed_wait wait(wait_kind::sleep, &g_object, caller); }
   followed_wait wait(wait_kind::sleep, &g_object, caller);
   wait.begin_sig();
@@ -102,7 +102,7 @@ TEST_CASE("a wait that never began, or has turned out to be none, is not counted
 }
 
 TEST_CASE("a wait that no profile wants is in no table") {
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   for (const bool mutex_only : {false, true}) {
     const rates some(mutex_only ? 1 : 0, 0);
     followed_wait wait(wait_kind::sleep, &g_object, caller);
@@ -130,7 +130,7 @@ TEST_CASE("a wait for a lock has its record as long as it lasts, whether the loc
   const std::size_t locks = mutexes().locks.used();
   for (const bool got_it : {false, true}) {
     CAPTURE(got_it);
-    const registers caller = caller_here();
+    const host_call caller = caller_here();
     followed_wait wait(wait_kind::mutex, &g_object, caller);
     wait.for_lock_sig();
     wait.begin_sig();
@@ -155,7 +155,7 @@ TEST_CASE("a wait at a condition variable has its record and its mutex as long a
   const std::size_t conds = mutexes().conds.used();
   char mutex = 0;
   for (const bool was_woken : {false, true}) {
-    const registers caller = caller_here();
+    const host_call caller = caller_here();
     followed_wait wait(wait_kind::cond, &g_object, caller);
     wait.for_cond_sig(&mutex);
     wait.begin_sig();
@@ -175,7 +175,7 @@ namespace {
 __attribute__((noinline)) void wait_without_room(std::size_t others) {
   auto& lost = all().drops[static_cast<unsigned>(drop::waits_full)];
   const std::uint64_t before = lost.load();
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   followed_wait wait(wait_kind::sleep, &g_object, caller);
   wait.begin_sig();
   CHECK(lost.load() == before + 1);
@@ -211,7 +211,7 @@ namespace {
 
 // Deeper in the stack than its caller.
 __attribute__((noinline)) std::size_t waits_while_another_lasts() {
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   followed_wait inner(wait_kind::futex, &g_object, caller);
   inner.begin_sig();
   const std::size_t count = waits_now().size();
@@ -222,7 +222,7 @@ __attribute__((noinline)) std::size_t waits_while_another_lasts() {
 __attribute__((noinline)) std::uintptr_t leave_a_wait(wait_kind kind, const volatile void* object,
                                                       const volatile void* mutex) {
   alignas(followed_wait) static char place[sizeof(followed_wait)];
-  static registers caller;
+  static host_call caller;
   caller = caller_here();
   auto* const wait = new (static_cast<void*>(place)) followed_wait(kind, object, caller);
   if (kind == wait_kind::cond) wait->for_cond_sig(mutex);
@@ -237,7 +237,7 @@ TEST_CASE("a wait inside another of its thread, such as a handler's, is seen bes
   const rates on(0, 1);
   const counted outer_kind(wait_kind::sleep);
   const counted inner_kind(wait_kind::futex);
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   followed_wait outer(wait_kind::sleep, &g_object, caller);
   outer.begin_sig();
   CHECK(waits_while_another_lasts() == 2);
@@ -262,7 +262,7 @@ TEST_CASE("the next wait of a thread takes back what it has left: the wait, its 
     REQUIRE(waits_now().size() == 1);
     CHECK(mutexes().locks.used() + mutexes().conds.used() == locks + conds + 1);
     os_sleep_ns(2 * ms);
-    registers caller = caller_here();
+    host_call caller = caller_here();
     caller.sp = left_at;
     followed_wait next(wait_kind::sleep, &caller, caller);
     next.begin_sig();
@@ -291,7 +291,7 @@ TEST_CASE("waits that ended threads have left are forgotten before profiles are 
   CHECK(becomes([&] { return os_thread_has_ended_sig(os_process_id_sig(), ended); }));
   std::atomic<bool> may_go{false};
   worker waiting([&] {
-    const registers caller = caller_here();
+    const host_call caller = caller_here();
     followed_wait wait(wait_kind::futex, &g_object, caller);
     wait.begin_sig();
     while (!may_go.load()) os_yield();
@@ -342,7 +342,7 @@ TEST_CASE("a wait at a condition variable that is left after it was woken is no 
     const std::uintptr_t left_at = leave_a_wait(wait_kind::cond, &g_object, &mutex);
     wake_cond_sig(all(), mutexes(), address_of(&g_object), by_broadcast, 1000, [](std::uintptr_t) { return true; });
     CHECK(mutexes().locks.used() == locks + 1);
-    registers caller = caller_here();
+    host_call caller = caller_here();
     caller.sp = left_at;
     followed_wait next(wait_kind::sleep, &caller, caller);
     next.begin_sig();
@@ -381,7 +381,7 @@ void* wait_twice(void* stack) {
   handlers.ss_sp = stack;
   handlers.ss_size = stack_beside_handlers::half;
   sigaltstack(&handlers, nullptr);
-  const registers caller = caller_here();
+  const host_call caller = caller_here();
   followed_wait outer(wait_kind::sleep, &g_object, caller);
   outer.begin_sig();
   raise(SIGUSR2);

@@ -31,19 +31,19 @@ struct own_tables {
   }
   void recover() const { process->memory.map_sig = &os_map_in_steps_sig; }
 
-  void record(std::uint64_t address, std::uint64_t size, std::uint64_t rate, const registers& caller) const {
+  void record(std::uint64_t address, std::uint64_t size, std::uint64_t rate, const host_call& caller) const {
     record_sampled_alloc_sig(*process, *heap, os_thread_id_sig(), address, size, rate, caller);
   }
   // An object at rate 1 that is given back at once, so that only counts remain.
-  void pass(std::uint64_t size, const registers& caller) const {
+  void pass(std::uint64_t size, const host_call& caller) const {
     record(0x4000, size, 1, caller);
     live_object object;
     if (heap->live.take_sig(0x4000, object)) count_freed_sig(*heap, object);
   }
 };
 
-registers nowhere(std::uintptr_t pc = 0x1000) {
-  registers r;
+host_call nowhere(std::uintptr_t pc = 0x1000) {
+  host_call r;
   r.pc = pc;
   return r;
 }
