@@ -14,7 +14,9 @@ PROF_DETAIL_BEGIN
 
 class collection {
  public:
-  explicit collection(process_state& process) noexcept : process_(process), memory_(os_pages) {}
+  // `asker`: the registers of the host's call that asks; it stays there as long. Null: code of ours asks.
+  explicit collection(process_state& process, const registers* asker = nullptr) noexcept
+      : process_(process), asker_(asker), memory_(os_pages) {}
   ~collection() { cancel(); }
   collection(const collection&) = delete;
   collection& operator=(const collection&) = delete;
@@ -56,7 +58,7 @@ class collection {
       return row_->write(process_, state_, request_, out) ? result() : refused();
     }
     // Behind the counts: the program goes on, and what walks meet from now on the map does not know.
-    refresh_code_map(process_);
+    refresh_code_map(process_, request_.seconds == 0 ? tables_made::next_time : tables_made::now);
     // Behind the refresh, which could not give old maps back otherwise.
     const presence_guard reading(process_.code_readers);
     arena store(os_pages);
@@ -65,6 +67,7 @@ class collection {
     describe(p, took_ns);
     // Before it is named: frames and strings that were lost have no entry to look at.
     if (p.complete()) name(p);
+    if (p.complete() && writer_of(*row_, request_).is_for_people && !request_.whole_names) shorten_names(p);
     if (!p.complete()) return result(error::out_of_memory, "the profile");
     return write(p, out) ? result() : refused();
   }
@@ -78,7 +81,7 @@ class collection {
   }
 
  private:
-  profile_run run() noexcept { return {process_, *row_, request_, memory_, state_}; }
+  profile_run run() noexcept { return {process_, *row_, request_, memory_, state_, asker_}; }
 
   static result refused() noexcept { return result(error::write_failed, "the sink refused the bytes"); }
 
@@ -96,9 +99,11 @@ class collection {
 
   void name(profile& p) const noexcept {
     const auto* const names = find_part_sig<symbolize_part>(process_, part::symbolize);
-    if (!request_.symbolize || names == nullptr) return;
-    names->symbolize(p, process_.code.load());
+    if (request_.symbolize == symbols::none || names == nullptr) return;
+    names->symbolize(process_, p, process_.code.load(), request_.symbolize);
     if (row_->hides != nullptr) hide_leading_frames(p, row_->hides);
+    // Of calls, not of samples over some time, in which our own work is shown as it is.
+    if (row_->default_seconds == 0) hide_inlined_calls(p);
   }
 
   bool write(const profile& p, output out) const noexcept {
@@ -107,6 +112,7 @@ class collection {
   }
 
   process_state& process_;
+  const registers* const asker_;
   arena memory_;
   profile_request request_;
   const profile_part* part_ = nullptr;

@@ -20,9 +20,9 @@ inline void name_all(process_state& process, const std::uint64_t* addresses, std
   const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
   if (names == nullptr) return;
   const own_code_scope own(process);
-  refresh_code_map(process);
+  refresh_code_map(process, tables_made::next_time);
   const presence_guard reading(process.code_readers);
-  names->name_all(addresses, count, process.code.load(), found, context);
+  names->name_all(process, addresses, count, process.code.load(), found, context);
 }
 
 PROF_DETAIL_END

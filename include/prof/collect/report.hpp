@@ -20,14 +20,16 @@ inline status_row value_row(const status_value& value) noexcept {
 }
 
 inline void report_parts(process_state& process, status_visitor visit) noexcept {
+  const visitor<status_value> values{[](void* context, const status_value& value) {
+                                       (*static_cast<status_visitor*>(context))(value_row(value));
+                                     },
+                                     &visit};
   for (unsigned i = 0; i < max_parts; ++i) {
     const profile_part* const known = profile_part_at(process, i);
-    if (known == nullptr || known->report == nullptr) continue;
-    known->report(process, {[](void* context, const status_value& value) {
-                              (*static_cast<status_visitor*>(context))(value_row(value));
-                            },
-                            &visit});
+    if (known != nullptr && known->report != nullptr) known->report(process, values);
   }
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
+  if (names != nullptr) names->report(process, values);
 }
 
 // Bytes of address space that are mapped for prof and kept. What a profile needs while it is written is not in it.

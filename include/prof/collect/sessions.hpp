@@ -118,7 +118,10 @@ inline bool wait_unless_canceled(process_state& process, std::uint64_t ns, const
   return true;
 }
 
-inline result write_named_profile(const char* name, const sink& target, const profile_request& given, std::size_t bytes) {
+// Not inlined: its caller is the host's code.
+PROF_DETAIL_NOINLINE inline result write_named_profile(const char* name, const sink& target, const profile_request& given,
+                                                       std::size_t bytes) {
+  const registers asker = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
   process_state* const process = enter();
   const profile_request request = known_of(given, bytes);
   if (process == nullptr) return result(error::out_of_memory, "the profile");
@@ -127,7 +130,7 @@ inline result write_named_profile(const char* name, const sink& target, const pr
   if (result agreed = check_versions(); !agreed) return agreed;
   process->used.store(true);
   delivery out(target);
-  collection work(*process);
+  collection work(*process, &asker);
   if (result begun = work.begin(name, request); !begun) return begun;
   if (result opened = out.open(); !opened) return opened;
   if (!wait_unless_canceled(*process, work.duration_ns(), request.cancel)) return result(error::canceled);
@@ -147,7 +150,13 @@ inline result set_limits(const options& given, std::size_t bytes) {
   if (wanted.signal < 0 || wanted.signal > 64) {
     return result(error::bad_argument, "options::signal must be 0 (choose) or a signal number");
   }
+  if (wanted.symbolize > symbols::inlines || wanted.symbolize == symbols::standard) {
+    return result(error::bad_argument, "options::symbolize must be none, functions, lines or inlines");
+  }
   process->depth.store(wanted.max_depth);
+  process->detail_of_names.store(wanted.symbolize);
+  process->time_for_names.store(std::uint64_t{wanted.symbolize_ms} * 1000000u);
+  process->memory_for_names.store(wanted.symbolize_memory);
   process->wanted_signal.store(wanted.signal);
   return {};
 }

@@ -6,6 +6,7 @@
 #ifndef PROF_COLLECT_WRITERS_HPP
 #define PROF_COLLECT_WRITERS_HPP
 
+#include "prof/base/short_name.hpp"
 #include "prof/process/part.hpp"
 #include "prof/write/pprof.hpp"
 #include "prof/write/top.hpp"
@@ -17,6 +18,7 @@ struct profile_writer_row {
   text_view word;  // of the query's format=
   const char* content_type;
   bool is_download;  // has a file name
+  bool is_for_people;  // names are shortened
   bool (*write)(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request& request);
 };
 
@@ -37,9 +39,9 @@ inline bool write_as_top(const profile& p, arena& scratch, output out, const pro
 }
 
 inline constexpr profile_writer_row profile_writers[] = {
-    {format::pprof, {"pprof", 5}, "application/octet-stream", true, &write_as_pprof},
-    {format::text, {"text", 4}, "text/plain; charset=utf-8", false, &write_as_text},
-    {format::top, {"top", 3}, "text/plain; charset=utf-8", false, &write_as_top}};
+    {format::pprof, {"pprof", 5}, "application/octet-stream", true, false, &write_as_pprof},
+    {format::text, {"text", 4}, "text/plain; charset=utf-8", false, true, &write_as_text},
+    {format::top, {"top", 3}, "text/plain; charset=utf-8", false, true, &write_as_top}};
 
 // How a request for a row is answered. A row without a text is written as pprof where one is asked for, as Go does.
 inline const profile_writer_row& writer_of(const profile_row& row, const profile_request& request) noexcept {
@@ -49,6 +51,11 @@ inline const profile_writer_row& writer_of(const profile_row& row, const profile
     if (writer.value == wanted) return writer;
   }
   return profile_writers[0];
+}
+
+// Template arguments become <...>; functions that differ in them only become one.
+inline void shorten_names(profile& p) noexcept {
+  for (profile_function& function : p.functions) function.name = p.string(shorten(p.strings[function.name], p.memory));
 }
 
 // The format that a word stands for; `none` where none does.

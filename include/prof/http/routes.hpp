@@ -134,6 +134,35 @@ inline bool read_seconds(const http_request& request, bool takes_time, profile_r
   return error == nullptr;
 }
 
+// False: it is none of the words.
+inline bool read_symbols(text_view word, symbols& wanted) noexcept {
+  const struct {
+    text_view word;
+    symbols value;
+  } known[] = {{"0", symbols::none},          {"1", symbols::standard}, {"", symbols::standard},
+               {"functions", symbols::functions}, {"lines", symbols::lines}, {"inlines", symbols::inlines}};
+  for (const auto& one : known) {
+    if (!one.word.equals(word)) continue;
+    wanted = one.value;
+    return true;
+  }
+  return false;
+}
+
+// How names are to be shown; false, with the answer made, for words that say nothing.
+inline bool read_names(const http_request& request, profile_request& wanted, http_response& response) noexcept {
+  text_view text;
+  if (request.parameter("symbolize", text) && !read_symbols(text, wanted.symbolize)) {
+    response.fail(400, "symbolize must be 0, functions, lines or inlines");
+    return false;
+  }
+  if (!request.parameter("names", text)) return true;
+  wanted.whole_names = text.equals({"whole", 5});
+  if (wanted.whole_names || text.equals({"short", 5})) return true;
+  response.fail(400, "names must be short or whole");
+  return false;
+}
+
 inline bool read_request(const http_request& request, const profile_row& row, profile_request& wanted,
                          http_response& response) noexcept {
   text_view text;
@@ -143,7 +172,7 @@ inline bool read_request(const http_request& request, const profile_row& row, pr
   wanted.leak = number_in(request, "leak", 0) != 0;
   wanted.rate = number_in(request, "rate", 0);
   if (request.parameter("view", text) && text.size != 0) wanted.view = request.memory->copy(text.data, text.size);
-  wanted.symbolize = number_in(request, "symbolize", 1) != 0;
+  if (!read_names(request, wanted, response)) return false;
   if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
   if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);
   return read_seconds(request, row.default_seconds != 0, wanted, response);

@@ -79,7 +79,11 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   process->head.layout = layout_version;
   process->head.version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
+  constexpr options defaults{};
   process->depth.store(default_depth, std::memory_order_relaxed);
+  process->detail_of_names.store(defaults.symbolize, std::memory_order_relaxed);
+  process->time_for_names.store(std::uint64_t{defaults.symbolize_ms} * 1000000u, std::memory_order_relaxed);
+  process->memory_for_names.store(defaults.symbolize_memory, std::memory_order_relaxed);
   process->head.magic = process_magic;
   return process;
 }

@@ -67,6 +67,8 @@ inline void release_parent(process_state& process, bool alone) noexcept {
     const profile_part* const known = profile_part_at(process, i);
     if (known != nullptr && known->forget_parent != nullptr) known->forget_parent(process, alone);
   }
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
+  if (names != nullptr) names->forget_parent(process, alone);
 }
 
 // Runs when fork returns in the child (`alone`) if the parent has made a public call, else in the first public call of

@@ -19,6 +19,7 @@
 PROF_DETAIL_BEGIN
 
 struct process_state;
+struct host_call;
 
 // ---- profiles ------------------------------------------------------------------------------------------
 
@@ -62,6 +63,7 @@ struct profile_run {
   const profile_request& request;
   arena& memory;
   void* state = nullptr;
+  const registers* asker = nullptr;  // of the host's call that asks; null: code of ours does
 };
 
 // A thread that the program makes, as the hook of pthread_create knows it.
@@ -99,7 +101,7 @@ struct profile_part {
   // The object whose hooks counted for it was unloaded. In a hook or an allocator. Null: there is nothing to do.
   void (*hooks_unloaded_sig)(process_state& process);
   // A thread is about to be made, by the calling one; runs, and is the calling one; ends. Null: not told.
-  void (*thread_starts)(process_state& process, thread_start& start, const registers& caller) = nullptr;
+  void (*thread_starts)(process_state& process, thread_start& start, const host_call& caller) = nullptr;
   void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
   bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
   void (*thread_ends)(process_state& process) = nullptr;
@@ -114,11 +116,14 @@ struct profile_part {
 
 struct symbolize_part {
   part_head head;
-  // Gives every location of a profile a function.
-  void (*symbolize)(profile& p, const code_map* code);
+  // Gives every location of a profile its functions, and files and lines, as far as they are wanted.
+  void (*symbolize)(process_state& process, profile& p, const code_map* code, symbols wanted);
   // Calls found(context, address, demangled name) for each address whose function is known.
-  void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
+  void (*name_all)(process_state& process, const std::uint64_t* addresses, std::size_t count, const code_map* code,
                    void (*found)(void* context, std::uint64_t address, text_view name), void* context);
+  // As of a profile_part.
+  void (*forget_parent)(process_state& process, bool alone);
+  void (*report)(process_state& process, visitor<status_value> visit);
 };
 
 // ---- explicit records --------------------------------------------------------------------------------------

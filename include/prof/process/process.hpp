@@ -27,7 +27,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t default_depth = options{}.max_depth;
 
 // Raised when a member of what objects share gets another meaning; other sizes show by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 6;
+inline constexpr std::uint32_t layout_revision = 7;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 inline constexpr std::size_t max_retired_maps = 16;
 inline constexpr unsigned max_parts = part_count + 8;  // with those that are registered at run time
@@ -57,6 +57,9 @@ struct process_state {
   std::atomic<bool> used;  // a profile was started or written: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
+  std::atomic<symbols> detail_of_names;  // that symbols::standard stands for
+  std::atomic<std::uint64_t> time_for_names;  // ns
+  std::atomic<std::uint64_t> memory_for_names;  // bytes
   signal_state signal;
   std::atomic<std::uint64_t> objects_seen;  // os_objects_loaded() when the API's table was last offered to all
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
@@ -74,6 +77,7 @@ struct process_state {
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
   std::atomic<bool> code_map_outdated;   // a walk met code that the map does not know
+  std::atomic<bool> put_off_tables;      // once, see refresh_code_map
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
   code_registry registry;

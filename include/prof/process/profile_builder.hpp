@@ -11,6 +11,25 @@
 
 PROF_DETAIL_BEGIN
 
+// A range of the code map as a mapping of a profile: its index there, if there is room.
+inline std::uint32_t add_mapping(profile& p, const code_range& range) noexcept {
+  char hex[2 * build_id_size];
+  for (std::size_t k = 0; k < range.build_id_length; ++k) {
+    hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
+    hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
+  }
+  profile_mapping mapping;
+  mapping.start = range.start;
+  mapping.limit = range.limit;
+  mapping.offset = range.offset;
+  mapping.file = p.string({range.path, range.path_size});
+  mapping.build_id = p.string({hex, std::size_t{2} * range.build_id_length});
+  mapping.current = range.current;
+  mapping.range = range.number;
+  const auto index = static_cast<std::uint32_t>(p.mappings.size());
+  return p.mappings.push(mapping) ? index : no_index;
+}
+
 class profile_builder {
  public:
   static constexpr std::size_t max_extra_labels = 12;
@@ -69,22 +88,7 @@ class profile_builder {
   }
 
   void add_mappings() noexcept {
-    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
-      const code_range& range = code_->ranges[i];
-      char hex[2 * build_id_size];
-      for (std::size_t k = 0; k < range.build_id_length; ++k) {
-        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
-        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
-      }
-      profile_mapping mapping;
-      mapping.start = range.start;
-      mapping.limit = range.limit;
-      mapping.offset = range.offset;
-      mapping.file = target_.string({range.path, range.path_size});
-      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
-      mapping.current = range.current;
-      target_.mappings.push(mapping);
-    }
+    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) add_mapping(target_, code_->ranges[i]);
   }
 
   std::uint32_t locate(std::uintptr_t frame) noexcept {

@@ -37,6 +37,7 @@ struct profile_mapping {
   std::uint64_t offset = 0;
   string_index file = 0;
   string_index build_id = 0;  // lower-case hex
+  std::uint32_t range = 0;    // its number in the code map; 0: unknown
   bool current = true;        // false: unmapped since (its samples keep their name and build id)
   bool has_functions = false;
   bool has_filenames = false;
@@ -49,6 +50,7 @@ struct profile_function {
   string_index system_name = 0;  // as linked: mangled
   string_index file = 0;
   std::int64_t start_line = 0;
+  bool is_made_up = false;       // the name says where it is, for it has none
 };
 
 struct profile_line {
@@ -81,6 +83,20 @@ struct profile_sample {
   bool truncated = false;         // too deep, or no way to the root
 };
 
+// Eight bytes at a time: names of templates have hundreds, and a profile has thousands of those.
+inline std::uint64_t hash_text(text_view text) noexcept {
+  std::uint64_t hash = text.size;
+  std::uint64_t word = 0;
+  for (; text.size >= sizeof word; text = text.from(sizeof word)) {
+    std::memcpy(&word, text.data, sizeof word);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 32;
+  }
+  word = 0;
+  std::memcpy(&word, text.data, text.size);
+  return mix_bits(hash ^ word);
+}
+
 // Finds equal things: a hash table of indices whose equality the caller knows.
 class index_set {
  public:
@@ -91,6 +107,18 @@ class index_set {
     slots_.clear();
     slots_.resize(size);  // zeros
     count_ = 0;
+  }
+
+  // Index of the entry for which equal(index) holds, or no_index.
+  template <class Equal>
+  std::uint32_t find(std::uint64_t hash, Equal equal) const noexcept {
+    if (slots_.empty()) return no_index;
+    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
+    const std::size_t mask = slots_.size() - 1;
+    for (std::size_t at = mixed & mask; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
+      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) return slots_[at].index_plus_1 - 1;
+    }
+    return no_index;
   }
 
   // Index of the entry for which equal(index) holds, or `fresh` after adding it.
@@ -180,13 +208,9 @@ struct profile {
   bool complete() const noexcept { return !memory.exhausted(); }
 
   string_index string(text_view text) noexcept {
-    std::uint64_t hash = text.size;
-    for (std::size_t i = 0; i < text.size; ++i) {
-      hash = (hash ^ static_cast<unsigned char>(text.data[i])) * 0x100000001b3u;  // FNV-1a
-    }
     const auto fresh = static_cast<string_index>(strings.size());
     const string_index found = known_strings_.find_or_add(
-        hash, fresh,
+        hash_text(text), fresh,
         [&](std::uint32_t i) { return i < strings.size() && strings[i].equals(text); });
     if (found != fresh) return found == no_index ? 0 : found;
     const char* const copy = memory.copy(text.data, text.size);
@@ -349,6 +373,14 @@ struct profile {
   index_set known_samples_;
 };
 
+// A line's function; empty where there is none. Indices are checked: a profile that ran out of memory may hold one whose
+// entry was lost.
+inline text_view function_of_line(const profile& p, std::uint32_t line) noexcept {
+  const std::uint32_t function = line < p.lines.size() ? p.lines[line].function : no_index;
+  const string_index name = function < p.functions.size() ? p.functions[function].name : 0;
+  return name < p.strings.size() ? p.strings[name] : text_view();
+}
+
 // Drops the leaf frames of functions for which hides(name) holds, but never a whole stack, and merges the samples that
 // became equal: a heap profile's stacks begin inside the allocator, and the reader wants who called it.
 inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) noexcept {
@@ -356,11 +388,9 @@ inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) n
   if (!hidden.resize(p.locations.size())) return;
   for (std::size_t i = 0; i < hidden.size(); ++i) {
     const profile_location& location = p.locations[i];
-    if (location.line_count == 0) continue;
-    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
-    const std::uint32_t innermost = p.lines[location.first_line].function;
-    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
-    hidden[i] = name < p.strings.size() && hides(p.strings[name]);
+    // The function itself: what others were inlined into is the host's.
+    const std::uint32_t outermost = location.first_line + location.line_count - 1;
+    hidden[i] = location.line_count != 0 && hides(function_of_line(p, outermost));
   }
   for (profile_sample& sample : p.samples) {
     const std::uint32_t* const frames = p.frames_of(sample);
@@ -372,6 +402,30 @@ inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) n
     sample.depth -= leading;
   }
   p.merge_samples();
+}
+
+// Whether a demangled name is of a function of ours; before it there may be a return type.
+inline bool is_own_function(text_view name) noexcept {
+  const std::size_t arguments = name.find('(');
+  const std::size_t templates = name.find('<');
+  name.size = arguments < templates ? arguments : templates;
+  const std::size_t type = name.rfind(' ');
+  return (type < name.size ? name.from(type + 1) : name).starts_with("prof::v1::");
+}
+
+// Of a call that a stack begins with: functions of ours that the compiler has put into the caller have no frame, so only
+// names tell them. A frame that is all ours stays as it is.
+inline void hide_inlined_calls(profile& p) noexcept {
+  for (const profile_sample& sample : p.samples) {
+    const std::uint32_t leaf = sample.depth != 0 ? p.frames_of(sample)[0] : no_index;
+    if (leaf >= p.locations.size()) continue;
+    profile_location& location = p.locations[leaf];
+    std::uint32_t ours = 0;
+    while (ours < location.line_count && is_own_function(function_of_line(p, location.first_line + ours))) ++ours;
+    if (ours == location.line_count) continue;
+    location.first_line += ours;
+    location.line_count -= ours;
+  }
 }
 
 PROF_DETAIL_END

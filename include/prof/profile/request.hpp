@@ -15,6 +15,11 @@ PROF_PUBLIC_BEGIN
 // hottest functions as a table for a terminal.
 enum class format { pprof, text, top };
 
+// What a profile says of each address. none: itself and the build id of its file. functions: a name. lines: file and line,
+// too. inlines: all of it for each call that was inlined there, as several lines of one location, innermost first. The more,
+// the longer the first profile takes; what was found once is kept. standard: what configure() says.
+enum class symbols : unsigned char { none, standard, functions, lines, inlines };
+
 // What to collect. New members are only ever appended.
 struct profile_request {
   // As in Go: not 0 = text.
@@ -22,8 +27,7 @@ struct profile_request {
   // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
   // difference between the two ends.
   unsigned seconds = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
   prof::format format = prof::format::pprof;
   // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
   unsigned hz = 0;
@@ -43,6 +47,9 @@ struct profile_request {
   unsigned min_wait = 0;
   // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
   bool leak = false;
+  // Of what people read, format::text and top: names with all their template arguments, which are <...> otherwise. Files
+  // have names whole.
+  bool whole_names = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.
@@ -50,8 +57,7 @@ struct cpu_options {
   // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
   // set_cpu_profile_rate changed it. Totals are right at any rate.
   unsigned hz = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
 };
 
 // Limits of this process; see configure(). New members are only ever appended.
@@ -60,6 +66,12 @@ struct options {
   std::size_t max_depth = 128;
   // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
   int signal = 0;
+  // What symbols::standard stands for.
+  symbols symbolize = symbols::inlines;
+  // How long names of one profile may take, in milliseconds, and how much memory beside the files' own pages, in bytes. What is
+  // not named by then keeps the name of its function, or of its file and place, and a comment says how many do.
+  unsigned symbolize_ms = 2000;
+  std::size_t symbolize_memory = std::size_t{64} << 20;
 };
 
 PROF_PUBLIC_END

@@ -1,9 +1,8 @@
-// prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
+// prof/symbol/elf.hpp - the function symbols of one ELF image: addresses in, the best symbol of each out.
 // Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
 //         names, never a wild read; see code/elf_image.hpp.
-// Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
-//         image, which must outlive this.
+// Memory: some 150 bytes per address in the arena; text stays in the image, which must outlive this.
 // Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
 //         symbols, PLT); symbol order as addr2line and perf choose among aliases.
 #ifndef PROF_SYMBOL_ELF_HPP
@@ -25,8 +24,7 @@ enum class symbol_tier : std::uint8_t {
 
 struct elf_symbol {
   std::uint64_t start = 0;  // virtual address as linked
-  std::uint32_t size = 0;
-  std::uint32_t reach = 0;  // distance to the highest end of this and all symbols before it
+  std::uint64_t size = 0;   // of one without a size: up to the end of its section
   std::uint32_t name = 0;   // offset in the string table
   symbol_tier tier = symbol_tier::sized;
   std::uint8_t rank = 0;  // 0 global, 1 weak, 2 local
@@ -63,55 +61,45 @@ inline bool read_stub(unsigned machine, text_view code, std::uint64_t address,
   return true;
 }
 
-class elf_symbols {
+// Finds the symbols of many addresses at once: one pass over the tables, in which each symbol is shown to the addresses that
+// it may be for. Neither the symbols are sorted nor copied, but for the best one of each address.
+class symbol_search {
  public:
-  explicit elf_symbols(arena& memory) noexcept : symbols_(memory), slots_(memory) {}
+  // A file in which everything overlaps would cost addresses times symbols.
+  static constexpr std::uint64_t max_offers = std::uint64_t{1} << 26;
 
-  // Reads all function symbols. Without any (no ELF64, stripped bare), find answers null.
-  void load(const elf_image& image) noexcept {
-    image_ = image;
+  // The bytes of the image must stay.
+  symbol_search(const elf_image& image, arena& memory) noexcept
+      : image_(image), found_(memory), functions_(memory), labels_(memory), buckets_(memory), slots_(memory) {
     Elf64_Shdr head{};
     if (image_.find_section(SHT_SYMTAB, head) != 0) full_ = open_table(head);
     dynamic_index_ = image_.find_section(SHT_DYNSYM, head);
     if (dynamic_index_ != 0) dynamic_ = open_table(head);
-    read_slots();
-    if (!symbols_.resize(count_functions(full_) + count_functions(dynamic_))) return;
-    symbols_.clear();  // one block of the right size instead of doubled copies
+  }
+
+  bool has_symbols() const noexcept { return full_.symbols.size != 0; }
+
+  // Of addresses as linked, sorted, which must stay there. Without symbols (no ELF64, stripped bare) none has one.
+  void find(const std::uint64_t* addresses, std::size_t count) noexcept {
+    addresses_ = addresses;
+    count_ = count;
+    if (!found_.resize(count) || !functions_.resize(count) || !labels_.resize(count) || !fill_buckets()) count_ = 0;
+    if (count_ == 0) return;
     take_functions(full_, false);
     take_functions(dynamic_, true);
     for (const char* name : {".plt", ".plt.sec", ".plt.got"}) take_stubs(name);
-    sort();
-    close_open_symbols();
-    set_reach();
+    settle();
   }
 
-  // The symbol of the code at an offset of the file; null when nothing covers it.
-  const elf_symbol* find(std::uint64_t file_offset) const noexcept {
-    std::uint64_t address = 0;
-    if (!image_.address_of(file_offset, address)) return nullptr;
-    std::size_t low = 0;
-    std::size_t high = symbols_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (symbols_[middle].start <= address) low = middle + 1;
-      else high = middle;
-    }
-    // Back to the innermost symbol that holds the address; reach ends the search in a gap.
-    const elf_symbol* best = nullptr;
-    while (low-- > 0 && address - symbols_[low].start < symbols_[low].reach) {
-      const elf_symbol& s = symbols_[low];
-      if (address - s.start >= s.size || (best != nullptr && s.tier >= best->tier)) continue;
-      best = &s;
-      if (s.tier == symbol_tier::sized) break;
-    }
-    return best;
+  // The symbol of addresses[i], or null.
+  const elf_symbol* symbol_of(std::size_t i) const noexcept {
+    return i < count_ && found_[i].size != 0 ? &found_[i] : nullptr;
   }
 
   // As linked, without "@plt". Not NUL-terminated when the string table is broken.
   text_view name_of(const elf_symbol& s) const noexcept {
     return elf_image::string_at(s.dynamic ? dynamic_.strings : full_.strings, s.name);
   }
-  std::size_t size() const noexcept { return symbols_.size(); }
 
  private:
   struct table {
@@ -128,11 +116,97 @@ class elf_symbols {
     std::uint64_t address;
     std::uint32_t name;
   };
+  // The last thing that begins at or before an address.
+  struct nearest {
+    std::uint64_t start;
+    elf_symbol symbol;  // what begins there without a size; size 0: nothing does
+    bool is_set;
+  };
 
   table open_table(const Elf64_Shdr& head) const noexcept {
     Elf64_Shdr strings{};
     if (head.sh_entsize != sizeof(Elf64_Sym) || !image_.section(head.sh_link, strings)) return {};
     return {image_.content(head), image_.content(strings)};
+  }
+
+  // ---- addresses -------------------------------------------------------------------------------
+
+  // Cuts the span of the addresses into pieces of one size, so that the first one behind a symbol's start is near.
+  bool fill_buckets() noexcept {
+    if (count_ == 0) return false;
+    const std::uint64_t span = addresses_[count_ - 1] - addresses_[0];
+    for (shift_ = 0; (span >> shift_) >= 4 * count_; ++shift_) {}
+    const std::size_t buckets = static_cast<std::size_t>(span >> shift_) + 2;
+    if (!buckets_.resize(buckets)) return false;
+    std::size_t next = 0;
+    for (std::size_t b = 0; b < buckets; ++b) {
+      while (next < count_ && (addresses_[next] - addresses_[0]) >> shift_ < b) ++next;
+      buckets_[b] = static_cast<std::uint32_t>(next);
+    }
+    return true;
+  }
+  // The first address that is not below `start`; count_ when there is none.
+  std::size_t first_from(std::uint64_t start) const noexcept {
+    if (start <= addresses_[0]) return 0;
+    const std::uint64_t bucket = (start - addresses_[0]) >> shift_;
+    if (bucket >= buckets_.size()) return count_;
+    std::size_t i = buckets_[static_cast<std::size_t>(bucket)];
+    while (i < count_ && addresses_[i] < start) ++i;
+    return i;
+  }
+
+  // ---- candidates ------------------------------------------------------------------------------
+
+  // Whether `a` is the better of two symbols that begin at one address and are of one tier.
+  bool is_better(const elf_symbol& a, const elf_symbol& b) const noexcept {
+    if (a.rank != b.rank) return a.rank < b.rank;
+    const text_view left = name_of(a);
+    const text_view right = name_of(b);
+    if (left.size != right.size) return left.size < right.size;
+    const int order = std::memcmp(left.data, right.data, left.size);
+    return order != 0 ? order < 0 : a.size < b.size;
+  }
+
+  // One with a size is for each address in it that no symbol further in has.
+  void offer_sized(const elf_symbol& s, std::size_t first) noexcept {
+    for (std::size_t i = first; i < count_ && addresses_[i] - s.start < s.size; ++i) {
+      if (++offers_ > max_offers) return;
+      elf_symbol& best = found_[i];
+      if (best.size == 0 || s.start > best.start || (s.start == best.start && is_better(s, best))) best = s;
+    }
+  }
+  // One without holds up to whatever begins next: the nearest of all that begin at or before an address.
+  void offer_nearest(arena_vector<nearest>& nearests, const elf_symbol& s, std::size_t first, bool is_candidate) noexcept {
+    if (first == count_) return;
+    nearest& there = nearests[first];
+    if (there.is_set && there.start > s.start) return;
+    if (!there.is_set || there.start < s.start) there = nearest{s.start, elf_symbol{}, true};
+    if (is_candidate && (there.symbol.size == 0 || is_better(s, there.symbol))) there.symbol = s;
+  }
+  void offer(const elf_symbol& s) noexcept {
+    const std::size_t first = first_from(s.start);
+    if (s.tier == symbol_tier::sized) offer_sized(s, first);
+    // A function ends at the next function or global label, a label at anything.
+    if (s.tier != symbol_tier::label || s.rank == 0) offer_nearest(functions_, s, first, s.tier == symbol_tier::open);
+    offer_nearest(labels_, s, first, s.tier == symbol_tier::label);
+  }
+
+  // What begins before an address is near the later ones, too, until something begins in between.
+  static void spread(arena_vector<nearest>& nearests) noexcept {
+    for (std::size_t i = 1; i < nearests.size(); ++i) {
+      const nearest& before = nearests[i - 1];
+      if (before.is_set && (!nearests[i].is_set || nearests[i].start < before.start)) nearests[i] = before;
+    }
+  }
+  void settle() noexcept {
+    if (offers_ > max_offers) count_ = 0;  // and none has a symbol
+    spread(functions_);
+    spread(labels_);
+    for (std::size_t i = 0; i < count_; ++i) {
+      for (const nearest* last : {&functions_[i], &labels_[i]}) {
+        if (found_[i].size == 0 && addresses_[i] - last->symbol.start < last->symbol.size) found_[i] = last->symbol;
+      }
+    }
   }
 
   // ---- functions -------------------------------------------------------------------------------
@@ -142,48 +216,35 @@ class elf_symbols {
     return s.st_shndx != SHN_UNDEF &&
            (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE);
   }
-  static std::size_t count_functions(const table& from) noexcept {
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < from.count(); ++i) {
-      if (may_be_code(from.at(i))) ++count;
-    }
-    return count;
-  }
-  static std::uint32_t narrow(std::uint64_t size) noexcept {
-    return size < ~std::uint32_t{0} ? static_cast<std::uint32_t>(size) : ~std::uint32_t{0};
-  }
 
   void take_functions(const table& from, bool dynamic) noexcept {
     for (std::size_t i = 0; i < from.count(); ++i) {
       const Elf64_Sym s = from.at(i);
+      if (s.st_value > addresses_[count_ - 1] || !may_be_code(s)) continue;
       elf_symbol made;
       made.dynamic = dynamic;
-      if (may_be_code(s) && describe(s, from, made)) symbols_.push(made);
+      if (describe(s, from, made)) offer(made);
     }
   }
 
   bool describe(const Elf64_Sym& s, const table& from, elf_symbol& made) const noexcept {
     const bool typed = ELF64_ST_TYPE(s.st_info) != STT_NOTYPE;
-    const text_view name = elf_image::string_at(from.strings, s.st_name);
+    if (s.st_name >= from.strings.size || from.strings.data[s.st_name] == '\0') return false;
     // "$x" and "$d" mark code and data for disassemblers (AAELF64); they name nothing.
-    if (name.size == 0 || (!typed && name.data[0] == '$')) return false;
+    if (!typed && from.strings.data[s.st_name] == '$') return false;
+    const bool sized = typed && s.st_size != 0;
     Elf64_Shdr home{};
-    const bool placed = s.st_shndx < SHN_LORESERVE && image_.section(s.st_shndx, home) &&
+    const bool placed = !sized && s.st_shndx < SHN_LORESERVE && image_.section(s.st_shndx, home) &&
                         s.st_value - home.sh_addr < home.sh_size;
-    if (!placed && (!typed || s.st_size == 0)) return false;
+    if (!placed && !sized) return false;
     if (!typed && (home.sh_flags & SHF_EXECINSTR) == 0) return false;
     made.start = s.st_value;
-    // Without a size: up to the section's end for now, see close_open_symbols.
-    made.size = narrow(s.st_size != 0 ? s.st_size : home.sh_size - (s.st_value - home.sh_addr));
-    made.tier = !typed           ? symbol_tier::label
-                : s.st_size != 0 ? symbol_tier::sized
-                                 : symbol_tier::open;
+    made.size = s.st_size != 0 ? s.st_size : home.sh_size - (s.st_value - home.sh_addr);
+    made.tier = sized ? symbol_tier::sized : typed ? symbol_tier::open : symbol_tier::label;
     made.stub = false;
     made.name = s.st_name;
     const unsigned binding = ELF64_ST_BIND(s.st_info);
     made.rank = binding == STB_LOCAL ? 2 : binding == STB_WEAK ? 1 : 0;
-    // Until close_open_symbols, reach 1 marks a size that was made up.
-    made.reach = s.st_size == 0 ? 1 : 0;
     return made.start + made.size > made.start;
   }
 
@@ -228,7 +289,8 @@ class elf_symbols {
   // Decodes the stubs instead of counting them: linkers differ in their order and headers.
   void take_stubs(text_view section) noexcept {
     Elf64_Shdr head{};
-    if (slots_.empty() || image_.find_section(section, head) == 0) return;
+    if (image_.find_section(section, head) == 0 || !has_any_in(head)) return;
+    if (slots_.empty()) read_slots();
     const text_view code = image_.content(head);
     const bool fixed = image_.machine() == EM_X86_64;  // entry size; else 16 bytes from the adrp
     const std::size_t size = fixed && head.sh_entsize == 8 ? 8 : 16;
@@ -240,77 +302,31 @@ class elf_symbols {
       if (found == nullptr || address + size < address) continue;
       elf_symbol made;
       made.start = address;
-      made.size = static_cast<std::uint32_t>(size);
+      made.size = size;
       made.name = found->name;
       made.dynamic = true;
       made.stub = true;
-      symbols_.push(made);
+      offer(made);
     }
   }
-
-  // ---- order -----------------------------------------------------------------------------------
-
-  // By address; at one address the best name comes last, where find meets it first.
-  void sort() noexcept {
-    heap_sort(symbols_.data(), symbols_.size(), [this](const elf_symbol& a, const elf_symbol& b) {
-      if (a.start != b.start) return a.start < b.start;
-      if (a.tier != b.tier) return a.tier > b.tier;
-      if (a.rank != b.rank) return a.rank > b.rank;
-      const text_view left = name_of(a);
-      const text_view right = name_of(b);
-      if (left.size != right.size) return left.size > right.size;
-      const int order = std::memcmp(left.data, right.data, left.size);
-      return order != 0 ? order > 0 : a.size > b.size;
-    });
-  }
-
-  // A function without a size ends at the next function or global label, a label at anything.
-  void close_open_symbols() noexcept {
-    std::uint64_t next_any = ~std::uint64_t{0};
-    std::uint64_t next_function = ~std::uint64_t{0};
-    for (std::size_t end = symbols_.size(); end != 0;) {
-      const std::uint64_t start = symbols_[end - 1].start;
-      bool function = false;
-      std::size_t at = end;
-      for (; at != 0 && symbols_[at - 1].start == start; --at) {
-        elf_symbol& s = symbols_[at - 1];
-        const std::uint64_t room =
-            (s.tier == symbol_tier::label ? next_any : next_function) - start;
-        if (s.reach == 1 && s.size > room) s.size = static_cast<std::uint32_t>(room);
-        function = function || s.tier != symbol_tier::label || s.rank == 0;
-      }
-      next_any = start;
-      if (function) next_function = start;
-      end = at;
-    }
-  }
-
-  void set_reach() noexcept {
-    std::uint64_t highest = 0;
-    for (elf_symbol& s : symbols_) {
-      const std::uint64_t end = s.start + s.size;
-      if (end > highest) highest = end;
-      s.reach = narrow(highest > s.start ? highest - s.start : 0);
-    }
+  bool has_any_in(const Elf64_Shdr& section) const noexcept {
+    const std::size_t first = first_from(section.sh_addr);
+    return first < count_ && addresses_[first] - section.sh_addr < section.sh_size;
   }
 
   elf_image image_;
   table full_;
   table dynamic_;
   std::uint64_t dynamic_index_ = 0;
-  arena_vector<elf_symbol> symbols_;
+  const std::uint64_t* addresses_ = nullptr;
+  std::size_t count_ = 0;
+  unsigned shift_ = 0;
+  std::uint64_t offers_ = 0;
+  arena_vector<elf_symbol> found_;
+  arena_vector<nearest> functions_;  // with a type, and global labels
+  arena_vector<nearest> labels_;     // all
+  arena_vector<std::uint32_t> buckets_;
   arena_vector<slot> slots_;
-};
-
-#else
-
-class elf_symbols {
- public:
-  explicit elf_symbols(arena&) noexcept {}
-  void load(const elf_image&) noexcept {}
-  const elf_symbol* find(std::uint64_t) const noexcept { return nullptr; }
-  text_view name_of(const elf_symbol&) const noexcept { return {}; }
-  std::size_t size() const noexcept { return 0; }
 };
 
 #endif
