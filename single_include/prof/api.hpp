@@ -1885,6 +1885,11 @@ PROF_PUBLIC_BEGIN
 // hottest functions as a table for a terminal.
 enum class format { pprof, text, top };
 
+// What a profile says of each address. none: itself and the build id of its file. functions: a name. lines: file and line,
+// too. inlines: all of it for each call that was inlined there, as several lines of one location, innermost first. The more,
+// the longer the first profile takes; what was found once is kept. standard: what configure() says.
+enum class symbols : unsigned char { none, standard, functions, lines, inlines };
+
 // What to collect. New members are only ever appended.
 struct profile_request {
   // As in Go: not 0 = text.
@@ -1892,8 +1897,7 @@ struct profile_request {
   // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
   // difference between the two ends.
   unsigned seconds = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
   prof::format format = prof::format::pprof;
   // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
   unsigned hz = 0;
@@ -1913,6 +1917,9 @@ struct profile_request {
   unsigned min_wait = 0;
   // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
   bool leak = false;
+  // Of what people read, format::text and top: names with all their template arguments, which are <...> otherwise. Files
+  // have names whole.
+  bool whole_names = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.
@@ -1920,8 +1927,7 @@ struct cpu_options {
   // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
   // set_cpu_profile_rate changed it. Totals are right at any rate.
   unsigned hz = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
 };
 
 // Limits of this process; see configure(). New members are only ever appended.
@@ -1930,6 +1936,12 @@ struct options {
   std::size_t max_depth = 128;
   // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
   int signal = 0;
+  // What symbols::standard stands for.
+  symbols symbolize = symbols::inlines;
+  // How long names of one profile may take, in milliseconds, and how much memory beside the files' own pages, in bytes. What is
+  // not named by then keeps the name of its function, or of its file and place, and a comment says how many do.
+  unsigned symbolize_ms = 2000;
+  std::size_t symbolize_memory = std::size_t{64} << 20;
 };
 
 PROF_PUBLIC_END
@@ -2158,7 +2170,7 @@ decltype(auto) with_labels(std::initializer_list<label> labels, Function&& funct
 // like malloc; costs a subtraction when not sampled. A null object is ignored. Any thread, also
 // inside an allocator. In an object without prof.hpp it counts from that object's first other call on, or from the
 // first public call that another object makes.
-PROF_DETAIL_LOCAL inline void record_alloc(void* object, std::size_t size) noexcept {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
   if (!detail::count_down_sig(detail::alloc_countdown, size)) detail::record_alloc_slow_sig(object, size);
 }
@@ -2336,7 +2348,7 @@ class mutex {
   mutex(const mutex&) = delete;
   mutex& operator=(const mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, held, std::memory_order_acquire))) lock_slow();
   }
@@ -2346,7 +2358,7 @@ class mutex {
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
     return true;
   }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = held;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow();
   }
@@ -2382,21 +2394,21 @@ class shared_mutex {
   shared_mutex(const shared_mutex&) = delete;
   shared_mutex& operator=(const shared_mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, writer, std::memory_order_acquire))) lock_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock() noexcept { return try_taking(is_free, written); }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = writer;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow(1, &leave_writing);
   }
 
-  PROF_DETAIL_LOCAL void lock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock_shared() {
     if (PROF_DETAIL_UNLIKELY(!try_lock_shared())) lock_shared_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock_shared() noexcept { return try_taking(is_readable, read_once_more); }
-  PROF_DETAIL_LOCAL void unlock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock_shared() {
     const std::uint64_t seen = word_.load(std::memory_order_relaxed);
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) return unlock_slow(seen & readers, &leave_reading);
     leave_reading(&word_);
@@ -2461,8 +2473,11 @@ PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE inline void record_contention(std::uint64
 //
 // Abseil keeps one such function per process, and tells it of unlocks that others waited for.
 template <class CycleClock>
-PROF_DETAIL_LOCAL void absl_mutex_profiler(std::int64_t wait_cycles) {
-  if (wait_cycles > 0) record_contention(static_cast<std::uint64_t>(static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency()));
+PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void absl_mutex_profiler(std::int64_t wait_cycles) {
+  const detail::api_table* const table = detail::api_sig();
+  if (table == nullptr || wait_cycles <= 0) return;
+  const double ns = static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency();
+  table->record_contention(static_cast<std::uint64_t>(ns), PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_PUBLIC_END
@@ -2540,7 +2555,7 @@ PROF_DETAIL_LOCAL inline result stop_cpu_profile() {
 // Writes a profile by name with the parameters of an HTTP query; blocks while it collects. "profile" is a CPU profile,
 // of 30 s when the request does not say. Errors: error::unknown_profile, profile_off, not_in_version, not_included,
 // canceled, open_failed, write_failed, out_of_memory and those of cpu_session.
-PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
   const detail::api_table* const table = detail::api();
   return table != nullptr ? table->write_profile(name, target, request, sizeof request) : result(error::not_included);
 }
@@ -2548,7 +2563,7 @@ PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& targ
 // Go's WriteHeapProfile: what is live now, and all allocations so far, by stack. Works without any
 // start call: sampling runs from the process's first allocation. About 1 ms and up with the number
 // of stacks; the host's threads go on meanwhile.
-PROF_DETAIL_LOCAL inline result write_heap_profile(const sink& target) { return write_profile("heap", target); }
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_heap_profile(const sink& target) { return write_profile("heap", target); }
 
 // Calls visit(name, available) for every profile this version knows, sorted by name; for none where no file of the
 // process includes prof.hpp.

@@ -1886,6 +1886,11 @@ PROF_PUBLIC_BEGIN
 // hottest functions as a table for a terminal.
 enum class format { pprof, text, top };
 
+// What a profile says of each address. none: itself and the build id of its file. functions: a name. lines: file and line,
+// too. inlines: all of it for each call that was inlined there, as several lines of one location, innermost first. The more,
+// the longer the first profile takes; what was found once is kept. standard: what configure() says.
+enum class symbols : unsigned char { none, standard, functions, lines, inlines };
+
 // What to collect. New members are only ever appended.
 struct profile_request {
   // As in Go: not 0 = text.
@@ -1893,8 +1898,7 @@ struct profile_request {
   // 0: what is known now ("profile": 30 s). Otherwise how long to collect; for heap and allocs the
   // difference between the two ends.
   unsigned seconds = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
   prof::format format = prof::format::pprof;
   // Samples per second of "profile", 1 to 10000; 0: the process's rate (100).
   unsigned hz = 0;
@@ -1914,6 +1918,9 @@ struct profile_request {
   unsigned min_wait = 0;
   // Of "threadcreate": threads that have ended and that nobody has joined, instead of those there are.
   bool leak = false;
+  // Of what people read, format::text and top: names with all their template arguments, which are <...> otherwise. Files
+  // have names whole.
+  bool whole_names = false;
 };
 
 // What a CPU profile samples by. New members are only ever appended.
@@ -1921,8 +1928,7 @@ struct cpu_options {
   // Samples per CPU second and thread, 1 to 10000; 0: the process's rate, which is 100 unless
   // set_cpu_profile_rate changed it. Totals are right at any rate.
   unsigned hz = 0;
-  // False: addresses and build ids only.
-  bool symbolize = true;
+  symbols symbolize = symbols::standard;
 };
 
 // Limits of this process; see configure(). New members are only ever appended.
@@ -1931,6 +1937,12 @@ struct options {
   std::size_t max_depth = 128;
   // The signal for CPU sampling; 0 = SIGPROF if nobody uses it, else a free real-time signal.
   int signal = 0;
+  // What symbols::standard stands for.
+  symbols symbolize = symbols::inlines;
+  // How long names of one profile may take, in milliseconds, and how much memory beside the files' own pages, in bytes. What is
+  // not named by then keeps the name of its function, or of its file and place, and a comment says how many do.
+  unsigned symbolize_ms = 2000;
+  std::size_t symbolize_memory = std::size_t{64} << 20;
 };
 
 PROF_PUBLIC_END
@@ -2159,7 +2171,7 @@ decltype(auto) with_labels(std::initializer_list<label> labels, Function&& funct
 // like malloc; costs a subtraction when not sampled. A null object is ignored. Any thread, also
 // inside an allocator. In an object without prof.hpp it counts from that object's first other call on, or from the
 // first public call that another object makes.
-PROF_DETAIL_LOCAL inline void record_alloc(void* object, std::size_t size) noexcept {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void record_alloc(void* object, std::size_t size) noexcept {
   if (object == nullptr) return;
   if (!detail::count_down_sig(detail::alloc_countdown, size)) detail::record_alloc_slow_sig(object, size);
 }
@@ -2337,7 +2349,7 @@ class mutex {
   mutex(const mutex&) = delete;
   mutex& operator=(const mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, held, std::memory_order_acquire))) lock_slow();
   }
@@ -2347,7 +2359,7 @@ class mutex {
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) detail::tell_lock_taken(word_);
     return true;
   }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = held;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow();
   }
@@ -2383,21 +2395,21 @@ class shared_mutex {
   shared_mutex(const shared_mutex&) = delete;
   shared_mutex& operator=(const shared_mutex&) = delete;
 
-  PROF_DETAIL_LOCAL void lock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock() {
     std::uint64_t free = 0;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(free, writer, std::memory_order_acquire))) lock_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock() noexcept { return try_taking(is_free, written); }
-  PROF_DETAIL_LOCAL void unlock() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock() {
     std::uint64_t seen = writer;
     if (PROF_DETAIL_UNLIKELY(!word_.compare_exchange_strong(seen, 0, std::memory_order_release))) unlock_slow(1, &leave_writing);
   }
 
-  PROF_DETAIL_LOCAL void lock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void lock_shared() {
     if (PROF_DETAIL_UNLIKELY(!try_lock_shared())) lock_shared_slow();
   }
   PROF_DETAIL_LOCAL bool try_lock_shared() noexcept { return try_taking(is_readable, read_once_more); }
-  PROF_DETAIL_LOCAL void unlock_shared() {
+  PROF_DETAIL_LOCAL PROF_DETAIL_INLINE void unlock_shared() {
     const std::uint64_t seen = word_.load(std::memory_order_relaxed);
     if (PROF_DETAIL_UNLIKELY(detail::lock_waiters(seen) != 0)) return unlock_slow(seen & readers, &leave_reading);
     leave_reading(&word_);
@@ -2462,8 +2474,11 @@ PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE inline void record_contention(std::uint64
 //
 // Abseil keeps one such function per process, and tells it of unlocks that others waited for.
 template <class CycleClock>
-PROF_DETAIL_LOCAL void absl_mutex_profiler(std::int64_t wait_cycles) {
-  if (wait_cycles > 0) record_contention(static_cast<std::uint64_t>(static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency()));
+PROF_DETAIL_LOCAL PROF_DETAIL_NOINLINE void absl_mutex_profiler(std::int64_t wait_cycles) {
+  const detail::api_table* const table = detail::api_sig();
+  if (table == nullptr || wait_cycles <= 0) return;
+  const double ns = static_cast<double>(wait_cycles) * 1e9 / CycleClock::Frequency();
+  table->record_contention(static_cast<std::uint64_t>(ns), PROF_DETAIL_CALL_FRAME());
 }
 
 PROF_PUBLIC_END
@@ -2541,7 +2556,7 @@ PROF_DETAIL_LOCAL inline result stop_cpu_profile() {
 // Writes a profile by name with the parameters of an HTTP query; blocks while it collects. "profile" is a CPU profile,
 // of 30 s when the request does not say. Errors: error::unknown_profile, profile_off, not_in_version, not_included,
 // canceled, open_failed, write_failed, out_of_memory and those of cpu_session.
-PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_profile(const char* name, const sink& target, const profile_request& request = {}) {
   const detail::api_table* const table = detail::api();
   return table != nullptr ? table->write_profile(name, target, request, sizeof request) : result(error::not_included);
 }
@@ -2549,7 +2564,7 @@ PROF_DETAIL_LOCAL inline result write_profile(const char* name, const sink& targ
 // Go's WriteHeapProfile: what is live now, and all allocations so far, by stack. Works without any
 // start call: sampling runs from the process's first allocation. About 1 ms and up with the number
 // of stacks; the host's threads go on meanwhile.
-PROF_DETAIL_LOCAL inline result write_heap_profile(const sink& target) { return write_profile("heap", target); }
+PROF_DETAIL_LOCAL PROF_DETAIL_INLINE result write_heap_profile(const sink& target) { return write_profile("heap", target); }
 
 // Calls visit(name, available) for every profile this version knows, sorted by name; for none where no file of the
 // process includes prof.hpp.
@@ -2852,8 +2867,11 @@ class arena_array {
  public:
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
+  bool full() const noexcept { return size_ == capacity_; }  // one more needs another place
   arena& memory() const noexcept { return *memory_; }
   void clear() noexcept { size_ = 0; }
+  // Takes the last elements away, at most all of them.
+  void drop(std::size_t count) noexcept { size_ -= count < size_ ? count : size_; }
 
  protected:
   explicit arena_array(arena& memory) noexcept : memory_(&memory) {}
@@ -2884,6 +2902,12 @@ class arena_array {
     }
     size_ = size;
     return true;
+  }
+  // Gives the memory back to the arena.
+  void release(std::size_t element) noexcept {
+    give_back({place_, capacity_}, element);
+    place_ = nullptr;
+    size_ = capacity_ = 0;
   }
   // Takes over what another array holds, whatever its arena, and leaves it empty.
   void take_over(arena_array& other, std::size_t element) noexcept {
@@ -2943,6 +2967,7 @@ class arena_vector : public arena_array {
   }
   // New elements are zero bytes.
   bool resize(std::size_t size) noexcept { return arena_array::resize(size, sizeof(T)); }
+  void release() noexcept { arena_array::release(sizeof(T)); }
   void take_over(arena_vector& other) noexcept { arena_array::take_over(other, sizeof(T)); }
   // Where `count` more elements may be written before take() counts them; null when exhausted.
   T* room(std::size_t count) noexcept {
@@ -3023,12 +3048,21 @@ struct os_mapping {
   std::uintptr_t start = 0;
   std::uintptr_t limit = 0;
   std::uint64_t offset = 0;
+  std::uint64_t device = 0;  // major number << 32 | minor number; 0, as the inode, of memory without a file
   std::uint64_t inode = 0;
   bool readable = false;
   bool writable = false;
   bool executable = false;
   bool shared = false;  // what is written there goes to the file
   text_view path;
+};
+
+// What the system says of a file that was opened, or not.
+struct os_file_facts {
+  std::uint64_t device = 0;  // as in os_mapping; some file systems (overlayfs, btrfs) say another one there
+  std::uint64_t inode = 0;
+  std::uint64_t changed_ns = 0;  // since 1970: when its content, name or owner changed last
+  bool is_absent = false;        // there is no such file
 };
 
 // What a sampling signal said. slot: the pointer given to os_timer_create, null when the signal
@@ -3136,6 +3170,9 @@ PROF_DETAIL_NOINLINE inline void* os_map_in_steps_sig(std::size_t size) PROF_DET
   }
   return pages;
 }
+inline void os_forget_pages(text_view mapped) noexcept {
+  if (mapped.size != 0) os_call_sig(SYS_madvise, os_word(mapped.data), static_cast<long>(mapped.size), MADV_DONTNEED);
+}
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
 inline bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG {
@@ -3160,6 +3197,20 @@ PROF_DETAIL_NOINLINE inline bool os_copy_sig(void* to, std::uintptr_t from, std:
   }
   std::memcpy(to, reinterpret_cast<const void*>(from), size);
   return true;
+}
+
+// In parts that end with a multiple of 64 bytes: behind the text there may be nothing.
+PROF_DETAIL_NOINLINE inline std::size_t os_copy_text_sig(char* to, std::uintptr_t from, std::size_t room)
+    PROF_DETAIL_SIG {
+  for (std::size_t done = 0; from != 0 && done < room;) {
+    std::size_t part = 64 - (from + done) % 64;
+    if (part > room - done) part = room - done;
+    if (!os_copy_sig(to + done, from + done, part)) return 0;
+    const std::size_t text = text_view(to + done, part).find('\0');
+    done += text;
+    if (text != part) return done;
+  }
+  return 0;
 }
 
 // ---- identity ----------------------------------------------------------------------------------
@@ -3237,10 +3288,12 @@ inline os_mapping os_parse_mapping_sig(text_view line) PROF_DETAIL_SIG {
   m.shared = line.data[4] == 's';
   line = line.from(6);
   m.offset = take_hex(line);
-  for (int field = 0; field < 2; ++field) {  // skip device, stop before inode
-    line = line.from(line.size != 0 && line.data[0] == ' ');
-    if (field == 0) line = line.from(line.find(' '));
-  }
+  line = line.from(line.size != 0 && line.data[0] == ' ');
+  m.device = take_hex(line) << 32;
+  line = line.from(line.size != 0 && line.data[0] == ':');
+  m.device |= take_hex(line) & 0xffffffffu;
+  line = line.from(line.find(' '));
+  line = line.from(line.size != 0 && line.data[0] == ' ');
   while (line.size != 0 && line.data[0] >= '0' && line.data[0] <= '9') {
     m.inode = m.inode * 10 + static_cast<std::uint64_t>(line.data[0] - '0');
     line = line.from(1);
@@ -3277,10 +3330,74 @@ inline bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), voi
   return buffer != nullptr;
 }
 
-inline std::size_t os_executable_path(char* buffer, std::size_t size) noexcept {
-  const long n = os_call_sig(SYS_readlinkat, AT_FDCWD, os_word("/proc/self/exe"), os_word(buffer),
-                             static_cast<long>(size));
+// struct procmap_query of <linux/fs.h>: kernel 6.11 answers for one address what /proc/self/maps says.
+struct os_mapping_query {
+  std::uint64_t size = sizeof(os_mapping_query);
+  std::uint64_t flags = 0;  // the mapping that holds the address, not the next one
+  std::uint64_t address = 0;
+  std::uint64_t start = 0;
+  std::uint64_t limit = 0;
+  std::uint64_t permissions = 0;  // 1 readable, 2 writable, 4 executable, 8 shared
+  std::uint64_t page_size = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t inode = 0;
+  std::uint32_t major = 0;
+  std::uint32_t minor = 0;
+  std::uint32_t name_size = 0;
+  std::uint32_t build_id_size = 0;
+  std::uint64_t name_at = 0;
+  std::uint64_t build_id_at = 0;
+};
+static_assert(sizeof(os_mapping_query) == 104, "the kernel's layout");
+
+// Its answer: 0, -ENOENT where nothing is mapped, or that it does not know the question.
+inline long os_query_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  constexpr long query = 0xc0686611L;  // _IOWR('f', 17, struct procmap_query)
+  const int descriptor = os_open_read_sig("/proc/self/maps");
+  if (descriptor < 0) return descriptor;
+  os_mapping_query asked;
+  asked.address = address;
+  const long answer = os_call_sig(SYS_ioctl, descriptor, query, os_word(&asked));
+  os_close_sig(descriptor);
+  found.start = static_cast<std::uintptr_t>(asked.start);
+  found.limit = static_cast<std::uintptr_t>(asked.limit);
+  found.offset = asked.offset;
+  found.device = std::uint64_t{asked.major} << 32 | asked.minor;
+  found.inode = asked.inode;
+  found.readable = (asked.permissions & 1) != 0;
+  found.writable = (asked.permissions & 2) != 0;
+  found.executable = (asked.permissions & 4) != 0;
+  found.shared = (asked.permissions & 8) != 0;
+  return answer;
+}
+
+PROF_DETAIL_NOINLINE inline bool os_read_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  found = {};
+  found.start = address;
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        os_mapping& to = *static_cast<os_mapping*>(context);
+        if (to.start >= mapping.limit) return true;
+        if (to.start >= mapping.start) to = mapping;
+        return false;
+      },
+      &found);
+  found.path = {};
+  return found.limit != 0;
+}
+// Without reading all lines before it, where the kernel knows the question.
+inline bool os_find_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG {
+  const long answer = os_query_mapping_sig(address, found);
+  return answer == 0 || (answer != -ENOENT && os_read_mapping_sig(address, found));
+}
+
+inline std::size_t os_read_link_sig(const char* path, char* buffer, std::size_t size) PROF_DETAIL_SIG {
+  const long n =
+      os_call_sig(SYS_readlinkat, AT_FDCWD, os_word(path), os_word(buffer), static_cast<long>(size));
   return n < 0 ? 0 : static_cast<std::size_t>(n);
+}
+inline std::size_t os_executable_path(char* buffer, std::size_t size) noexcept {
+  return os_read_link_sig("/proc/self/exe", buffer, size);
 }
 inline std::size_t os_command_line(char* buffer, std::size_t size) noexcept {
   return os_read_file("/proc/self/cmdline", buffer, size);
@@ -3288,15 +3405,35 @@ inline std::size_t os_command_line(char* buffer, std::size_t size) noexcept {
 
 // ---- files ------------------------------------------------------------------------------------------
 
-inline const void* os_map_file(const char* path, std::size_t& size) noexcept {
-  size = 0;
-  const int descriptor = os_open_read_sig(path);
-  if (descriptor < 0) return nullptr;
-  const long end = os_call_sig(SYS_lseek, descriptor, 0, SEEK_END);
-  const std::size_t whole = end > 0 ? static_cast<std::size_t>(end) : 0;
-  const void* const pages = whole == 0 ? nullptr : os_map_as_sig(whole, PROT_READ, MAP_PRIVATE, descriptor);
-  os_close_sig(descriptor);
-  size = pages == nullptr ? 0 : whole;
+// st_dev has the low bits of both numbers in front (sysmacros.h of glibc and musl).
+inline std::uint64_t os_device_of(std::uint64_t device) noexcept {
+  const std::uint64_t major = (device >> 8 & 0xfffu) | (device >> 32 & 0xfffff000u);
+  const std::uint64_t minor = (device & 0xffu) | (device >> 12 & 0xffffff00u);
+  return major << 32 | minor;
+}
+
+// 0: no regular file. fstat(2) fills in libc's struct stat on both machines.
+inline std::size_t os_describe_file(int descriptor, os_file_facts& facts) noexcept {
+  struct stat status {};
+  if (os_call_sig(SYS_fstat, descriptor, os_word(&status)) != 0 || !S_ISREG(status.st_mode)) return 0;
+  facts.device = os_device_of(status.st_dev);
+  facts.inode = status.st_ino;
+  facts.changed_ns = static_cast<std::uint64_t>(status.st_ctim.tv_sec) * 1000000000u +
+                     static_cast<std::uint64_t>(status.st_ctim.tv_nsec);
+  return status.st_size > 0 ? static_cast<std::size_t>(status.st_size) : 0;
+}
+
+// O_NONBLOCK: open(2) of a pipe would wait for a writer. O_NOCTTY: that of a terminal would make it the process's own.
+inline const void* os_map_file(const char* path, std::size_t& size, os_file_facts* facts = nullptr) noexcept {
+  os_file_facts found;
+  constexpr int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  const auto descriptor = static_cast<int>(os_call_sig(SYS_openat, AT_FDCWD, os_word(path), flags));
+  found.is_absent = descriptor == -ENOENT || descriptor == -ENOTDIR;
+  size = descriptor < 0 ? 0 : os_describe_file(descriptor, found);
+  const void* const pages = size == 0 ? nullptr : os_map_as_sig(size, PROT_READ, MAP_PRIVATE, descriptor);
+  if (pages == nullptr) size = 0;
+  if (descriptor >= 0) os_close_sig(descriptor);
+  if (facts != nullptr) *facts = found;
   return pages;
 }
 
@@ -3586,6 +3723,21 @@ inline std::uint64_t os_objects_loaded() noexcept {
 // Where the program's own first byte is mapped.
 inline std::uintptr_t os_program_header_sig() PROF_DETAIL_SIG {
   return static_cast<std::uintptr_t>(getauxval(AT_PHDR)) & ~std::uintptr_t{4095};
+}
+
+// Copied, for another thread may set a variable meanwhile, and getenv(3) would read what that has freed.
+inline std::size_t os_environment(const char* name, char* buffer, std::size_t size) noexcept {
+  if (getauxval(AT_SECURE) != 0) return 0;
+  const std::size_t name_size = std::strlen(name);
+  std::uintptr_t variable = 0;
+  for (std::size_t i = 0; i < 4096; ++i) {
+    if (!os_copy_sig(&variable, reinterpret_cast<std::uintptr_t>(environ + i), sizeof variable) || variable == 0) break;
+    char begin[32];
+    if (name_size >= sizeof begin || !os_copy_sig(begin, variable, name_size + 1)) continue;
+    if (std::memcmp(begin, name, name_size) != 0 || begin[name_size] != '=') continue;
+    return os_copy_text_sig(buffer, variable + name_size + 1, size);
+  }
+  return 0;
 }
 
 // The loader lists what it loaded at the start first and is in that list itself: what comes behind it
@@ -4548,6 +4700,7 @@ class sigpipe_guard {
 
 inline void* os_map_sig(std::size_t size) PROF_DETAIL_SIG { return std::calloc(size, 1); }
 inline void os_unmap_sig(void* pages, std::size_t) PROF_DETAIL_SIG { std::free(pages); }
+inline void os_forget_pages(text_view) noexcept {}
 inline void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG { return os_map_sig(size); }
 inline constexpr page_source os_pages{&os_map_sig, &os_unmap_sig};
 
@@ -4565,6 +4718,7 @@ inline void os_yield() noexcept {}
 
 inline bool os_readable_sig(std::uintptr_t) PROF_DETAIL_SIG { return false; }
 inline bool os_copy_sig(void*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return false; }
+inline std::size_t os_copy_text_sig(char*, std::uintptr_t, std::size_t) PROF_DETAIL_SIG { return 0; }
 inline constexpr bool os_unloads_objects = false;
 inline bool os_answers_for_objects() PROF_DETAIL_SIG { return false; }
 inline bool os_find_object_sig(std::uintptr_t, os_object&) PROF_DETAIL_SIG { return false; }
@@ -4586,10 +4740,13 @@ inline bool os_for_each_mapping_sig(bool (*)(void*, const os_mapping&), void*) P
 }
 inline std::size_t os_executable_path(char*, std::size_t) noexcept { return 0; }
 inline std::size_t os_command_line(char*, std::size_t) noexcept { return 0; }
-inline const void* os_map_file(const char*, std::size_t& size) noexcept {
+inline const void* os_map_file(const char*, std::size_t& size, os_file_facts* = nullptr) noexcept {
   size = 0;
   return nullptr;
 }
+inline bool os_find_mapping_sig(std::uintptr_t, os_mapping&) PROF_DETAIL_SIG { return false; }
+inline std::size_t os_read_link_sig(const char*, char*, std::size_t) PROF_DETAIL_SIG { return 0; }
+inline std::size_t os_environment(const char*, char*, std::size_t) noexcept { return 0; }
 
 inline int os_open_write(const char*, int& os_error) noexcept {
   os_error = 0;
@@ -4662,6 +4819,8 @@ PROF_DETAIL_BEGIN
 // and handlers may call it (a system call, no lock of ours).
 void* os_map_sig(std::size_t size) PROF_DETAIL_SIG;
 void os_unmap_sig(void* pages, std::size_t size) PROF_DETAIL_SIG;
+// Of a file that is mapped: its pages need not stay in memory; what is read again is read from the file.
+void os_forget_pages(text_view mapped) noexcept;
 // The same as os_map_sig in steps that keep nobody waiting: for more than 256 KiB in a hook.
 void* os_map_in_steps_sig(std::size_t size) PROF_DETAIL_SIG;
 
@@ -4680,6 +4839,8 @@ void os_yield() noexcept;
 bool os_readable_sig(std::uintptr_t address) PROF_DETAIL_SIG;
 // Copies memory that may be unmapped meanwhile; false when any byte could not be read.
 bool os_copy_sig(void* to, std::uintptr_t from, std::size_t size) PROF_DETAIL_SIG;
+// The same of a NUL-terminated text; its length, 0: it cannot be read, or does not fit.
+std::size_t os_copy_text_sig(char* to, std::uintptr_t from, std::size_t room) PROF_DETAIL_SIG;
 
 // Each backend says whether its loader unmaps what dlclose gives back: constexpr bool os_unloads_objects.
 // The object that the loader has at an address; false also where the loader cannot be asked so.
@@ -4700,8 +4861,15 @@ bool os_for_each_mapping_sig(bool (*visit)(void*, const os_mapping&), void* cont
 std::size_t os_executable_path(char* buffer, std::size_t size) noexcept;
 std::size_t os_command_line(char* buffer, std::size_t size) noexcept;
 
-// A whole file mapped read-only, or null.
-const void* os_map_file(const char* path, std::size_t& size) noexcept;
+// A whole file mapped read-only, or null. Only a regular file: a pipe, a device or a folder is not waited for, nor read.
+const void* os_map_file(const char* path, std::size_t& size, os_file_facts* facts) noexcept;
+// The line that holds an address, without its path; false: none does.
+bool os_find_mapping_sig(std::uintptr_t address, os_mapping& found) PROF_DETAIL_SIG;
+// Where a symbolic link leads, not NUL-terminated and cut to the buffer; its length, 0: it is none.
+std::size_t os_read_link_sig(const char* path, char* buffer, std::size_t size) PROF_DETAIL_SIG;
+// A variable of the environment, NUL-terminated; its length, 0: it is not set, does not fit, or the program was started
+// with rights that who started it does not have.
+std::size_t os_environment(const char* name, char* buffer, std::size_t size) noexcept;
 
 // Opens for writing (created or truncated, close-on-exec); -1 and os_error on failure.
 int os_open_write(const char* path, int& os_error) noexcept;
@@ -5255,7 +5423,7 @@ class elf_image {
     if (!section(names_, names)) return 0;
     const text_view strings = content(names);
     for (std::uint64_t i = 1; section(i, out); ++i) {
-      if (string_at(strings, out.sh_name).equals(name)) return i;
+      if (is_string_at(strings, out.sh_name, name)) return i;
     }
     return 0;
   }
@@ -5268,6 +5436,13 @@ class elf_image {
     text_view rest = strings.from(offset);
     if (rest.size > max_symbol_name) rest.size = max_symbol_name;
     return {rest.data, rest.find('\0')};
+  }
+
+  // Looks at no more than it compares: a file may have many sections whose names have no end.
+  static bool is_string_at(text_view strings, std::uint32_t offset, text_view name) noexcept {
+    if (offset >= strings.size || !strings.from(offset).starts_with(name)) return false;
+    const std::size_t end = offset + name.size;
+    return end == strings.size || strings.data[end] == '\0';
   }
 
   // Where a byte of the file is in the linker's address space; code wins where segments overlap.
@@ -5291,7 +5466,8 @@ class elf_image {
       const text_view id = build_id_in(bytes(s.p_offset, s.p_filesz), s.p_align == 8 ? 7 : 3);
       if (id.size != 0) return id;
     }
-    return {};
+    Elf64_Shdr head{};  // files of dwz have no segments
+    return find_section({".note.gnu.build-id", 18}, head) != 0 ? build_id_in(content(head), 3) : text_view();
   }
 
  private:
@@ -5340,31 +5516,26 @@ PROF_DETAIL_END
 
 #endif  // PROF_CODE_ELF_IMAGE_HPP
 
-// ---- prof/unwind/cfi.hpp ----
-// prof/unwind/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
-// .eh_frame or .debug_frame, and what its CIE says.
-// Floor 4 (unwind). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
-// Safety: async-signal-safe: reads only the bytes of the section it is given, in bounds; every loop is
-//         bounded by them. Who gives it memory that may vanish checks that before.
+// ---- prof/base/byte_reader.hpp ----
+// prof/base/byte_reader.hpp - reads numbers as DWARF stores them, from bytes that nobody vouches for.
+// Floor 2 (base). Used by unwind/ (call frame information) and symbol/ (debug information).
+// Safety: async-signal-safe: reads only the bytes it is given; every loop is bounded by them.
 // Memory: none.
-// Source: DWARF 5 sections 6.4.1 and 7.24; LSB 5.0 Core 10.6 (.eh_frame, .eh_frame_hdr, pointer
-//         encodings); GCC's augmentations z R P L S B (gcc 12 unwind-dw2-fde.c, unwind-dw2.c).
-#ifndef PROF_UNWIND_CFI_HPP
-#define PROF_UNWIND_CFI_HPP
+// Source: DWARF 5 section 7.6 (LEB128).
+#ifndef PROF_BASE_BYTE_READER_HPP
+#define PROF_BASE_BYTE_READER_HPP
 
 PROF_DETAIL_BEGIN
 
-using cfi_byte = unsigned char;
-
-// A position in a section. Reading past the end gives zeros and sets bad(). The bytes may be a copy; then
-// `moved` is to be added for the address of what was copied.
-class cfi_reader {
+// A position in a run of bytes. Reading past the end gives zeros and sets bad(). The bytes may be a copy; then `moved` is
+// to be added for the address of what was copied.
+class byte_reader {
  public:
-  cfi_reader() = default;
-  cfi_reader(const cfi_byte* begin, const cfi_byte* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
+  byte_reader() = default;
+  byte_reader(const unsigned char* begin, const unsigned char* end, std::uintptr_t moved = 0) PROF_DETAIL_SIG
       : at_(begin), end_(end), moved_(moved) {}
 
-  const cfi_byte* at() const PROF_DETAIL_SIG { return at_; }
+  const unsigned char* at() const PROF_DETAIL_SIG { return at_; }
   std::uintptr_t address() const PROF_DETAIL_SIG { return reinterpret_cast<std::uintptr_t>(at_) + moved_; }
   bool bad() const PROF_DETAIL_SIG { return bad_; }
   bool empty() const PROF_DETAIL_SIG { return at_ == end_; }
@@ -5390,19 +5561,23 @@ class cfi_reader {
   std::uint64_t uleb() PROF_DETAIL_SIG { return at_ != end_ && *at_ < 0x80 ? *at_++ : leb128(false); }
   std::int64_t sleb() PROF_DETAIL_SIG { return static_cast<std::int64_t>(leb128(true)); }
   // The rest as a reader of its own, at most `bytes` long.
-  cfi_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
+  byte_reader part(std::uint64_t bytes) PROF_DETAIL_SIG {
     if (bytes > left()) fail();
-    const cfi_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
+    const byte_reader inner(at_, bad_ ? at_ : at_ + bytes, moved_);
     skip(inner.left());
     return inner;
   }
 
  private:
+  // Who looks at one number again and again must not pay for all the bytes that it may be padded with.
+  static constexpr unsigned max_leb_bits = 32 * 7;
+
   std::uint64_t leb128(bool is_signed) PROF_DETAIL_SIG {
     std::uint64_t value = 0;
     unsigned shift = 0;
     std::uint8_t byte = 0x80;
     while ((byte & 0x80) != 0 && !bad_) {
+      if (shift == max_leb_bits) fail();
       byte = next_byte();
       if (shift < 64) value |= std::uint64_t{byte & 0x7fu} << shift;
       shift += 7;
@@ -5414,11 +5589,31 @@ class cfi_reader {
     bad_ = true;
     at_ = end_;
   }
-  const cfi_byte* at_ = nullptr;
-  const cfi_byte* end_ = nullptr;
+  const unsigned char* at_ = nullptr;
+  const unsigned char* end_ = nullptr;
   std::uintptr_t moved_ = 0;
   bool bad_ = false;
 };
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_BYTE_READER_HPP
+
+// ---- prof/unwind/cfi.hpp ----
+// prof/unwind/cfi.hpp - call frame information as compilers write it: finding the FDE of an address in
+// .eh_frame or .debug_frame, and what its CIE says.
+// Floor 4 (unwind). Used by cfi_program.hpp (which runs the instructions), unwind_table.hpp and walks.
+// Safety: async-signal-safe: reads only the bytes of the section it is given, in bounds; every loop is
+//         bounded by them. Who gives it memory that may vanish checks that before.
+// Memory: none.
+// Source: DWARF 5 sections 6.4.1 and 7.24; LSB 5.0 Core 10.6 (.eh_frame, .eh_frame_hdr, pointer
+//         encodings); GCC's augmentations z R P L S B (gcc 12 unwind-dw2-fde.c, unwind-dw2.c).
+#ifndef PROF_UNWIND_CFI_HPP
+#define PROF_UNWIND_CFI_HPP
+
+PROF_DETAIL_BEGIN
+
+using cfi_byte = unsigned char;
 
 // A section's bytes and where they are, or would be, in memory. .debug_frame is not loaded: its
 // addresses are those of the file, and `bias` turns them into the process's.
@@ -5427,13 +5622,13 @@ struct cfi_section {
   const cfi_byte* end = nullptr;
   bool is_debug_frame = false;
   std::uintptr_t bias = 0;  // added to absolute addresses
-  std::uintptr_t moved = 0;  // see cfi_reader
+  std::uintptr_t moved = 0;  // see byte_reader
 
   std::size_t size() const PROF_DETAIL_SIG { return static_cast<std::size_t>(end - begin); }
 };
 
 // LSB 10.5.1. Low four bits: how many bytes; next three: relative to what; 0x80: indirect.
-inline bool read_encoded_sig(cfi_reader& from, std::uint8_t encoding, std::uintptr_t bias,
+inline bool read_encoded_sig(byte_reader& from, std::uint8_t encoding, std::uintptr_t bias,
                              std::uintptr_t data, std::uintptr_t& value) PROF_DETAIL_SIG {
   const std::uintptr_t here = from.address();
   switch (encoding & 0x0f) {
@@ -5464,7 +5659,7 @@ struct cfi_cie {
   std::uint8_t address_encoding = 0;
   bool has_augmentation = false;  // the FDE has augmentation data of its own
   bool is_signal_frame = false;
-  cfi_reader instructions;
+  byte_reader instructions;
 };
 
 struct cfi_fde {
@@ -5473,27 +5668,27 @@ struct cfi_fde {
   std::uintptr_t bias = 0;  // of its section
   const cfi_byte* cie_at = nullptr;  // null: there is no cie yet
   cfi_cie cie;
-  cfi_reader instructions;
+  byte_reader instructions;
 };
 
 // An entry's length, then its body; false at a terminator or the end. `body` may be `section` itself.
-inline bool next_entry_sig(cfi_reader& section, cfi_reader& body) PROF_DETAIL_SIG {
+inline bool next_entry_sig(byte_reader& section, byte_reader& body) PROF_DETAIL_SIG {
   std::uint64_t length = section.fixed<std::uint32_t>();
   if (length == 0xffffffffu) length = section.fixed<std::uint64_t>();
   if (length == 0 || length > section.left()) return false;
-  const cfi_reader inner = section.part(length);
+  const byte_reader inner = section.part(length);
   body = inner;
   return true;
 }
 
-PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
+PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(byte_reader& body,
                                                         const cfi_section& section,
                                                         const char* letters,
                                                         cfi_cie& cie) PROF_DETAIL_SIG {
   if (*letters == '\0') return true;
   if (*letters != 'z') return false;  // "eh" was GCC 2's
   cie.has_augmentation = true;
-  cfi_reader data = body.part(body.uleb());
+  byte_reader data = body.part(body.uleb());
   std::uintptr_t personality = 0;
   for (++letters; *letters != '\0'; ++letters) {
     switch (*letters) {
@@ -5513,12 +5708,13 @@ PROF_DETAIL_NOINLINE inline bool parse_augmentation_sig(cfi_reader& body,
 }
 
 // The begin of a CIE, from behind its id to its augmentation data, which `letters` describes.
-PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(cfi_reader& body, const char*& letters,
+PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(byte_reader& body, const char*& letters,
                                                     cfi_cie& cie) PROF_DETAIL_SIG {
   const std::uint8_t version = body.next_byte();
   if (version != 1 && version != 3 && version != 4) return false;
   letters = reinterpret_cast<const char*>(body.at());
-  const void* const terminator = std::memchr(letters, 0, body.left());
+  constexpr std::size_t max_letters = 16;  // all that compilers know are 6, "zPLRSB"
+  const void* const terminator = std::memchr(letters, 0, body.left() < max_letters ? body.left() : max_letters);
   if (terminator == nullptr) return false;
   body.skip(static_cast<std::uint64_t>(static_cast<const char*>(terminator) - letters) + 1);
   if (version == 4 && (body.next_byte() != sizeof(void*) || body.next_byte() != 0)) return false;  // segments
@@ -5531,7 +5727,7 @@ PROF_DETAIL_NOINLINE inline bool parse_cie_head_sig(cfi_reader& body, const char
 
 // A CIE whose body is given, behind the id. Inlined: its two parts are called one behind the other by
 // load_cie_sig, not one from the other, for a handler's stack.
-PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& section, cfi_cie& cie) PROF_DETAIL_SIG {
+PROF_DETAIL_INLINE bool parse_cie_sig(byte_reader& body, const cfi_section& section, cfi_cie& cie) PROF_DETAIL_SIG {
   const char* letters = nullptr;
   if (!parse_cie_head_sig(body, letters, cie)) return false;
   if (!parse_augmentation_sig(body, section, letters, cie)) return false;
@@ -5541,10 +5737,10 @@ PROF_DETAIL_INLINE bool parse_cie_sig(cfi_reader& body, const cfi_section& secti
 
 // Whether the id of an entry at `entry` has eight bytes: DWARF's 64-bit format. .eh_frame always has four.
 inline bool has_wide_id_sig(const cfi_byte* entry, const cfi_section& section) PROF_DETAIL_SIG {
-  return section.is_debug_frame && cfi_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
+  return section.is_debug_frame && byte_reader(entry, section.end).fixed<std::uint32_t>() == 0xffffffffu;
 }
 // All ones, of four bytes too, become 64 bits of them.
-inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG {
+inline std::uint64_t read_id_sig(byte_reader& body, bool is_wide) PROF_DETAIL_SIG {
   if (is_wide) return body.fixed<std::uint64_t>();
   const std::uint32_t id = body.fixed<std::uint32_t>();
   return id == 0xffffffffu ? ~std::uint64_t{0} : id;
@@ -5552,7 +5748,7 @@ inline std::uint64_t read_id_sig(cfi_reader& body, bool is_wide) PROF_DETAIL_SIG
 
 // Where the CIE of an entry is, given the entry's body: the CIE's position in the section, or null
 // when the entry is itself a CIE.
-inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
+inline const cfi_byte* cie_of_sig(byte_reader& body, const cfi_section& section, bool is_wide) PROF_DETAIL_SIG {
   const cfi_byte* const here = body.at();
   const std::uint64_t id = read_id_sig(body, is_wide);
   if (section.is_debug_frame) {
@@ -5567,13 +5763,13 @@ inline const cfi_byte* cie_of_sig(cfi_reader& body, const cfi_section& section, 
 PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_section& section,
                                               cfi_fde& fde) PROF_DETAIL_SIG {
   if (entry < section.begin || entry >= section.end) return false;
-  cfi_reader body(entry, section.end);
+  byte_reader body(entry, section.end);
   if (!next_entry_sig(body, body)) return false;
   const cfi_byte* const cie = cie_of_sig(body, section, has_wide_id_sig(entry, section));
   if (cie == nullptr) return false;
   if (cie == fde.cie_at) return true;
   fde.cie_at = nullptr;
-  body = cfi_reader(cie, section.end);
+  body = byte_reader(cie, section.end);
   if (!next_entry_sig(body, body)) return false;
   const std::uint64_t wanted = section.is_debug_frame ? ~std::uint64_t{0} : 0;
   if (read_id_sig(body, has_wide_id_sig(cie, section)) != wanted || !parse_cie_sig(body, section, fde.cie)) return false;
@@ -5584,7 +5780,7 @@ PROF_DETAIL_NOINLINE inline bool load_cie_sig(const cfi_byte* entry, const cfi_s
 // The rest of it, behind load_cie_sig.
 PROF_DETAIL_NOINLINE inline bool parse_fde_body_sig(const cfi_byte* entry, const cfi_section& section,
                                                     cfi_fde& fde) PROF_DETAIL_SIG {
-  cfi_reader body(entry, section.end, section.moved);
+  byte_reader body(entry, section.end, section.moved);
   if (!next_entry_sig(body, body)) return false;
   body.skip(has_wide_id_sig(entry, section) ? sizeof(std::uint64_t) : sizeof(std::uint32_t));
   std::uintptr_t size = 0;
@@ -5630,7 +5826,7 @@ inline constexpr std::size_t cfi_header_size = 12;  // without its table
 // `bytes`: the first ones of the header at `address`, or a copy.
 inline bool parse_header_sig(const cfi_byte* bytes, std::uintptr_t address, cfi_header& header) PROF_DETAIL_SIG {
   if (bytes[0] != 1 || bytes[2] != 0x03 || bytes[3] != 0x3b) return false;
-  cfi_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
+  byte_reader rest(bytes + 4, bytes + cfi_header_size, address - reinterpret_cast<std::uintptr_t>(bytes));
   std::uintptr_t eh_frame = 0;
   if ((bytes[1] & 0x0f) != 0x0b && (bytes[1] & 0x0f) != 0x03) return false;
   if (!read_encoded_sig(rest, bytes[1], 0, address, eh_frame)) return false;
@@ -6024,7 +6220,7 @@ inline std::int64_t positive_sig(std::uint64_t value) PROF_DETAIL_SIG {
 
 // breg7 8, breg16 0, lit15, and, litN, ge, lit3, shl, plus: sp + 8 + ((pc & 15) >= N) * 8. N is 11
 // where the entry is jmp, push, jmp, and 9 in an IBT entry of older linkers.
-inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
+inline bool is_plt_expression_sig(const byte_reader& bytes, std::int32_t& literal) PROF_DETAIL_SIG {
   constexpr cfi_byte wanted[] = {0x77, 8, 0x80, 0, 0x3f, 0x1a, 0x30, 0x2a, 0x33, 0x24, 0x22};
   if (bytes.left() != sizeof wanted) return false;
   for (std::size_t i = 0; i < sizeof wanted; ++i) {
@@ -6035,7 +6231,7 @@ inline bool is_plt_expression_sig(const cfi_reader& bytes, std::int32_t& literal
   return literal >= 0 && literal < 16;
 }
 
-inline cfi_expression parse_expression_sig(cfi_reader&& bytes) PROF_DETAIL_SIG {
+inline cfi_expression parse_expression_sig(byte_reader&& bytes) PROF_DETAIL_SIG {
   cfi_expression found;
   if (is_plt_expression_sig(bytes, found.offset)) {
     found.form = cfi_expression::shape::plt;
@@ -6102,19 +6298,19 @@ class cfi_program {
   static constexpr std::size_t max_remembered = 4;
 
   // Runs until an advance (when `rows`), or to the end. Leaves the position in `code`.
-  void run_sig(cfi_reader& code, bool rows) PROF_DETAIL_SIG {
+  void run_sig(byte_reader& code, bool rows) PROF_DETAIL_SIG {
     while (!code.empty() && !broken_) {
       step_sig(code);
       if (rows && advance_ != 0) return;
     }
     broken_ = broken_ || code.bad();
   }
-  void run_sig(const cfi_reader& code, bool rows) PROF_DETAIL_SIG {
-    cfi_reader copy = code;
+  void run_sig(const byte_reader& code, bool rows) PROF_DETAIL_SIG {
+    byte_reader copy = code;
     run_sig(copy, rows);
   }
 
-  void step_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  void step_sig(byte_reader& code) PROF_DETAIL_SIG {
     const std::uint8_t operation = code.next_byte();
     const unsigned operand = operation & 0x3fu;
     switch (operation & 0xc0) {
@@ -6125,7 +6321,7 @@ class cfi_program {
     }
   }
 
-  void extended_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void extended_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     switch (operation) {
       case 0x00: return;  // nop
       case 0x01: return set_location_sig(code);
@@ -6144,7 +6340,7 @@ class cfi_program {
     else save_by_sig(operation, code);
   }
 
-  void define_cfa_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void define_cfa_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     using shape = cfi_expression::shape;
     switch (operation) {
       case 0x0c: now_.cfa = {shape::offset, reg(code), offset(code, 1), 0}; return;  // def_cfa
@@ -6159,12 +6355,12 @@ class cfi_program {
   }
 
   // Apart, so that a handler's stack holds its reader only then.
-  PROF_DETAIL_NOINLINE void define_by_expression_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  PROF_DETAIL_NOINLINE void define_by_expression_sig(byte_reader& code) PROF_DETAIL_SIG {
     now_.cfa = parse_expression_sig(code.part(code.uleb()));
   }
 
   // Everything that says where one register is.
-  void save_by_sig(std::uint8_t operation, cfi_reader& code) PROF_DETAIL_SIG {
+  void save_by_sig(std::uint8_t operation, byte_reader& code) PROF_DETAIL_SIG {
     const std::uint64_t column = code.uleb();
     switch (operation) {
       case 0x05: return save_sig(column, factored(static_cast<std::int64_t>(code.uleb())));
@@ -6185,7 +6381,7 @@ class cfi_program {
   void advance_sig(std::uint64_t units) PROF_DETAIL_SIG {
     advance_ += static_cast<std::uintptr_t>(units * fde_.cie.code_align);
   }
-  void set_location_sig(cfi_reader& code) PROF_DETAIL_SIG {
+  void set_location_sig(byte_reader& code) PROF_DETAIL_SIG {
     std::uintptr_t to = 0;
     broken_ = !read_encoded_sig(code, fde_.cie.address_encoding, fde_.bias, 0, to) || to < at_;
     advance_ = broken_ ? 0 : to - at_;
@@ -6204,8 +6400,8 @@ class cfi_program {
     if (is_return_address(column) && from_cfa != -8) return set_sig(column, {saved_at::lost, 0});
     set_sig(column, {saved_at::cfa, from_cfa});
   }
-  void save_by_expression_sig(std::uint64_t column, cfi_reader&& bytes) PROF_DETAIL_SIG {
-    const cfi_expression where = parse_expression_sig(static_cast<cfi_reader&&>(bytes));
+  void save_by_expression_sig(std::uint64_t column, byte_reader&& bytes) PROF_DETAIL_SIG {
+    const cfi_expression where = parse_expression_sig(static_cast<byte_reader&&>(bytes));
     const bool known = where.form == cfi_expression::shape::offset && where.reg == dwarf_fp;
     set_sig(column, {known ? saved_at::fp : saved_at::lost, known ? where.offset : 0});
   }
@@ -6248,11 +6444,11 @@ class cfi_program {
     return !return_address_in_lr && column == fde_.cie.return_register;
   }
 
-  unsigned reg(cfi_reader& code) PROF_DETAIL_SIG {
+  unsigned reg(byte_reader& code) PROF_DETAIL_SIG {
     const std::uint64_t number = code.uleb();
     return number < 32 ? static_cast<unsigned>(number) : 32u;
   }
-  std::int32_t offset(cfi_reader& code, std::int64_t factor) PROF_DETAIL_SIG {
+  std::int32_t offset(byte_reader& code, std::int64_t factor) PROF_DETAIL_SIG {
     return clamp_sig(static_cast<std::int64_t>(code.uleb() & 0xffffffffffu) * factor);
   }
   std::int32_t factored(std::int64_t value) PROF_DETAIL_SIG {
@@ -6305,7 +6501,7 @@ class cfi_program {
   }
 
   const cfi_fde& fde_;
-  cfi_reader rest_;
+  byte_reader rest_;
   std::uintptr_t at_;
   std::uintptr_t advance_ = 0;
   bool broken_ = false;
@@ -6422,8 +6618,8 @@ struct cfi_source {
 
 // All FDEs of a section, one behind the other, as the linker left them.
 inline void list_fdes(const cfi_section& section, arena_vector<fde_place>& places) noexcept {
-  cfi_reader rest(section.begin, section.end);
-  cfi_reader body;
+  byte_reader rest(section.begin, section.end);
+  byte_reader body;
   cfi_fde fde;
   for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
     if (!parse_fde_sig(entry, section, fde)) continue;
@@ -7376,9 +7572,13 @@ struct code_range {
   std::uint64_t fallback_id = 0;      // for the build id where there is none: see fallback_id_sig; else 0
   std::uint64_t cfi_hash = 0;      // of a file without build id that may go: see hash_cfi_sig; else 0
   std::uint64_t mapping = 0;       // a hash of its line in /proc/self/maps
+  std::uint64_t device = 0;        // of the file, as os_mapping has them; 0: unknown
+  std::uint64_t inode = 0;
+  std::uint64_t seen_ns = 0;       // since 1970: when it was registered
   range_number number = 0;
   bool image = false;    // of an ELF file
   bool never_unloaded = false;  // cannot be unloaded
+  bool moved = false;    // copied from the file to pages of no file: see moved_code.hpp
   bool current = true;   // false: was unmapped since it was first seen
 
   bool holds(std::uintptr_t address) const PROF_DETAIL_SIG {
@@ -7387,7 +7587,7 @@ struct code_range {
 };
 
 inline bool same_range_sig(const code_range& a, const code_range& b) PROF_DETAIL_SIG {
-  return a.start == b.start && a.limit == b.limit && a.offset == b.offset &&
+  return a.start == b.start && a.limit == b.limit && a.offset == b.offset && a.device == b.device && a.inode == b.inode &&
          a.fallback_id == b.fallback_id && a.cfi_hash == b.cfi_hash && a.build_id_length == b.build_id_length &&
          std::memcmp(a.build_id, b.build_id, a.build_id_length) == 0 &&
          text_view(a.path, a.path_size).equals({b.path, b.path_size});
@@ -7515,6 +7715,7 @@ class range_registry {
     there.range = range;
     there.range.path = paths_.at_sig(text);
     there.range.number = static_cast<range_number>(number);
+    there.range.seen_ns = os_realtime_ns_sig();
     std::memcpy(paths_.at_sig(text), range.path, range.path_size);  // a zero follows
     there.ready.store(true, std::memory_order_release);
     return &there.range;
@@ -7580,6 +7781,11 @@ struct code_map {
   }
   const code_range* find_current(std::uintptr_t address) const PROF_DETAIL_SIG {
     return find_in(0, current, 1, address, 0);
+  }
+  // The range that has a number and a start; null: not listed.
+  const code_range* find_numbered(range_number number, std::uintptr_t start) const PROF_DETAIL_SIG {
+    const code_range* const now = find_in(0, current, 1, start, number);
+    return now != nullptr ? now : find_in(current, count, max_overlaps, start, number);
   }
   // Whether code of the file whose first byte is at `header` is listed, and stays.
   bool lists_never_unloaded_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
@@ -7832,6 +8038,21 @@ PROF_DETAIL_BEGIN
 
 #if PROF_DETAIL_OS_LINUX
 
+// Memory that no file is mapped to, or huge pages without one. What memfd_create(2) makes is a file: a loader may have
+// loaded it.
+inline bool is_without_file_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
+  const text_view path = mapping.path;
+  return (path.size == 0 && mapping.inode == 0) || path.starts_with({"[anon", 5}) || path.starts_with({"/anon_hugepage", 14}) ||
+         path.starts_with({"/dev/zero", 9});
+}
+
+inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
+  constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
+  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
+                                                          .equals({" (deleted)", deleted_size});
+  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
+}
+
 // The image whose header was mapped last: later segments of the same file belong to it.
 struct latest_image {
   std::uintptr_t header = 0;
@@ -7840,8 +8061,8 @@ struct latest_image {
 };
 
 inline void see_header_sig(latest_image& image, const os_mapping& mapping) PROF_DETAIL_SIG {
-  // A hole between segments: some loaders fill it (qemu-user, Android's).
-  if (mapping.inode == 0 && mapping.path.size == 0) return;
+  // A hole between segments, which some loaders fill (qemu-user, Android's), or code that was moved.
+  if (is_without_file_sig(mapping)) return;
   // lld maps a small file's first page twice: with the header, and behind it as code.
   const bool again = image.header != 0 && mapping.executable && mapping.inode == image.inode &&
                      mapping.start == image.limit;
@@ -7923,6 +8144,150 @@ PROF_DETAIL_COLD inline void for_each_image_note_sig(note_visitor visitor) PROF_
 PROF_DETAIL_END
 
 #endif  // PROF_CODE_LOADED_IMAGE_HPP
+
+// ---- prof/code/moved_code.hpp ----
+// prof/code/moved_code.hpp - whose code lies on pages that belong to no file.
+// Floor 5 (code). Used by modules.hpp. Programs copy their code to anonymous memory, for the sake of huge pages, and
+//          move that over the place it came from: /proc/self/maps names no file there any more. The loader still knows
+//          whose place that is, and the program headers in memory say which part of the file.
+// Safety: async-signal-safe: the loader is asked without its lock, memory is copied by system calls.
+// Memory: none.
+// Source: mremap(2), MREMAP_FIXED; System V gABI ch. 5 (program header); proc(5), /proc/pid/maps; what huge pages without
+//         a file are called there: kernel 6.1, fs/hugetlbfs/inode.c (anon_hugepage), mm/shmem.c (dev/zero).
+#ifndef PROF_CODE_MOVED_CODE_HPP
+#define PROF_CODE_MOVED_CODE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What of the loader's objects stays for ever: those that were there before the program's first code ran.
+struct never_unloaded_objects {
+  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
+  std::size_t count = 0;
+  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
+
+  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (headers[i] == header) return true;
+    }
+    return false;
+  }
+};
+
+#if PROF_DETAIL_OS_LINUX
+
+// The part of [start, limit) that is code of one object.
+struct moved_code {
+  std::uintptr_t start = 0;
+  std::uintptr_t limit = 0;
+  std::uintptr_t header = 0;  // where the object's first byte is mapped
+  std::uint64_t offset = 0;   // of start in its file
+};
+
+// Cuts `code` to the executable segment that holds `address`; false: no segment of the object does.
+PROF_DETAIL_NOINLINE inline bool cut_to_segment_sig(moved_code& code, std::uintptr_t address,
+                                                    elf_room& room) PROF_DETAIL_SIG {
+  struct search {
+    moved_code& code;
+    const std::uintptr_t address;
+    bool found = false;
+  } in{code, address};
+  const bool is_image = for_each_segment_sig(
+      code.header,
+      [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+        search& to = *static_cast<search*>(context);
+        if (to.found || segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0) return;
+        constexpr std::uintptr_t in_page = 4095;
+        const std::uintptr_t begin = (bias + segment.p_vaddr) & ~in_page;
+        const std::uintptr_t end = (bias + segment.p_vaddr + segment.p_filesz + in_page) & ~in_page;
+        if (to.address < begin || to.address >= end) return;
+        if (to.code.start < begin) to.code.start = begin;
+        if (to.code.limit > end) to.code.limit = end;
+        to.code.offset = (segment.p_offset & ~std::uint64_t{in_page}) + (to.code.start - begin);
+        to.found = true;
+      },
+      &in, room);
+  return is_image && in.found;
+}
+
+// Where the first byte of the object is mapped to which an address belongs; 0: to none. Where the loader cannot be asked
+// that, of the objects that never go the last one before the address: whether it reaches so far the segments tell.
+inline std::uintptr_t header_at_sig(std::uintptr_t address, const never_unloaded_objects& known) PROF_DETAIL_SIG {
+  os_object object;
+  if (os_answers_for_objects()) return os_find_object_sig(address, object) ? object.start : 0;
+  const std::uintptr_t program = os_program_header_sig();
+  std::uintptr_t last = program <= address ? program : 0;
+  for (std::size_t i = 0; i < known.count; ++i) {
+    if (known.headers[i] <= address && known.headers[i] > last) last = known.headers[i];
+  }
+  return last;
+}
+
+// Of pages without a file: whose code is it? One line may hold a file's code and what lies beside it, or only a part of
+// a segment. False: nobody's that is known.
+PROF_DETAIL_NOINLINE inline bool find_moved_code_sig(moved_code& code, const never_unloaded_objects& known,
+                                                     elf_room& room) PROF_DETAIL_SIG {
+  const std::uintptr_t ends[] = {code.start, code.limit - 1};
+  for (const std::uintptr_t address : ends) {
+    code.header = header_at_sig(address, known);
+    if (code.header != 0 && cut_to_segment_sig(code, address, room)) return true;
+  }
+  return false;
+}
+
+// ---- the file ----------------------------------------------------------------------------------------
+
+struct image_file {
+  std::uintptr_t header = 0;
+  char* path = nullptr;  // room for it
+  std::size_t room = 0;
+  std::size_t path_size = 0;  // 0: unknown
+  std::uint64_t device = 0;   // 0, as the inode, where the header has been moved, too
+  std::uint64_t inode = 0;
+};
+
+inline void take_image_path_sig(image_file& file, const os_mapping& mapping) PROF_DETAIL_SIG {
+  const text_view path = without_deleted_sig(mapping.path);
+  if (is_without_file_sig(mapping) || mapping.offset != 0 || path.size > file.room) return;
+  std::memcpy(file.path, path.data, path.size);
+  file.path_size = path.size;
+  file.device = mapping.device;
+  file.inode = mapping.inode;
+}
+
+// What the loader calls it, where that is a whole path; the program it calls nothing at all.
+PROF_DETAIL_NOINLINE inline void take_loader_name_sig(image_file& file) PROF_DETAIL_SIG {
+  os_object object;
+  std::uintptr_t name = 0;
+  if (os_find_object_sig(file.header, object) && object.name_at != 0 &&
+      os_copy_sig(&name, object.name_at, sizeof name)) {
+    file.path_size = os_copy_text_sig(file.path, name, file.room);
+  }
+  if (file.path_size == 0 && file.header == os_program_header_sig()) {
+    file.path_size = os_read_link_sig("/proc/self/exe", file.path, file.room);
+    if (file.path_size == file.room) file.path_size = 0;  // it is cut
+    file.path_size = without_deleted_sig({file.path, file.path_size}).size;
+  }
+  if (file.path_size != 0 && file.path[0] != '/') file.path_size = 0;
+}
+
+// The file whose first byte is mapped at file.header, by that line of /proc/self/maps, or by the loader's word.
+PROF_DETAIL_NOINLINE inline void find_image_file_sig(image_file& file) PROF_DETAIL_SIG {
+  os_for_each_mapping_sig(
+      [](void* context, const os_mapping& mapping) {
+        image_file& to = *static_cast<image_file*>(context);
+        if (mapping.start < to.header) return true;
+        if (mapping.start == to.header) take_image_path_sig(to, mapping);
+        return false;
+      },
+      &file);
+  if (file.path_size == 0) take_loader_name_sig(file);
+}
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_CODE_MOVED_CODE_HPP
 
 // ---- prof/code/still_loaded.hpp ----
 // prof/code/still_loaded.hpp - is a code range still the one that is loaded there?
@@ -8019,21 +8384,10 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// What of the loader's objects stays for ever: those that were there before the program's first code ran.
-struct never_unloaded_objects {
-  const std::uintptr_t* headers = nullptr;  // where their first bytes are mapped
-  std::size_t count = 0;
-  std::uint64_t loaded = 0;  // how often the loader has loaded one: what comes back may be another
-
-  bool has_sig(std::uintptr_t header) const PROF_DETAIL_SIG {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (headers[i] == header) return true;
-    }
-    return false;
-  }
-};
-
 #if PROF_DETAIL_OS_LINUX
+
+// Moved code whose file has a longer path has no name.
+inline constexpr std::size_t max_moved_path = 1024;
 
 // What a walk that registers new code works with: too much for a handler's stack.
 struct registration_scratch {
@@ -8043,7 +8397,8 @@ struct registration_scratch {
   latest_image image;
   code_range range;
   elf_room room;
-  char path[1024];
+  bool is_without_file;
+  char path[max_moved_path];
 };
 
 #else
@@ -8089,7 +8444,7 @@ struct code_map_builder {
 
 inline std::uint64_t mapping_hash_sig(const os_mapping& mapping) PROF_DETAIL_SIG {
   std::uint64_t hash = mix_bits(mapping.start) ^ mapping.limit;
-  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode;
+  hash = mix_bits(hash ^ mapping.offset) ^ mapping.inode ^ mapping.device << 8;
   for (std::size_t i = 0; i < mapping.path.size; ++i) {
     hash = mix_bits(hash ^ static_cast<unsigned char>(mapping.path.data[i]));
   }
@@ -8119,13 +8474,6 @@ inline std::uint64_t identity_of_sig(const code_range& range) PROF_DETAIL_SIG {
   return hash | 1;
 }
 
-inline text_view without_deleted_sig(text_view path) PROF_DETAIL_SIG {
-  constexpr std::size_t deleted_size = 10;  // proc(5): " (deleted)" follows an unlinked file
-  const bool is_deleted = path.size > deleted_size && path.from(path.size - deleted_size)
-                                                          .equals({" (deleted)", deleted_size});
-  return is_deleted ? text_view(path.data, path.size - deleted_size) : path;
-}
-
 // The program stays, and so does the vdso. Of an image only: what a JIT has mapped from a file may go anywhere.
 inline bool may_be_unloaded_sig(const code_range& range) PROF_DETAIL_SIG {
   if (range.header != 0 && range.header == os_program_header_sig()) return false;
@@ -8149,8 +8497,40 @@ inline void place_range_sig(code_range& range, const os_mapping& mapping, std::u
   range.offset = mapping.offset;
   range.header = header;
   range.mapping = mapping_hash_sig(mapping);
+  range.device = mapping.device;
+  range.inode = mapping.inode;
   range.path = path.data;
   range.path_size = static_cast<std::uint32_t>(path.size);
+}
+
+// Makes a range of pages without a file the object's whose code they hold; false: it is as it was.
+inline bool place_moved_code_sig(code_range& range, const never_unloaded_objects& known, elf_room& room)
+    PROF_DETAIL_SIG {
+  moved_code code;
+  code.start = range.start;
+  code.limit = range.limit;
+  range.moved = find_moved_code_sig(code, known, room);
+  if (!range.moved) return false;
+  range.start = code.start;
+  range.limit = code.limit;
+  range.header = code.header;
+  range.offset = code.offset;
+  range.device = range.inode = 0;
+  range.path_size = 0;
+  return true;
+}
+
+// Its file, into room for a path.
+inline void name_moved_code_sig(code_range& range, char* path, std::size_t room) PROF_DETAIL_SIG {
+  image_file file;
+  file.header = range.header;
+  file.path = path;
+  file.room = room;
+  find_image_file_sig(file);
+  range.path = path;
+  range.path_size = static_cast<std::uint32_t>(file.path_size);
+  range.device = file.device;
+  range.inode = file.inode;
 }
 
 // The rest, from memory and from the loader.
@@ -8179,6 +8559,7 @@ inline void describe_mapping_sig(code_map_builder& build, const os_mapping& mapp
   elf_room room;
   range = code_range{};
   place_range_sig(range, mapping, build.image.header);
+  if (is_without_file_sig(mapping)) place_moved_code_sig(range, build.never_unloaded, room);
   describe_range_sig(*build.registry, range, room);
 }
 
@@ -8190,7 +8571,9 @@ inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mappi
   if (build.next == build.described || map.ranges[build.next].mapping != mapping_hash_sig(mapping)) return;
   code_range& range = map.ranges[build.next++];
   if (!still_has_build_id_sig(range)) return;
+  char path[max_moved_path];
   range.path = mapping.path.data;
+  if (range.moved) name_moved_code_sig(range, path, sizeof path);
   const code_range* const known = build.registry->ranges.find_or_add_sig(range);
   if (known == nullptr) return;
   code_range& listed = map.ranges[map.count++];  // at most as many as were looked at
@@ -8198,17 +8581,32 @@ inline void confirm_mapping_sig(code_map_builder& build, const os_mapping& mappi
   listed.never_unloaded = known->never_unloaded || build.never_unloaded.has_sig(known->header);
 }
 
+// Of what has no name only what is code of an object: the other code is a JIT compiler's, and comes and goes.
+PROF_DETAIL_NOINLINE inline bool is_listed_sig(const code_map_builder& build,
+                                               const os_mapping& mapping) PROF_DETAIL_SIG {
+  if (mapping.path.size != 0 || mapping.inode != 0) return mapping.path.size != 0;
+  elf_room room;
+  moved_code code;
+  code.start = mapping.start;
+  code.limit = mapping.limit;
+  return find_moved_code_sig(code, build.never_unloaded, room);
+}
+
 inline bool see_mapping_sig(void* context, const os_mapping& mapping) PROF_DETAIL_SIG {
   code_map_builder& build = *static_cast<code_map_builder*>(context);
   see_header_sig(build.image, mapping);
-  if (!mapping.executable || mapping.path.size == 0) return true;
+  if (!mapping.executable) return true;
+  if (build.described != 0) {
+    confirm_mapping_sig(build, mapping);
+    return true;
+  }
+  if (!is_listed_sig(build, mapping)) return true;
   if (build.map != nullptr) {
-    if (build.described == 0) describe_mapping_sig(build, mapping);
-    else confirm_mapping_sig(build, mapping);
+    describe_mapping_sig(build, mapping);
     return true;
   }
   build.count++;
-  build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode;
+  build.fingerprint = mix_bits(build.fingerprint ^ mapping.start) + mapping.limit + mapping.inode + mapping.device;
   return true;
 }
 
@@ -8279,10 +8677,15 @@ PROF_DETAIL_NOINLINE inline bool find_mapping_sig(registration_scratch& scratch,
         place_range_sig(to.range, mapping, to.image.header);
         std::memcpy(to.path, mapping.path.data, to.range.path_size);
         to.range.path = to.path;
+        to.is_without_file = is_without_file_sig(mapping);
         return false;
       },
       &scratch);
-  return scratch.range.limit != 0;
+  if (scratch.range.limit == 0) return false;
+  if (scratch.is_without_file && place_moved_code_sig(scratch.range, {}, scratch.room)) {
+    name_moved_code_sig(scratch.range, scratch.path, sizeof scratch.path);
+  }
+  return true;
 }
 
 // Whether that is there still: no lock of the loader is held, and what came there since must not get its name.
@@ -9362,6 +9765,7 @@ struct profile_mapping {
   std::uint64_t offset = 0;
   string_index file = 0;
   string_index build_id = 0;  // lower-case hex
+  std::uint32_t range = 0;    // its number in the code map; 0: unknown
   bool current = true;        // false: unmapped since (its samples keep their name and build id)
   bool has_functions = false;
   bool has_filenames = false;
@@ -9374,6 +9778,7 @@ struct profile_function {
   string_index system_name = 0;  // as linked: mangled
   string_index file = 0;
   std::int64_t start_line = 0;
+  bool is_made_up = false;       // the name says where it is, for it has none
 };
 
 struct profile_line {
@@ -9406,6 +9811,20 @@ struct profile_sample {
   bool truncated = false;         // too deep, or no way to the root
 };
 
+// Eight bytes at a time: names of templates have hundreds, and a profile has thousands of those.
+inline std::uint64_t hash_text(text_view text) noexcept {
+  std::uint64_t hash = text.size;
+  std::uint64_t word = 0;
+  for (; text.size >= sizeof word; text = text.from(sizeof word)) {
+    std::memcpy(&word, text.data, sizeof word);
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 32;
+  }
+  word = 0;
+  std::memcpy(&word, text.data, text.size);
+  return mix_bits(hash ^ word);
+}
+
 // Finds equal things: a hash table of indices whose equality the caller knows.
 class index_set {
  public:
@@ -9416,6 +9835,18 @@ class index_set {
     slots_.clear();
     slots_.resize(size);  // zeros
     count_ = 0;
+  }
+
+  // Index of the entry for which equal(index) holds, or no_index.
+  template <class Equal>
+  std::uint32_t find(std::uint64_t hash, Equal equal) const noexcept {
+    if (slots_.empty()) return no_index;
+    const auto mixed = static_cast<std::uint32_t>(mix_bits(hash));
+    const std::size_t mask = slots_.size() - 1;
+    for (std::size_t at = mixed & mask; slots_[at].index_plus_1 != 0; at = (at + 1) & mask) {
+      if (slots_[at].hash == mixed && equal(slots_[at].index_plus_1 - 1)) return slots_[at].index_plus_1 - 1;
+    }
+    return no_index;
   }
 
   // Index of the entry for which equal(index) holds, or `fresh` after adding it.
@@ -9505,13 +9936,9 @@ struct profile {
   bool complete() const noexcept { return !memory.exhausted(); }
 
   string_index string(text_view text) noexcept {
-    std::uint64_t hash = text.size;
-    for (std::size_t i = 0; i < text.size; ++i) {
-      hash = (hash ^ static_cast<unsigned char>(text.data[i])) * 0x100000001b3u;  // FNV-1a
-    }
     const auto fresh = static_cast<string_index>(strings.size());
     const string_index found = known_strings_.find_or_add(
-        hash, fresh,
+        hash_text(text), fresh,
         [&](std::uint32_t i) { return i < strings.size() && strings[i].equals(text); });
     if (found != fresh) return found == no_index ? 0 : found;
     const char* const copy = memory.copy(text.data, text.size);
@@ -9674,6 +10101,14 @@ struct profile {
   index_set known_samples_;
 };
 
+// A line's function; empty where there is none. Indices are checked: a profile that ran out of memory may hold one whose
+// entry was lost.
+inline text_view function_of_line(const profile& p, std::uint32_t line) noexcept {
+  const std::uint32_t function = line < p.lines.size() ? p.lines[line].function : no_index;
+  const string_index name = function < p.functions.size() ? p.functions[function].name : 0;
+  return name < p.strings.size() ? p.strings[name] : text_view();
+}
+
 // Drops the leaf frames of functions for which hides(name) holds, but never a whole stack, and merges the samples that
 // became equal: a heap profile's stacks begin inside the allocator, and the reader wants who called it.
 inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) noexcept {
@@ -9681,11 +10116,9 @@ inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) n
   if (!hidden.resize(p.locations.size())) return;
   for (std::size_t i = 0; i < hidden.size(); ++i) {
     const profile_location& location = p.locations[i];
-    if (location.line_count == 0) continue;
-    // Indices are checked: a profile that ran out of memory may hold one whose entry was lost.
-    const std::uint32_t innermost = p.lines[location.first_line].function;
-    const string_index name = innermost < p.functions.size() ? p.functions[innermost].name : 0;
-    hidden[i] = name < p.strings.size() && hides(p.strings[name]);
+    // The function itself: what others were inlined into is the host's.
+    const std::uint32_t outermost = location.first_line + location.line_count - 1;
+    hidden[i] = location.line_count != 0 && hides(function_of_line(p, outermost));
   }
   for (profile_sample& sample : p.samples) {
     const std::uint32_t* const frames = p.frames_of(sample);
@@ -9697,6 +10130,30 @@ inline void hide_leading_frames(profile& p, bool (*hides)(text_view function)) n
     sample.depth -= leading;
   }
   p.merge_samples();
+}
+
+// Whether a demangled name is of a function of ours; before it there may be a return type.
+inline bool is_own_function(text_view name) noexcept {
+  const std::size_t arguments = name.find('(');
+  const std::size_t templates = name.find('<');
+  name.size = arguments < templates ? arguments : templates;
+  const std::size_t type = name.rfind(' ');
+  return (type < name.size ? name.from(type + 1) : name).starts_with("prof::v1::");
+}
+
+// Of a call that a stack begins with: functions of ours that the compiler has put into the caller have no frame, so only
+// names tell them. A frame that is all ours stays as it is.
+inline void hide_inlined_calls(profile& p) noexcept {
+  for (const profile_sample& sample : p.samples) {
+    const std::uint32_t leaf = sample.depth != 0 ? p.frames_of(sample)[0] : no_index;
+    if (leaf >= p.locations.size()) continue;
+    profile_location& location = p.locations[leaf];
+    std::uint32_t ours = 0;
+    while (ours < location.line_count && is_own_function(function_of_line(p, location.first_line + ours))) ++ours;
+    if (ours == location.line_count) continue;
+    location.first_line += ours;
+    location.line_count -= ours;
+  }
 }
 
 PROF_DETAIL_END
@@ -9716,6 +10173,7 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 struct process_state;
+struct host_call;
 
 // ---- profiles ------------------------------------------------------------------------------------------
 
@@ -9759,6 +10217,7 @@ struct profile_run {
   const profile_request& request;
   arena& memory;
   void* state = nullptr;
+  const registers* asker = nullptr;  // of the host's call that asks; null: code of ours does
 };
 
 // A thread that the program makes, as the hook of pthread_create knows it.
@@ -9796,7 +10255,7 @@ struct profile_part {
   // The object whose hooks counted for it was unloaded. In a hook or an allocator. Null: there is nothing to do.
   void (*hooks_unloaded_sig)(process_state& process);
   // A thread is about to be made, by the calling one; runs, and is the calling one; ends. Null: not told.
-  void (*thread_starts)(process_state& process, thread_start& start, const registers& caller) = nullptr;
+  void (*thread_starts)(process_state& process, thread_start& start, const host_call& caller) = nullptr;
   void (*thread_runs)(process_state& process, const thread_start& start) = nullptr;
   bool (*wants_thread_ends)(process_state& process) = nullptr;  // asked by a thread that runs
   void (*thread_ends)(process_state& process) = nullptr;
@@ -9811,11 +10270,14 @@ struct profile_part {
 
 struct symbolize_part {
   part_head head;
-  // Gives every location of a profile a function.
-  void (*symbolize)(profile& p, const code_map* code);
+  // Gives every location of a profile its functions, and files and lines, as far as they are wanted.
+  void (*symbolize)(process_state& process, profile& p, const code_map* code, symbols wanted);
   // Calls found(context, address, demangled name) for each address whose function is known.
-  void (*name_all)(const std::uint64_t* addresses, std::size_t count, const code_map* code,
+  void (*name_all)(process_state& process, const std::uint64_t* addresses, std::size_t count, const code_map* code,
                    void (*found)(void* context, std::uint64_t address, text_view name), void* context);
+  // As of a profile_part.
+  void (*forget_parent)(process_state& process, bool alone);
+  void (*report)(process_state& process, visitor<status_value> visit);
 };
 
 // ---- explicit records --------------------------------------------------------------------------------------
@@ -10311,7 +10773,7 @@ PROF_DETAIL_BEGIN
 inline constexpr std::size_t default_depth = options{}.max_depth;
 
 // Raised when a member of what objects share gets another meaning; other sizes show by themselves in layout_version.
-inline constexpr std::uint32_t layout_revision = 6;
+inline constexpr std::uint32_t layout_revision = 7;
 inline constexpr std::uint64_t process_magic = 0x70726f6670726f66u;  // "profprof"
 inline constexpr std::size_t max_retired_maps = 16;
 inline constexpr unsigned max_parts = part_count + 8;  // with those that are registered at run time
@@ -10341,6 +10803,9 @@ struct process_state {
   std::atomic<bool> used;  // a profile was started or written: configure() is late
   std::atomic<std::size_t> depth;
   std::atomic<int> wanted_signal;
+  std::atomic<symbols> detail_of_names;  // that symbols::standard stands for
+  std::atomic<std::uint64_t> time_for_names;  // ns
+  std::atomic<std::uint64_t> memory_for_names;  // bytes
   signal_state signal;
   std::atomic<std::uint64_t> objects_seen;  // os_objects_loaded() when the API's table was last offered to all
   std::atomic<void*> unnamed_session;  // of start_cpu_profile
@@ -10358,6 +10823,7 @@ struct process_state {
   const code_map* retired[max_retired_maps];  // under refresh_lock: replaced, maybe still read
   std::size_t retired_count;
   std::atomic<bool> code_map_outdated;   // a walk met code that the map does not know
+  std::atomic<bool> put_off_tables;      // once, see refresh_code_map
   std::atomic<std::uint64_t> rule_epoch;  // rules may be other ones than before
   rule_cache* rules;
   code_registry registry;
@@ -11615,7 +12081,11 @@ inline std::size_t known_never_unloaded(const process_state& process, std::uintp
 
 // Brings the code map up to date: ordinary code, before and after every profile. Where another thread keeps the loader's
 // lock (os_loader_is_busy) the map is read all the same, as hooks do it, but no table is built.
-inline void refresh_code_map(process_state& process) noexcept {
+// Whether the unwind tables that walks asked for are made now. For a profile of what is known already they are not needed: a
+// process's first one puts them off, so that it does not wait for them, and the next refresh makes them.
+enum class tables_made { now, next_time };
+
+inline void refresh_code_map(process_state& process, tables_made when = tables_made::now) noexcept {
   let_forks_pass(process);
   const spin_guard lock(process.refresh_lock);
   give_back_maps(process);  // first, so that there is room for one more
@@ -11623,8 +12093,9 @@ inline void refresh_code_map(process_state& process) noexcept {
   std::uintptr_t headers[room];  // 4 KiB; of a program that is linked to more libraries the last count as going
   struct refresh {
     process_state& process;
+    bool makes_tables;
     never_unloaded_objects never_unloaded;
-  } wanted{process, {}};
+  } wanted{process, when == tables_made::now || process.put_off_tables.exchange(true), {}};
   process.refreshed_at.store(os_monotonic_ns_sig(), std::memory_order_relaxed);
   wanted.never_unloaded.headers = headers;
   wanted.never_unloaded.loaded = os_objects_loaded();
@@ -11633,7 +12104,7 @@ inline void refresh_code_map(process_state& process) noexcept {
       [](void* context) {
         const refresh& r = *static_cast<refresh*>(context);
         replace_code_map_sig(r.process, r.never_unloaded);
-        build_wanted_tables(r.process);
+        if (r.makes_tables) build_wanted_tables(r.process);
       },
       &wanted);
   if (!answers) {
@@ -11723,22 +12194,79 @@ inline registers caller_registers_sig(const call_frame& call) PROF_DETAIL_SIG {
   return r;
 }
 
+// ---- where the host called us ------------------------------------------------------------------------
+
+// Functions of ours that the host's call goes through to the one that takes a stack. Optimized they jump on and leave no
+// frame; else they are the leaf end of the stack, and dropped by their addresses. `places`: where pointers to them lie,
+// null behind the last; `sizes`: of their code, 0 as long as it is not known.
+struct own_functions {
+  static constexpr std::size_t most = 4;
+  const void* places[most];
+  std::atomic<std::uint32_t>* sizes;
+};
+// The registers of the function that called ours, which may be one of `through`; null: it is the host's.
+struct host_call : registers {
+  const own_functions* through = nullptr;
+};
+inline host_call host_call_sig(const call_frame& call, const own_functions* through = nullptr) PROF_DETAIL_SIG {
+  host_call made;
+  static_cast<registers&>(made) = caller_registers_sig(call);
+  made.through = through;
+  return made;
+}
+
+// The size of the function's code that begins at an address, by its call frame information; 0: there is none.
+PROF_DETAIL_COLD inline std::uint32_t function_size_sig(walk_scratch& scratch, std::uintptr_t begin) PROF_DETAIL_SIG {
+  if (scratch.rules.function_start_sig(begin, scratch.memory) == 0) return 0;
+  return static_cast<std::uint32_t>(scratch.cfi.fde.limit - begin);
+}
+// Whether an address is in a function of ours. Its size is asked for only within reach: host code follows it everywhere.
+inline bool is_in_own_sig(walk_scratch& scratch, std::uintptr_t address, const own_functions& own) PROF_DETAIL_SIG {
+  constexpr std::uintptr_t reach = 4096;
+  for (std::size_t i = 0; i < own_functions::most && own.places[i] != nullptr; ++i) {
+    std::uintptr_t begin = 0;
+    std::memcpy(&begin, own.places[i], sizeof begin);
+    if (begin == 0 || address < begin || address - begin >= reach) continue;
+    std::uint32_t size = own.sizes[i].load(std::memory_order_relaxed);
+    if (size == 0) own.sizes[i].store(size = function_size_sig(scratch, begin), std::memory_order_relaxed);
+    if (address - begin < size) return true;
+  }
+  return false;
+}
+// How many frames at the leaf end are ours.
+inline std::size_t own_frames_sig(walk_scratch& scratch, const stack_view& stack, const own_functions& own) PROF_DETAIL_SIG {
+  std::size_t count = 0;
+  while (count < own_functions::most && count + 1 < stack.depth &&
+         is_in_own_sig(scratch, frame_address_sig(stack.frames[count]), own)) {
+    ++count;
+  }
+  return count;
+}
+
 // Walks and interns the stack that `start` belongs to, which is `thread`'s, the calling one. `period_ns`: how often the
 // thread is walked.
 inline stack_id capture_stack_sig(process_state& process, std::uint32_t thread, const registers& start,
-                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns) PROF_DETAIL_SIG {
+                                  bool leaf_is_return, std::uint64_t period_ns = whole_period_ns,
+                                  const own_functions* through = nullptr) PROF_DETAIL_SIG {
   const frame_lease lease(process, thread);
   frame_buffer* const buffer = lease.buffer();
   if (buffer == nullptr) return overflow_stack;
   auto& scratch = *new (static_cast<void*>(buffer->scratch)) walk_scratch(process, *buffer, period_ns);
   const walked_stack walked = scratch.walk.run_sig(start, leaf_is_return);
-  const stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
+  stack_view view{buffer->frames, walked.depth, walked.approximate, walked.truncated};
+  const std::size_t own = through == nullptr ? 0 : own_frames_sig(scratch, view, *through);
+  view.frames += own;
+  view.depth -= own;
   const std::uint64_t full_before = process.stacks.overflow();
   const stack_id id = process.stacks.intern_sig(view);
   if (id == overflow_stack && full_before != process.stacks.overflow()) {
     count_drop_sig(process, drop::stack_table_full);
   }
   return id;
+}
+// The same from the host's call on.
+inline stack_id capture_call_sig(process_state& process, std::uint32_t thread, const host_call& caller) PROF_DETAIL_SIG {
+  return capture_stack_sig(process, thread, caller, true, whole_period_ns, caller.through);
 }
 
 PROF_DETAIL_END
@@ -11825,7 +12353,11 @@ PROF_DETAIL_COLD inline process_state* make_process_sig() PROF_DETAIL_SIG {
   process->head.layout = layout_version;
   process->head.version = PROF_VERSION;
   process->pid.store(os_process_id_sig(), std::memory_order_relaxed);
+  constexpr options defaults{};
   process->depth.store(default_depth, std::memory_order_relaxed);
+  process->detail_of_names.store(defaults.symbolize, std::memory_order_relaxed);
+  process->time_for_names.store(std::uint64_t{defaults.symbolize_ms} * 1000000u, std::memory_order_relaxed);
+  process->memory_for_names.store(defaults.symbolize_memory, std::memory_order_relaxed);
   process->head.magic = process_magic;
   return process;
 }
@@ -12011,6 +12543,8 @@ inline void release_parent(process_state& process, bool alone) noexcept {
     const profile_part* const known = profile_part_at(process, i);
     if (known != nullptr && known->forget_parent != nullptr) known->forget_parent(process, alone);
   }
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
+  if (names != nullptr) names->forget_parent(process, alone);
 }
 
 // Runs when fork returns in the child (`alone`) if the parent has made a public call, else in the first public call of
@@ -12290,14 +12824,16 @@ inline status_row value_row(const status_value& value) noexcept {
 }
 
 inline void report_parts(process_state& process, status_visitor visit) noexcept {
+  const visitor<status_value> values{[](void* context, const status_value& value) {
+                                       (*static_cast<status_visitor*>(context))(value_row(value));
+                                     },
+                                     &visit};
   for (unsigned i = 0; i < max_parts; ++i) {
     const profile_part* const known = profile_part_at(process, i);
-    if (known == nullptr || known->report == nullptr) continue;
-    known->report(process, {[](void* context, const status_value& value) {
-                              (*static_cast<status_visitor*>(context))(value_row(value));
-                            },
-                            &visit});
+    if (known != nullptr && known->report != nullptr) known->report(process, values);
   }
+  const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
+  if (names != nullptr) names->report(process, values);
 }
 
 // Bytes of address space that are mapped for prof and kept. What a profile needs while it is written is not in it.
@@ -12516,6 +13052,127 @@ PROF_DETAIL_END
 
 #endif  // PROF_COLLECT_ROWS_HPP
 
+// ---- prof/base/short_name.hpp ----
+// prof/base/short_name.hpp - readable names without what people do not look for in them.
+// Floor 2 (base). Used for names that people read in a line: top, text, pages. Files keep names whole.
+// Safety: ordinary context; thread-compatible (one arena, one thread). Brackets deeper than max_depth end it: what
+//         follows stays.
+// Memory: the result is in the arena.
+// Source: names as symbol/readable_name.hpp and libiberty write them; inline namespaces of libstdc++ and libc++.
+#ifndef PROF_BASE_SHORT_NAME_HPP
+#define PROF_BASE_SHORT_NAME_HPP
+
+PROF_DETAIL_BEGIN
+
+// Template arguments become <...>, and std::__cxx11:: and std::__1:: become std::. Operators, lambdas, and names
+// without templates stay as they are.
+class name_shortener {
+ public:
+  name_shortener(text_view name, char* room) noexcept : name_(name), out_(room) {}
+
+  // Writes at most as many characters as the name has, or three for each of its brackets; returns how many.
+  std::size_t shorten() noexcept {
+    while (at_ < name_.size) {
+      if (!is_word(before()) && rest().starts_with({"operator", 8}) && !is_word(ahead(8))) put_operator();
+      else if (!is_word(before()) && before() != ':' && rest().starts_with({"std::__", 7})) put_std();
+      else if (ahead(0) == '<' && opens_arguments()) put_arguments();
+      else copy(1);
+    }
+    return used_;
+  }
+
+ private:
+  static constexpr std::size_t max_depth = 256;
+
+  text_view rest() const noexcept { return name_.from(at_); }
+  char ahead(std::size_t count) const noexcept { return at_ + count < name_.size ? name_.data[at_ + count] : '\0'; }
+  char before() const noexcept { return at_ != 0 ? name_.data[at_ - 1] : '\0'; }
+  static bool is_word(char c) noexcept {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '$' ||
+           (static_cast<unsigned char>(c) & 0x80) != 0;
+  }
+  void copy(std::size_t count) noexcept {
+    std::memcpy(out_ + used_, name_.data + at_, count);
+    used_ += count;
+    at_ += count;
+  }
+
+  // The length of the symbol that an operator is called by and that has a bracket in it; 0 for any other operator.
+  static std::size_t symbol_length(text_view text) noexcept {
+    static constexpr const char* symbols[] = {"<=>", "<<=", ">>=", "->*", "<<", ">>", "<=", ">=", "->", "()", "<", ">"};
+    for (const char* symbol : symbols) {
+      if (text.starts_with(symbol)) return text_view(symbol).size;
+    }
+    return 0;
+  }
+  // A symbol is not a bracket. Behind one that ends with it, arguments are a blank apart.
+  void put_operator() noexcept {
+    copy(8);
+    copy(symbol_length(rest()));
+    if (ahead(0) == ' ' && ahead(1) == '<') copy(1);
+    if (ahead(0) == '<') put_arguments();
+  }
+  void put_std() noexcept {
+    copy(5);
+    if (rest().starts_with({"__cxx11::", 9})) at_ += 9;
+    else if (rest().starts_with({"__1::", 5})) at_ += 5;
+  }
+
+  // Other brackets, as in "<lambda(int)>", are a part of a name.
+  bool opens_arguments() const noexcept { return is_word(before()) || before() == ']'; }
+  void put_arguments() noexcept {
+    const std::size_t length = arguments_length(rest());
+    if (length == 0) return copy(name_.size - at_);
+    if (length <= 2) return copy(length);  // there are none
+    std::memcpy(out_ + used_, "<...>", 5);
+    used_ += 5;
+    at_ += length;
+  }
+  // Up to the bracket that closes the first one; 0 when none does. In parentheses an expression may have a bracket
+  // that is an operator.
+  static std::size_t arguments_length(text_view text) noexcept {
+    char open[max_depth];
+    std::size_t depth = 0;
+    for (std::size_t i = 0; i < text.size; ++i) {
+      const char c = text.data[i];
+      if (c == 'o' && (i == 0 || !is_word(text.data[i - 1])) && text.from(i).starts_with({"operator", 8})) {
+        i += 7 + symbol_length(text.from(i + 8));
+      } else if (c == '<' || c == '(' || c == '{' || c == '[') {
+        if (depth == max_depth) return 0;
+        open[depth++] = c;
+      } else if (c == ')' || c == '}' || c == ']') {
+        while (depth != 0 && open[depth - 1] == '<') --depth;
+        if (depth <= 1) return 0;
+        --depth;
+      } else if (c == '>' && text.data[i - 1] != '-' && open[depth - 1] == '<') {
+        if (--depth == 0) return i + 1;
+      }
+    }
+    return 0;
+  }
+
+  text_view name_;
+  char* out_;
+  std::size_t at_ = 0;
+  std::size_t used_ = 0;
+};
+
+// A readable name as people say it: "std::vector<...>::push_back(int&&)". NUL-terminated in the arena; empty when out
+// of memory.
+inline text_view shorten(text_view name, arena& memory) noexcept {
+  std::size_t brackets = 0;
+  for (std::size_t i = 0; i < name.size; ++i) brackets += name.data[i] == '<' ? 1 : 0;
+  char* const room = static_cast<char*>(memory.allocate(name.size + 2 * brackets + 1));
+  if (room == nullptr) return {};
+  const std::size_t size = name_shortener(name, room).shorten();
+  room[size] = '\0';
+  return {room, size};
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_SHORT_NAME_HPP
+
 // ---- prof/base/huffman.hpp ----
 // prof/base/huffman.hpp - prefix codes of least redundancy, limited in length, as Deflate sends them.
 // Floor 2 (base). Used by base/deflate.hpp.
@@ -12709,6 +13366,22 @@ inline deflate_symbol deflate_distance(std::uint32_t distance) noexcept {
           static_cast<std::uint8_t>(extra)};
 }
 
+// The same the other way: the first number that a symbol stands for, and how many bits are added to it.
+struct deflate_range {
+  std::uint32_t first;
+  unsigned extra_bits;
+};
+constexpr deflate_range deflate_length_range(std::uint32_t symbol) noexcept {
+  if (symbol == 285) return {deflate_max_match, 0};
+  const std::uint32_t index = symbol - 257;
+  const unsigned extra = index < 8 ? 0 : index / 4 - 1;
+  return {3 + ((index - 4 * extra) << extra), extra};
+}
+constexpr deflate_range deflate_distance_range(std::uint32_t symbol) noexcept {
+  const unsigned extra = symbol < 4 ? 0 : symbol / 2 - 1;
+  return {1 + ((symbol - 2 * extra) << extra), extra};
+}
+
 struct deflate_length_table {
   deflate_symbol of[deflate_max_match + 1];  // 0 to 2 unused
 };
@@ -12795,6 +13468,10 @@ class bit_stream {
 
 // ---- the head of a block with a code of its own (RFC 1951 section 3.2.7) -------------------------
 
+inline constexpr std::size_t deflate_length_codes = 19;  // 16: the last length again, 17 and 18: zeros
+inline constexpr unsigned char deflate_length_order[deflate_length_codes] = {
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+
 class deflate_head {
  public:
   explicit deflate_head(const deflate_code& code) noexcept {
@@ -12805,7 +13482,8 @@ class deflate_head {
     std::memcpy(lengths + literals_, code.distances.length, distances_);
     find_runs(lengths, literals_ + distances_);
     code_.build(counts_, 7);
-    for (codes_ = 19; codes_ > 4 && code_.length[order[codes_ - 1]] == 0;) --codes_;
+    codes_ = deflate_length_codes;
+    while (codes_ > 4 && code_.length[deflate_length_order[codes_ - 1]] == 0) --codes_;
   }
 
   std::uint64_t bits() const noexcept { return 14 + 3 * codes_ + code_.cost(counts_) + extra_; }
@@ -12814,7 +13492,7 @@ class deflate_head {
     out.put(static_cast<std::uint32_t>(literals_ - 257), 5);
     out.put(static_cast<std::uint32_t>(distances_ - 1), 5);
     out.put(static_cast<std::uint32_t>(codes_ - 4), 4);
-    for (std::size_t i = 0; i < codes_; ++i) out.put(code_.length[order[i]], 3);
+    for (std::size_t i = 0; i < codes_; ++i) out.put(code_.length[deflate_length_order[i]], 3);
     for (std::size_t i = 0; i < size_; ++i) {
       out.put(code_.bits[runs_[i].symbol], code_.length[runs_[i].symbol]);
       out.put(runs_[i].extra, extra_bits(runs_[i].symbol));
@@ -12823,12 +13501,9 @@ class deflate_head {
 
  private:
   struct run {
-    std::uint8_t symbol;  // a length, or 16: the last one again, 17 and 18: zeros
+    std::uint8_t symbol;  // a length, or 16 to 18
     std::uint8_t extra;
   };
-  static constexpr unsigned char order[19] = {16, 17, 18, 0, 8,  7, 9,  6, 10, 5,
-                                              11, 4,  12, 3, 13, 2, 14, 1, 15};
-
   static constexpr unsigned extra_bits(unsigned symbol) noexcept {
     return symbol == 16 ? 2 : symbol == 17 ? 3 : symbol == 18 ? 7 : 0;
   }
@@ -12875,8 +13550,8 @@ class deflate_head {
   std::size_t codes_ = 0;
   std::size_t size_ = 0;
   std::uint64_t extra_ = 0;
-  std::uint16_t counts_[19] = {};
-  huffman_code<19> code_;
+  std::uint16_t counts_[deflate_length_codes] = {};
+  huffman_code<deflate_length_codes> code_;
   run runs_[deflate_literals + deflate_distances];
 };
 
@@ -13972,6 +14647,7 @@ struct profile_writer_row {
   text_view word;  // of the query's format=
   const char* content_type;
   bool is_download;  // has a file name
+  bool is_for_people;  // names are shortened
   bool (*write)(const profile& p, arena& scratch, output out, const profile_row& row, const profile_request& request);
 };
 
@@ -13992,9 +14668,9 @@ inline bool write_as_top(const profile& p, arena& scratch, output out, const pro
 }
 
 inline constexpr profile_writer_row profile_writers[] = {
-    {format::pprof, {"pprof", 5}, "application/octet-stream", true, &write_as_pprof},
-    {format::text, {"text", 4}, "text/plain; charset=utf-8", false, &write_as_text},
-    {format::top, {"top", 3}, "text/plain; charset=utf-8", false, &write_as_top}};
+    {format::pprof, {"pprof", 5}, "application/octet-stream", true, false, &write_as_pprof},
+    {format::text, {"text", 4}, "text/plain; charset=utf-8", false, true, &write_as_text},
+    {format::top, {"top", 3}, "text/plain; charset=utf-8", false, true, &write_as_top}};
 
 // How a request for a row is answered. A row without a text is written as pprof where one is asked for, as Go does.
 inline const profile_writer_row& writer_of(const profile_row& row, const profile_request& request) noexcept {
@@ -14004,6 +14680,11 @@ inline const profile_writer_row& writer_of(const profile_row& row, const profile
     if (writer.value == wanted) return writer;
   }
   return profile_writers[0];
+}
+
+// Template arguments become <...>; functions that differ in them only become one.
+inline void shorten_names(profile& p) noexcept {
+  for (profile_function& function : p.functions) function.name = p.string(shorten(p.strings[function.name], p.memory));
 }
 
 // The format that a word stands for; `none` where none does.
@@ -14031,7 +14712,9 @@ PROF_DETAIL_BEGIN
 
 class collection {
  public:
-  explicit collection(process_state& process) noexcept : process_(process), memory_(os_pages) {}
+  // `asker`: the registers of the host's call that asks; it stays there as long. Null: code of ours asks.
+  explicit collection(process_state& process, const registers* asker = nullptr) noexcept
+      : process_(process), asker_(asker), memory_(os_pages) {}
   ~collection() { cancel(); }
   collection(const collection&) = delete;
   collection& operator=(const collection&) = delete;
@@ -14073,7 +14756,7 @@ class collection {
       return row_->write(process_, state_, request_, out) ? result() : refused();
     }
     // Behind the counts: the program goes on, and what walks meet from now on the map does not know.
-    refresh_code_map(process_);
+    refresh_code_map(process_, request_.seconds == 0 ? tables_made::next_time : tables_made::now);
     // Behind the refresh, which could not give old maps back otherwise.
     const presence_guard reading(process_.code_readers);
     arena store(os_pages);
@@ -14082,6 +14765,7 @@ class collection {
     describe(p, took_ns);
     // Before it is named: frames and strings that were lost have no entry to look at.
     if (p.complete()) name(p);
+    if (p.complete() && writer_of(*row_, request_).is_for_people && !request_.whole_names) shorten_names(p);
     if (!p.complete()) return result(error::out_of_memory, "the profile");
     return write(p, out) ? result() : refused();
   }
@@ -14095,7 +14779,7 @@ class collection {
   }
 
  private:
-  profile_run run() noexcept { return {process_, *row_, request_, memory_, state_}; }
+  profile_run run() noexcept { return {process_, *row_, request_, memory_, state_, asker_}; }
 
   static result refused() noexcept { return result(error::write_failed, "the sink refused the bytes"); }
 
@@ -14113,9 +14797,11 @@ class collection {
 
   void name(profile& p) const noexcept {
     const auto* const names = find_part_sig<symbolize_part>(process_, part::symbolize);
-    if (!request_.symbolize || names == nullptr) return;
-    names->symbolize(p, process_.code.load());
+    if (request_.symbolize == symbols::none || names == nullptr) return;
+    names->symbolize(process_, p, process_.code.load(), request_.symbolize);
     if (row_->hides != nullptr) hide_leading_frames(p, row_->hides);
+    // Of calls, not of samples over some time, in which our own work is shown as it is.
+    if (row_->default_seconds == 0) hide_inlined_calls(p);
   }
 
   bool write(const profile& p, output out) const noexcept {
@@ -14124,6 +14810,7 @@ class collection {
   }
 
   process_state& process_;
+  const registers* const asker_;
   arena memory_;
   profile_request request_;
   const profile_part* part_ = nullptr;
@@ -14254,7 +14941,10 @@ inline bool wait_unless_canceled(process_state& process, std::uint64_t ns, const
   return true;
 }
 
-inline result write_named_profile(const char* name, const sink& target, const profile_request& given, std::size_t bytes) {
+// Not inlined: its caller is the host's code.
+PROF_DETAIL_NOINLINE inline result write_named_profile(const char* name, const sink& target, const profile_request& given,
+                                                       std::size_t bytes) {
+  const registers asker = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
   process_state* const process = enter();
   const profile_request request = known_of(given, bytes);
   if (process == nullptr) return result(error::out_of_memory, "the profile");
@@ -14263,7 +14953,7 @@ inline result write_named_profile(const char* name, const sink& target, const pr
   if (result agreed = check_versions(); !agreed) return agreed;
   process->used.store(true);
   delivery out(target);
-  collection work(*process);
+  collection work(*process, &asker);
   if (result begun = work.begin(name, request); !begun) return begun;
   if (result opened = out.open(); !opened) return opened;
   if (!wait_unless_canceled(*process, work.duration_ns(), request.cancel)) return result(error::canceled);
@@ -14283,7 +14973,13 @@ inline result set_limits(const options& given, std::size_t bytes) {
   if (wanted.signal < 0 || wanted.signal > 64) {
     return result(error::bad_argument, "options::signal must be 0 (choose) or a signal number");
   }
+  if (wanted.symbolize > symbols::inlines || wanted.symbolize == symbols::standard) {
+    return result(error::bad_argument, "options::symbolize must be none, functions, lines or inlines");
+  }
   process->depth.store(wanted.max_depth);
+  process->detail_of_names.store(wanted.symbolize);
+  process->time_for_names.store(std::uint64_t{wanted.symbolize_ms} * 1000000u);
+  process->memory_for_names.store(wanted.symbolize_memory);
   process->wanted_signal.store(wanted.signal);
   return {};
 }
@@ -14435,6 +15131,25 @@ PROF_DETAIL_NOTE(4, "prof_api_v1", "");
 
 PROF_DETAIL_BEGIN
 
+// A range of the code map as a mapping of a profile: its index there, if there is room.
+inline std::uint32_t add_mapping(profile& p, const code_range& range) noexcept {
+  char hex[2 * build_id_size];
+  for (std::size_t k = 0; k < range.build_id_length; ++k) {
+    hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
+    hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
+  }
+  profile_mapping mapping;
+  mapping.start = range.start;
+  mapping.limit = range.limit;
+  mapping.offset = range.offset;
+  mapping.file = p.string({range.path, range.path_size});
+  mapping.build_id = p.string({hex, std::size_t{2} * range.build_id_length});
+  mapping.current = range.current;
+  mapping.range = range.number;
+  const auto index = static_cast<std::uint32_t>(p.mappings.size());
+  return p.mappings.push(mapping) ? index : no_index;
+}
+
 class profile_builder {
  public:
   static constexpr std::size_t max_extra_labels = 12;
@@ -14493,22 +15208,7 @@ class profile_builder {
   }
 
   void add_mappings() noexcept {
-    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) {
-      const code_range& range = code_->ranges[i];
-      char hex[2 * build_id_size];
-      for (std::size_t k = 0; k < range.build_id_length; ++k) {
-        hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
-        hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
-      }
-      profile_mapping mapping;
-      mapping.start = range.start;
-      mapping.limit = range.limit;
-      mapping.offset = range.offset;
-      mapping.file = target_.string({range.path, range.path_size});
-      mapping.build_id = target_.string({hex, std::size_t{2} * range.build_id_length});
-      mapping.current = range.current;
-      target_.mappings.push(mapping);
-    }
+    for (std::size_t i = 0; code_ != nullptr && i < code_->count; ++i) add_mapping(target_, code_->ranges[i]);
   }
 
   std::uint32_t locate(std::uintptr_t frame) noexcept {
@@ -15905,9 +16605,9 @@ inline waiting_thread this_waiting_thread_sig() PROF_DETAIL_SIG {
   return self;
 }
 
-inline stack_id capture_wait_sig(const waiting_thread& self, const registers& caller) PROF_DETAIL_SIG {
+inline stack_id capture_wait_sig(const waiting_thread& self, const host_call& caller) PROF_DETAIL_SIG {
   first_code_map_sig(*self.process);
-  return capture_stack_sig(*self.process, self.id, caller, true);
+  return capture_call_sig(*self.process, self.id, caller);
 }
 
 // Whether the calling thread has left another wait of its own without coming back to its hook, by longjmp(3) or by
@@ -15951,7 +16651,7 @@ PROF_DETAIL_COLD inline void forget_waits_of_ended_threads(process_state& proces
 class followed_wait {
  public:
   PROF_DETAIL_NOINLINE followed_wait(wait_kind kind, const volatile void* object,
-                                     const registers& caller) PROF_DETAIL_SIG
+                                     const host_call& caller) PROF_DETAIL_SIG
       : self_(this_waiting_thread_sig()) {
     if (self_.process == nullptr) return;
     block_ = attached_block_sig(*self_.process);
@@ -16043,7 +16743,7 @@ class followed_wait {
   const waiting_thread self_;
   block_state* block_ = nullptr;
   mutex_state* mutex_ = nullptr;
-  const registers* caller_ = nullptr;
+  const host_call* caller_ = nullptr;
   std::atomic<std::uint64_t> mark_{0};  // tells whether this frame is still there
   wait_facts facts_;
   std::size_t index_ = no_slot;
@@ -16087,7 +16787,7 @@ inline void charge_holder_sig(const waiting_thread& self, mutex_state& mutex, co
   count_delay_sig(*self.process, mutex, mutex.holders, stack, self.labels, charge);
 }
 // `caller`: of the call that unlocked. What prof's own code does is not charged.
-inline void note_unlock_sig(const delay& charge, const registers& caller) PROF_DETAIL_SIG {
+inline void note_unlock_sig(const delay& charge, const host_call& caller) PROF_DETAIL_SIG {
   if (charge.contentions == 0 && charge.ns == 0) return;
   const waiting_thread self = this_waiting_thread_sig();
   mutex_state* const mutex = self.process == nullptr ? nullptr : attached_mutex_sig(*self.process);
@@ -16841,9 +17541,9 @@ inline void count_freed_sig(heap_state& heap, const live_object& object) PROF_DE
 // An allocation of the calling thread that the sampler chose. `rate` is what its gap was drawn at.
 inline void record_sampled_alloc_sig(process_state& process, heap_state& heap, std::uint32_t thread,
                                      std::uint64_t address, std::uint64_t size, std::uint64_t rate,
-                                     const registers& caller) PROF_DETAIL_SIG {
+                                     const host_call& caller) PROF_DETAIL_SIG {
   first_code_map_sig(process);
-  const count_key key{capture_stack_sig(process, thread, caller, true), labels_of_sig(process, thread),
+  const count_key key{capture_call_sig(process, thread, caller), labels_of_sig(process, thread),
                       counted_size_sig(heap.counts.used(), size)};
   bool lost = false;
   const std::size_t index = heap.counts.find_or_add_sig(key, lost);
@@ -17022,7 +17722,7 @@ inline void record_explicit_sig(process_state& process, std::int64_t& countdown,
   const std::uint64_t rate = process.gaps.sample_sig(countdown, size, heap->rate.load(std::memory_order_relaxed));
   if (rate == 0) return;
   record_sampled_alloc_sig(process, *heap, os_thread_id_sig(), reinterpret_cast<std::uintptr_t>(object), size, rate,
-                           caller_registers_sig(call));
+                           host_call_sig(call));
 }
 
 inline void record_explicit_free_sig(process_state& process, void* object) PROF_DETAIL_SIG {
@@ -17058,7 +17758,7 @@ PROF_DETAIL_END
 PROF_DETAIL_BEGIN
 
 inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(void*), const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
+  const host_call caller = host_call_sig(call);
   followed_wait followed(static_cast<wait_kind>(kind), lock, caller);
   followed.for_lock_sig();
   followed.begin_sig();
@@ -17068,7 +17768,7 @@ inline void follow_own_lock_wait(void* lock, std::uint32_t kind, void (*wait)(vo
 
 // `unlock` may be the last that is done with the lock's memory.
 inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(void*), const call_frame& call) {
-  const registers caller = caller_registers_sig(call);
+  const host_call caller = host_call_sig(call);
   const delay charge = charge_unlock_sig(address_of(lock), sharers);
   unlock(lock);
   note_unlock_sig(charge, caller);
@@ -17077,7 +17777,7 @@ inline void follow_own_unlock(void* lock, std::uint64_t sharers, void (*unlock)(
 inline void count_reported_contention(std::uint64_t ns, const call_frame& call) {
   mutex_state* const mutex = mutex_while_on_sig();
   const std::uint64_t weight = mutex == nullptr ? 0 : draw_weight_sig(*mutex);
-  note_unlock_sig({weight, weight * ns}, caller_registers_sig(call));
+  note_unlock_sig({weight, weight * ns}, host_call_sig(call));
 }
 
 extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const lock_part prof_part_locks_v2 = {
@@ -18220,8 +18920,10 @@ struct threads_run {
 
 inline bool is_threadcreate(const profile_run& run) noexcept { return run.row.name.equals("threadcreate"); }
 
-PROF_DETAIL_NOINLINE inline void look_at_threads(threads_state& threads, threads_snapshot& snapshot) noexcept {
-  (void)snapshot.survey.run(caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
+// The stack of the thread that asks begins at the host's call; where code of ours asks, here.
+PROF_DETAIL_NOINLINE inline void look_at_threads(const profile_run& run, threads_state& threads,
+                                                 threads_snapshot& snapshot) noexcept {
+  (void)snapshot.survey.run(run.asker != nullptr ? *run.asker : caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
   snapshot.makers.read(threads);
 }
 
@@ -18234,12 +18936,12 @@ inline result begin_threads(profile_run& run) {
   if (result ready = prepare_signal(run.process, "asking threads for their stacks"); !ready) return ready;
   run.process.signal.asked.store(&answer_sig, std::memory_order_release);
   auto& made = *new (run.state) threads_run(run.process, *threads, run.memory);
-  if (run.request.seconds != 0) look_at_threads(*threads, made.base);
+  if (run.request.seconds != 0) look_at_threads(run, *threads, made.base);
   return {};
 }
 inline result end_threads(profile_run& run) {
   auto& found = *static_cast<threads_run*>(run.state);
-  look_at_threads(found.threads, found.now);
+  look_at_threads(run, found.threads, found.now);
   const arena_vector<asked_thread>& all = found.now.survey.threads();
   if (run.request.debug >= 2 || run.request.min_wait != 0) {
     found.waits.look(run.process, all.size(), [&all](std::size_t i) { return all[i].thread; });
@@ -18407,12 +19109,12 @@ inline void forget_threads_parent(process_state& process, bool) {
 
 // ---- threads that come and go ------------------------------------------------------------------------------------
 
-inline void note_thread_start(process_state& process, thread_start& start, const registers& caller) {
+inline void note_thread_start(process_state& process, thread_start& start, const host_call& caller) {
   threads_state* const threads = threads_of(process);
   if (threads == nullptr) return;
   first_code_map_sig(process);
   start.number = threads->created.fetch_add(1, std::memory_order_relaxed) + 1;
-  start.stack = capture_stack_sig(process, start.creator, caller, true);
+  start.stack = capture_call_sig(process, start.creator, caller);
   start.labels = labels_of_sig(process, start.creator);
 }
 inline void note_thread_runs(process_state& process, const thread_start& start) {
@@ -18462,42 +19164,2649 @@ PROF_DETAIL_END
 
 #if PROF_DETAIL_WITH_SYMBOLIZE
 
-// ---- prof/symbol/demangle.hpp ----
-// prof/symbol/demangle.hpp - linker names as people write them.
-// Floor 9 (symbol). Used by the symbolizer.
-// Safety: ordinary context; thread-safe. The C++ runtime's demangler calls malloc and free once
-//         per name: the caller keeps the hooks quiet if that must not be seen.
-// Memory: the result is in the arena; the demangler's buffer is freed before this returns.
-// Source: Itanium C++ ABI 5.1 and its __cxa_demangle; clone suffixes as GNU binutils 2.40 shows
-//         them (cp-demangle.c d_clone_suffix); UTF-8: Unicode 15.0 table 3-7. libstdc++ 12 refuses
-//         names of more than 1024 characters (PR 87675); they stay as they are.
-#ifndef PROF_SYMBOL_DEMANGLE_HPP
-#define PROF_SYMBOL_DEMANGLE_HPP
-
-#include <cxxabi.h>
-
-#include <cstdlib>
+// ---- prof/symbol/debug_files.hpp ----
+// prof/symbol/debug_files.hpp - the separate debug file of an ELF file, and the file that several debug files share.
+// Floor 9 (symbol). Used by the symbolizer where a file has not all names and lines itself.
+// Safety: ordinary context; thread-compatible. One open(2) for each place that is looked at, no network. Only regular files
+//         are mapped; one that does not prove to belong to the other is given back.
+// Memory: the file found, mapped read-only until close_debug_file; paths in the arena.
+// Source: GDB 13 manual, "Debugging Information in Separate Files" (build-id folders, .gnu_debuglink and its CRC);
+//         dwz(1) (.gnu_debugaltlink, /usr/lib/debug/.dwz); DWARF 5, 7.3.6 (.debug_sup); debuginfod-find(1) (caches).
+//         libbacktrace febbb9b: a debug file may name itself, so what was found is not asked for one again.
+#ifndef PROF_SYMBOL_DEBUG_FILES_HPP
+#define PROF_SYMBOL_DEBUG_FILES_HPP
 
 PROF_DETAIL_BEGIN
 
-// The texts one after the other, NUL-terminated and valid UTF-8; empty when out of memory.
-inline text_view join_clean(arena& memory, text_view a, text_view b = {}) noexcept {
-  char* const place = static_cast<char*>(memory.allocate(a.size + b.size + 1));
-  if (place == nullptr) return {};
-  std::memcpy(place, a.data, a.size);
-  std::memcpy(place + a.size, b.data, b.size);
-  clean_utf8(place, a.size + b.size);
-  return {place, a.size + b.size};
+// One that was found, with its path in the arena: a file that it names may lie beside it.
+struct debug_file {
+  const void* pages = nullptr;
+  std::size_t size = 0;
+  elf_image image;
+  text_view path;
+
+  text_view mapped() const noexcept { return {static_cast<const char*>(pages), size}; }
+};
+
+inline void close_debug_file(debug_file& file) noexcept {
+  if (file.pages != nullptr) os_unmap_sig(const_cast<void*>(file.pages), file.size);
+  file = {};
+}
+
+#if PROF_DETAIL_OS_LINUX
+
+// ---- what a file says of the other one ---------------------------------------------------------------
+
+// By its file name, and the CRC-32 of all of it.
+struct debug_link {
+  text_view name;
+  std::uint32_t crc = 0;
+};
+
+inline debug_link debug_link_of(const elf_image& image) noexcept {
+  Elf64_Shdr head{};
+  debug_link link;
+  const text_view content = image.find_section(".gnu_debuglink", head) != 0 ? image.content(head) : text_view();
+  const std::size_t end = content.find('\0');
+  const std::size_t crc_at = (end + 4) & ~std::size_t{3};  // behind the zero, at a multiple of four
+  if (end == 0 || crc_at > content.size || content.size - crc_at < sizeof link.crc) return {};
+  // A name with a folder would lead out of those that are searched.
+  if (text_view(content.data, end).find('/') != end) return {};
+  link.name = {content.data, end};
+  std::memcpy(&link.crc, content.data + crc_at, sizeof link.crc);
+  return link;
+}
+
+// The file of what several debug files have in common, by its path and its build id.
+struct supplement_link {
+  text_view path;
+  text_view id;
+  bool is_supplement = false;  // this is such a file itself
+};
+
+inline supplement_link supplement_link_of(const elf_image& image) noexcept {
+  Elf64_Shdr head{};
+  supplement_link link;
+  if (image.find_section(".gnu_debugaltlink", head) != 0) {
+    const text_view content = image.content(head);
+    const std::size_t end = content.find('\0');
+    if (end != content.size) link = {{content.data, end}, content.from(end + 1), false};
+    return link;
+  }
+  // DWARF 5's: version 5, is it a supplement, path, length of the checksum, checksum.
+  if (image.find_section(".debug_sup", head) == 0) return link;
+  text_view rest = image.content(head);
+  if (rest.size < 4 || !rest.starts_with({"\5\0", 2})) return link;
+  link.is_supplement = rest.data[2] != 0;
+  rest = rest.from(3);
+  const std::size_t end = rest.find('\0');
+  if (rest.size - end < 2) return link;
+  const auto length = static_cast<unsigned char>(rest.data[end + 1]);  // a LEB128 of one byte: none is longer
+  if (length >= 0x80 || rest.size - end - 2 < length) return link;
+  link.path = {rest.data, end};
+  link.id = {rest.data + end + 2, length};
+  return link;
+}
+
+// ---- where they are ----------------------------------------------------------------------------------
+
+class debug_files {
+ public:
+  // Asks the environment once.
+  explicit debug_files(arena& memory, text_view system_folder = {"/usr/lib/debug", 14}) noexcept
+      : memory_(memory),
+        system_folder_(system_folder),
+        own_folders_(variable("PROF_DEBUG_PATH")),
+        cache_(variable("DEBUGINFOD_CACHE_PATH")),
+        xdg_cache_(variable("XDG_CACHE_HOME")),
+        home_(variable("HOME")) {}
+  debug_files(const debug_files&) = delete;
+  debug_files& operator=(const debug_files&) = delete;
+
+  // The debug file of the file at `path`, which has lines or symbols that this one has not. False: there is none.
+  bool find(const elf_image& of, text_view path, debug_file& found) noexcept {
+    const debug_link link = debug_link_of(of);
+    wanted_ = {of.build_id(), &link, lacks(of, ".debug_info", ".zdebug_info"), lacks(of, ".symtab", ".symtab"), false};
+    if (!wanted_.lines && !wanted_.symbols) return false;
+    found_ = &found;
+    return try_build_id(wanted_.id) || try_link(link.name, folder_of(path));
+  }
+
+  // The file that the file at `path` shares with others; its build id must be the one that this names.
+  bool find_supplement(const elf_image& of, text_view path, debug_file& found) noexcept {
+    const supplement_link link = supplement_link_of(of);
+    if (link.path.size == 0 || link.id.size == 0 || link.is_supplement) return false;
+    wanted_ = {link.id, nullptr, true, false, true};
+    found_ = &found;
+    return try_path_of_supplement(link.path, path) || try_build_id(link.id);
+  }
+
+ private:
+  static constexpr std::size_t max_path = 4096;
+  static constexpr std::size_t max_checked_file = std::size_t{512} << 20;  // a second of CRC
+  struct wanted_file {
+    text_view id;
+    const debug_link* link = nullptr;
+    bool lines = false;
+    bool symbols = false;
+    bool is_supplement = false;
+  };
+
+  text_view variable(const char* name) noexcept {
+    char* const room = static_cast<char*>(memory_.allocate(max_path));
+    return room == nullptr ? text_view() : text_view(room, os_environment(name, room, max_path));
+  }
+
+  static bool lacks(const elf_image& image, const char* section, const char* other_name) noexcept {
+    Elf64_Shdr head{};
+    const bool has = image.find_section(section, head) != 0 || image.find_section(other_name, head) != 0;
+    return !has || image.content(head).size == 0;
+  }
+  // With the slash at its end; empty where the path has none.
+  static text_view folder_of(text_view path) noexcept {
+    const std::size_t slash = path.rfind('/');
+    return slash == path.size ? text_view() : text_view(path.data, slash + 1);
+  }
+
+  // ---- one place -------------------------------------------------------------------------------------
+
+  bool try_place(text_view a, text_view b, text_view c = {}, text_view d = {}) noexcept {
+    const text_view parts[] = {a, b, c, d};
+    std::size_t size = 0;
+    for (const text_view part : parts) size += part.size;
+    // A relative folder would be another one wherever the program goes to.
+    if (size >= max_path || a.size == 0 || a.data[0] != '/') return false;
+    if (path_ == nullptr) path_ = static_cast<char*>(memory_.allocate(max_path));
+    if (path_ == nullptr) return false;
+    char* end = path_;
+    for (const text_view part : parts) {
+      std::memcpy(end, part.data, part.size);
+      end += part.size;
+    }
+    *end = '\0';
+    debug_file made;
+    made.path = {path_, size};
+    made.pages = os_map_file(path_, made.size, nullptr);
+    made.image = elf_image(made.pages, made.size);
+    if (made.pages == nullptr || !made.image.usable() || !is_wanted(made)) {
+      close_debug_file(made);
+      return false;
+    }
+    *found_ = made;
+    path_ = nullptr;  // it stays
+    return true;
+  }
+
+  bool is_wanted(const debug_file& file) const noexcept {
+    const text_view id = file.image.build_id();
+    if (wanted_.is_supplement) {
+      const supplement_link link = supplement_link_of(file.image);
+      return id.equals(wanted_.id) || (link.is_supplement && link.id.equals(wanted_.id));
+    }
+    const bool has_more = (wanted_.lines && !lacks(file.image, ".debug_info", ".zdebug_info")) ||
+                          (wanted_.symbols && !lacks(file.image, ".symtab", ".symtab"));
+    if (!has_more) return false;
+    if (wanted_.id.size != 0) return id.equals(wanted_.id);
+    return wanted_.link->name.size != 0 && file.size <= max_checked_file &&
+           gzip_crc32(0, static_cast<const unsigned char*>(file.pages), file.size) == wanted_.link->crc;
+  }
+
+  // ---- all places ------------------------------------------------------------------------------------
+
+  // Calls visit(folder) for the system's and those of PROF_DEBUG_PATH until it returns true.
+  template <class Visit>
+  bool in_folders(Visit visit) noexcept {
+    if (visit(system_folder_)) return true;
+    for (text_view rest = own_folders_; rest.size != 0;) {
+      const std::size_t end = rest.find(':');
+      if (end != 0 && visit(text_view(rest.data, end))) return true;
+      rest = rest.from(end < rest.size ? end + 1 : end);
+    }
+    return false;
+  }
+
+  // <folder>/.build-id/xx/yyyy.debug, then <cache>/xxyyyy/debuginfo.
+  bool try_build_id(text_view id) noexcept {
+    constexpr std::size_t longest = 64;
+    if (id.size < 2 || id.size > longest) return false;
+    char hex[2 * longest];
+    for (std::size_t i = 0; i < id.size; ++i) {
+      hex[2 * i] = "0123456789abcdef"[id.data[i] >> 4 & 15];
+      hex[2 * i + 1] = "0123456789abcdef"[id.data[i] & 15];
+    }
+    const text_view digits{hex, 2 * id.size};
+    bounded_text<2 * longest + 32> in_folder;
+    in_folder.put("/.build-id/").put({hex, 2}).put("/").put(digits.from(2)).put(".debug");
+    if (in_folders([&](text_view folder) { return try_place(folder, in_folder.view()); })) return true;
+    return try_cache(digits);
+  }
+
+  // Of the caches that debuginfod's clients may have: the one that is told, or those that are usual.
+  bool try_cache(text_view id) noexcept {
+    if (cache_.size != 0) return try_place(cache_, "/", id, "/debuginfo");
+    if (try_place(xdg_cache_, "/debuginfod_client/", id, "/debuginfo")) return true;
+    return try_place(home_, "/.cache/debuginfod_client/", id, "/debuginfo") ||
+           try_place(home_, "/.debuginfod_client_cache/", id, "/debuginfo");
+  }
+
+  bool try_link(text_view name, text_view folder) noexcept {
+    if (name.size == 0) return false;
+    if (try_place(folder, name) || try_place(folder, ".debug/", name)) return true;
+    if (folder.starts_with({"/", 1}) && try_place(system_folder_, folder, name)) return true;
+    return in_folders([&](text_view other) { return other.data != system_folder_.data && try_place(other, "/", name); });
+  }
+
+  // As it is, or from the folder of the file that names it: a file found by a symbolic link is where that leads. Else by
+  // what follows ".dwz" in the path, wherever debug files are.
+  bool try_path_of_supplement(text_view path, text_view of) noexcept {
+    if (path.data[0] == '/') {
+      if (try_place(path, "")) return true;
+    } else {
+      if (try_place(folder_of(of), path) || try_beside_target(path, of)) return true;
+    }
+    for (std::size_t at = 0; at + 6 < path.size; ++at) {
+      const text_view tail = path.from(at);
+      if (!tail.starts_with({"/.dwz/", 6}) && !(at == 0 && tail.starts_with({".dwz/", 5}))) continue;
+      const text_view between = tail.data[0] == '/' ? "" : "/";
+      return in_folders([&](text_view folder) { return try_place(folder, between, tail); });
+    }
+    return false;
+  }
+  bool try_beside_target(text_view path, text_view of) noexcept {
+    char* const target = static_cast<char*>(memory_.allocate(max_path));
+    const char* const link = memory_.copy(of.data, of.size);
+    if (target == nullptr || link == nullptr) return false;
+    const text_view folder = folder_of({target, os_read_link_sig(link, target, max_path)});
+    if (folder.size == 0) return false;
+    return folder.data[0] == '/' ? try_place(folder, path) : try_place(folder_of(of), folder, path);
+  }
+
+  arena& memory_;
+  text_view system_folder_;
+  text_view own_folders_;
+  text_view cache_;
+  text_view xdg_cache_;
+  text_view home_;
+  wanted_file wanted_;
+  debug_file* found_ = nullptr;
+  char* path_ = nullptr;
+};
+
+#else
+
+class debug_files {
+ public:
+  explicit debug_files(arena&, text_view = {}) noexcept {}
+  bool find(const elf_image&, text_view, debug_file&) noexcept { return false; }
+  bool find_supplement(const elf_image&, text_view, debug_file&) noexcept { return false; }
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DEBUG_FILES_HPP
+
+// ---- prof/symbol/name_node.hpp ----
+// prof/symbol/name_node.hpp - what a C++ linker name is made of: kinds of nodes, operators, special names, words.
+// Floor 9 (symbol). Used by mangled_name.hpp, which makes nodes, and readable_name.hpp, which prints them.
+// Safety: constants and pure functions.
+// Memory: none.
+// Source: Itanium C++ ABI 5.1: 5.1.3 operators, 5.1.4 special names, 5.1.5 types; texts as libiberty (GCC 12) has them.
+#ifndef PROF_SYMBOL_NAME_NODE_HPP
+#define PROF_SYMBOL_NAME_NODE_HPP
+
+PROF_DETAIL_BEGIN
+
+// ---- nodes -------------------------------------------------------------------------------------
+
+// Kinds up to `number` are leaves: their a and b are no nodes. Of the others both are; 0 is none.
+enum class name_kind : std::uint8_t {
+  none,
+  text,                // characters a to a + b of the mangled name
+  word,                // a known word: a is its letter, or two of them
+  standard,            // std::string and the like by letter a; extra: written in full
+  operator_name,       // row a of the operators
+  function_parameter,  // a of a function's, in expressions; 0 is `this`
+  template_parameter,  // argument a of the template it is in: which one, is known when it is printed
+  pack,                // the b cells from a on: what a parameter pack stands for
+  number,
+  list,  // the b cells from a on; the only kind with children that are neither a nor b
+  cell,
+  qualified_name,  // a::b
+  local_name,      // the same, a is a function
+  default_argument,
+  template_name,  // a<b>
+  tagged_name,
+  module_name,
+  attached_name,  // a of module b
+  constructor,
+  destructor,
+  conversion,
+  literal_operator,
+  lambda,
+  unnamed_type,
+  bindings,
+  qualified_member,  // the name of a function whose qualifiers are in extra
+  encoding,          // a function's name and type
+  special,           // row extra of the special names
+  block,
+  qualified_type,  // extra: qualifiers
+  vendor_qualified,
+  pointer,
+  lvalue_reference,
+  rvalue_reference,
+  complex,
+  imaginary,
+  member_pointer,  // to a b of class a
+  array,           // a: bound, b: element
+  vector,
+  function,   // a: what it returns, b: signature; extra: qualifiers
+  signature,  // a: parameters, b: exception specification
+  exception_specification,
+  expansion,
+  decltype_of,
+  constrained_auto,
+  numbered_type,  // extra: 0 _BitInt, 1 unsigned _BitInt, 2 _Float; a: how many bits
+  expression,         // row extra of the operators; a and b, or b is a cell of two
+  literal,            // extra: negative
+  cast,
+  braced,
+  call_of_vendor,
+};
+
+// Qualifiers in the order in which they are printed.
+enum : std::uint16_t {
+  noexcept_bit = 1,
+  transaction_safe_bit = 2,
+  const_bit = 4,
+  volatile_bit = 8,
+  restrict_bit = 16,
+  lvalue_bit = 32,
+  rvalue_bit = 64,
+};
+
+enum : std::uint8_t {
+  parameter_bit = 1,  // this is a template_parameter, or one is below
+  suffix_bit = 2,     // the same of what a type may print behind what has it: an array, a function, a parameter
+  shared_bit = 4,     // referred to more than once
+};
+
+struct name_node {
+  name_kind kind;
+  std::uint8_t flags;
+  std::uint16_t extra;
+  std::uint32_t a;
+  std::uint32_t b;
+  std::uint16_t shown_at;  // where in the readable name it is, for readable_name.hpp
+  std::uint16_t shown_size;
+};
+
+// ---- tables ------------------------------------------------------------------------------------
+
+// How an operator is read and shown in an expression.
+enum class operand_form : std::uint8_t {
+  none,
+  prefix,
+  postfix,     // ++ and --, which may stand on either side
+  of_type,     // sizeof (type)
+  in_parens,   // noexcept (expression)
+  scope,       // ::x
+  pack_size,   // sizeof...
+  args_size,
+  binary,
+  index,
+  call,
+  member,
+  named_cast,  // const_cast<type>(expression)
+  fold,
+  field,    // .name = value
+  element,  // [index] = value
+  // of three operands
+  binary_fold,
+  elements,  // [first ... last] = value
+  conditional,
+  new_object,
+};
+
+struct operator_row {
+  char code[2];
+  operand_form form;
+  char text[17];
+};
+
+inline constexpr operator_row all_operators[] = {
+    {{'a', 'N'}, operand_form::binary, "&="},
+    {{'a', 'S'}, operand_form::binary, "="},
+    {{'a', 'a'}, operand_form::binary, "&&"},
+    {{'a', 'd'}, operand_form::prefix, "&"},
+    {{'a', 'n'}, operand_form::binary, "&"},
+    {{'a', 't'}, operand_form::of_type, "alignof "},
+    {{'a', 'w'}, operand_form::prefix, "co_await "},
+    {{'a', 'z'}, operand_form::prefix, "alignof "},
+    {{'c', 'c'}, operand_form::named_cast, "const_cast"},
+    {{'c', 'l'}, operand_form::call, "()"},
+    {{'c', 'm'}, operand_form::binary, ","},
+    {{'c', 'o'}, operand_form::prefix, "~"},
+    {{'d', 'V'}, operand_form::binary, "/="},
+    {{'d', 'X'}, operand_form::elements, "[...]="},
+    {{'d', 'a'}, operand_form::prefix, "delete[] "},
+    {{'d', 'c'}, operand_form::named_cast, "dynamic_cast"},
+    {{'d', 'e'}, operand_form::prefix, "*"},
+    {{'d', 'i'}, operand_form::field, "="},
+    {{'d', 'l'}, operand_form::prefix, "delete "},
+    {{'d', 's'}, operand_form::binary, ".*"},
+    {{'d', 't'}, operand_form::member, "."},
+    {{'d', 'v'}, operand_form::binary, "/"},
+    {{'d', 'x'}, operand_form::element, "]="},
+    {{'e', 'O'}, operand_form::binary, "^="},
+    {{'e', 'o'}, operand_form::binary, "^"},
+    {{'e', 'q'}, operand_form::binary, "=="},
+    {{'f', 'L'}, operand_form::binary_fold, "..."},
+    {{'f', 'R'}, operand_form::binary_fold, "..."},
+    {{'f', 'l'}, operand_form::fold, "..."},
+    {{'f', 'r'}, operand_form::fold, "..."},
+    {{'g', 'e'}, operand_form::binary, ">="},
+    {{'g', 's'}, operand_form::scope, "::"},
+    {{'g', 't'}, operand_form::binary, ">"},
+    {{'i', 'x'}, operand_form::index, "[]"},
+    {{'l', 'S'}, operand_form::binary, "<<="},
+    {{'l', 'e'}, operand_form::binary, "<="},
+    {{'l', 's'}, operand_form::binary, "<<"},
+    {{'l', 't'}, operand_form::binary, "<"},
+    {{'m', 'I'}, operand_form::binary, "-="},
+    {{'m', 'L'}, operand_form::binary, "*="},
+    {{'m', 'i'}, operand_form::binary, "-"},
+    {{'m', 'l'}, operand_form::binary, "*"},
+    {{'m', 'm'}, operand_form::postfix, "--"},
+    {{'n', 'a'}, operand_form::new_object, "new[]"},
+    {{'n', 'e'}, operand_form::binary, "!="},
+    {{'n', 'g'}, operand_form::prefix, "-"},
+    {{'n', 't'}, operand_form::prefix, "!"},
+    {{'n', 'w'}, operand_form::new_object, "new"},
+    {{'n', 'x'}, operand_form::in_parens, "noexcept"},
+    {{'o', 'R'}, operand_form::binary, "|="},
+    {{'o', 'o'}, operand_form::binary, "||"},
+    {{'o', 'r'}, operand_form::binary, "|"},
+    {{'p', 'L'}, operand_form::binary, "+="},
+    {{'p', 'l'}, operand_form::binary, "+"},
+    {{'p', 'm'}, operand_form::binary, "->*"},
+    {{'p', 'p'}, operand_form::postfix, "++"},
+    {{'p', 's'}, operand_form::prefix, "+"},
+    {{'p', 't'}, operand_form::member, "->"},
+    {{'q', 'u'}, operand_form::conditional, "?"},
+    {{'r', 'M'}, operand_form::binary, "%="},
+    {{'r', 'S'}, operand_form::binary, ">>="},
+    {{'r', 'c'}, operand_form::named_cast, "reinterpret_cast"},
+    {{'r', 'm'}, operand_form::binary, "%"},
+    {{'r', 's'}, operand_form::binary, ">>"},
+    {{'s', 'P'}, operand_form::args_size, "sizeof..."},
+    {{'s', 'Z'}, operand_form::pack_size, "sizeof..."},
+    {{'s', 'c'}, operand_form::named_cast, "static_cast"},
+    {{'s', 's'}, operand_form::binary, "<=>"},
+    {{'s', 't'}, operand_form::of_type, "sizeof "},
+    {{'s', 'z'}, operand_form::prefix, "sizeof "},
+    {{'t', 'e'}, operand_form::prefix, "typeid "},
+    {{'t', 'i'}, operand_form::of_type, "typeid "},
+    {{'t', 'r'}, operand_form::none, "throw"},
+    {{'t', 'w'}, operand_form::prefix, "throw "},
+};
+
+inline constexpr auto operator_count = static_cast<std::uint16_t>(sizeof all_operators / sizeof all_operators[0]);
+
+// What is read behind the code of a special name, as mangled_name::todo_all has it, and how it is shown, as
+// readable_name::put_pattern has it.
+struct special_row {
+  char code[2];
+  char parts[4];
+  char pattern[34];
+};
+
+inline constexpr special_row all_specials[] = {
+    {{'T', 'V'}, "T", "vtable for %a"},
+    {{'T', 'T'}, "T", "VTT for %a"},
+    {{'T', 'I'}, "T", "typeinfo for %a"},
+    {{'T', 'S'}, "T", "typeinfo name for %a"},
+    {{'T', 'F'}, "T", "typeinfo fn for %a"},
+    {{'T', 'C'}, "ToT", "construction vtable for %b-in-%a"},
+    {{'T', 'h'}, "oE", "non-virtual thunk to %a"},
+    {{'T', 'v'}, "ooE", "virtual thunk to %a"},
+    {{'T', 'c'}, "ccE", "covariant return thunk to %a"},
+    {{'T', 'H'}, "N", "TLS init function for %a"},
+    {{'T', 'W'}, "N", "TLS wrapper function for %a"},
+    {{'T', 'A'}, "A", "template parameter object for %a"},
+    {{'G', 'V'}, "N", "guard variable for %a"},
+    {{'G', 'R'}, "N", "reference temporary #%b for %a"},
+    {{'G', 'A'}, "E", "hidden alias for %a"},
+    {{'G', 'T'}, "E", "transaction clone for %a"},
+    {{'-', '-'}, "E", "non-transaction clone for %a"},
+    {{'G', 'I'}, "m", "initializer for module %a"},
+};
+
+inline constexpr auto special_count = static_cast<std::uint16_t>(sizeof all_specials / sizeof all_specials[0]);
+
+// ---- words -------------------------------------------------------------------------------------
+
+constexpr std::uint32_t word_letters(char first, char second = '\0') noexcept {
+  return static_cast<std::uint32_t>(static_cast<unsigned char>(first) | static_cast<unsigned char>(second) << 8);
+}
+// Known words by their letters, as names have them: 'i', 'D' 'a'; our own for what has no letter there.
+inline const char* word_text(std::uint32_t letters) noexcept {
+  static constexpr const char* one_letter[] = {
+      "signed char", "bool", "char", "double", "long double", "float", "__float128", "unsigned char", "int",
+      "unsigned int", nullptr, "long", "unsigned long", "__int128", "unsigned __int128", nullptr, nullptr,
+      nullptr, "short", "unsigned short", nullptr, "void", "wchar_t", "long long", "unsigned long long", "..."};
+  static constexpr struct {
+    char code[3];
+    char text[22];
+  } two_letters[] = {{"Da", "auto"},        {"Dc", "decltype(auto)"},
+                     {"Dd", "decimal64"},   {"De", "decimal128"},
+                     {"Df", "decimal32"},   {"Dh", "half"},
+                     {"Di", "char32_t"},    {"Dn", "decltype(nullptr)"},
+                     {"Ds", "char16_t"},    {"Du", "char8_t"},
+                     {"Fb", "std::bfloat16_t"}, {"Na", "(anonymous namespace)"},
+                     {"Ls", "string literal"},  {"rq", "requires {...}"}};
+  if (letters >= 'a' && letters <= 'z') return one_letter[letters - 'a'];
+  if (letters == word_letters('S', 't')) return "std";
+  for (const auto& row : two_letters) {
+    if (letters == word_letters(row.code[0], row.code[1])) return row.text;
+  }
+  return nullptr;
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_NAME_NODE_HPP
+
+// ---- prof/symbol/mangled_name.hpp ----
+// prof/symbol/mangled_name.hpp - the grammar of C++ linker names: from characters to a tree of nodes (name_node.hpp).
+// Floor 9 (symbol). Used by readable_name.hpp, which prints the tree, and by demangle.hpp.
+// Safety: ordinary context; thread-compatible. Names are hostile: what a name stands for may be of any size, so
+//         steps, nodes and characters are counted. No recursion: what is to be read next is on a stack in the arena.
+// Memory: arrays in the arena, a copy of the name among them, that are used again for the next name and given back
+//         with the parser.
+// Source: Itanium C++ ABI 5.1 ("External Names"), what g++ 12 and clang 14 to 19 write beyond it; productions
+//         have the names they have there. Where readers differ, libiberty's (GCC 12) is followed.
+#ifndef PROF_SYMBOL_MANGLED_NAME_HPP
+#define PROF_SYMBOL_MANGLED_NAME_HPP
+
+PROF_DETAIL_BEGIN
+
+// Reads one name at a time. Tasks that wait are on a stack: a production pushes those of its parts, the last
+// one first. Each part leaves one node on a stack of values, from which the task behind it takes it.
+class mangled_name {
+ public:
+  static constexpr std::uint32_t max_nodes = 0x10000;
+  static constexpr std::size_t max_characters = std::size_t{128} * 1024;
+  // Reading and printing together; a step takes some nanoseconds.
+  static constexpr std::uint32_t max_steps = 160 * 1024;
+
+  explicit mangled_name(arena& memory) noexcept
+      : nodes_(memory), values_(memory), substitutions_(memory), tasks_(memory), copy_(memory) {
+    reserve();
+  }
+  PROF_DETAIL_COLD ~mangled_name() {
+    copy_.release();
+    nodes_.release();
+    values_.release();
+    substitutions_.release();
+    tasks_.release();
+  }
+  mangled_name(const mangled_name&) = delete;
+  mangled_name& operator=(const mangled_name&) = delete;
+
+  // Reads the name that a text begins with; false when that is none, or a larger one than is read. What follows
+  // it begins at end().
+  PROF_DETAIL_NOINLINE bool parse(text_view text) noexcept {
+    nodes_.clear();
+    values_.clear();
+    substitutions_.clear();
+    tasks_.clear();
+    copy_.clear();
+    steps_ = 0;
+    conversion_ = false;
+    failed_ = !reserve() || !copy(text);
+    leaf(name_kind::none, 0);
+    if (!failed_) begin();
+    while (!failed_ && !tasks_.empty()) run_next();
+    return !failed_ && values_.size() == 1;
+  }
+
+  std::size_t end() const noexcept { return position(); }
+  std::uint32_t root() const noexcept { return values_[0]; }
+  // A copy, up to the next parse.
+  text_view text() const noexcept { return {copy_.data(), copy_.size()}; }
+  const name_node& node(std::uint32_t index) const noexcept { return nodes_[index]; }
+  name_node& node(std::uint32_t index) noexcept { return nodes_[index]; }
+  bool is_conversion(std::uint32_t name) noexcept { return nodes_[unscoped(name)].kind == name_kind::conversion; }
+  std::uint32_t steps() const noexcept { return steps_; }
+  // Counts a step; false when the name has had all that it may take.
+  bool spend() noexcept { return ++steps_ <= max_steps; }
+
+ private:
+  // Enough for most names, and so large that the arena finds it again when it is given back: the largest first.
+  PROF_DETAIL_COLD bool reserve() noexcept {
+    return nodes_.room(1024) != nullptr && tasks_.room(1024) != nullptr && values_.room(1024) != nullptr &&
+           substitutions_.room(1024) != nullptr && copy_.room(4096) != nullptr;
+  }
+  // Behind the copy are zeros, so that nobody who looks ahead asks where the end is. One that fails may be a
+  // character behind it.
+  PROF_DETAIL_COLD bool copy(text_view text) noexcept {
+    char* const place = text.size <= max_characters ? copy_.room(text.size + zeros) : nullptr;
+    if (place == nullptr) return false;
+    std::memcpy(place, text.data, text.size);
+    std::memset(place + text.size, 0, zeros);
+    copy_.take(text.size);
+    at_ = place;
+    return true;
+  }
+  static constexpr std::size_t zeros = 8;
+  std::size_t position() const noexcept { return static_cast<std::size_t>(at_ - copy_.data()); }
+  text_view rest() const noexcept { return position() < copy_.size() ? text().from(position()) : text_view(); }
+
+  enum step : std::uint8_t {
+    // names
+    do_encoding,
+    do_encoding_rest,
+    do_make_encoding,
+    do_make_special,
+    do_offset,
+    do_call_offset,
+    do_module,
+    do_make_block,
+    do_name,
+    do_unscoped_rest,
+    do_local_entity,
+    do_make_local,
+    do_nested,
+    do_join,
+    do_abi_tags,
+    do_make_conversion,
+    do_inheriting,
+    do_lambda_head,
+    do_make_lambda,
+    // types and lists
+    do_type,
+    do_template_args,
+    do_template_args_if,
+    do_argument,
+    do_declaration,
+    do_list,
+    do_make_pack,
+    do_add_substitution,
+    do_make_unary,
+    do_make_binary,
+    do_make_type,
+    do_qualifiers,
+    do_exception_rest,
+    do_make_function,
+    do_array_rest,
+    do_make_vendor_qualified,
+    // expressions and what all need
+    do_expression,
+    do_source_name,
+    do_make_expression,
+    do_make_requires,
+    do_literal_rest,
+    do_unresolved_rest,
+    do_level,
+    do_member_name,
+    do_operator,
+    do_initializer,
+    do_cast_operand,
+    do_requirement,
+    do_requirement_rest,
+    do_discard,
+    do_expect,
+  };
+  struct task {
+    step what;
+    std::uint8_t kind;
+    std::uint16_t extra;
+    std::uint32_t value;
+  };
+  // What a list is made of.
+  enum item : std::uint8_t {
+    types,
+    arguments,
+    template_arguments,  // make one with the name before
+    type_arguments,      // that one is a type
+    expressions,
+    declarations,
+    requirements,
+  };
+  static constexpr std::uint32_t from_here = ~std::uint32_t{0};
+
+  // ---- tasks -----------------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD void todo(step what) noexcept { todo(what, 0); }
+  PROF_DETAIL_NOINLINE void todo(step what, std::uint32_t value, std::uint8_t kind = 0,
+                                 std::uint16_t extra = 0) noexcept {
+    if (PROF_DETAIL_UNLIKELY(tasks_.full())) return todo_in_more(what, value, kind, extra);
+    tasks_.data()[tasks_.size()] = {what, kind, extra, value};
+    tasks_.take(1);
+  }
+  PROF_DETAIL_COLD void todo_in_more(step what, std::uint32_t value, std::uint8_t kind, std::uint16_t extra) noexcept {
+    if (more(tasks_)) todo(what, value, kind, extra);
+  }
+  // These are called at the end, so that who needs no room saves no registers for them.
+  template <class T>
+  bool more(arena_vector<T>& full) noexcept {
+    if (full.size() < max_nodes && full.room(1) != nullptr) return true;
+    fail();
+    return false;
+  }
+  PROF_DETAIL_COLD void todo_make(int operands, name_kind kind, std::uint16_t extra = 0) noexcept {
+    todo(operands == 1 ? do_make_unary : do_make_binary, 0, static_cast<std::uint8_t>(kind), extra);
+  }
+  PROF_DETAIL_COLD void todo_discarded(step what) noexcept {
+    todo(do_discard);
+    todo(what);
+  }
+  // What is to be read, in the order of reading, by letters.
+  PROF_DETAIL_COLD void todo_all(const char* parts) noexcept {
+    for (std::size_t i = std::strlen(parts); i-- > 0;) todo_part(parts[i]);
+  }
+  PROF_DETAIL_COLD void todo_part(char part) noexcept {
+    switch (part) {
+      case 'T': return todo(do_type);
+      case 'X': return todo(do_expression);
+      case 'N': return todo(do_name);
+      case 'E': return todo(do_encoding);
+      case 'A': return todo(do_argument);
+      case 'O': return todo(do_operator);
+      case 'M': return todo(do_member_name);
+      case 'S': return todo(do_source_name);
+      case 'a': return todo_list(arguments);
+      case 'x': return todo_list(expressions);
+      case 'p': return todo_list(expressions, '_');
+      case 'i': return todo(do_initializer);
+      case 'o': return todo(do_offset);
+      case 'c': return todo(do_call_offset);
+      case 'm': return todo(do_module);
+      default: return todo(do_expect, 'E');
+    }
+  }
+  // A list up to a character, of the values from here on or from where its turn comes. '\0': up to where a
+  // function's parameters end.
+  void todo_list(item what, char last, std::uint32_t first) noexcept {
+    todo(do_list, first, what, static_cast<std::uint16_t>(last));
+  }
+  PROF_DETAIL_NOINLINE void todo_list(item what, char last = 'E') noexcept { todo_list(what, last, from_here); }
+  // Whoever is called may push tasks to where t is: it has what it needs of t. No copy: one of what has just been
+  // written in parts makes a processor wait.
+  void run_next() noexcept {
+    const task& t = tasks_[tasks_.size() - 1];
+    tasks_.drop(1);
+    if (PROF_DETAIL_UNLIKELY(!spend())) return fail();
+    switch (t.what) {
+      case do_encoding: return encoding();
+      case do_encoding_rest: return encoding_rest();
+      case do_make_encoding: return make_encoding();
+      case do_make_special: return make_special(t.extra);
+      case do_offset: return skip_offset();
+      case do_call_offset: return call_offset();
+      case do_module: return push(module_name(0));
+      case do_make_block: return make_block();
+      case do_name: return name();
+      case do_unscoped_rest: return unscoped_rest(t.value != 0);
+      case do_local_entity: return local_entity();
+      case do_make_local: return make_local(t.value);
+      case do_nested: return nested(t.extra);
+      case do_join: return join();
+      case do_abi_tags: return abi_tags(t.value);
+      case do_make_conversion: return make_conversion(t.kind != 0);
+      case do_inheriting: return make_special_member(name_kind::constructor);
+      case do_lambda_head: return lambda_head();
+      case do_make_lambda: return make_lambda();
+      case do_type: return type();
+      case do_template_args: return template_args();
+      case do_template_args_if: return peek() == 'I' ? template_args() : void();
+      case do_argument: return template_arg();
+      case do_declaration: return template_param_decl();
+      case do_list: return list(static_cast<item>(t.kind), static_cast<char>(t.extra), t.value);
+      case do_make_pack: return make_pack();
+      case do_add_substitution: return add_substitution();
+      case do_make_unary: return make(1, static_cast<name_kind>(t.kind), t.extra);
+      case do_make_binary: return make(2, static_cast<name_kind>(t.kind), t.extra);
+      case do_make_type: make(1, static_cast<name_kind>(t.kind), t.extra); return add_substitution();
+      case do_qualifiers: return qualifiers(t.extra);
+      case do_exception_rest: return exception_rest(t.extra, t.kind != 0);
+      case do_make_function: return make_function(t.extra, t.kind != 0);
+      case do_array_rest: return array_rest(static_cast<name_kind>(t.kind));
+      case do_make_vendor_qualified: return make_vendor_qualified();
+      case do_expression: return expression();
+      case do_source_name: return push(source_name());
+      case do_make_expression: return make_expression(t.extra, t.value);
+      case do_make_requires: return make_requires();
+      case do_literal_rest: return literal_rest();
+      case do_unresolved_rest: return unresolved_rest();
+      case do_level: return level();
+      case do_member_name: return member_name();
+      case do_operator: return push_leaf(name_kind::operator_name, find_operator());
+      case do_initializer: return initializer();
+      case do_cast_operand: return cast_operand();
+      case do_requirement: return requirement();
+      case do_requirement_rest: return requirement_rest();
+      case do_discard: static_cast<void>(pop()); return;
+      case do_expect: return demand(static_cast<char>(t.value));
+    }
+  }
+
+  // ---- characters ------------------------------------------------------------------------------
+
+  void fail() noexcept { failed_ = true; }
+  char peek(std::size_t ahead = 0) const noexcept { return at_[ahead]; }
+  PROF_DETAIL_NOINLINE bool is_at(char a, char b) const noexcept { return at_[0] == a && at_[1] == b; }
+  bool take(char c) noexcept {
+    const bool found = *at_ == c;
+    at_ += found ? 1 : 0;
+    return found;
+  }
+  PROF_DETAIL_NOINLINE bool take(char a, char b) noexcept {
+    const bool found = is_at(a, b);
+    at_ += found ? 2 : 0;
+    return found;
+  }
+  PROF_DETAIL_NOINLINE void demand(char c) noexcept {
+    if (!take(c)) fail();
+  }
+  static bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
+  static bool is_one_of(char c, text_view letters) noexcept {
+    for (std::size_t i = 0; i < letters.size; ++i) {
+      if (letters.data[i] == c) return true;
+    }
+    return false;
+  }
+
+  // Digits as a number; without digits 0.
+  PROF_DETAIL_NOINLINE std::uint32_t number() noexcept {
+    constexpr std::uint32_t too_large = 100 * 1000 * 1000;
+    std::uint32_t value = 0;
+    for (; is_digit(*at_); ++at_) {
+      value = value * 10 + static_cast<std::uint32_t>(*at_ - '0');
+      if (value < too_large) continue;
+      fail();
+      return 0;
+    }
+    return value;
+  }
+  // "_" is 0, "0_" is 1.
+  PROF_DETAIL_COLD std::uint32_t compact_number() noexcept {
+    const std::uint32_t value = is_digit(peek()) ? number() + 1 : 0;
+    demand('_');
+    return value;
+  }
+  // The same to base 36.
+  PROF_DETAIL_NOINLINE std::uint32_t sequence_number() noexcept {
+    std::uint32_t value = 0;
+    if (take('_')) return value;
+    for (; value <= max_nodes && (is_digit(peek()) || (peek() >= 'A' && peek() <= 'Z')); ++at_) {
+      value = value * 36 + static_cast<std::uint32_t>(is_digit(peek()) ? peek() - '0' : peek() - 'A' + 10);
+    }
+    demand('_');
+    return value + 1;
+  }
+  // Digits, or what else stands before a character, as they are.
+  PROF_DETAIL_COLD std::uint32_t text_before(char last) noexcept {
+    const std::size_t length = rest().find(last);
+    if (length == rest().size || length == 0) fail();
+    return take_text(length);
+  }
+  // Which of several entities of one name in a function: nobody shows it.
+  PROF_DETAIL_COLD void discriminator() noexcept {
+    if (take('_', '_')) {
+      number();
+      demand('_');
+    } else if (peek() == '_' && is_digit(peek(1))) {
+      ++at_;
+      number();
+    }
+  }
+
+  // ---- nodes -----------------------------------------------------------------------------------
+
+  PROF_DETAIL_NOINLINE std::uint32_t leaf(name_kind kind, std::uint32_t a, std::uint32_t b = 0, std::uint16_t extra = 0,
+                                          std::uint8_t flags = 0) noexcept {
+    if (PROF_DETAIL_UNLIKELY(nodes_.full())) return leaf_in_more(kind, a, b, extra, flags);
+    const std::size_t index = nodes_.size();
+    nodes_.data()[index] = {kind, flags, extra, a, b, 0, 0};
+    nodes_.take(1);
+    return static_cast<std::uint32_t>(index);
+  }
+  PROF_DETAIL_COLD std::uint32_t leaf_in_more(name_kind kind, std::uint32_t a, std::uint32_t b, std::uint16_t extra,
+                                              std::uint8_t flags) noexcept {
+    return more(nodes_) ? leaf(kind, a, b, extra, flags) : 0;
+  }
+  PROF_DETAIL_NOINLINE std::uint32_t branch(name_kind kind, std::uint32_t a, std::uint32_t b = 0,
+                                            std::uint16_t extra = 0) noexcept {
+    const bool is_suffix = kind == name_kind::array || kind == name_kind::function;
+    const int below = (nodes_[a].flags | nodes_[b].flags) & ~shared_bit;
+    return leaf(kind, a, b, extra, static_cast<std::uint8_t>(below | (is_suffix ? suffix_bit : 0)));
+  }
+  // The next characters, of which there are so many.
+  PROF_DETAIL_NOINLINE std::uint32_t take_text(std::size_t length) noexcept {
+    const std::size_t begin = position();
+    at_ += length;
+    return leaf(name_kind::text, static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(length));
+  }
+  PROF_DETAIL_NOINLINE void push(std::uint32_t value) noexcept { push_to(values_, value); }
+  void push_to(arena_vector<std::uint32_t>& values, std::uint32_t value) noexcept {
+    if (PROF_DETAIL_UNLIKELY(values.full())) return push_to_more(values, value);
+    values.data()[values.size()] = value;
+    values.take(1);
+  }
+  PROF_DETAIL_COLD void push_to_more(arena_vector<std::uint32_t>& values, std::uint32_t value) noexcept {
+    if (more(values)) push_to(values, value);
+  }
+  PROF_DETAIL_NOINLINE void push_leaf(name_kind kind, std::uint32_t a) noexcept { push(leaf(kind, a)); }
+  PROF_DETAIL_NOINLINE void push_word(char first, char second = '\0') noexcept {
+    push(leaf(name_kind::word, word_letters(first, second)));
+  }
+  std::uint32_t top() const noexcept { return values_.empty() ? 0 : values_[values_.size() - 1]; }
+  PROF_DETAIL_NOINLINE std::uint32_t pop() noexcept {
+    const std::uint32_t value = top();
+    values_.drop(1);
+    return value;
+  }
+  // Makes one node of the last one or two values.
+  PROF_DETAIL_NOINLINE void make(std::size_t operands, name_kind kind, std::uint16_t extra = 0) noexcept {
+    if (values_.size() < operands) return fail();
+    values_.drop(operands - 1);
+    std::uint32_t& first = values_[values_.size() - 1];
+    first = branch(kind, first, operands == 2 ? (&first)[1] : 0, extra);
+  }
+  // Makes a list of all values from `first` on.
+  PROF_DETAIL_NOINLINE void collect(std::size_t first) noexcept {
+    if (first > values_.size()) return fail();
+    const std::size_t count = values_.size() - first;
+    const auto cells = static_cast<std::uint32_t>(nodes_.size());
+    name_node* const place = cells + count < max_nodes ? nodes_.room(count) : nullptr;
+    if (place == nullptr) return fail();
+    int flags = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::uint32_t value = values_[first + i];
+      flags |= nodes_[value].flags;
+      place[i] = {name_kind::cell, 0, 0, value, 0, 0, 0};
+    }
+    nodes_.take(count);
+    values_.drop(count);
+    push(leaf(name_kind::list, cells, static_cast<std::uint32_t>(count), 0,
+              static_cast<std::uint8_t>(flags & ~shared_bit)));
+  }
+  // Elements that need no task of their own are read at once.
+  void list(item what, char last, std::uint32_t first) noexcept {
+    if (first == from_here) first = static_cast<std::uint32_t>(values_.size());
+    todo_list(what, last, first);
+    const std::size_t waiting = tasks_.size();
+    while (last == '\0' ? !ends_parameters() : !take(last)) {
+      list_element(what);
+      if (failed_ || tasks_.size() != waiting || !spend()) return;
+    }
+    tasks_.drop(1);
+    collect(first);
+    if (what != template_arguments && what != type_arguments) return;
+    make(2, name_kind::template_name);
+    if (what == type_arguments) add_substitution();
+  }
+  void list_element(item what) noexcept {
+    switch (what) {
+      case types: return type();
+      case arguments:
+      case template_arguments:
+      case type_arguments: return template_arg();
+      case expressions: return expression();
+      case declarations: return template_param_decl();
+      case requirements: return requirement();
+    }
+  }
+  // A function's parameters end with its name, with what the name is a part of, or with qualifiers behind them.
+  PROF_DETAIL_NOINLINE bool ends_parameters() const noexcept {
+    switch (peek()) {
+      case '\0':
+      case 'E':
+      case '.':
+      case '_':
+      case 'Q':
+      case '@': return true;
+      case 'R':
+      case 'O': return peek(1) == 'E';
+      default: return false;
+    }
+  }
+
+  // ---- substitutions ---------------------------------------------------------------------------
+
+  PROF_DETAIL_NOINLINE void add_substitution() noexcept {
+    push_to(substitutions_, top());
+  }
+  // A class whose constructor follows is written in full.
+  PROF_DETAIL_NOINLINE void push_substitution(bool in_prefix = false) noexcept {
+    ++at_;  // S
+    if (peek() >= 'a') return push_standard(in_prefix);
+    const std::uint32_t index = sequence_number();
+    if (failed_ || index >= substitutions_.size()) return fail();
+    nodes_[substitutions_[index]].flags |= shared_bit;
+    push(substitutions_[index]);
+  }
+  PROF_DETAIL_COLD void push_standard(bool in_prefix) noexcept {
+    const char c = *at_;
+    if (!is_one_of(c, {"absiod", 6})) return fail();
+    ++at_;
+    const bool full = in_prefix && (peek() == 'C' || peek() == 'D');
+    push(leaf(name_kind::standard, static_cast<std::uint32_t>(c), 0, full ? 1 : 0));
+    if (peek() != 'B') return;
+    abi_tags(0);
+    add_substitution();
+  }
+
+  // ---- encodings -------------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD void begin() noexcept {
+    if (take('_', 'Z')) return todo(do_encoding);
+    // What a block is called by, a function of Apple's C; some prepend another underscore.
+    const std::size_t length = text().starts_with({"___Z", 4}) ? 4 : text().starts_with({"____Z", 5}) ? 5 : 0;
+    if (length == 0) return fail();
+    at_ += length;
+    todo(do_make_block);
+    todo(do_encoding);
+  }
+  PROF_DETAIL_COLD void make_block() noexcept {
+    constexpr text_view invoke{"_block_invoke", 13};
+    if (!rest().starts_with(invoke)) return fail();
+    at_ += invoke.size;
+    take('_');
+    number();
+    make(1, name_kind::block);
+  }
+
+  PROF_DETAIL_COLD void encoding() noexcept {
+    if (peek() == 'T' || peek() == 'G') return special_name();
+    todo(do_encoding_rest);
+    todo(do_name);
+  }
+  // Behind the name of a function its type, without a name of its own. Only templates have a return type there.
+  PROF_DETAIL_COLD void encoding_rest() noexcept {
+    if (ends_parameters()) return;
+    const std::uint32_t last = entity(top());
+    const std::uint32_t named = nodes_[last].kind == name_kind::qualified_member ? nodes_[last].a : last;
+    const bool returns = nodes_[named].kind == name_kind::template_name && !is_without_return(nodes_[named].a);
+    todo(do_make_encoding);
+    todo(do_make_function, 0, 0, take_qualifiers(last));
+    todo_list(types, '\0');
+    push(0);
+    if (returns) todo(do_type);
+    else push(0);
+  }
+  // What a name in a function names.
+  PROF_DETAIL_COLD std::uint32_t entity(std::uint32_t name) noexcept {
+    while (spend()) {
+      if (nodes_[name].kind == name_kind::local_name) name = nodes_[name].b;
+      else if (nodes_[name].kind == name_kind::default_argument) name = nodes_[name].a;
+      else break;
+    }
+    return name;
+  }
+  // Qualifiers of a member function are shown behind its parameters, not with its name.
+  PROF_DETAIL_COLD std::uint16_t take_qualifiers(std::uint32_t last) noexcept {
+    name_node& node = nodes_[last];
+    if (node.kind != name_kind::qualified_member) return 0;
+    const std::uint16_t bits = node.extra;
+    node.extra = 0;
+    return bits;
+  }
+  PROF_DETAIL_COLD bool is_without_return(std::uint32_t name) noexcept {
+    const name_kind kind = nodes_[unscoped(name)].kind;
+    return kind == name_kind::constructor || kind == name_kind::destructor || kind == name_kind::conversion;
+  }
+  PROF_DETAIL_COLD std::uint32_t unscoped(std::uint32_t name) noexcept {
+    while (spend()) {
+      const name_node& node = nodes_[name];
+      if (node.kind == name_kind::qualified_name || node.kind == name_kind::local_name) name = node.b;
+      else if (node.kind == name_kind::tagged_name) name = node.a;
+      else break;
+    }
+    return name;
+  }
+  PROF_DETAIL_COLD void make_encoding() noexcept {
+    make(2, name_kind::encoding);
+    if (take('Q')) todo_discarded(do_expression);
+  }
+
+  // ---- special names ---------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD void special_name() noexcept {
+    for (std::uint16_t row = 0; row < special_count; ++row) {
+      if (take(all_specials[row].code[0], all_specials[row].code[1])) return special_rest(row);
+    }
+    fail();
+  }
+  PROF_DETAIL_COLD void special_rest(std::uint16_t row) noexcept {
+    if (all_specials[row].code[0] == 'G' && all_specials[row].code[1] == 'T') {
+      if (take('n')) ++row;
+      else demand('t');
+    }
+    todo(do_make_special, 0, 0, row);
+    todo_all(all_specials[row].parts);
+  }
+  // How far a thunk moves `this`: n stands for a minus.
+  PROF_DETAIL_COLD void call_offset() noexcept {
+    if (take('v')) todo(do_offset);
+    else demand('h');
+    skip_offset();
+  }
+  PROF_DETAIL_COLD void skip_offset() noexcept {
+    take('n');
+    number();
+    demand('_');
+  }
+  PROF_DETAIL_COLD void make_special(std::uint16_t row) noexcept {
+    const char* const code = all_specials[row].code;
+    const bool numbered = code[0] == 'G' && code[1] == 'R';
+    if (numbered) push_leaf(name_kind::number, peek() == '\0' ? 0 : sequence_number());
+    make(numbered || (code[0] == 'T' && code[1] == 'C') ? 2 : 1, name_kind::special, row);
+  }
+
+  // ---- names -----------------------------------------------------------------------------------
+
+  PROF_DETAIL_NOINLINE void name() noexcept {
+    if (peek() == 'N') return nested_name();
+    if (take('Z')) {
+      todo(do_local_entity);
+      return todo(do_encoding);
+    }
+    if (peek() != 'S' || peek(1) == 't') return unscoped_name();
+    push_substitution();
+    if (nodes_[top()].kind == name_kind::module_name) return unscoped_name(pop());
+    if (peek() == 'I') template_args();
+  }
+  // A name in std or in no namespace; what follows is done when the name is there.
+  PROF_DETAIL_NOINLINE void unscoped_name(std::uint32_t module = 0) noexcept {
+    const bool in_std = take('S', 't');
+    if (in_std) push_word('S', 't');
+    if (is_digit(peek()) && module == 0) {
+      push(source_name());
+      abi_tags(0);
+      return unscoped_rest(in_std);
+    }
+    todo(do_unscoped_rest, in_std ? 1 : 0);
+    unqualified_name(0, module);
+  }
+  PROF_DETAIL_NOINLINE void unscoped_rest(bool in_std) noexcept {
+    if (in_std) make(2, name_kind::qualified_name);
+    if (peek() != 'I') return;
+    add_substitution();
+    template_args();
+  }
+
+  // Something in a function, or of a default argument of one.
+  PROF_DETAIL_COLD void local_entity() noexcept {
+    demand('E');
+    if (take('s')) {
+      discriminator();
+      push_word('L', 's');
+      return make_local(0);
+    }
+    std::uint32_t argument = 0;
+    if (take('d')) argument = compact_number() + 1;
+    todo(do_make_local, argument);
+    todo(do_name);
+  }
+  // Of the function its return type is left out: it would look like that of what is in it.
+  PROF_DETAIL_COLD void make_local(std::uint32_t argument) noexcept {
+    const std::uint32_t inner = pop();
+    const std::uint32_t function = top();
+    if (nodes_[inner].kind != name_kind::lambda && nodes_[inner].kind != name_kind::unnamed_type) discriminator();
+    if (nodes_[function].kind == name_kind::encoding) nodes_[nodes_[function].b].a = 0;
+    push(inner);
+    if (argument != 0) {
+      push_leaf(name_kind::number, argument);
+      make(2, name_kind::default_argument);
+    }
+    make(2, name_kind::local_name);
+  }
+
+  PROF_DETAIL_NOINLINE void nested_name() noexcept {
+    ++at_;
+    take('H');  // the object is a parameter
+    std::uint16_t bits = qualifier_bits();
+    if (take('R')) bits |= lvalue_bit;
+    else if (take('O')) bits |= rvalue_bit;
+    if (bits != 0) todo_make(1, name_kind::qualified_member, bits);
+    push(0);
+    nested(nested_first);
+  }
+  // What the value is when the turn of the rest comes.
+  enum : std::uint16_t { nested_first, nested_named, nested_apart };
+  // Components, one after the other: the value is all before them. All but the whole can be referred to later.
+  PROF_DETAIL_NOINLINE void nested(std::uint16_t state) noexcept {
+    if (state == nested_apart) join();
+    if (state != nested_first) nested_candidate();
+    while (!failed_) {
+      if (peek() == 'S') {
+        if (nested_substitution()) return;
+        continue;
+      }
+      if (!is_digit(peek())) break;
+      push(source_name());
+      abi_tags(0);
+      join();
+      nested_candidate();
+    }
+    const std::uint32_t prefix = top();
+    if (take('E')) return prefix == 0 ? fail() : void();
+    if (take('M')) return todo(do_nested);  // an initializer of the member before it
+    if (peek() == 'I') {
+      todo(do_nested, 0, 0, nested_named);
+      return template_args();
+    }
+    todo(do_nested, 0, 0, nested_apart);
+    if (peek() == 'T') return template_param();
+    if (is_at('D', 'T') || is_at('D', 't')) return decltype_type();
+    unqualified_name(prefix);
+  }
+  void nested_candidate() noexcept {
+    if (peek() != 'E') add_substitution();
+  }
+  // Whether the rest has to wait, for what is attached to a module.
+  PROF_DETAIL_NOINLINE bool nested_substitution() noexcept {
+    const std::uint32_t prefix = top();
+    if (take('S', 't')) push_word('S', 't');
+    else push_substitution(true);
+    const bool module = nodes_[top()].kind == name_kind::module_name;
+    if (!module) {
+      join();
+      return false;
+    }
+    todo(do_nested, 0, 0, nested_apart);
+    unqualified_name(prefix, pop());
+    return true;
+  }
+  PROF_DETAIL_NOINLINE void join() noexcept {
+    if (values_.size() < 2) return fail();
+    const std::uint32_t last = pop();
+    std::uint32_t& prefix = values_[values_.size() - 1];
+    prefix = prefix == 0 ? last : branch(name_kind::qualified_name, prefix, last);
+  }
+
+  // ---- unqualified names -----------------------------------------------------------------------
+
+  PROF_DETAIL_COLD void unqualified_name(std::uint32_t prefix, std::uint32_t module = 0) noexcept {
+    while (peek() == 'W' && !failed_) module = module_name(module);
+    todo(do_abi_tags, module);
+    take('F');  // a friend that its class defines
+    const char c = peek();
+    if (is_digit(c)) return push(source_name());
+    if (take('L')) {
+      push(source_name());
+      return discriminator();
+    }
+    if (take('D', 'C')) return bindings();
+    if (c == 'C' || c == 'D') return ctor_dtor_name(prefix);
+    if (take('U', 'l')) {
+      todo(do_make_lambda);
+      return todo(do_lambda_head);
+    }
+    if (take('U', 't')) return unnamed_type();
+    operator_name();
+  }
+  PROF_DETAIL_NOINLINE std::uint32_t source_name() noexcept {
+    const std::uint32_t length = number();
+    if (length == 0 || length > rest().size) {
+      fail();
+      return 0;
+    }
+    const bool anonymous = length >= 10 && *at_ == '_' && rest().starts_with({"_GLOBAL_", 8}) && at_[9] == 'N' &&
+                           is_one_of(at_[8], {"._$", 3});
+    const std::uint32_t made = take_text(length);
+    return anonymous ? leaf(name_kind::word, word_letters('N', 'a')) : made;
+  }
+  void abi_tags(std::uint32_t module) noexcept {
+    if (peek() == 'B' || module != 0) add_tags(module);
+  }
+  PROF_DETAIL_COLD void add_tags(std::uint32_t module) noexcept {
+    while (take('B') && !failed_) {
+      push(source_name());
+      make(2, name_kind::tagged_name);
+    }
+    if (module != 0) push(branch(name_kind::attached_name, pop(), module));
+  }
+  PROF_DETAIL_COLD std::uint32_t module_name(std::uint32_t module) noexcept {
+    while (take('W') && !failed_) {
+      const bool partition = take('P');
+      module = branch(name_kind::module_name, module, source_name(), partition ? 1 : 0);
+      push(module);
+      add_substitution();
+      static_cast<void>(pop());
+    }
+    return module;
+  }
+  PROF_DETAIL_COLD void bindings() noexcept {
+    const std::size_t first = values_.size();
+    while (!failed_ && !take('E')) push(source_name());
+    collect(first);
+    make(1, name_kind::bindings);
+  }
+  PROF_DETAIL_COLD void unnamed_type() noexcept {
+    push_leaf(name_kind::number, compact_number() + 1);
+    make(1, name_kind::unnamed_type);
+  }
+
+  PROF_DETAIL_COLD void ctor_dtor_name(std::uint32_t prefix) noexcept {
+    const bool constructs = peek() == 'C';
+    ++at_;
+    const bool inherits = constructs && take('I');
+    if (!is_digit(peek())) return fail();
+    ++at_;
+    if (inherits) {
+      todo(do_inheriting);
+      return todo(do_type);
+    }
+    push(prefix);
+    make_special_member(constructs ? name_kind::constructor : name_kind::destructor);
+  }
+  // Of the last value, a class. A constructor that is inherited has the name of the class it comes from.
+  PROF_DETAIL_COLD void make_special_member(name_kind kind) noexcept {
+    const std::uint32_t name = class_name(pop());
+    if (name == 0) return fail();
+    push(branch(kind, name));
+  }
+  // What constructors of a class are called: its name without scope, template arguments and tags.
+  PROF_DETAIL_COLD std::uint32_t class_name(std::uint32_t name) noexcept {
+    while (name != 0 && spend()) {
+      const name_node& node = nodes_[name];
+      if (node.kind == name_kind::qualified_name || node.kind == name_kind::local_name) name = node.b;
+      else if (node.kind >= name_kind::default_argument && node.kind <= name_kind::attached_name) name = node.a;
+      else break;
+    }
+    if (nodes_[name].kind != name_kind::standard) return name;
+    return leaf(name_kind::standard, nodes_[name].a, 0, 2);
+  }
+
+  PROF_DETAIL_COLD void lambda_head() noexcept {
+    if (peek() == 'T' && is_one_of(peek(1), {"yntpk", 5})) {
+      todo(do_lambda_head);
+      return template_param_decl();
+    }
+    if (take('Q')) {
+      todo(do_lambda_head);
+      return todo_discarded(do_expression);
+    }
+    todo_list(types);
+  }
+  PROF_DETAIL_COLD void make_lambda() noexcept {
+    push_leaf(name_kind::number, compact_number() + 1);
+    make(2, name_kind::lambda);
+  }
+
+  // ---- operators -------------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD std::uint16_t find_operator() noexcept {
+    for (std::uint16_t row = 0; row < operator_count; ++row) {
+      if (take(all_operators[row].code[0], all_operators[row].code[1])) return row;
+    }
+    fail();
+    return 0;
+  }
+  PROF_DETAIL_COLD void operator_name() noexcept {
+    if (take('c', 'v')) {
+      todo(do_make_conversion, 0, conversion_ ? 1 : 0);
+      conversion_ = true;
+      return todo(do_type);
+    }
+    const bool vendor = peek() == 'v' && is_digit(peek(1));
+    if (take('l', 'i') || vendor) {
+      at_ += vendor ? 2 : 0;
+      push(source_name());
+      return make(1, name_kind::literal_operator, vendor ? 1 : 0);
+    }
+    push_leaf(name_kind::operator_name, find_operator());
+  }
+  PROF_DETAIL_COLD void make_conversion(bool before) noexcept {
+    conversion_ = before;
+    make(1, name_kind::conversion);
+  }
+
+  // ---- template parameters and arguments -------------------------------------------------------
+
+  PROF_DETAIL_COLD void template_param() noexcept {
+    demand('T');
+    if (take('L')) {
+      number();
+      demand('_');
+    }
+    push(leaf(name_kind::template_parameter, compact_number(), 0, 0, parameter_bit | suffix_bit));
+  }
+  PROF_DETAIL_NOINLINE void template_args() noexcept {
+    demand('I');
+    todo_list(template_arguments);
+  }
+  PROF_DETAIL_NOINLINE void template_arg() noexcept {
+    if (take('X')) {
+      return todo_all("Xe");
+    }
+    if (peek() == 'L') return expr_primary();
+    if (take('J') || take('I')) {
+      todo(do_make_pack);
+      return todo_list(arguments);
+    }
+    if (peek() == 'T' && is_one_of(peek(1), {"yntpk", 5})) {
+      todo(do_argument);
+      return template_param_decl();
+    }
+    type();
+  }
+  PROF_DETAIL_COLD void make_pack() noexcept {
+    const name_node items = nodes_[pop()];
+    push(leaf(name_kind::pack, items.a, items.b, 0, items.flags));
+  }
+  // What kind of parameter a template has: it leaves no value.
+  PROF_DETAIL_COLD void template_param_decl() noexcept {
+    if (take('T', 'y')) return;
+    if (take('T', 'n')) return todo_discarded(do_type);
+    if (take('T', 'k')) return todo_discarded(do_name);
+    if (take('T', 'p')) return todo(do_declaration);
+    if (!take('T', 't')) return fail();
+    todo(do_discard);
+    todo_list(declarations);
+  }
+
+  // ---- types -----------------------------------------------------------------------------------
+
+  PROF_DETAIL_NOINLINE void type() noexcept {
+    while (type_around()) {
+    }
+    const char c = peek();
+    if (c >= 'a' && c <= 'z' && word_text(static_cast<std::uint32_t>(c)) != nullptr) {
+      ++at_;
+      return push_word(c);
+    }
+    if (is_digit(c)) return class_type(false);
+    switch (c) {
+      case 'S': return substituted_type();
+      case 'T': return template_param_type();
+      case 'N':
+        todo(do_add_substitution);
+        return nested_name();
+      default: return rare_type();
+    }
+  }
+  // What is around a type and nothing else: it waits for the type.
+  bool type_around() noexcept {
+    name_kind kind = name_kind::none;
+    switch (peek()) {
+      case 'P': kind = name_kind::pointer; break;
+      case 'R': kind = name_kind::lvalue_reference; break;
+      case 'O': kind = name_kind::rvalue_reference; break;
+      case 'C': kind = name_kind::complex; break;
+      case 'G': kind = name_kind::imaginary; break;
+      case 'K':
+        if (is_one_of(peek(1), {"rVKFD", 5})) return false;
+        kind = name_kind::qualified_type;
+        break;
+      default: return false;
+    }
+    todo(do_make_type, 0, static_cast<std::uint8_t>(kind), kind == name_kind::qualified_type ? const_bit : 0);
+    ++at_;
+    return !failed_;
+  }
+  // A class in std or in no namespace, by its name.
+  PROF_DETAIL_NOINLINE void class_type(bool in_std) noexcept {
+    push(source_name());
+    abi_tags(0);
+    if (in_std) make(2, name_kind::qualified_name);
+    add_substitution();
+    if (peek() == 'I') type_arguments_here();
+  }
+  void type_arguments_here() noexcept {
+    ++at_;
+    todo_list(type_arguments);
+  }
+  PROF_DETAIL_COLD void rare_type() noexcept {
+    const char c = peek();
+    if (c == 'D') return type_of_two_letters();
+    if (c == 'U' && peek(1) != 'l' && peek(1) != 't') return vendor_qualified();
+    if (c == 'u') return vendor_type();
+    todo(do_add_substitution);
+    if (is_function_or_qualified()) {
+      push(0);
+      return qualifiers(0);
+    }
+    if (c == 'A') return bounded_type(1, name_kind::array);
+    if (c != 'M') return name();
+    ++at_;
+    todo_make(2, name_kind::member_pointer);
+    todo_all("TT");
+  }
+  PROF_DETAIL_COLD bool is_function_or_qualified() const noexcept {
+    return is_one_of(peek(), {"rVKF", 4}) || (peek() == 'D' && is_one_of(peek(1), {"oOxw", 4}));
+  }
+
+  PROF_DETAIL_COLD void template_param_type() noexcept {
+    if (is_one_of(peek(1), {"sue", 3})) {
+      at_ += 2;
+      todo(do_add_substitution);
+      return name();
+    }
+    template_param();
+    add_substitution();
+    // Behind the type that a template converts to, they are the template's own.
+    if (peek() == 'I' && !conversion_) type_arguments_here();
+  }
+  PROF_DETAIL_NOINLINE void substituted_type() noexcept {
+    if (peek(1) == 't') {
+      if (is_digit(peek(2))) {
+        at_ += 2;
+        push_word('S', 't');
+        return class_type(true);
+      }
+      todo(do_add_substitution);
+      return name();
+    }
+    push_substitution();
+    if (nodes_[top()].kind == name_kind::module_name) {
+      todo(do_add_substitution);
+      return unscoped_name(pop());
+    }
+    if (peek() == 'I') type_arguments_here();
+  }
+  PROF_DETAIL_COLD void type_of_two_letters() noexcept {
+    const char c = peek(1);
+    if (c == 'T' || c == 't') {
+      todo(do_add_substitution);
+      return decltype_type();
+    }
+    if (word_text(word_letters('D', c)) != nullptr) {
+      at_ += 2;
+      return push_word('D', c);
+    }
+    if (c == 'F') return float_type();
+    todo(do_add_substitution);
+    if (is_function_or_qualified()) {
+      push(0);
+      return qualifiers(0);
+    }
+    at_ += 2;
+    switch (c) {
+      case 'p':
+        todo_make(1, name_kind::expansion);
+        return todo(do_type);
+      case 'v':
+        if (take('_')) return bounded_by_expression(name_kind::vector);
+        at_ -= 2;
+        return bounded_type(2, name_kind::vector);
+      case 'k':
+      case 'K':
+        todo_make(1, name_kind::constrained_auto, c == 'K' ? 1 : 0);
+        return todo(do_name);
+      case 'B':
+      case 'U': return bit_int(c == 'U');
+      default: return fail();
+    }
+  }
+  PROF_DETAIL_COLD void decltype_type() noexcept {
+    at_ += 2;
+    todo_make(1, name_kind::decltype_of);
+    todo_all("Xe");
+  }
+  // DF16_ and DF32x; DF16b has a name of its own.
+  PROF_DETAIL_COLD void float_type() noexcept {
+    at_ += 2;
+    const char* const begin = at_;
+    number();
+    if (take('b')) return push_word('F', 'b');
+    const auto length = static_cast<std::size_t>(at_ - begin);
+    at_ = begin;
+    const bool extended = begin[length] == 'x';
+    const std::uint32_t digits = take_text(length + (extended ? 1 : 0));
+    if (!extended) demand('_');
+    push(branch(name_kind::numbered_type, digits, 0, 2));
+  }
+  PROF_DETAIL_COLD void bit_int(bool is_unsigned) noexcept {
+    todo_make(1, name_kind::numbered_type, is_unsigned ? 1 : 0);
+    todo(do_expect, '_');
+    if (is_digit(peek())) push(text_before('_'));
+    else todo(do_expression);
+  }
+  // Arrays and vectors: the bound, if any, and what there are so many of.
+  PROF_DETAIL_COLD void bounded_type(std::size_t letters, name_kind kind) noexcept {
+    at_ += letters;
+    if (!is_digit(peek()) && peek() != '_') return bounded_by_expression(kind);
+    push(peek() == '_' ? 0 : text_before('_'));
+    array_rest(kind);
+  }
+  PROF_DETAIL_COLD void bounded_by_expression(name_kind kind) noexcept {
+    todo(do_array_rest, 0, static_cast<std::uint8_t>(kind));
+    todo(do_expression);
+  }
+  PROF_DETAIL_COLD void array_rest(name_kind kind) noexcept {
+    demand('_');
+    todo_make(2, kind);
+    todo(do_type);
+  }
+
+  PROF_DETAIL_COLD void vendor_type() noexcept {
+    ++at_;
+    push(source_name());
+    todo(do_add_substitution);
+    if (peek() == 'I') todo(do_template_args);
+  }
+  PROF_DETAIL_COLD void vendor_qualified() noexcept {
+    ++at_;
+    push(source_name());
+    todo(do_add_substitution);
+    todo(do_make_vendor_qualified);
+    todo(do_type);
+    if (peek() == 'I') todo(do_template_args);
+  }
+  PROF_DETAIL_COLD void make_vendor_qualified() noexcept {
+    const std::uint32_t type = pop();
+    push(branch(name_kind::vendor_qualified, type, pop()));
+  }
+
+  // ---- qualifiers and functions ----------------------------------------------------------------
+
+  PROF_DETAIL_COLD std::uint16_t qualifier_bits() noexcept {
+    std::uint16_t bits = 0;
+    for (;;) {
+      if (take('r')) bits |= restrict_bit;
+      else if (take('V')) bits |= volatile_bit;
+      else if (take('K')) bits |= const_bit;
+      else return bits;
+    }
+  }
+  // Qualifiers and what they belong to; a function's are a part of its type. The value is the function's
+  // exception specification, or none.
+  PROF_DETAIL_COLD void qualifiers(std::uint16_t bits) noexcept {
+    bits |= qualifier_bits();
+    if (take('D', 'o')) return qualifiers_again(bits | noexcept_bit);
+    if (take('D', 'x')) return qualifiers_again(bits | transaction_safe_bit);
+    if (is_at('D', 'O') || is_at('D', 'w')) return exception_spec(bits);
+    if (peek() == 'F') return function_type(bits);
+    if (pop() != 0 || (bits & (noexcept_bit | transaction_safe_bit)) != 0) return fail();
+    todo_make(1, name_kind::qualified_type, bits);
+    todo(do_type);
+  }
+  void qualifiers_again(int bits) noexcept { todo(do_qualifiers, 0, 0, static_cast<std::uint16_t>(bits)); }
+  PROF_DETAIL_COLD void exception_spec(std::uint16_t bits) noexcept {
+    static_cast<void>(pop());
+    const bool throws = peek(1) == 'w';
+    at_ += 2;
+    todo(do_exception_rest, 0, throws ? 1 : 0, bits);
+    if (throws) return todo_list(types);
+    todo_all("Xe");
+  }
+  PROF_DETAIL_COLD void exception_rest(std::uint16_t bits, bool throws) noexcept {
+    make(1, name_kind::exception_specification, throws ? 1 : 0);
+    qualifiers(bits);
+  }
+  PROF_DETAIL_COLD void function_type(std::uint16_t bits) noexcept {
+    ++at_;
+    take('Y');  // C linkage
+    todo(do_make_function, 0, 1, bits);
+    todo_list(types, '\0');
+    todo(do_type);
+  }
+  // Of the last three values: exception specification, what it returns, parameters.
+  PROF_DETAIL_COLD void make_function(std::uint16_t bits, bool is_type) noexcept {
+    if (is_type) {
+      if (take('R')) bits |= lvalue_bit;
+      else if (take('O')) bits |= rvalue_bit;
+      demand('E');
+    }
+    const std::uint32_t parameters = pop();
+    const std::uint32_t returned = pop();
+    const std::uint32_t signature = branch(name_kind::signature, parameters, pop());
+    push(branch(name_kind::function, returned, signature, bits));
+  }
+
+  // ---- expressions -----------------------------------------------------------------------------
+
+  // L: a value, or something that has a name.
+  PROF_DETAIL_COLD void expr_primary() noexcept {
+    ++at_;
+    if (take('_', 'Z') || take('Z')) {
+      return todo_all("Ee");
+    }
+    todo(do_literal_rest);
+    type();
+  }
+  PROF_DETAIL_COLD void literal_rest() noexcept {
+    if (take('E')) return;
+    const bool negative = take('n');
+    push(text_before('E'));
+    demand('E');
+    make(2, name_kind::literal, negative ? 1 : 0);
+  }
+
+  PROF_DETAIL_COLD void expression() noexcept {
+    if (is_digit(peek())) return member_name();
+    if (peek() == 'L') return expr_primary();
+    if (peek() == 'T') return template_param();
+    if (is_at('f', 'p') || (is_at('f', 'L') && is_digit(peek(2)))) return function_param();
+    if (take('s', 'r')) return unresolved_name();
+    if (take('s', 'p')) {
+      todo_make(1, name_kind::expansion);
+      return todo(do_expression);
+    }
+    if (is_at('i', 'l') || is_at('t', 'l')) return braced();
+    if (take('c', 'v')) {
+      todo_make(2, name_kind::cast);
+      todo(do_cast_operand);
+      return todo(do_type);
+    }
+    if (is_at('o', 'n') || is_at('d', 'n')) return member_name();
+    if (take('u')) {
+      push(source_name());
+      todo_make(2, name_kind::call_of_vendor);
+      return todo_list(arguments);
+    }
+    if (is_at('r', 'q') || is_at('r', 'Q')) return requires_expression();
+    operation(find_operator());
+  }
+  PROF_DETAIL_COLD void function_param() noexcept {
+    const bool outer = peek(1) == 'L';
+    at_ += 2;
+    if (outer) {
+      number();
+      demand('p');
+    }
+    if (take('T')) return push_leaf(name_kind::function_parameter, 0);
+    qualifier_bits();
+    push_leaf(name_kind::function_parameter, compact_number() + 1);
+  }
+  PROF_DETAIL_COLD void braced() noexcept {
+    const bool typed = peek() == 't';
+    at_ += 2;
+    todo_make(2, name_kind::braced);
+    todo_list(expressions);
+    if (typed) todo(do_type);
+    else push(0);
+  }
+  PROF_DETAIL_COLD void cast_operand() noexcept {
+    if (take('_')) todo_list(expressions);
+    else todo(do_expression);
+  }
+
+  // sr: a member of a type, or of scopes that end with E. Those cannot be referred to later.
+  PROF_DETAIL_COLD void unresolved_name() noexcept {
+    const bool in_scopes = take('N') || is_digit(peek());
+    todo(do_unresolved_rest);
+    if (in_scopes) todo(do_level);
+    if (is_digit(peek())) push(0);
+    else todo(do_type);
+  }
+  PROF_DETAIL_COLD void level() noexcept {
+    if (!is_digit(peek())) return;
+    todo(do_level);
+    todo(do_join);
+    todo(do_template_args_if);
+    unqualified_name(0);
+  }
+  PROF_DETAIL_COLD void unresolved_rest() noexcept {
+    const bool has_member = is_digit(peek(1)) || is_one_of(peek(1), {"od", 2});
+    // Older compilers do not end the scopes: the last one is the member.
+    if (peek() == 'E' && !has_member) return;
+    take('E');
+    todo_make(2, name_kind::qualified_name);
+    member_name();
+  }
+  PROF_DETAIL_COLD void member_name() noexcept {
+    if (is_at('s', 'r') || is_at('g', 's')) return expression();
+    todo(do_template_args_if);
+    if (!take('d', 'n')) {
+      take('o', 'n');
+      return unqualified_name(0);
+    }
+    todo_make(1, name_kind::destructor);
+    if (is_digit(peek())) return unqualified_name(0);
+    type();
+  }
+
+  PROF_DETAIL_COLD void operation(std::uint16_t row) noexcept {
+    // By operand_form.
+    static constexpr char operands[][4] = {"",   "X",  "X",  "T",  "X",  "X",  "X",   "a",   "XX",  "XX",
+                                           "Xx", "XM", "TX", "OX", "SX", "XX", "OXX", "XXX", "XXX", "pTi"};
+    const operand_form form = all_operators[row].form;
+    const char* const parts = operands[static_cast<int>(form)];
+    const bool before = form == operand_form::postfix && !take('_');
+    todo(do_make_expression, before ? repeated : static_cast<std::uint32_t>(std::strlen(parts)), 0, row);
+    todo_all(parts);
+  }
+  PROF_DETAIL_COLD void initializer() noexcept {
+    if (take('E')) return push(0);
+    if (take('p', 'i')) return todo_list(expressions);
+    if (!is_at('i', 'l')) return fail();
+    expression();
+  }
+  // Operands are a and b, or a and the two of a cell. One that is repeated stands before its operator.
+  static constexpr std::uint32_t repeated = 4;
+  PROF_DETAIL_COLD void make_expression(std::uint16_t row, std::uint32_t operands) noexcept {
+    if (operands == 3) make(2, name_kind::cell);
+    if (operands == repeated) push(top());
+    if (operands == 0) push(0);
+    make(operands < 2 ? 1 : 2, name_kind::expression, row);
+  }
+
+  // A list of requirements is read so that what is behind it is found, and shown as "requires {...}".
+  PROF_DETAIL_COLD void requires_expression() noexcept {
+    const bool has_parameters = peek(1) == 'Q';
+    at_ += 2;
+    todo(do_make_requires);
+    todo_list(requirements);
+    if (!has_parameters) return;
+    todo(do_discard);
+    todo_list(types, '_');
+  }
+  PROF_DETAIL_COLD void make_requires() noexcept {
+    static_cast<void>(pop());
+    push_word('r', 'q');
+  }
+  PROF_DETAIL_COLD void requirement() noexcept {
+    if (take('T')) return todo(do_type);
+    if (take('Q')) return todo(do_expression);
+    if (!take('X')) return fail();
+    todo(do_requirement_rest);
+    todo(do_expression);
+  }
+  PROF_DETAIL_COLD void requirement_rest() noexcept {
+    take('N');
+    if (take('R')) todo_discarded(do_name);
+  }
+
+  const char* at_ = "";
+  arena_vector<name_node> nodes_;
+  arena_vector<std::uint32_t> values_;
+  arena_vector<std::uint32_t> substitutions_;
+  arena_vector<task> tasks_;
+  arena_vector<char> copy_;  // of the name
+  std::uint32_t steps_ = 0;
+  bool conversion_ = false;    // in the type that an operator converts to
+  bool failed_ = false;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_MANGLED_NAME_HPP
+
+// ---- prof/symbol/readable_name.hpp ----
+// prof/symbol/readable_name.hpp - the tree of a C++ linker name as people write the name.
+// Floor 9 (symbol). Used by demangle.hpp.
+// Safety: ordinary context; thread-compatible. What a tree stands for may be of any size: the text is cut at
+//         max_readable_name, and steps are counted together with those of reading. No recursion.
+// Memory: a text and a stack in the arena, used again for the next name and given back with the printer.
+// Source: where to put what follows Itanium C++ ABI 5.1; blanks and brackets are those of libiberty (GCC 12), so
+//         that names are equal to those of other tools.
+#ifndef PROF_SYMBOL_READABLE_NAME_HPP
+#define PROF_SYMBOL_READABLE_NAME_HPP
+
+PROF_DETAIL_BEGIN
+
+// Substitutions let a short name stand for one of any length; what is beyond this nobody reads.
+inline constexpr std::size_t max_readable_name = std::size_t{64} * 1024;
+
+// Text of std::string and the like: short, in full, or what its constructors are called.
+PROF_DETAIL_COLD inline const char* standard_text(std::uint32_t letter, std::uint16_t form) noexcept {
+  switch (letter) {
+    case 'a': return form == 2 ? "allocator" : "std::allocator";
+    case 'b': return form == 2 ? "basic_string" : "std::basic_string";
+    case 's':
+      if (form == 0) return "std::string";
+      return form == 2 ? "basic_string" : "std::basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    case 'i':
+      if (form == 0) return "std::istream";
+      return form == 2 ? "basic_istream" : "std::basic_istream<char, std::char_traits<char> >";
+    case 'o':
+      if (form == 0) return "std::ostream";
+      return form == 2 ? "basic_ostream" : "std::basic_ostream<char, std::char_traits<char> >";
+    default:
+      if (form == 0) return "std::iostream";
+      return form == 2 ? "basic_iostream" : "std::basic_iostream<char, std::char_traits<char> >";
+  }
+}
+
+// Prints from the left to the right. A type surrounds what has it, as in "int (*name) [3]": it has a part on the
+// left and one on the right. What is to be printed later is on a stack, the next on top.
+class readable_name {
+ public:
+  explicit readable_name(arena& memory) noexcept : text_(memory), later_(memory), scopes_(memory) { reserve(); }
+  PROF_DETAIL_COLD ~readable_name() {
+    scopes_.release();
+    text_.release();
+    later_.release();
+  }
+  readable_name(const readable_name&) = delete;
+  readable_name& operator=(const readable_name&) = delete;
+
+  // Prints a name that was parsed; false when there is no end to it, or no memory.
+  PROF_DETAIL_NOINLINE bool print(mangled_name& name) noexcept {
+    name_ = &name;
+    text_.clear();
+    later_.clear();
+    scopes_.clear();
+    here_ = {};
+    last_ = '\0';
+    stopped_ = failed_ = false;
+    if (!reserve() || !scopes_.push({0, 0})) return false;
+    later(whole, name.root());
+    while (!later_.empty() && !stopped_ && spend()) {
+      const piece& next = later_[later_.size() - 1];
+      later_.drop(1);
+      run(next);
+    }
+    return !failed_;
+  }
+  // Up to the next print.
+  text_view text() const noexcept { return {text_.data(), text_.size()}; }
+
+ private:
+  // All of the text; of the rest what most names need. See mangled_name::reserve.
+  PROF_DETAIL_COLD bool reserve() noexcept {
+    return text_.room(max_readable_name) != nullptr && later_.room(1024) != nullptr && scopes_.room(512) != nullptr;
+  }
+
+  enum what : std::uint8_t {
+    whole,    // a node
+    pattern,  // see put_pattern
+    left,     // the part of a type before what has it, and the one behind
+    right,
+    right_again,  // of an array of arrays
+    operand,      // in parentheses, unless it is a name
+    elements,     // of a list, from one on
+    arguments,    // the same between < and >
+    member,       // behind ::
+    qualifiers,
+    open,  // what points to a function or an array is in parentheses
+    gap,   // between a return type and the name
+    expanded,
+    remember,  // where a node is in the text
+  };
+  static constexpr std::uint16_t no_index = 0xffff;
+  // Which arguments template parameters stand for: those of scope, and of a pack the one at index.
+  struct context {
+    std::uint16_t scope = 0;
+    std::uint16_t index = no_index;
+  };
+  // A node and where to look for its parameters.
+  struct place {
+    std::uint32_t node;
+    context where;
+  };
+  struct piece {
+    place what_of;
+    const char* text;
+    std::uint32_t begin;
+    std::uint16_t extra;
+    what kind;
+  };
+  // Template arguments; those of a generic lambda are not known. Arguments are looked for in outer scopes.
+  struct scope {
+    std::uint32_t list;
+    std::uint16_t outer;
+  };
+  static constexpr std::uint32_t unknown = ~std::uint32_t{0};
+
+  place here(std::uint32_t node) const noexcept { return {node, here_}; }
+  PROF_DETAIL_NOINLINE void push(what kind, place of, std::uint16_t extra, std::uint32_t begin,
+                                 const char* text) noexcept {
+    if (PROF_DETAIL_UNLIKELY(later_.full())) return push_in_more(kind, of, extra, begin, text);
+    // One after the other: put together on the stack first, it would be a copy of parts, for which a processor waits.
+    piece& made = later_.data()[later_.size()];
+    later_.take(1);
+    made.what_of = of;
+    made.text = text;
+    made.begin = begin;
+    made.extra = extra;
+    made.kind = kind;
+  }
+  // Called at the end, so that who needs no room saves no registers for it.
+  PROF_DETAIL_COLD void push_in_more(what kind, place of, std::uint16_t extra, std::uint32_t begin,
+                                     const char* text) noexcept {
+    if (later_.size() >= mangled_name::max_nodes || later_.room(1) == nullptr) return fail();
+    push(kind, of, extra, begin, text);
+  }
+  void later(what kind, place of, std::uint16_t extra = 0) noexcept { push(kind, of, extra, 0, nullptr); }
+  void later(what kind, std::uint32_t node, std::uint16_t extra = 0) noexcept { later(kind, here(node), extra); }
+  void later(const char* text, std::uint32_t node = 0) noexcept { push(pattern, here(node), 0, 0, text); }
+  PROF_DETAIL_COLD void fail() noexcept { stopped_ = failed_ = true; }
+  bool spend() noexcept { return PROF_DETAIL_LIKELY(name_->spend()) || (fail(), false); }
+
+  // Pieces may be pushed to where the next one is: see mangled_name::run_next.
+  void run(const piece& next) noexcept {
+    const std::uint32_t index = next.what_of.node;
+    here_ = next.what_of.where;
+    switch (next.kind) {
+      case whole: return put_whole(index);
+      case pattern: return put_pattern(next.text, index);
+      case left: return put_left(next.what_of);
+      case right: return put_right(next.what_of, true);
+      case right_again: return put_right(next.what_of, false);
+      case operand: return put_operand(index);
+      case elements:
+      case arguments: return put_elements(next.kind, index, next.extra, next.begin);
+      case member: put("::", 2); return put_whole(index);
+      case qualifiers: return put_qualifiers(next.extra);
+      case open: return put_open(next.what_of, next.extra != 0);
+      case gap: return has_suffix(next.what_of) ? void() : put(" ", 1);
+      case expanded: return put_expanded(index, next.extra);
+      case remember: return remember_text(index, next.begin);
+    }
+  }
+
+  // ---- characters ------------------------------------------------------------------------------
+
+  // Most texts have a few characters.
+  PROF_DETAIL_NOINLINE void put(const char* text, std::size_t size) noexcept {
+    if (size - 1 >= 16 || text_.size() + size >= max_readable_name) return put_long(text, size);
+    char* const to = text_.data() + text_.size();
+    if (size >= 8) {
+      copy_ends<std::uint64_t>(to, text, size);
+    } else if (size >= 4) {
+      copy_ends<std::uint32_t>(to, text, size);
+    } else {
+      to[0] = text[0];
+      to[size / 2] = text[size / 2];
+      to[size - 1] = text[size - 1];
+    }
+    text_.take(size);
+    last_ = to[size - 1];
+  }
+  PROF_DETAIL_NOINLINE void put_long(const char* text, std::size_t size) noexcept {
+    const std::size_t left_over = max_readable_name - text_.size();
+    if (size >= left_over) {
+      stopped_ = true;
+      size = left_over;
+    }
+    if (size == 0) return;
+    std::memcpy(text_.data() + text_.size(), text, size);
+    text_.take(size);
+    last_ = text[size - 1];
+  }
+  // The first and the last word, which may overlap.
+  template <class Word>
+  static void copy_ends(char* to, const char* from, std::size_t size) noexcept {
+    Word first;
+    Word last;
+    std::memcpy(&first, from, sizeof first);
+    std::memcpy(&last, from + size - sizeof last, sizeof last);
+    std::memcpy(to, &first, sizeof first);
+    std::memcpy(to + size - sizeof last, &last, sizeof last);
+  }
+  PROF_DETAIL_NOINLINE void put(const char* text) noexcept { put(text, std::strlen(text)); }
+  PROF_DETAIL_COLD void put_number(std::uint32_t value) noexcept {
+    char digits[20];
+    put(digits, format_decimal(value, digits));
+  }
+  PROF_DETAIL_NOINLINE void put_angle(char bracket) noexcept {
+    if (last_ == bracket) put(" ", 1);
+    put(&bracket, 1);
+  }
+
+  // A pattern is a text with parts of a node in it: see put_part. What is behind a part is printed later.
+  PROF_DETAIL_NOINLINE void put_pattern(const char* text, std::uint32_t index) noexcept {
+    std::size_t size = 0;
+    while (text[size] != '%' && text[size] != '\0') ++size;
+    put(text, size);
+    if (text[size] == '\0') return;
+    if (text[size + 2] != '\0') later(text + size + 2, index);
+    put_part(text[size + 1], index);
+  }
+  // a, b: the nodes that a node is made of; c, d: those of the cell that b is; in capitals: as operands.
+  PROF_DETAIL_COLD void put_part(char part, std::uint32_t index) noexcept {
+    const name_node& n = node(index);
+    const name_node& cell = node(n.kind == name_kind::expression ? n.b : 0);
+    switch (part) {
+      case 'a': return later(whole, n.a);
+      case 'A': return later(operand, n.a);
+      case 'b': return later(whole, n.b);
+      case 'B': return later(operand, n.b);
+      case 'c': return later(whole, cell.a);
+      case 'C': return later(operand, cell.a);
+      case 'D': return later(operand, cell.b);
+      case 'i': return later(whole, index);  // the node itself
+      case 'p': return later(whole, shown_parameters(n.a));
+      // A function in an expression is shown without its parameters.
+      case 'f': return later(operand, kind_of(n.a) == name_kind::encoding ? node(n.a).a : n.a);
+      case 'o': return put(all_operators[n.extra].text);
+      case 's': return put(all_operators[kind_of(n.a) == name_kind::operator_name ? node(n.a).a : 0].text);
+      case 'v': return put_value(n);
+      case '-': return put("-", n.extra != 0 ? 1 : 0);
+      default: return put(" ", last_ != '(' ? 1 : 0);  // g: before the class of a member pointer
+    }
+  }
+
+  // ---- nodes -----------------------------------------------------------------------------------
+
+  name_node& node(std::uint32_t index) const noexcept { return name_->node(index); }
+  name_kind kind_of(std::uint32_t index) const noexcept { return node(index).kind; }
+  PROF_DETAIL_COLD void open_scope(std::uint32_t list) noexcept {
+    const std::size_t index = scopes_.size();
+    if (index > 0xffff || !scopes_.push({list, here_.scope})) return fail();
+    here_.scope = static_cast<std::uint16_t>(index);
+  }
+  // What a parameter stands for: an argument, whose own parameters are those of the outer scope.
+  PROF_DETAIL_NOINLINE place resolve(place p) noexcept {
+    return kind_of(p.node) == name_kind::template_parameter ? resolve_parameter(p) : p;
+  }
+  PROF_DETAIL_COLD place resolve_parameter(place p) noexcept {
+    while (kind_of(p.node) == name_kind::template_parameter && spend()) {
+      const scope s = scopes_[p.where.scope];
+      if (s.list == unknown) break;
+      const std::uint32_t index = node(p.node).a;
+      if (s.list == 0 || index >= node(s.list).b) {
+        fail();
+        break;
+      }
+      p = {node(node(s.list).a + index).a, {s.outer, p.where.index}};
+      if (kind_of(p.node) != name_kind::pack || p.where.index == no_index) continue;
+      const name_node& pack = node(p.node);
+      p.node = p.where.index < pack.b ? node(pack.a + p.where.index).a : 0;
+    }
+    node(p.node).flags |= shared_bit;
+    return p;
+  }
+  // What a type that is no array or function is made of; 0 when there is nothing to it.
+  std::uint32_t inner_type(const name_node& n) const noexcept {
+    if (n.kind == name_kind::member_pointer || n.kind == name_kind::vector) return n.b;
+    const bool inner = n.kind >= name_kind::qualified_type && n.kind <= name_kind::imaginary;
+    return inner ? n.a : 0;
+  }
+  static bool is_suffix(name_kind kind) noexcept { return kind == name_kind::array || kind == name_kind::function; }
+  bool may_have_suffix(std::uint32_t index) const noexcept { return (node(index).flags & suffix_bit) != 0; }
+  bool has_suffix(place type) noexcept { return may_have_suffix(type.node) && find_suffix(type); }
+  PROF_DETAIL_COLD bool find_suffix(place type) noexcept {
+    for (type = resolve(type); type.node != 0 && !is_suffix(kind_of(type.node)) && spend(); type = resolve(type)) {
+      type.node = inner_type(node(type.node));
+    }
+    return type.node != 0;
+  }
+  // What is pointed to, without qualifiers.
+  PROF_DETAIL_COLD name_kind target_kind(place type) noexcept {
+    type = resolve(type);
+    while (kind_of(type.node) == name_kind::qualified_type && spend()) type = resolve({node(type.node).a, type.where});
+    return kind_of(type.node);
+  }
+  bool is_suffix_behind(place type) noexcept { return may_have_suffix(type.node) && is_suffix(target_kind(type)); }
+  static bool is_reference(name_kind kind) noexcept {
+    return kind == name_kind::lvalue_reference || kind == name_kind::rvalue_reference;
+  }
+  // What a reference refers to: a reference to a reference is one reference, && only if both are.
+  PROF_DETAIL_COLD place referred(place type, bool& is_lvalue) noexcept {
+    is_lvalue = false;
+    while (is_reference(kind_of(type.node)) && spend()) {
+      is_lvalue = is_lvalue || kind_of(type.node) == name_kind::lvalue_reference;
+      type = resolve({node(type.node).a, type.where});
+    }
+    return type;
+  }
+
+  // What a name ends with is on the stack when its beginning is printed here.
+  PROF_DETAIL_NOINLINE void put_whole(std::uint32_t index) noexcept {
+    do {
+      const name_node& n = node(index);
+      if (n.kind < name_kind::qualified_name) return put_leaf(n, index);
+      if ((n.flags & shared_bit) != 0 && put_again(n, index)) return;
+      if (n.kind >= name_kind::encoding) return put_other(n, index);
+      index = put_name(n, index);
+    } while (index != 0 && spend());
+  }
+  PROF_DETAIL_NOINLINE void put_other(const name_node& n, std::uint32_t index) noexcept {
+    if (n.kind < name_kind::qualified_type) return put_encoding(n, index);
+    if (n.kind > name_kind::function) return put_expression(n, index);
+    if (has_suffix(here(index))) later(right, index);
+    put_left(here(index));
+  }
+  // What the name refers to more than once, and what has the same text wherever it is, is copied from there.
+  PROF_DETAIL_NOINLINE bool put_again(const name_node& n, std::uint32_t index) noexcept {
+    if ((n.flags & parameter_bit) != 0 || n.kind > name_kind::function) return false;
+    if (n.shown_size != 0 && std::size_t{n.shown_at} + n.shown_size <= text_.size()) {
+      put(text_.data() + n.shown_at, n.shown_size);
+      return true;
+    }
+    push(remember, here(index), 0, static_cast<std::uint32_t>(text_.size()), nullptr);
+    return false;
+  }
+  PROF_DETAIL_COLD void remember_text(std::uint32_t index, std::uint32_t begin) noexcept {
+    static_assert(max_readable_name == 0x10000, "a text that is not cut ends below");
+    if (begin >= text_.size()) return;
+    // Behind another < there is a blank, and commas may be taken back: see put_angle and drop_commas.
+    if (text_[begin] == '<' || text_[begin] == ' ' || last_ == ',' || last_ == ' ') return;
+    node(index).shown_at = static_cast<std::uint16_t>(begin);
+    node(index).shown_size = static_cast<std::uint16_t>(text_.size() - begin);
+  }
+  // Leaves that are printed at once.
+  bool is_short(std::uint32_t index) const noexcept { return kind_of(index) <= name_kind::operator_name; }
+  PROF_DETAIL_NOINLINE void put_leaf(const name_node& n, std::uint32_t index) noexcept {
+    switch (n.kind) {
+      case name_kind::text: return put(name_->text().data + n.a, n.b);
+      case name_kind::word: return put(word_text(n.a));
+      case name_kind::standard: return put(standard_text(n.a, n.extra));
+      default: return put_cold_leaf(n, index);
+    }
+  }
+  PROF_DETAIL_COLD void put_cold_leaf(const name_node& n, std::uint32_t index) noexcept {
+    switch (n.kind) {
+      case name_kind::operator_name: return put_operator_name(all_operators[n.a].text);
+      case name_kind::function_parameter: return put_function_parameter(n.a);
+      case name_kind::template_parameter: return put_parameter(index);
+      case name_kind::number: return put_number(n.a);
+      case name_kind::pack:
+      case name_kind::list: return put_list(elements, index);
+      default: return;
+    }
+  }
+  PROF_DETAIL_COLD void put_parameter(std::uint32_t index) noexcept {
+    const place p = resolve(here(index));
+    if (p.node != index) return later(whole, p);
+    put("auto:");
+    put_number(node(index).a + 1);
+  }
+  PROF_DETAIL_COLD void put_operator_name(text_view text) noexcept {
+    put("operator");
+    if (text.data[0] >= 'a' && text.data[0] <= 'z') put(" ");
+    if (text.data[text.size - 1] == ' ') --text.size;
+    put(text.data, text.size);
+  }
+  PROF_DETAIL_COLD void put_function_parameter(std::uint32_t number) noexcept {
+    if (number == 0) return put("this");
+    put("{parm#");
+    put_number(number);
+    put("}");
+  }
+
+  // ---- lists -----------------------------------------------------------------------------------
+
+  void put_list(what kind, std::uint32_t list) noexcept {
+    push(kind, here(list), 0, static_cast<std::uint32_t>(text_.size()), nullptr);
+  }
+  // The elements from `index` on, up to one of which something is left for later.
+  void put_elements(what kind, std::uint32_t list, std::uint32_t index, std::uint32_t begin) noexcept {
+    const name_node& n = node(list);
+    const std::uint32_t count = n.kind == name_kind::list || n.kind == name_kind::pack ? n.b : 0;
+    if (kind == arguments && index == 0) {
+      put_angle('<');
+      begin = static_cast<std::uint32_t>(text_.size());
+    }
+    const context where = here_;
+    push(kind, here(list), 0, begin, nullptr);
+    if (stopped_) return;
+    const std::size_t waiting = later_.size();
+    for (; index < count && spend(); ++index) {
+      if (index != 0) put(", ", 2);
+      later_[waiting - 1].extra = static_cast<std::uint16_t>(index + 1);
+      put_whole(node(n.a + index).a);
+      if (later_.size() != waiting || stopped_) return;
+      here_ = where;
+    }
+    later_.drop(1);
+    drop_commas(begin);
+    if (kind == arguments) put_angle('>');
+  }
+  // What is empty at the end, such as a parameter pack of no elements, has no comma before it. What follows sees
+  // the blank nevertheless: libiberty does not put another one between two brackets then.
+  void drop_commas(std::size_t begin) noexcept {
+    const char* const text = text_.data();
+    std::size_t end = text_.size();
+    while (end >= begin + 2 && text[end - 1] == ' ' && text[end - 2] == ',' && spend()) end -= 2;
+    text_.drop(text_.size() - end);
+  }
+
+  // ---- names -----------------------------------------------------------------------------------
+
+  // Returns the node that the name goes on with, or 0.
+  std::uint32_t put_name(const name_node& n, std::uint32_t index) noexcept {
+    const bool at_once = is_short(n.a);
+    switch (n.kind) {
+      case name_kind::qualified_name:
+      case name_kind::local_name:
+        if (!at_once) break;
+        put_leaf(node(n.a), n.a);
+        put("::", 2);
+        return n.b;
+      case name_kind::template_name:
+        put_list(arguments, n.b);
+        // The type that a template converts to has the parameters of that template.
+        if ((node(n.a).flags & parameter_bit) != 0 && name_->is_conversion(n.a)) open_scope(n.b);
+        return n.a;
+      default: return put_cold_name(n, index);
+    }
+    later(member, n.b);
+    return n.a;
+  }
+  PROF_DETAIL_COLD std::uint32_t put_cold_name(const name_node& n, std::uint32_t index) noexcept {
+    switch (n.kind) {
+      case name_kind::qualified_member: later(qualifiers, 0, n.extra); return n.a;
+      case name_kind::module_name: put_pattern(n.extra != 0 ? "%a:%b" : n.a != 0 ? "%a.%b" : "%b", index); break;
+      case name_kind::literal_operator: put_pattern(n.extra != 0 ? "operator %a" : "operator\"\" %a", index); break;
+      case name_kind::lambda:
+        open_scope(unknown);
+        put_pattern("{lambda(%p)#%b}", index);
+        break;
+      case name_kind::constructor: return n.a;
+      default: {
+        static constexpr const char* patterns[] = {
+            "{default arg#%b}::%a", "", "%a[abi:%b]", "", "%a@%b", "", "~%a", "operator %a", "", "", "{unnamed type#%a}",
+            "[%a]"};
+        put_pattern(patterns[static_cast<int>(n.kind) - static_cast<int>(name_kind::default_argument)], index);
+      }
+    }
+    return 0;
+  }
+
+  PROF_DETAIL_COLD void put_encoding(const name_node& n, std::uint32_t index) noexcept {
+    if (n.kind == name_kind::special) return put_pattern(all_specials[n.extra].pattern, index);
+    if (n.kind == name_kind::block) return put_pattern("invocation function for block in %a", index);
+    const context outer = here_;
+    const std::uint32_t list = arguments_of(n.a);
+    if (list != 0) open_scope(list);
+    const std::uint32_t returned = node(n.b).a;
+    later(right, n.b);
+    later(whole, {n.a, outer});
+    if (returned == 0) return;
+    later(gap, returned);
+    later(left, returned);
+  }
+  // The template arguments of a function, which its type refers to.
+  std::uint32_t arguments_of(std::uint32_t name) noexcept {
+    while (spend()) {
+      const name_node& n = node(name);
+      if (n.kind == name_kind::local_name) name = n.b;
+      else if (n.kind == name_kind::default_argument || n.kind == name_kind::qualified_member) name = n.a;
+      else return n.kind == name_kind::template_name ? n.b : 0;
+    }
+    return 0;
+  }
+  // ---- types -----------------------------------------------------------------------------------
+
+  PROF_DETAIL_NOINLINE void put_left(place type) noexcept {
+    do {
+      type = resolve(type);
+      here_ = type.where;
+      if (kind_of(type.node) < name_kind::qualified_type || kind_of(type.node) > name_kind::function) {
+        return put_whole(type.node);
+      }
+      type = put_end_of_left(type);
+    } while (type.node != 0 && spend());
+  }
+  // Leaves for later what the left part of a type ends with; returns the type whose left part comes before.
+  PROF_DETAIL_COLD place put_end_of_left(place type) noexcept {
+    const name_node& n = node(type.node);
+    place inner{inner_type(n), type.where};
+    switch (n.kind) {
+      case name_kind::qualified_type: put_left_qualified(n); return inner;
+      case name_kind::vendor_qualified: later(" %b", type.node); return left_pointer(inner, true);
+      case name_kind::pointer: later("*"); return left_pointer(inner, false);
+      case name_kind::lvalue_reference:
+      case name_kind::rvalue_reference: {
+        bool is_lvalue = false;
+        inner = referred(type, is_lvalue);
+        later(is_lvalue ? "&" : "&&");
+        return left_pointer(inner, false);
+      }
+      case name_kind::complex: later(" _Complex"); return inner;
+      case name_kind::imaginary: later(" _Imaginary"); return inner;
+      case name_kind::member_pointer: later("%g%a::*", type.node); return left_pointer(inner, true);
+      case name_kind::vector: later(" __vector(%a)", type.node); return inner;
+      case name_kind::function:
+        if (n.a != 0) later(gap, n.a);
+        return here(n.a);
+      default: return here(n.b);  // an array
+    }
+  }
+  PROF_DETAIL_NOINLINE place left_pointer(place target, bool apart) noexcept {
+    if (is_suffix_behind(target)) later(open, target, apart ? 1 : 0);
+    return target;
+  }
+  // A qualifier is shown once; that of an array is one of its elements.
+  PROF_DETAIL_COLD void put_left_qualified(const name_node& n) noexcept {
+    place inner = resolve(here(n.a));
+    while (kind_of(inner.node) == name_kind::array && spend()) inner = resolve({node(inner.node).b, inner.where});
+    const int twice = kind_of(inner.node) == name_kind::qualified_type ? node(inner.node).extra : 0;
+    later(qualifiers, 0, static_cast<std::uint16_t>(n.extra & ~twice));
+  }
+  PROF_DETAIL_COLD void put_open(place target, bool to_member) noexcept {
+    const name_kind kind = target_kind(target);
+    if (kind == name_kind::array) put(" (");
+    if (kind != name_kind::function) return;
+    const bool apart = to_member || (last_ != '(' && last_ != '*');
+    put(apart && last_ != ' ' ? " (" : "(");
+  }
+  PROF_DETAIL_COLD void put_right(place type, bool apart) noexcept {
+    type = resolve(type);
+    here_ = type.where;
+    const name_node& n = node(type.node);
+    if (n.kind == name_kind::function) return put_parameters(n);
+    if (n.kind == name_kind::array) return put_bound(n, type.node, apart);
+    place inner = here(inner_type(n));
+    if (inner.node == 0) return;
+    bool is_lvalue = false;
+    if (is_reference(n.kind)) inner = referred(type, is_lvalue);
+    later(apart ? right : right_again, inner);
+    const bool points = n.kind == name_kind::vendor_qualified || n.kind == name_kind::member_pointer ||
+                        n.kind == name_kind::pointer || is_reference(n.kind);
+    if (points && is_suffix_behind(inner)) put(")");
+  }
+  PROF_DETAIL_COLD void put_bound(const name_node& n, std::uint32_t index, bool apart) noexcept {
+    later(target_kind(here(n.b)) == name_kind::array ? right_again : right, n.b);
+    put_pattern(apart ? " [%a]" : "[%a]", index);
+  }
+  void put_parameters(const name_node& n) noexcept {
+    later(right, n.a);
+    if (n.extra != 0) later(qualifiers, 0, n.extra);
+    if (node(n.b).b != 0) later(whole, node(n.b).b);
+    later("(%p)", n.b);
+  }
+  // None instead of a single void.
+  PROF_DETAIL_COLD std::uint32_t shown_parameters(std::uint32_t list) const noexcept {
+    const name_node& first = node(node(list).b == 1 ? node(node(list).a).a : 0);
+    return first.kind == name_kind::word && first.a == 'v' ? 0 : list;
+  }
+  PROF_DETAIL_COLD void put_qualifiers(std::uint32_t bits) noexcept {
+    static constexpr const char* texts[] = {" noexcept", " transaction_safe", " const", " volatile", " restrict",
+                                            " &",        " &&"};
+    for (unsigned i = 0; bits >> i != 0; ++i) {
+      if ((bits >> i & 1) != 0) put(texts[i]);
+    }
+  }
+
+  // ---- expressions -----------------------------------------------------------------------------
+
+  PROF_DETAIL_COLD void put_expression(const name_node& n, std::uint32_t index) noexcept {
+    const auto either = [&](const char* with_extra, const char* without) {
+      put_pattern(n.extra != 0 ? with_extra : without, index);
+    };
+    switch (n.kind) {
+      case name_kind::exception_specification: return either(" throw(%a)", " noexcept(%a)");
+      case name_kind::expansion: return put_expansion(n);
+      case name_kind::decltype_of: return put_pattern("decltype (%a)", index);
+      case name_kind::constrained_auto: return either("%a decltype(auto)", "%a auto");
+      case name_kind::numbered_type:
+        return n.extra == 2 ? put_pattern("_Float%a", index) : either("unsigned _BitInt(%a)", "_BitInt(%a)");
+      case name_kind::expression: return put_operation(n, index);
+      case name_kind::literal: return put_literal(n, index);
+      case name_kind::cast: return put_pattern("(%a)%B", index);
+      case name_kind::braced: return put_pattern("%a{%b}", index);
+      case name_kind::call_of_vendor: return put_pattern("%a%B", index);
+      default: return;
+    }
+  }
+  PROF_DETAIL_COLD void put_literal(const name_node& n, std::uint32_t index) noexcept {
+    const name_node& type = node(n.a);
+    const name_node& value = node(n.b);
+    const char letter = type.kind == name_kind::word && type.a < 128 ? static_cast<char>(type.a) : '?';
+    const char digit = value.kind == name_kind::text ? name_->text().data[value.a] : '\0';
+    if (letter == 'b' && n.extra == 0 && value.b == 1 && (digit == '0' || digit == '1')) {
+      return put(digit == '0' ? "false" : "true");
+    }
+    const char* const suffix = literal_suffix(letter);
+    if (suffix == nullptr) return put_pattern(letter >= 'd' && letter <= 'g' ? "(%a)%-[%b]" : "(%a)%-%b", index);
+    if (n.extra != 0) put("-");
+    put_leaf(value, n.b);
+    put(suffix);
+  }
+  static const char* literal_suffix(char type) noexcept {
+    switch (type) {
+      case 'i': return "";
+      case 'j': return "u";
+      case 'l': return "l";
+      case 'm': return "ul";
+      case 'x': return "ll";
+      case 'y': return "ull";
+      default: return nullptr;
+    }
+  }
+  PROF_DETAIL_COLD void put_operand(std::uint32_t index) noexcept {
+    const name_kind kind = kind_of(index);
+    const bool bare = kind == name_kind::text || kind == name_kind::qualified_name || kind == name_kind::braced ||
+                      kind == name_kind::function_parameter;
+    put_pattern(bare ? "%i" : "(%i)", index);
+  }
+  PROF_DETAIL_COLD void put_operation(const name_node& n, std::uint32_t index) noexcept {
+    // By operand_form; some forms have more than one.
+    static constexpr char patterns[][17] = {
+        "%o",      "%o%A",    "%o%A", "%o(%a)",     "%o(%a)", "%o%a",   "",       "",       "%A%o%B",
+        "%A[%b]",  "%f%B",    "%A%o%B", "%o<%a>(%b)", "(%B%s...)", ".%a%v", "[%a]%v", "(%C%s...%s%D)", "[%a ... %c]%v",
+        "%A?%C : %D", "new %c"};
+    const operator_row& row = all_operators[n.extra];
+    const char* text = patterns[static_cast<int>(row.form)];
+    switch (row.form) {
+      case operand_form::prefix: return put_prefix(n, row, index);
+      case operand_form::postfix: text = n.b != 0 ? "%A%o" : text; break;
+      case operand_form::pack_size: return put_pack_size(n.a, index);
+      case operand_form::args_size: return put_args_size(node(n.a));
+      case operand_form::fold: text = row.code[1] == 'l' ? "(...%s%B)" : text; break;
+      case operand_form::new_object:
+        if (node(n.a).b != 0) text = "new %A %c";
+        if (node(n.b).b != 0) text = node(n.a).b != 0 ? "new %A %c%D" : "new %c%D";
+        break;
+      // Else it looked like the end of template arguments.
+      case operand_form::binary: text = row.code[0] == 'g' && row.code[1] == 't' ? "(%A%o%B)" : text; break;
+      default: break;
+    }
+    // The whole pack, not one element of it.
+    if (row.form == operand_form::fold || row.form == operand_form::binary_fold) here_.index = no_index;
+    put_pattern(text, index);
+  }
+  PROF_DETAIL_COLD void put_prefix(const name_node& n, const operator_row& row, std::uint32_t index) noexcept {
+    const bool address_of_member = row.code[0] == 'a' && row.code[1] == 'd' && kind_of(n.a) == name_kind::encoding &&
+                                   kind_of(node(n.a).a) == name_kind::qualified_name;
+    put_pattern(address_of_member ? "%o%f" : "%o%A", index);
+  }
+  // What is initialized: .a, [i] or [i ... j]; one may follow another.
+  PROF_DETAIL_COLD void put_value(const name_node& n) noexcept {
+    const bool of_elements = all_operators[n.extra].form == operand_form::elements;
+    const std::uint32_t value = of_elements ? node(n.b).b : n.b;
+    const name_node& v = node(value);
+    const operand_form form = v.kind == name_kind::expression ? all_operators[v.extra].form : operand_form::none;
+    const bool chained = form == operand_form::field || form == operand_form::element || form == operand_form::elements;
+    if (!chained) put("=");
+    later(chained ? whole : operand, value);
+  }
+
+  // ---- parameter packs -------------------------------------------------------------------------
+
+  // Once for each element, with all parameters in it standing for that one.
+  PROF_DETAIL_COLD void put_expansion(const name_node& n) noexcept {
+    const std::uint32_t pack = pack_in(n.a);
+    if (pack == 0) {
+      later("...");
+      return later(operand, n.a);
+    }
+    const auto count = static_cast<std::uint16_t>(node(pack).b);
+    here_.index = 0;
+    if (count != 0) later(expanded, n.a, count);
+  }
+  PROF_DETAIL_COLD void put_expanded(std::uint32_t pattern_of, std::uint16_t count) noexcept {
+    if (here_.index != 0) put(", ");
+    const place first = here(pattern_of);
+    if (++here_.index < count) later(expanded, pattern_of, count);
+    later(whole, first);
+  }
+  // The first pack that a parameter in a pattern stands for, or 0.
+  PROF_DETAIL_COLD std::uint32_t pack_in(std::uint32_t pattern_of) noexcept {
+    const std::size_t begin = later_.size();
+    const context all{here_.scope, no_index};
+    std::uint32_t found = 0;
+    for (later(whole, pattern_of); found == 0 && later_.size() > begin && spend();) {
+      const std::uint32_t index = later_[later_.size() - 1].what_of.node;
+      later_.drop(1);
+      const name_node& n = node(index);
+      if (n.kind == name_kind::list || n.kind == name_kind::pack) {
+        for (std::uint32_t i = n.b; i-- > 0 && spend();) later(whole, node(n.a + i).a);
+      } else if (n.kind == name_kind::template_parameter) {
+        const std::uint32_t argument = resolve({index, all}).node;
+        if (kind_of(argument) == name_kind::pack) found = argument;
+      } else if ((n.flags & parameter_bit) != 0 && n.kind != name_kind::expansion && n.kind != name_kind::lambda) {
+        later(whole, n.b);
+        later(whole, n.a);
+      }
+    }
+    later_.drop(later_.size() - begin);
+    return found;
+  }
+  PROF_DETAIL_COLD void put_pack_size(std::uint32_t pattern_of, std::uint32_t index) noexcept {
+    const std::uint32_t pack = pack_in(pattern_of);
+    if (pack != 0) return put_number(node(pack).b);
+    here_.index = no_index;
+    put_pattern("sizeof...(%a)", index);
+  }
+  PROF_DETAIL_COLD void put_args_size(const name_node& list) noexcept {
+    std::uint32_t count = 0;
+    for (std::uint32_t i = 0; i < list.b && spend(); ++i) {
+      const name_node& n = node(node(list.a + i).a);
+      const std::uint32_t pack = n.kind == name_kind::expansion ? pack_in(n.a) : 0;
+      count += pack != 0 ? node(pack).b : 1;
+    }
+    put_number(count);
+  }
+
+  mangled_name* name_ = nullptr;
+  arena_vector<char> text_;
+  arena_vector<piece> later_;
+  arena_vector<scope> scopes_;
+  context here_;
+  char last_ = '\0';  // printed
+  bool stopped_ = false;  // the text is full, or
+  bool failed_ = false;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_READABLE_NAME_HPP
+
+// ---- prof/symbol/demangle.hpp ----
+// prof/symbol/demangle.hpp - linker names as people write them.
+// Floor 9 (symbol). Used by the symbolizer.
+// Safety: ordinary context; thread-compatible: one demangler, one arena, one thread. Any name is answered within
+//         a bound of steps, nodes and characters (mangled_name.hpp, readable_name.hpp); no malloc, no recursion.
+// Memory: the result is in the arena; what reading takes is the demangler's and is used again for the next name.
+// Source: Itanium C++ ABI 5.1; clone suffixes as GNU binutils 2.40 shows them (cp-demangle.c d_clone_suffix).
+//         Not the runtime's __cxa_demangle: a name of 220 characters took it 10 s and 1.5 GB of malloc, and
+//         libstdc++ 12 refuses names of more than 1024 characters (GCC PR 87675).
+#ifndef PROF_SYMBOL_DEMANGLE_HPP
+#define PROF_SYMBOL_DEMANGLE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Most names are ASCII, and what is shown of them then needs no look.
+PROF_DETAIL_NOINLINE inline bool is_ascii(text_view text) noexcept {
+  std::uint64_t bits = 0;
+  std::size_t at = 0;
+  for (; text.size - at >= sizeof bits; at += sizeof bits) {
+    std::uint64_t next;
+    std::memcpy(&next, text.data + at, sizeof next);
+    bits |= next;
+  }
+  for (; at < text.size; ++at) bits |= static_cast<std::uint64_t>(static_cast<unsigned char>(text.data[at]));
+  return (bits & 0x8080808080808080) == 0;
 }
 
 // ---- demangling --------------------------------------------------------------------------------
 
 inline constexpr text_view stub_suffix{"@plt", 4};
-// Substitutions let a short name stand for one of any length; what is beyond this nobody reads.
-inline constexpr std::size_t max_readable_name = std::size_t{64} * 1024;
 
 // Length of the clone suffix that `text` begins with: ".cold", ".part.0", ".llvm.123", ".7".
-inline std::size_t clone_suffix_length(text_view text) noexcept {
+PROF_DETAIL_COLD inline std::size_t clone_suffix_length(text_view text) noexcept {
   const auto digit = [&](std::size_t i) {
     return i < text.size && text.data[i] >= '0' && text.data[i] <= '9';
   };
@@ -18516,90 +21825,2487 @@ inline std::size_t clone_suffix_length(text_view text) noexcept {
   return at;
 }
 
-// "foo()" and ".part.0.cold" make "foo() [clone .part.0] [clone .cold]".
-inline text_view join_clones(arena& memory, text_view name, text_view clones,
-                             text_view tail) noexcept {
+// "foo()" and ".part.0.cold" make "foo() [clone .part.0] [clone .cold]". NUL-terminated; empty when out of memory.
+PROF_DETAIL_COLD inline text_view join_clones(arena& memory, text_view name, text_view clones, text_view tail,
+                                                  bool clean) noexcept {
   std::size_t room = name.size + clones.size + tail.size + 1;
   for (std::size_t i = 0; i < clones.size; ++i) room += clones.data[i] == '.' ? 9 : 0;
   char* const place = static_cast<char*>(memory.allocate(room));
   if (place == nullptr) return {};
   std::size_t used = 0;
-  const auto put = [&](text_view text) {
+  const auto put = [&](text_view text) PROF_DETAIL_NOINLINE {
     std::memcpy(place + used, text.data, text.size);
     used += text.size;
   };
   put(name);
   while (clones.size != 0) {
     const std::size_t length = clone_suffix_length(clones);
-    put(" [clone ");
+    put({" [clone ", 8});
     put({clones.data, length});
-    put("]");
+    put({"]", 1});
     clones = clones.from(length);
   }
   put(tail);
-  clean_utf8(place, used);
+  if (!clean) clean_utf8(place, used);
   return {place, used};
 }
 
-// The part of a linker name before its clone suffixes, which begin at `first` or behind it; all of
-// it when what follows is no suffix.
-inline std::size_t unsuffixed_length(text_view name, std::size_t first) noexcept {
-  const std::size_t base = first + name.from(first).find('.');
-  for (text_view rest = name.from(base); rest.size != 0;) {
-    const std::size_t length = clone_suffix_length(rest);
-    if (length == 0) return name.size;
-    rest = rest.from(length);
-  }
-  return base;
+// The texts one after the other, NUL-terminated and valid UTF-8; empty when out of memory.
+inline text_view join_clean(arena& memory, text_view a, text_view b = {}) noexcept {
+  return join_clones(memory, a, {}, b, is_ascii(a) && is_ascii(b));
 }
 
-// Demangles a C++ name, cut where its clone suffixes begin: `base`. Demanglers differ in what they
-// show for those: libc++abi "foo() (.cold)". g++'s coroutines take a frame whose own name has a dot
-// in it, so a cut that leaves no name is tried again at the next dots. Null or what is to be freed.
-inline char* demangle_unsuffixed(text_view name, arena& memory, std::size_t& base) noexcept {
-  constexpr int max_dots = 8;
-  std::size_t first = 0;
-  for (int dots = 0; dots < max_dots && first < name.size; ++dots) {
-    base = unsuffixed_length(name, first);
-    const char* const text = memory.copy(name.data, base);
-    if (text == nullptr) return nullptr;
-    int status = 0;
-    char* const readable = abi::__cxa_demangle(text, nullptr, nullptr, &status);
-    if (readable != nullptr) return readable;
-    first = base + 1;
-  }
-  return nullptr;
+// Whether a text is clone suffixes and nothing else.
+PROF_DETAIL_COLD inline bool is_clones(text_view text) noexcept {
+  std::size_t length = 1;
+  for (; text.size != 0 && length != 0; text = text.from(length)) length = clone_suffix_length(text);
+  return length != 0;
 }
 
-// The readable form of a linker name without its version ("@GLIBC_2.14"); of names that are not
-// C++ the name itself. "@plt" stays. NUL-terminated in the arena, valid UTF-8.
-inline text_view demangle(const char* mangled, arena& memory) noexcept {
-  text_view name(mangled);
-  const std::size_t at = name.find('@');
-  const text_view tail = name.from(at).equals(stub_suffix) ? stub_suffix : text_view();
-  if (at != 0) name.size = at;
-  if (!name.starts_with({"_Z", 2})) return join_clean(memory, name, at != 0 ? tail : text_view());
-  std::size_t base = 0;
-  char* const readable = demangle_unsuffixed(name, memory, base);
-  if (readable == nullptr) return join_clean(memory, name, tail);
-  text_view shown(readable);
-  if (shown.size > max_readable_name) shown.size = max_readable_name;
-  const text_view answer = join_clones(memory, shown, name.from(base), tail);
-  std::free(readable);
-  return answer;
+// Demangles one name after the other.
+class demangler {
+ public:
+  explicit demangler(arena& memory) noexcept : readable_(memory), name_(memory) {}
+
+  // The readable form of a linker name without its version ("@GLIBC_2.14"); the name itself when it is not C++ or
+  // cannot be read. "@plt" stays. NUL-terminated in the arena, valid UTF-8.
+  PROF_DETAIL_NOINLINE text_view demangle(text_view name, arena& memory) noexcept {
+    const std::size_t at = name.find('@');
+    const text_view tail = at != 0 && name.from(at).equals(stub_suffix) ? stub_suffix : text_view();
+    if (at != 0) name.size = at;
+    const bool clean = is_ascii(name);
+    if (name_.parse(name)) {
+      const text_view clones = name.from(name_.end());
+      if (is_clones(clones) && readable_.print(name_)) {
+        return join_clones(memory, readable_.text(), clones, tail, clean);
+      }
+    }
+    return join_clones(memory, name, {}, tail, clean);
+  }
+  // What the last name took.
+  std::uint32_t steps() const noexcept { return name_.steps(); }
+
+ private:
+  readable_name readable_;  // first: the arena finds large blocks again that are asked for before small ones
+  mangled_name name_;
+};
+
+// One name only; what it takes beside the result is given back to the arena.
+inline text_view demangle(text_view mangled, arena& memory) noexcept {
+  return demangler(memory).demangle(mangled, memory);
 }
 
 PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_DEMANGLE_HPP
 
+// ---- prof/symbol/memory_image.hpp ----
+// prof/symbol/memory_image.hpp - an ELF file made from what of a loaded one is still in memory.
+// Floor 9 (symbol). Used by module_file.hpp where the file itself is gone. It has the segments as the loaded file has them,
+//          the dynamic symbols with their names, the call frame information and the build id; no code.
+// Safety: ordinary context; thread-compatible. Another thread may unload the library meanwhile, and what lies there may be
+//         anything: all of it is copied by system calls within bounds, and thrown away unless the library is there still.
+// Memory: the file in the arena, at most max_copied_bytes.
+// Source: System V gABI ch. 5 (dynamic section, hash table); the GNU hash table as binutils' elf/common.h and glibc 2.36's
+//         elf/dl-lookup.c have it: the last symbol is the last one of the chain that begins last.
+#ifndef PROF_SYMBOL_MEMORY_IMAGE_HPP
+#define PROF_SYMBOL_MEMORY_IMAGE_HPP
+
+PROF_DETAIL_BEGIN
+
+#if PROF_DETAIL_OS_LINUX
+
+class memory_image {
+ public:
+  static constexpr std::size_t max_copied_bytes = std::size_t{64} << 20;
+
+  explicit memory_image(arena& memory) noexcept : memory_(memory) {}
+  memory_image(const memory_image&) = delete;
+  memory_image& operator=(const memory_image&) = delete;
+
+  // Of the file that the range belongs to; not usable where it has no dynamic symbols, or has gone.
+  elf_image copy(const code_range& range) noexcept {
+    os_object object;
+    if (!range.current || !range.image || !read_layout(range.header) || !read_dynamic() || !find_tables()) return {};
+    if (range.cfi.header != 0) find_cfi(range.cfi);
+    char* const file = write(range);
+    return file != nullptr && still_loaded_sig(range, object) ? elf_image(file, size_) : elf_image();
+  }
+
+ private:
+  // In the order of the file's section headers; the executable segments follow, one section each.
+  enum section : std::uint16_t { none, symbols, symbol_names, section_names, cfi_header, cfi_frames, first_code };
+  static constexpr std::size_t max_segments = 16;
+  static constexpr std::size_t max_symbols = max_copied_bytes / 2 / sizeof(Elf64_Sym);
+  struct part {
+    std::uintptr_t at = 0;
+    std::size_t size = 0;
+  };
+
+  // ---- what there is ---------------------------------------------------------------------------------
+
+  bool read_layout(std::uintptr_t header) noexcept {
+    begin_ = header;
+    elf_room room;
+    const auto take = [](void* context, const ElfW(Phdr)& segment, std::uintptr_t bias) {
+      memory_image& to = *static_cast<memory_image*>(context);
+      to.bias_ = bias;
+      if (segment.p_type == PT_DYNAMIC) to.dynamic_ = {bias + segment.p_vaddr, segment.p_memsz};
+      if (segment.p_type != PT_LOAD || to.segment_count_ == max_segments) return;
+      to.segments_[to.segment_count_++] = segment;
+      const std::uintptr_t end = bias + segment.p_vaddr + segment.p_memsz;
+      if (end > to.end_) to.end_ = end;
+    };
+    if (!for_each_segment_sig(header, take, this, room)) return false;
+    machine_ = room.header.e_machine;
+    return dynamic_.at != 0 && end_ > begin_;
+  }
+
+  // Loaders write addresses into the dynamic section, or leave what the linker wrote there (musl; read-only ones).
+  std::uintptr_t address_of(std::uint64_t value) const noexcept {
+    if (value >= begin_ && value < end_) return value;
+    const std::uintptr_t moved = bias_ + value;
+    return moved >= begin_ && moved < end_ ? moved : 0;
+  }
+
+  bool read_dynamic() noexcept {
+    constexpr std::size_t most = 512;
+    Elf64_Dyn entry{};
+    for (std::size_t i = 0; i < most && i < dynamic_.size / sizeof entry; ++i) {
+      if (!os_copy_sig(&entry, dynamic_.at + i * sizeof entry, sizeof entry) || entry.d_tag == DT_NULL) break;
+      const std::uint64_t value = entry.d_un.d_val;
+      if (entry.d_tag == DT_SYMTAB) symbols_.at = address_of(value);
+      if (entry.d_tag == DT_STRTAB) names_.at = address_of(value);
+      if (entry.d_tag == DT_STRSZ) names_.size = value;
+      if (entry.d_tag == DT_HASH) hash_ = address_of(value);
+      if (entry.d_tag == DT_GNU_HASH) gnu_hash_ = address_of(value);
+    }
+    return symbols_.at != 0 && names_.at != 0;
+  }
+
+  bool is_inside(part p) const noexcept { return p.size <= max_copied_bytes / 2 && p.size <= end_ - p.at; }
+
+  bool find_tables() noexcept {
+    const std::size_t count = hash_ != 0 ? count_by_hash() : gnu_hash_ != 0 ? count_by_gnu_hash() : 0;
+    if (count == 0 || count > max_symbols) return false;
+    symbols_.size = count * sizeof(Elf64_Sym);
+    return is_inside(symbols_) && is_inside(names_) && names_.size != 0;
+  }
+
+  std::size_t count_by_hash() const noexcept {
+    std::uint32_t head[2];  // nbucket, nchain
+    return os_copy_sig(head, hash_, sizeof head) ? head[1] : 0;
+  }
+
+  // Calls visit(word) for up to `count` words until it returns false; false also when they cannot be read.
+  template <class Visit>
+  static bool for_each_word(std::uintptr_t at, std::size_t count, Visit visit) noexcept {
+    std::uint32_t words[128];
+    for (std::size_t done = 0; done < count;) {
+      // To the end of a page at most: the next one may be missing.
+      std::size_t some = (4096 - (at + done * 4) % 4096) / 4;
+      if (some == 0) return false;  // no words' place
+      if (some > sizeof words / 4) some = sizeof words / 4;
+      if (some > count - done) some = count - done;
+      if (!os_copy_sig(words, at + done * 4, some * 4)) return false;
+      for (std::size_t i = 0; i < some; ++i) {
+        if (!visit(words[i])) return false;
+      }
+      done += some;
+    }
+    return true;
+  }
+
+  std::size_t count_by_gnu_hash() const noexcept {
+    std::uint32_t head[4];  // buckets, the first symbol that is hashed, words of the filter, its shift
+    if (!os_copy_sig(head, gnu_hash_, sizeof head) || head[0] > max_symbols || head[2] > max_symbols) return 0;
+    const std::uintptr_t buckets = gnu_hash_ + sizeof head + std::size_t{head[2]} * 8;
+    std::size_t last = 0;
+    const auto take_highest = [&last](std::uint32_t first) {
+      if (first > last) last = first;
+      return true;
+    };
+    if (!for_each_word(buckets, head[0], take_highest) || last > max_symbols) return 0;
+    if (last < head[1]) return head[1];  // none is hashed
+    const std::uintptr_t chain = buckets + (std::size_t{head[0]} + last - head[1]) * 4;
+    bool is_complete = false;
+    for_each_word(chain, max_symbols, [&](std::uint32_t value) {
+      ++last;
+      is_complete = (value & 1) != 0;
+      return !is_complete;
+    });
+    return is_complete ? last : 0;
+  }
+
+  // From the search header or .eh_frame, whichever comes first, to the end of their segment.
+  void find_cfi(const cfi_place& place) noexcept {
+    const std::uintptr_t frames = eh_frame_of_sig(place.header);
+    const std::uintptr_t first = frames != 0 && frames < place.header ? frames : place.header;
+    const part all{first, place.limit > first ? place.limit - first : 0};
+    if (frames == 0 || place.header < begin_ || place.header >= end_ || first < begin_ || frames >= place.limit ||
+        !is_inside(all)) {
+      return;
+    }
+    cfi_ = all;
+    header_ = {place.header, (frames > place.header ? frames : place.limit) - place.header};
+    frames_ = {frames, (frames < place.header ? place.header : place.limit) - frames};
+  }
+
+  // ---- the file --------------------------------------------------------------------------------------
+
+  char* write(const code_range& range) noexcept {
+    static constexpr char names[] = "\0.dynsym\0.dynstr\0.shstrtab\0.eh_frame_hdr\0.eh_frame\0.text";
+    const std::size_t segments_at = sizeof(Elf64_Ehdr);
+    const std::size_t sections_at = segments_at + (segment_count_ + 1) * sizeof(Elf64_Phdr);
+    const std::size_t note_at = sections_at + (first_code + segment_count_) * sizeof(Elf64_Shdr);
+    const std::size_t names_at = note_at + note_size(range);
+    const std::size_t symbols_at = (names_at + sizeof names + 15) & ~std::size_t{15};
+    const std::size_t strings_at = symbols_at + symbols_.size;
+    const std::size_t cfi_at = (strings_at + names_.size + 15) & ~std::size_t{15};
+    size_ = cfi_at + cfi_.size;
+    char* const file = static_cast<char*>(memory_.allocate(size_));
+    if (file == nullptr || !os_copy_sig(file + symbols_at, symbols_.at, symbols_.size) ||
+        !os_copy_sig(file + strings_at, names_.at, names_.size) ||
+        (cfi_.size != 0 && !os_copy_sig(file + cfi_at, cfi_.at, cfi_.size))) {
+      return nullptr;
+    }
+    std::memcpy(file + names_at, names, sizeof names);
+    write_headers(file, segments_at, sections_at);
+    write_note(range, file, note_at);
+    sections_ = file + sections_at;
+    put_section(symbols, 1, SHT_DYNSYM, symbols_, symbols_at);
+    put_section(symbol_names, 9, SHT_STRTAB, names_, strings_at);
+    put_section(section_names, 17, SHT_STRTAB, {bias_, sizeof names}, names_at);
+    if (cfi_.size != 0) {
+      put_section(cfi_header, 27, SHT_PROGBITS, header_, cfi_at + (header_.at - cfi_.at));
+      put_section(cfi_frames, 41, SHT_PROGBITS, frames_, cfi_at + (frames_.at - cfi_.at));
+    }
+    for (std::size_t i = 0; i < segment_count_; ++i) put_code(i);
+    place_symbols(file + symbols_at);
+    return file;
+  }
+
+  static std::size_t note_size(const code_range& range) noexcept {
+    return sizeof(Elf64_Nhdr) + 4 + ((range.build_id_length + std::size_t{3}) & ~std::size_t{3});
+  }
+  void write_note(const code_range& range, char* file, std::size_t at) const noexcept {
+    Elf64_Phdr place{};
+    place.p_type = PT_NOTE;
+    place.p_offset = at;
+    place.p_filesz = range.build_id_length == 0 ? 0 : note_size(range);
+    std::memcpy(file + sizeof(Elf64_Ehdr) + segment_count_ * sizeof place, &place, sizeof place);
+    const Elf64_Nhdr head{4, range.build_id_length, NT_GNU_BUILD_ID};
+    std::memcpy(file + at, &head, sizeof head);
+    std::memcpy(file + at + sizeof head, "GNU", 4);
+    std::memcpy(file + at + sizeof head + 4, range.build_id, range.build_id_length);
+  }
+
+  void write_headers(char* file, std::size_t segments_at, std::size_t sections_at) const noexcept {
+    Elf64_Ehdr head{};
+    std::memcpy(head.e_ident, ELFMAG, SELFMAG);
+    head.e_ident[EI_CLASS] = ELFCLASS64;
+    head.e_ident[EI_DATA] = ELFDATA2LSB;
+    head.e_type = ET_DYN;
+    head.e_machine = machine_;
+    head.e_phoff = segments_at;
+    head.e_phentsize = sizeof(Elf64_Phdr);
+    head.e_phnum = static_cast<Elf64_Half>(segment_count_ + 1);
+    head.e_shoff = sections_at;
+    head.e_shentsize = sizeof(Elf64_Shdr);
+    head.e_shnum = static_cast<Elf64_Half>(first_code + segment_count_);
+    head.e_shstrndx = section_names;
+    std::memcpy(file, &head, sizeof head);
+    std::memcpy(file + segments_at, segments_, segment_count_ * sizeof(Elf64_Phdr));
+  }
+
+  void put_section(std::size_t index, Elf64_Word name, Elf64_Word type, part of, std::size_t offset) noexcept {
+    Elf64_Shdr head{};
+    head.sh_name = name;
+    head.sh_type = type;
+    head.sh_flags = SHF_ALLOC;
+    head.sh_addr = of.at - bias_;
+    head.sh_offset = offset;
+    head.sh_size = of.size;
+    head.sh_link = index == symbols ? symbol_names : 0;
+    head.sh_entsize = index == symbols ? sizeof(Elf64_Sym) : 0;
+    std::memcpy(sections_ + index * sizeof head, &head, sizeof head);
+  }
+  // Without it a symbol that has no size would have no end.
+  void put_code(std::size_t segment) noexcept {
+    Elf64_Shdr head{};
+    const Elf64_Phdr& from = segments_[segment];
+    if ((from.p_flags & PF_X) != 0) {
+      head.sh_name = 51;
+      head.sh_type = SHT_NOBITS;
+      head.sh_flags = SHF_ALLOC | SHF_EXECINSTR;
+      head.sh_addr = from.p_vaddr;
+      head.sh_size = from.p_filesz;
+    }
+    std::memcpy(sections_ + (first_code + segment) * sizeof head, &head, sizeof head);
+  }
+
+  // Each symbol of code is placed in its segment's section; the others are made undefined ones.
+  void place_symbols(char* table) const noexcept {
+    for (std::size_t at = 0; at < symbols_.size; at += sizeof(Elf64_Sym)) {
+      Elf64_Sym symbol;
+      std::memcpy(&symbol, table + at, sizeof symbol);
+      if (symbol.st_shndx == SHN_UNDEF) continue;
+      symbol.st_shndx = section_of(symbol.st_value);
+      std::memcpy(table + at, &symbol, sizeof symbol);
+    }
+  }
+  Elf64_Half section_of(std::uint64_t address) const noexcept {
+    for (std::size_t i = 0; i < segment_count_; ++i) {
+      const Elf64_Phdr& segment = segments_[i];
+      const bool is_in = address >= segment.p_vaddr && address - segment.p_vaddr < segment.p_filesz;
+      if (is_in && (segment.p_flags & PF_X) != 0) return static_cast<Elf64_Half>(first_code + i);
+    }
+    return SHN_UNDEF;
+  }
+
+  arena& memory_;
+  std::uintptr_t begin_ = 0;  // of the image in memory
+  std::uintptr_t end_ = 0;
+  std::uintptr_t bias_ = 0;   // of addresses in memory less those of the linker
+  std::uintptr_t hash_ = 0;
+  std::uintptr_t gnu_hash_ = 0;
+  part dynamic_;
+  part symbols_;
+  part names_;
+  part cfi_;
+  part header_;  // of cfi_
+  part frames_;
+  Elf64_Phdr segments_[max_segments];
+  std::size_t segment_count_ = 0;
+  char* sections_ = nullptr;
+  std::size_t size_ = 0;
+  Elf64_Half machine_ = 0;
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_MEMORY_IMAGE_HPP
+
+// ---- prof/symbol/module_file.hpp ----
+// prof/symbol/module_file.hpp - the file of a module, and the proof that it is the one that runs.
+// Floor 9 (symbol). Used by the symbolizer, once per module.
+// Safety: ordinary context; thread-compatible. Opens files, only regular ones are mapped, none is waited for.
+// Memory: the file mapped read-only until close(); a path, or what of the file is in memory, in the arena.
+// Source: proc(5) for /proc/self/exe and /proc/self/map_files; ld(1) --build-id. A program or a library may be replaced
+//         while it runs: by rename(2), so that its path leads to another file, or by unlinking it.
+#ifndef PROF_SYMBOL_MODULE_FILE_HPP
+#define PROF_SYMBOL_MODULE_FILE_HPP
+
+PROF_DETAIL_BEGIN
+
+// What is known of a module. A file with another build id is another file. Where there is none, device and inode decide,
+// which no other file has as long as the module is mapped; afterwards it may get them, but then it has been changed since.
+struct module_identity {
+  text_view path;
+  text_view build_id;  // its bytes, at most build_id_size of them; empty: unknown
+  std::uint64_t device = 0;  // as in os_mapping; 0, as the inode: unknown
+  std::uint64_t inode = 0;
+  std::uint64_t seen_ns = 0;  // since 1970: when it was mapped
+  const code_range* range = nullptr;  // null: it is not mapped any more
+};
+
+inline module_identity identity_of(const code_range& range) noexcept {
+  module_identity made;
+  made.path = {range.path, range.path_size};
+  made.build_id = {reinterpret_cast<const char*>(range.build_id), range.build_id_length};
+  made.device = range.device;
+  made.inode = range.inode;
+  made.seen_ns = range.seen_ns;
+  made.range = range.current ? &range : nullptr;
+  return made;
+}
+
+// Why the path of a module does not lead to its file.
+enum class file_lack : std::uint8_t {
+  none,        // it does, or there is no such path: "[vdso]", code of a JIT compiler
+  replaced,    // it leads to another file
+  deleted,     // to none
+  unreadable,  // to one that may not be read, or to what is no file
+};
+
+// A code_range keeps at most build_id_size bytes of a longer one.
+inline bool is_same_build_id(text_view of_file, text_view kept) noexcept {
+  return kept.size != 0 && (of_file.equals(kept) || (kept.size == build_id_size && of_file.starts_with(kept)));
+}
+
+#if PROF_DETAIL_OS_LINUX
+
+// Trivial to destroy: close() gives the file back.
+class module_file {
+ public:
+  // False: the file is not to be had, in no way.
+  bool open(const module_identity& wanted, arena& memory) noexcept {
+    if (wanted.path.equals({"[vdso]", 6})) return take_vdso(wanted);
+    const char* const path = memory.copy(wanted.path.data, wanted.path.size);
+    if (path == nullptr) return false;
+    if (path[0] == '/' && try_file(path, wanted, &lack_)) return true;
+    if (may_be_program(wanted) && try_file("/proc/self/exe", wanted, nullptr)) return true;
+    return wanted.range != nullptr && (try_mapped_file(wanted) || take_memory(*wanted.range, memory));
+  }
+  void close() noexcept {
+    if (pages_ != nullptr) os_unmap_sig(const_cast<void*>(pages_), size_);
+    pages_ = nullptr;
+    image_ = {};
+  }
+
+  const elf_image& image() const noexcept { return image_; }
+  // All of it, if it is a file that is mapped.
+  text_view mapped() const noexcept { return {static_cast<const char*>(pages_), pages_ != nullptr ? size_ : 0}; }
+  file_lack lack() const noexcept { return lack_; }
+  // Only what a loader needs is there: no local symbols, no lines. Debug files may be found all the same.
+  bool is_from_memory() const noexcept { return is_from_memory_; }
+
+ private:
+  // Maps a file; keeps it if it is the one. `lack` may be null.
+  bool try_file(const char* path, const module_identity& wanted, file_lack* lack) noexcept {
+    os_file_facts facts;
+    pages_ = os_map_file(path, size_, &facts);
+    image_ = elf_image(pages_, size_);
+    if (pages_ != nullptr && image_.usable() && is_wanted(wanted, facts)) return true;
+    if (lack != nullptr) {
+      *lack = pages_ != nullptr ? file_lack::replaced : facts.is_absent ? file_lack::deleted : file_lack::unreadable;
+    }
+    close();
+    return false;
+  }
+
+  bool is_wanted(const module_identity& wanted, const os_file_facts& facts) const noexcept {
+    if (wanted.build_id.size != 0) return is_same_build_id(image_.build_id(), wanted.build_id);
+    if (wanted.inode == 0) return is_program(wanted) && has_same_begin(wanted.range->header);
+    if (wanted.range == nullptr && facts.changed_ns > wanted.seen_ns) return false;
+    if (facts.device == wanted.device && facts.inode == wanted.inode) return true;
+    // Of a file on overlayfs or btrfs the system says another device here than it says of mappings.
+    os_mapping ours;
+    return os_find_mapping_sig(reinterpret_cast<std::uintptr_t>(pages_), ours) && ours.device == wanted.device &&
+           ours.inode == wanted.inode;
+  }
+
+  static bool is_program(const module_identity& wanted) noexcept {
+    return wanted.range != nullptr && wanted.range->header == os_program_header_sig();
+  }
+  static bool may_be_program(const module_identity& wanted) noexcept {
+    return is_program(wanted) || (wanted.range == nullptr && wanted.build_id.size != 0);
+  }
+  // Where all of the program was copied to other memory its file is /proc/self/exe, unless ld.so was told to run it.
+  bool has_same_begin(std::uintptr_t header) const noexcept {
+    Elf64_Phdr last{};
+    std::size_t count = 0;
+    while (image_.segment(count, last)) ++count;
+    constexpr std::size_t block = 512;
+    char copy[block];
+    std::size_t size = sizeof(Elf64_Ehdr) + count * sizeof last;
+    if (size > block) size = block;
+    const text_view begin = image_.bytes(0, size);
+    return begin.size != 0 && os_copy_sig(copy, header, size) && begin.equals({copy, size});
+  }
+
+  // Readable with CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN only.
+  bool try_mapped_file(const module_identity& wanted) noexcept {
+    if (wanted.range->moved) return false;
+    char digits[16];
+    bounded_text<64> path;
+    path.put("/proc/self/map_files/").put({digits, format_hex(wanted.range->start, digits)});
+    path.put("-").put({digits, format_hex(wanted.range->limit, digits)});
+    return try_file(path.c_str(), wanted, nullptr);
+  }
+
+  bool take_memory(const code_range& range, arena& memory) noexcept {
+    void* const room = memory.allocate(sizeof(memory_image));
+    if (room == nullptr) return false;
+    image_ = (new (room) memory_image(memory))->copy(range);
+    is_from_memory_ = image_.usable();
+    return is_from_memory_;
+  }
+
+  // The kernel's own shared object is in memory only, whole and with its section table.
+  bool take_vdso(const module_identity& wanted) noexcept {
+    const code_range* const range = wanted.range;
+    if (range == nullptr || range->header != range->start) return false;
+    if (!text_view(range->path, range->path_size).equals(wanted.path)) return false;
+    image_ = elf_image(reinterpret_cast<const void*>(range->header), range->limit - range->start);
+    return image_.usable();
+  }
+
+  const void* pages_ = nullptr;
+  std::size_t size_ = 0;
+  elf_image image_;
+  file_lack lack_ = file_lack::none;
+  bool is_from_memory_ = false;
+};
+
+#else
+
+class module_file {
+ public:
+  bool open(const module_identity&, arena&) noexcept { return false; }
+  void close() noexcept {}
+  elf_image image() const noexcept { return {}; }
+  file_lack lack() const noexcept { return file_lack::none; }
+  bool is_from_memory() const noexcept { return false; }
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_MODULE_FILE_HPP
+
+// ---- prof/symbol/dwarf.hpp ----
+// prof/symbol/dwarf.hpp - the alphabet of debug information: forms, attributes, abbreviations.
+// Floor 9 (symbol). Used by dwarf_units.hpp, dwarf_lines.hpp and dwarf_functions.hpp.
+// Safety: ordinary context; thread-compatible. Pure: every length and code comes from a file that nobody vouches for
+//         and is checked against its section.
+// Memory: abbreviation tables, in the arena: 24 bytes an abbreviation, 16 an attribute.
+// Source: DWARF 5 sections 7.5 and 7.26, DWARF 2 to 4 for what they had; GNU extensions (dwz's alternative file, the first
+//         split DWARF) from binutils 2.40 include/dwarf2.def.
+#ifndef PROF_SYMBOL_DWARF_HPP
+#define PROF_SYMBOL_DWARF_HPP
+
+PROF_DETAIL_BEGIN
+
+inline byte_reader reader_of(text_view bytes) noexcept {
+  const auto* const begin = reinterpret_cast<const unsigned char*>(bytes.data);
+  return {begin, begin + bytes.size};
+}
+inline byte_reader reader_at(text_view section, std::uint64_t offset) noexcept {
+  return offset < section.size ? reader_of(section.from(static_cast<std::size_t>(offset))) : byte_reader();
+}
+// Up to a terminator, which is skipped; without one bad() is set.
+inline text_view read_string(byte_reader& from) noexcept {
+  const char* const text = reinterpret_cast<const char*>(from.at());
+  const std::size_t length = text_view(text, from.left()).find('\0');
+  from.skip(std::uint64_t{length} + 1);
+  return from.bad() ? text_view() : text_view(text, length);
+}
+
+// How much work the debug information of one file may be: bytes can be arranged so that n of them cost n * n. Work is
+// counted in steps: a unit, an entry, an attribute, a range, an address that one is compared with, a byte of a line program.
+class read_effort {
+ public:
+  static constexpr std::uint64_t steps_between = 65536;  // from one time that `goes_on` is asked to the next
+
+  // Before this nothing may be read.
+  void allow(std::uint64_t steps, bool (*goes_on)(void*), void* context) noexcept {
+    left_ = steps;
+    until_asked_ = 0;
+    goes_on_ = goes_on;
+    context_ = context;
+  }
+  // False once all steps are used up, or `goes_on` said no: from then on always.
+  bool spend(std::uint64_t steps) noexcept {
+    if (PROF_DETAIL_UNLIKELY(steps >= until_asked_)) return ask(steps);
+    until_asked_ -= steps;
+    return true;
+  }
+  PROF_DETAIL_NOINLINE bool ask(std::uint64_t steps = 0) noexcept {
+    left_ += until_asked_;
+    until_asked_ = 0;
+    if (left_ <= steps || !goes_on_(context_)) {
+      left_ = 0;
+      return false;
+    }
+    left_ -= steps;
+    until_asked_ = left_ < steps_between ? left_ : steps_between;
+    left_ -= until_asked_;
+    return true;
+  }
+  bool is_over() const noexcept { return left_ == 0 && until_asked_ == 0; }
+  std::uint64_t left() const noexcept { return left_ + until_asked_; }
+
+ private:
+  std::uint64_t left_ = 0;         // without until_asked_
+  std::uint64_t until_asked_ = 0;
+  bool (*goes_on_)(void*) = nullptr;
+  void* context_ = nullptr;
+};
+
+// How numbers are stored in a unit.
+struct dwarf_encoding {
+  std::uint8_t version = 0;
+  std::uint8_t offset_size = 4;  // 8 in 64-bit DWARF
+  std::uint8_t address_size = 8;
+
+  bool operator==(const dwarf_encoding& other) const noexcept {
+    return version == other.version && offset_size == other.offset_size && address_size == other.address_size;
+  }
+};
+
+// The length that units and tables begin with, and by it the size of offsets; false at nonsense.
+inline bool read_initial_length(byte_reader& from, std::uint8_t& offset_size, std::uint64_t& length) noexcept {
+  length = from.fixed<std::uint32_t>();
+  offset_size = length == 0xffffffffu ? 8 : 4;
+  if (offset_size == 8) length = from.fixed<std::uint64_t>();
+  return !from.bad() && (offset_size == 8 || length < 0xfffffff0u) && length <= from.left();
+}
+// A number of 1, 2, 3, 4 or 8 bytes.
+inline std::uint64_t read_unsigned(byte_reader& from, std::size_t size) noexcept {
+  switch (size) {
+    case 1: return from.next_byte();
+    case 2: return from.fixed<std::uint16_t>();
+    case 3: {
+      const std::uint64_t low = from.fixed<std::uint16_t>();
+      return low | std::uint64_t{from.next_byte()} << 16;
+    }
+    case 4: return from.fixed<std::uint32_t>();
+    default: return from.fixed<std::uint64_t>();
+  }
+}
+
+// ---- forms -------------------------------------------------------------------------------------------
+
+enum dwarf_form : std::uint16_t {
+  form_addr = 0x01,
+  form_block2 = 0x03,
+  form_block4 = 0x04,
+  form_data2 = 0x05,
+  form_data4 = 0x06,
+  form_data8 = 0x07,
+  form_string = 0x08,
+  form_block = 0x09,
+  form_block1 = 0x0a,
+  form_data1 = 0x0b,
+  form_flag = 0x0c,
+  form_sdata = 0x0d,
+  form_strp = 0x0e,
+  form_udata = 0x0f,
+  form_ref_addr = 0x10,
+  form_ref1 = 0x11,
+  form_ref2 = 0x12,
+  form_ref4 = 0x13,
+  form_ref8 = 0x14,
+  form_ref_udata = 0x15,
+  form_indirect = 0x16,
+  form_sec_offset = 0x17,
+  form_exprloc = 0x18,
+  form_flag_present = 0x19,
+  form_strx = 0x1a,
+  form_addrx = 0x1b,
+  form_ref_sup4 = 0x1c,
+  form_strp_sup = 0x1d,
+  form_data16 = 0x1e,
+  form_line_strp = 0x1f,
+  form_ref_sig8 = 0x20,
+  form_implicit_const = 0x21,
+  form_loclistx = 0x22,
+  form_rnglistx = 0x23,
+  form_ref_sup8 = 0x24,
+  form_strx1 = 0x25,
+  form_strx2 = 0x26,
+  form_strx3 = 0x27,
+  form_strx4 = 0x28,
+  form_addrx1 = 0x29,
+  form_addrx2 = 0x2a,
+  form_addrx3 = 0x2b,
+  form_addrx4 = 0x2c,
+  form_gnu_addr_index = 0x1f01,
+  form_gnu_str_index = 0x1f02,
+  form_gnu_ref_alt = 0x1f20,
+  form_gnu_strp_alt = 0x1f21,
+};
+
+inline constexpr std::uint32_t variable_size = ~std::uint32_t{0};
+inline constexpr std::uint32_t unknown_form = variable_size - 1;  // what follows it cannot be read
+
+// Bytes that a value of a form takes.
+inline std::uint32_t form_size(std::uint64_t form, const dwarf_encoding& encoding) noexcept {
+  switch (form) {
+    case form_flag_present:
+    case form_implicit_const: return 0;
+    case form_data1:
+    case form_flag:
+    case form_ref1:
+    case form_strx1:
+    case form_addrx1: return 1;
+    case form_data2:
+    case form_ref2:
+    case form_strx2:
+    case form_addrx2: return 2;
+    case form_strx3:
+    case form_addrx3: return 3;
+    case form_data4:
+    case form_ref4:
+    case form_ref_sup4:
+    case form_strx4:
+    case form_addrx4: return 4;
+    case form_data8:
+    case form_ref8:
+    case form_ref_sup8:
+    case form_ref_sig8: return 8;
+    case form_data16: return 16;
+    case form_addr: return encoding.address_size;
+    case form_ref_addr: return encoding.version < 3 ? encoding.address_size : encoding.offset_size;
+    case form_strp:
+    case form_sec_offset:
+    case form_strp_sup:
+    case form_line_strp:
+    case form_gnu_ref_alt:
+    case form_gnu_strp_alt: return encoding.offset_size;
+    case form_block:
+    case form_block1:
+    case form_block2:
+    case form_block4:
+    case form_exprloc:
+    case form_string:
+    case form_sdata:
+    case form_udata:
+    case form_ref_udata:
+    case form_strx:
+    case form_addrx:
+    case form_loclistx:
+    case form_rnglistx:
+    case form_indirect:
+    case form_gnu_addr_index:
+    case form_gnu_str_index: return variable_size;
+    default: return unknown_form;
+  }
+}
+
+// One attribute's value as it stands in the file. form 0: there is none.
+struct dwarf_value {
+  std::uint16_t form = 0;
+  std::uint64_t number = 0;  // constant, offset, index or address, as the form says; of blocks their size
+  text_view text;            // of form_string
+
+  bool there() const noexcept { return form != 0; }
+};
+
+// What is not of fixed size. Blocks are skipped.
+inline void read_variable_form(byte_reader& from, std::uint64_t form, dwarf_value& value) noexcept {
+  switch (form) {
+    case form_string: value.text = read_string(from); return;
+    case form_sdata: value.number = static_cast<std::uint64_t>(from.sleb()); return;
+    case form_block1: value.number = from.next_byte(); break;
+    case form_block2: value.number = from.fixed<std::uint16_t>(); break;
+    case form_block4: value.number = from.fixed<std::uint32_t>(); break;
+    case form_block:
+    case form_exprloc: value.number = from.uleb(); break;
+    default: value.number = from.uleb(); return;
+  }
+  from.skip(value.number);
+}
+
+// False when the form is unknown: nothing behind it can be read.
+inline bool read_form(byte_reader& from, std::uint64_t form, std::int64_t implicit, const dwarf_encoding& encoding,
+                      dwarf_value& value) noexcept {
+  for (int hops = 0; form == form_indirect && hops < 4; ++hops) form = from.uleb();
+  const std::uint32_t size = form_size(form, encoding);
+  if (size == unknown_form || form == form_indirect) return false;
+  value = dwarf_value{};
+  value.form = static_cast<std::uint16_t>(form);
+  if (size == variable_size) read_variable_form(from, form, value);
+  else if (size == 0) value.number = form == form_implicit_const ? static_cast<std::uint64_t>(implicit) : 1;
+  else if (size == 16) from.skip(16);
+  else value.number = read_unsigned(from, size);
+  return !from.bad();
+}
+
+// ---- abbreviations -----------------------------------------------------------------------------------
+
+enum dwarf_tag : std::uint16_t {
+  tag_compile_unit = 0x11,
+  tag_inlined_subroutine = 0x1d,
+  tag_subprogram = 0x2e,
+  tag_partial_unit = 0x3c,
+  tag_skeleton_unit = 0x4a,
+};
+
+enum dwarf_attribute : std::uint16_t {
+  attribute_name = 0x03,
+  attribute_stmt_list = 0x10,
+  attribute_low_pc = 0x11,
+  attribute_high_pc = 0x12,
+  attribute_comp_dir = 0x1b,
+  attribute_abstract_origin = 0x31,
+  attribute_decl_file = 0x3a,
+  attribute_decl_line = 0x3b,
+  attribute_specification = 0x47,
+  attribute_ranges = 0x55,
+  attribute_call_column = 0x57,
+  attribute_call_file = 0x58,
+  attribute_call_line = 0x59,
+  attribute_linkage_name = 0x6e,
+  attribute_str_offsets_base = 0x72,
+  attribute_addr_base = 0x73,
+  attribute_rnglists_base = 0x74,
+  attribute_dwo_name = 0x76,
+  attribute_mips_linkage_name = 0x2007,  // before DWARF 4
+  attribute_gnu_dwo_name = 0x2130,
+  attribute_gnu_addr_base = 0x2133,
+};
+
+struct attribute_spec {
+  std::uint16_t name;
+  std::uint16_t form;
+  std::int64_t implicit;
+};
+
+struct abbreviation {
+  std::uint64_t code;
+  std::uint32_t first;       // of its attributes
+  std::uint32_t count;
+  std::uint32_t fixed_size;  // of all values; or variable_size
+  std::uint16_t tag;
+  bool has_children;
+  bool has_code;             // a function or an inlined call that says where its code is
+};
+
+// Reads one name and form; false at the end of the list, and of the section.
+inline bool read_attribute_spec(byte_reader& from, attribute_spec& spec) noexcept {
+  const std::uint64_t name = from.uleb();
+  const std::uint64_t form = from.uleb();
+  spec.implicit = form == form_implicit_const ? from.sleb() : 0;
+  spec.name = name <= 0xffff ? static_cast<std::uint16_t>(name) : 0xffff;
+  spec.form = form <= 0xffff ? static_cast<std::uint16_t>(form) : 0xffff;
+  return !from.bad() && (name != 0 || form != 0);
+}
+
+// All abbreviations of a unit.
+class abbreviation_table {
+ public:
+  explicit abbreviation_table(arena& memory) noexcept : entries_(memory), specs_(memory) {}
+
+  bool is(std::uint64_t offset, const dwarf_encoding& encoding) const noexcept {
+    return is_loaded_ && offset == offset_ && encoding == encoding_;
+  }
+
+  void load(text_view section, std::uint64_t offset, const dwarf_encoding& encoding, read_effort& effort) noexcept {
+    entries_.clear();
+    specs_.clear();
+    is_loaded_ = true;
+    offset_ = offset;
+    encoding_ = encoding;
+    bool is_sorted = true;
+    byte_reader from = reader_at(section, offset);
+    for (std::uint64_t code = from.uleb(); code != 0 && !from.bad(); code = from.uleb()) {
+      is_sorted = is_sorted && (entries_.empty() || entries_[entries_.size() - 1].code < code);
+      if (!load_one(from, code) || !effort.spend(1 + entries_[entries_.size() - 1].count)) break;
+    }
+    if (is_sorted) return;
+    heap_sort(entries_.data(), entries_.size(), [](const abbreviation& a, const abbreviation& b) {
+      return a.code != b.code ? a.code < b.code : a.first < b.first;
+    });
+  }
+
+  // Null for a code that the table does not have.
+  const abbreviation* find(std::uint64_t code) const noexcept {
+    if (code - 1 < entries_.size() && entries_[static_cast<std::size_t>(code - 1)].code == code) {
+      return &entries_[static_cast<std::size_t>(code - 1)];
+    }
+    std::size_t low = 0;
+    std::size_t high = entries_.size();
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (entries_[middle].code < code) low = middle + 1;
+      else high = middle;
+    }
+    return low < entries_.size() && entries_[low].code == code ? &entries_[low] : nullptr;
+  }
+  const attribute_spec* specs(const abbreviation& of) const noexcept { return specs_.data() + of.first; }
+
+  // To the next entry, over all values of this one; false when it cannot be told where that is.
+  bool skip(byte_reader& from, const abbreviation& of) const noexcept {
+    if (of.fixed_size != variable_size) {
+      from.skip(of.fixed_size);
+      return !from.bad();
+    }
+    const attribute_spec* const specs = specs_.data() + of.first;
+    dwarf_value ignored;
+    for (std::uint32_t i = 0; i < of.count; ++i) {
+      const std::uint32_t size = form_size(specs[i].form, encoding_);
+      if (size < unknown_form) from.skip(size);
+      else if (!read_form(from, specs[i].form, 0, encoding_, ignored)) return false;
+    }
+    return !from.bad();
+  }
+
+ private:
+  bool load_one(byte_reader& from, std::uint64_t code) noexcept {
+    abbreviation made{};
+    made.code = code;
+    const std::uint64_t tag = from.uleb();
+    made.tag = tag <= 0xffff ? static_cast<std::uint16_t>(tag) : 0;
+    made.has_children = from.next_byte() != 0;
+    made.first = static_cast<std::uint32_t>(specs_.size());
+    bool is_placed = false;
+    attribute_spec spec;
+    while (read_attribute_spec(from, spec)) {
+      if (!specs_.push(spec)) return false;
+      made.count++;
+      const std::uint32_t size = form_size(spec.form, encoding_);
+      made.fixed_size = size >= unknown_form || made.fixed_size >= unknown_form ? variable_size : made.fixed_size + size;
+      is_placed = is_placed || spec.name == attribute_low_pc || spec.name == attribute_ranges;
+    }
+    made.has_code = is_placed && (made.tag == tag_subprogram || made.tag == tag_inlined_subroutine);
+    return !from.bad() && entries_.push(made);
+  }
+
+  arena_vector<abbreviation> entries_;
+  arena_vector<attribute_spec> specs_;
+  std::uint64_t offset_ = 0;
+  dwarf_encoding encoding_;
+  bool is_loaded_ = false;
+};
+
+// The tables of the units that were met last: most share one with many, and names lead from unit to unit.
+class abbreviation_cache {
+ public:
+  static constexpr std::size_t capacity = 16;
+
+  explicit abbreviation_cache(arena& memory) noexcept : memory_(memory) {}
+
+  // Valid until `capacity` others have been asked for; null when out of memory.
+  const abbreviation_table* find(text_view section, std::uint64_t offset, const dwarf_encoding& encoding,
+                                 read_effort& effort) noexcept {
+    for (std::size_t i = 0; i < capacity; ++i) {
+      if (tables_[i] == nullptr || sections_[i] != section.data || !tables_[i]->is(offset, encoding)) continue;
+      used_[i] = ++clock_;
+      return tables_[i];
+    }
+    std::size_t oldest = 0;
+    for (std::size_t i = 1; i < capacity; ++i) {
+      if (used_[i] < used_[oldest]) oldest = i;
+    }
+    if (tables_[oldest] == nullptr) {
+      void* const room = memory_.allocate(sizeof(abbreviation_table));
+      if (room == nullptr) return nullptr;
+      tables_[oldest] = new (room) abbreviation_table(memory_);
+    }
+    used_[oldest] = ++clock_;
+    sections_[oldest] = section.data;
+    tables_[oldest]->load(section, offset, encoding, effort);
+    return tables_[oldest];
+  }
+
+ private:
+  arena& memory_;
+  abbreviation_table* tables_[capacity] = {};
+  const char* sections_[capacity] = {};
+  std::uint64_t used_[capacity] = {};
+  std::uint64_t clock_ = 0;
+};
+
+// ---- the attributes of one entry ---------------------------------------------------------------------
+
+// Those that names, places and lines are made of; attributes of others are passed over.
+struct die_attributes {
+  dwarf_value name;
+  dwarf_value linkage_name;
+  dwarf_value low_pc;
+  dwarf_value high_pc;
+  dwarf_value ranges;
+  dwarf_value origin;  // the abstract origin, else the specification
+  dwarf_value decl_file;
+  dwarf_value decl_line;
+  dwarf_value call_file;
+  dwarf_value call_line;
+  dwarf_value call_column;
+  dwarf_value stmt_list;
+  dwarf_value comp_dir;
+  dwarf_value str_offsets_base;
+  dwarf_value addr_base;
+  dwarf_value rnglists_base;
+  dwarf_value dwo_name;
+
+  dwarf_value* place_of(std::uint16_t attribute) noexcept {
+    switch (attribute) {
+      case attribute_name: return &name;
+      case attribute_linkage_name:
+      case attribute_mips_linkage_name: return &linkage_name;
+      case attribute_low_pc: return &low_pc;
+      case attribute_high_pc: return &high_pc;
+      case attribute_ranges: return &ranges;
+      case attribute_abstract_origin: return &origin;
+      case attribute_specification: return origin.there() ? nullptr : &origin;
+      case attribute_decl_file: return &decl_file;
+      case attribute_decl_line: return &decl_line;
+      case attribute_call_file: return &call_file;
+      case attribute_call_line: return &call_line;
+      case attribute_call_column: return &call_column;
+      case attribute_stmt_list: return &stmt_list;
+      case attribute_comp_dir: return &comp_dir;
+      case attribute_str_offsets_base: return &str_offsets_base;
+      case attribute_addr_base:
+      case attribute_gnu_addr_base: return &addr_base;
+      case attribute_rnglists_base: return &rnglists_base;
+      case attribute_dwo_name:
+      case attribute_gnu_dwo_name: return &dwo_name;
+      default: return nullptr;
+    }
+  }
+
+  // Reads one attribute's value; false when nothing behind it can be read.
+  bool read(byte_reader& from, const attribute_spec& spec, const dwarf_encoding& encoding) noexcept {
+    dwarf_value value;
+    if (!read_form(from, spec.form, spec.implicit, encoding, value)) return false;
+    dwarf_value* const place = place_of(spec.name);
+    if (place != nullptr) *place = value;
+    return true;
+  }
+  bool read_all(byte_reader& from, const abbreviation_table& table, const abbreviation& of,
+                const dwarf_encoding& encoding) noexcept {
+    const attribute_spec* const specs = table.specs(of);
+    for (std::uint32_t i = 0; i < of.count; ++i) {
+      if (!read(from, specs[i], encoding)) return false;
+    }
+    return true;
+  }
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DWARF_HPP
+
+// ---- prof/symbol/dwarf_units.hpp ----
+// prof/symbol/dwarf_units.hpp - the units of one file's debug information, and what their values stand for: strings,
+// addresses, ranges, entries elsewhere.
+// Floor 9 (symbol). Used by dwarf_lines.hpp, dwarf_functions.hpp and debug_info.hpp.
+// Safety: ordinary context; thread-compatible. Pure, as dwarf.hpp.
+// Memory: some 200 bytes a unit, in the arena. Strings stay in the sections.
+// Source: DWARF 5 sections 7.5.1 (unit headers), 7.26 to 7.29 (strings, addresses, ranges), 3.1.3 and E.2 (partial and
+//         imported units); DWARF 4 section 2.17.3 (.debug_ranges); split units and alternative files as GNU wrote them first.
+#ifndef PROF_SYMBOL_DWARF_UNITS_HPP
+#define PROF_SYMBOL_DWARF_UNITS_HPP
+
+PROF_DETAIL_BEGIN
+
+// One file's sections, whole and uncompressed; empty where there is none.
+struct dwarf_sections {
+  text_view info;
+  text_view abbrev;
+  text_view line;
+  text_view str;
+  text_view line_str;
+  text_view str_offsets;
+  text_view addr;
+  text_view ranges;
+  text_view rnglists;
+
+  std::size_t bytes() const noexcept {
+    return info.size + abbrev.size + line.size + str.size + line_str.size + str_offsets.size + addr.size + ranges.size +
+           rnglists.size;
+  }
+};
+
+struct dwarf_unit {
+  dwarf_encoding encoding;
+  std::uint64_t offset = 0;     // in .debug_info, of its header
+  std::uint64_t first_die = 0;  // of its root
+  std::uint64_t end = 0;
+  std::uint64_t abbreviations = 0;  // offset in .debug_abbrev
+  std::uint16_t tag = 0;            // of its root
+  bool is_split = false;            // what it has lies in a .dwo file
+  std::uint64_t str_offsets_base = 0;
+  std::uint64_t addr_base = 0;
+  std::uint64_t rnglists_base = 0;
+  std::uint64_t low_pc = 0;
+  dwarf_value low;
+  dwarf_value high;
+  dwarf_value ranges;
+  dwarf_value line_program;
+  dwarf_value name;
+  dwarf_value directory;
+};
+
+inline constexpr int max_copies = 16;  // from an entry to the one it is a copy of
+inline constexpr std::size_t max_text = std::size_t{64} * 1024;  // longer names are cut, as those of symbols are
+
+// ---- reading units -----------------------------------------------------------------------------------
+
+enum dwarf_unit_type : std::uint8_t {
+  unit_of_types = 2,
+  skeleton_unit = 4,
+  split_unit = 5,
+  split_unit_of_types = 6,
+};
+
+// Reads the header at `from`, which goes on to the next one. False where no unit begins; a unit that is of no use (types, an
+// unknown version) has version 0.
+inline bool read_unit_header(text_view info, byte_reader& from, dwarf_unit& unit) noexcept {
+  unit = dwarf_unit{};
+  unit.offset = info.size - from.left();
+  std::uint64_t length = 0;
+  if (!read_initial_length(from, unit.encoding.offset_size, length)) return false;
+  unit.end = info.size - from.left() + length;
+  byte_reader body = from.part(length);
+  const std::uint16_t version = body.fixed<std::uint16_t>();
+  std::uint8_t type = 1;
+  if (version >= 5) {
+    type = body.next_byte();
+    unit.encoding.address_size = body.next_byte();
+  }
+  unit.abbreviations = read_unsigned(body, unit.encoding.offset_size);
+  if (version < 5) unit.encoding.address_size = body.next_byte();
+  if (type == skeleton_unit || type == split_unit) body.skip(8);
+  unit.first_die = unit.end - body.left();
+  const bool is_read = version >= 2 && version <= 5 && type != unit_of_types && type != split_unit_of_types;
+  const std::uint8_t size = unit.encoding.address_size;
+  if (is_read && !body.bad() && (size == 4 || size == 8)) unit.encoding.version = static_cast<std::uint8_t>(version);
+  return true;
+}
+
+// The declaration of an abbreviation, found without reading the others into a table: of roots, which mostly are the first.
+inline bool find_declaration(text_view abbrev, std::uint64_t offset, std::uint64_t code, byte_reader& from,
+                             std::uint16_t& tag, read_effort& effort) noexcept {
+  from = reader_at(abbrev, offset);
+  for (std::uint64_t at = from.uleb(); at != 0 && !from.bad(); at = from.uleb()) {
+    tag = static_cast<std::uint16_t>(from.uleb());
+    from.next_byte();
+    if (at == code) return !from.bad();
+    attribute_spec passed;
+    while (effort.spend(1) && read_attribute_spec(from, passed)) {}
+    if (effort.is_over()) break;
+  }
+  return false;
+}
+
+// ---- one file's units --------------------------------------------------------------------------------
+
+class dwarf_units {
+ public:
+  explicit dwarf_units(arena& memory) noexcept : units_(memory), cache_(memory) {}
+
+  const dwarf_sections& sections() const noexcept { return sections_; }
+  read_effort& effort() const noexcept { return *effort_; }
+  std::size_t size() const noexcept { return units_.size(); }
+  const dwarf_unit& operator[](std::size_t i) const noexcept { return units_[i]; }
+
+  // Reads all headers and roots. `alternative`: the file that dwz moved what several files have in common to; may be null.
+  // What this and all later calls cost is taken from `effort`, which must stay there.
+  void load(const dwarf_sections& sections, dwarf_units* alternative, read_effort& effort) noexcept {
+    sections_ = sections;
+    alternative_ = alternative;
+    effort_ = &effort;
+    byte_reader from = reader_of(sections.info);
+    dwarf_unit unit;
+    while (!from.empty() && effort.spend(1) && read_unit_header(sections.info, from, unit)) {
+      if (unit.encoding.version != 0 && read_root(unit)) units_.push(unit);
+    }
+  }
+
+  // The unit that an offset of .debug_info lies in, or null.
+  const dwarf_unit* find(std::uint64_t offset) const noexcept {
+    std::size_t low = 0;
+    std::size_t high = units_.size();
+    while (low < high) {
+      const std::size_t middle = (low + high) / 2;
+      if (units_[middle].offset <= offset) low = middle + 1;
+      else high = middle;
+    }
+    return low != 0 && offset < units_[low - 1].end ? &units_[low - 1] : nullptr;
+  }
+
+  text_view string_of(const dwarf_unit& unit, const dwarf_value& value) const noexcept {
+    switch (value.form) {
+      case form_string: return cut(value.text);
+      case form_strp: return string_at(sections_.str, value.number);
+      case form_line_strp: return string_at(sections_.line_str, value.number);
+      case form_strp_sup:
+      case form_gnu_strp_alt: return alternative_ == nullptr ? text_view() : string_at(alternative_->sections_.str, value.number);
+      case form_strx:
+      case form_strx1:
+      case form_strx2:
+      case form_strx3:
+      case form_strx4:
+      case form_gnu_str_index: return indexed_string(unit, value.number);
+      default: return {};
+    }
+  }
+
+  // False: it is no address, or in a table that is not there.
+  bool address_of(const dwarf_unit& unit, const dwarf_value& value, std::uint64_t& address) const noexcept {
+    switch (value.form) {
+      case form_addr: address = value.number; return true;
+      case form_addrx:
+      case form_addrx1:
+      case form_addrx2:
+      case form_addrx3:
+      case form_addrx4:
+      case form_gnu_addr_index: return indexed_address(unit, value.number, address);
+      default: return false;
+    }
+  }
+
+  // Reads the entry at an offset; false when none can be read there.
+  bool read_die(const dwarf_unit& unit, std::uint64_t offset, die_attributes& die) noexcept {
+    if (offset < unit.first_die || offset >= unit.end) return false;
+    byte_reader from = reader_of({sections_.info.data + offset, static_cast<std::size_t>(unit.end - offset)});
+    const abbreviation_table* const table = cache_.find(sections_.abbrev, unit.abbreviations, unit.encoding, *effort_);
+    const abbreviation* const found = table == nullptr ? nullptr : table->find(from.uleb());
+    if (found == nullptr || !effort_->spend(1 + found->count)) return false;
+    const std::size_t left = from.left();
+    const bool is_read = die.read_all(from, *table, *found, unit.encoding);
+    return effort_->spend((left - from.left()) / 64) && is_read;  // a text in it may be long
+  }
+
+  // Where a reference leads, which may be in another file; null: nowhere, or to a file that is not there.
+  dwarf_units* target_of(const dwarf_unit& unit, const dwarf_value& value, std::uint64_t& offset) noexcept {
+    offset = value.number;
+    switch (value.form) {
+      case form_ref1:
+      case form_ref2:
+      case form_ref4:
+      case form_ref8:
+      case form_ref_udata: offset += unit.offset; return offset < unit.end ? this : nullptr;
+      case form_ref_addr: return this;
+      case form_ref_sup4:
+      case form_ref_sup8:
+      case form_gnu_ref_alt: return alternative_;
+      default: return nullptr;
+    }
+  }
+
+ private:
+  static text_view cut(text_view text) noexcept { return {text.data, text.size < max_text ? text.size : max_text}; }
+  text_view string_at(text_view section, std::uint64_t offset) const noexcept {
+    if (offset >= section.size || !effort_->spend(1)) return {};
+    const text_view rest = cut(section.from(static_cast<std::size_t>(offset)));
+    const text_view found(rest.data, rest.find('\0'));
+    effort_->spend(found.size / 64);  // bytes that are looked at in one step
+    return found;
+  }
+
+  // Attributes first, their meaning behind: a root may name its bases last.
+  bool read_root(dwarf_unit& unit) noexcept {
+    byte_reader from = reader_of({sections_.info.data + unit.first_die, static_cast<std::size_t>(unit.end - unit.first_die)});
+    byte_reader specs;
+    const std::uint64_t code = from.uleb();
+    if (code == 0 || !find_declaration(sections_.abbrev, unit.abbreviations, code, specs, unit.tag, *effort_)) return false;
+    die_attributes root;
+    attribute_spec spec;
+    while (read_attribute_spec(specs, spec)) {
+      if (!effort_->spend(1) || !root.read(from, spec, unit.encoding)) return false;
+    }
+    const bool is_long = unit.encoding.offset_size == 8;
+    const auto base = [&](const dwarf_value& value, std::uint64_t header) { return value.there() ? value.number : header; };
+    unit.is_split = root.dwo_name.there();
+    unit.str_offsets_base = base(root.str_offsets_base, unit.encoding.version < 5 ? 0 : is_long ? 16 : 8);
+    unit.addr_base = base(root.addr_base, unit.encoding.version < 5 ? 0 : is_long ? 16 : 8);
+    unit.rnglists_base = base(root.rnglists_base, is_long ? 20 : 12);
+    unit.low = root.low_pc;
+    unit.high = root.high_pc;
+    unit.ranges = root.ranges;
+    unit.line_program = root.stmt_list;
+    unit.name = root.name;
+    unit.directory = root.comp_dir;
+    if (!address_of(unit, unit.low, unit.low_pc)) unit.low_pc = 0;
+    return true;
+  }
+
+  text_view indexed_string(const dwarf_unit& unit, std::uint64_t index) const noexcept {
+    const std::uint64_t size = unit.encoding.offset_size;
+    if (index > sections_.str_offsets.size) return {};
+    byte_reader from = reader_at(sections_.str_offsets, unit.str_offsets_base + index * size);
+    const std::uint64_t offset = read_unsigned(from, size);
+    return from.bad() ? text_view() : string_at(sections_.str, offset);
+  }
+  bool indexed_address(const dwarf_unit& unit, std::uint64_t index, std::uint64_t& address) const noexcept {
+    if (index > sections_.addr.size) return false;
+    byte_reader from = reader_at(sections_.addr, unit.addr_base + index * unit.encoding.address_size);
+    address = read_unsigned(from, unit.encoding.address_size);
+    return !from.bad();
+  }
+
+  dwarf_sections sections_;
+  dwarf_units* alternative_ = nullptr;
+  read_effort* effort_ = nullptr;
+  arena_vector<dwarf_unit> units_;
+  abbreviation_cache cache_;
+};
+
+// ---- ranges ------------------------------------------------------------------------------------------
+
+struct dwarf_range {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+};
+
+// Where the code of an entry is: a single range or a list, one by one. `least`: where the file's code begins. What was
+// dropped at the link lies below it, at 0 or 1, or is empty, or at the very end of the address space.
+class dwarf_ranges {
+ public:
+  dwarf_ranges(const dwarf_units& units, const dwarf_unit& unit, const dwarf_value& low, const dwarf_value& high,
+               const dwarf_value& list, std::uint64_t least) noexcept
+      : units_(units), unit_(unit), least_(least), base_(unit.low_pc) {
+    if (list.there()) open_list(list);
+    else open_single(low, high);
+  }
+
+  // The next range with anything in it; false: there is no more.
+  bool next(dwarf_range& range) noexcept {
+    range = single_;
+    single_ = dwarf_range{};
+    if (is_real(range)) return true;
+    while (!list_.empty() && units_.effort().spend(1) && next_entry(range)) {
+      if (is_real(range)) return true;
+    }
+    return false;
+  }
+
+ private:
+  bool is_real(const dwarf_range& range) const noexcept { return range.begin >= least_ && range.end > range.begin; }
+
+  // An end that is no address is a size.
+  void open_single(const dwarf_value& low, const dwarf_value& high) noexcept {
+    if (!high.there() || !units_.address_of(unit_, low, single_.begin)) return;
+    if (!units_.address_of(unit_, high, single_.end)) single_.end = single_.begin + high.number;
+  }
+  void open_list(const dwarf_value& list) noexcept {
+    if (unit_.encoding.version < 5) {
+      list_ = reader_at(units_.sections().ranges, list.number);
+      return;
+    }
+    std::uint64_t offset = list.number;
+    if (list.form == form_rnglistx) {
+      const std::uint64_t size = unit_.encoding.offset_size;
+      if (offset > units_.sections().rnglists.size) return;
+      byte_reader table = reader_at(units_.sections().rnglists, unit_.rnglists_base + offset * size);
+      offset = unit_.rnglists_base + read_unsigned(table, size);
+      if (table.bad()) return;
+    }
+    list_ = reader_at(units_.sections().rnglists, offset);
+  }
+
+  // False at the end of the list. Entries that only set the base give an empty range.
+  bool next_entry(dwarf_range& range) noexcept {
+    return unit_.encoding.version < 5 ? next_pair(range) : next_kind(range);
+  }
+
+  // DWARF 4: pairs relative to the base, which one of all ones sets.
+  bool next_pair(dwarf_range& range) noexcept {
+    const std::size_t size = unit_.encoding.address_size;
+    const std::uint64_t all_ones = size == 4 ? 0xffffffffu : ~std::uint64_t{0};
+    range.begin = read_unsigned(list_, size);
+    range.end = read_unsigned(list_, size);
+    if (list_.bad() || (range.begin == 0 && range.end == 0)) return false;
+    if (range.begin == all_ones) {
+      set_base(range.end);
+      range = dwarf_range{};
+      return true;
+    }
+    const bool is_dropped = is_dropped_ || range.begin + 1 == all_ones;  // lld's mark there, for all ones is taken
+    range.begin += base_;
+    range.end = is_dropped ? range.begin : range.end + base_;
+    return true;
+  }
+
+  // What is relative to dropped code is dropped, too; 0 in DWARF 4 takes the base away, as clang does.
+  void set_base(std::uint64_t base) noexcept {
+    base_ = base;
+    const bool is_mark = base >= ~std::uint64_t{1};
+    is_dropped_ = is_mark || (base < least_ && (base != 0 || unit_.encoding.version == 5));
+  }
+  std::uint64_t indexed() noexcept {
+    dwarf_value value;
+    value.form = form_addrx;
+    value.number = list_.uleb();
+    std::uint64_t address = 0;
+    return units_.address_of(unit_, value, address) ? address : 0;
+  }
+  std::uint64_t address() noexcept { return read_unsigned(list_, unit_.encoding.address_size); }
+
+  // DWARF 5: entries of eight kinds.
+  bool next_kind(dwarf_range& range) noexcept {
+    range = dwarf_range{};
+    switch (list_.next_byte()) {
+      case 1: set_base(indexed()); break;
+      case 2:
+        range.begin = indexed();
+        range.end = indexed();
+        break;
+      case 3:
+        range.begin = indexed();
+        range.end = range.begin + list_.uleb();
+        break;
+      case 4:
+        range.begin = base_ + list_.uleb();
+        range.end = base_ + list_.uleb();
+        if (is_dropped_) range.end = range.begin;
+        break;
+      case 5: set_base(address()); break;
+      case 6:
+        range.begin = address();
+        range.end = address();
+        break;
+      case 7:
+        range.begin = address();
+        range.end = range.begin + list_.uleb();
+        break;
+      default: return false;
+    }
+    return !list_.bad();
+  }
+
+  const dwarf_units& units_;
+  const dwarf_unit& unit_;
+  std::uint64_t least_;
+  std::uint64_t base_;
+  bool is_dropped_ = false;  // what base_ is of
+  dwarf_range single_;
+  byte_reader list_;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DWARF_UNITS_HPP
+
+// ---- prof/symbol/dwarf_lines.hpp ----
+// prof/symbol/dwarf_lines.hpp - file and line of addresses, by running a unit's line program once.
+// Floor 9 (symbol). Used by dwarf_functions.hpp (files of calls) and debug_info.hpp.
+// Safety: ordinary context; thread-compatible. Pure, as dwarf.hpp.
+// Memory: a unit's list of files, 40 bytes each, used again for the next unit; no rows are kept.
+// Source: DWARF 5 section 6.2, DWARF 2 to 4 for their headers. What linkers leave of code they dropped: GNU ld 2.40 puts it
+//         at 0, lld 14 at the end of the address space.
+#ifndef PROF_SYMBOL_DWARF_LINES_HPP
+#define PROF_SYMBOL_DWARF_LINES_HPP
+
+PROF_DETAIL_BEGIN
+
+// What is asked for, and what is known of it so far. Sorted by address.
+struct wanted_code {
+  std::uint64_t address = 0;       // as linked
+  std::uint32_t scope = no_index;  // the innermost function or inlined call, see dwarf_functions.hpp
+  std::uint32_t line_unit = no_index;  // whose line program knew it
+  text_view file;
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+// The first of sorted addresses that is not below one.
+inline std::size_t first_wanted(const wanted_code* wanted, std::size_t count, std::uint64_t address) noexcept {
+  std::size_t low = 0;
+  std::size_t high = count;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (wanted[middle].address < address) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+class line_program {
+ public:
+  static constexpr std::size_t max_path = 4096;  // what the system opens, with its NUL; longer ones are none
+
+  explicit line_program(arena& memory) noexcept : memory_(memory), directories_(memory), files_(memory), paths_(memory) {}
+
+  // Reads the header of a unit's program; what cannot be read has no files and no lines.
+  void open(const dwarf_units& units, const dwarf_unit& unit) noexcept {
+    units_ = &units;
+    unit_ = &unit;
+    directories_.clear();
+    files_.clear();
+    paths_.clear();
+    program_ = byte_reader();
+    if (unit.line_program.there()) read_header(reader_at(units.sections().line, unit.line_program.number));
+    paths_.resize(files_.size());
+  }
+
+  // The path of a file by its number, as long as the arena lives; empty when there is none. Numbers begin with 1 before
+  // DWARF 5, and 0 is no file there.
+  text_view path_of(std::uint64_t number) noexcept {
+    const std::uint64_t index = number - first_number();
+    if (index >= paths_.size()) return {};
+    text_view& path = paths_[static_cast<std::size_t>(index)];
+    if (path.size == 0) path = join_path(files_[static_cast<std::size_t>(index)]);
+    return path;
+  }
+
+  // Gives the wanted addresses that the program has rows for their lines; `self`: the unit's number, for line_unit.
+  // Addresses whose line another unit knew keep it, unless takes_over(their index).
+  template <class TakesOver>
+  void run(wanted_code* wanted, std::size_t count, std::uint32_t self, std::uint64_t least, TakesOver takes_over) noexcept {
+    byte_reader from = program_;
+    const auto answer = [&](std::size_t i, const row& at) {
+      wanted_code& code = wanted[i];
+      if (!units_->effort().spend(1)) return;
+      if (code.line_unit != no_index && code.line_unit != self && !takes_over(i)) return;
+      code.line_unit = self;
+      code.file = path_of(at.file);
+      code.line = at.line;
+      code.column = at.column;
+    };
+    while (!from.empty() && !units_->effort().is_over() && run_sequence(from, wanted, count, least, answer)) {}
+  }
+
+ private:
+  struct file_entry {
+    text_view name;
+    std::uint64_t directory = 0;
+  };
+  struct row {
+    std::uint64_t address = 0;
+    std::uint64_t file = 1;
+    std::uint32_t line = 1;
+    std::uint32_t column = 0;
+  };
+  static constexpr unsigned standard_opcodes = 12;
+
+  // ---- the header ------------------------------------------------------------------------------------
+
+  std::uint64_t first_number() const noexcept { return version_ < 5 ? 1 : 0; }
+
+  void read_header(byte_reader from) noexcept {
+    std::uint64_t length = 0;
+    encoding_ = unit_->encoding;
+    if (!read_initial_length(from, encoding_.offset_size, length) || !units_->effort().spend(length)) return;
+    byte_reader body = from.part(length);
+    version_ = body.fixed<std::uint16_t>();
+    if (version_ < 2 || version_ > 5) return;
+    if (version_ == 5) {
+      encoding_.address_size = body.next_byte();
+      body.skip(1);  // segment selectors
+    }
+    std::uint64_t header_length = read_unsigned(body, encoding_.offset_size);
+    byte_reader header = body.part(header_length);
+    if (!read_parameters(header)) return;
+    if (version_ < 5) read_old_lists(header);
+    else read_lists(header);
+    program_ = body;
+  }
+
+  bool read_parameters(byte_reader& header) noexcept {
+    least_instruction_ = header.next_byte();
+    if (version_ >= 4) header.skip(1);  // operations per instruction: 1 on our machines
+    header.skip(1);                     // is_stmt
+    line_base_ = static_cast<std::int8_t>(header.next_byte());
+    line_range_ = header.next_byte();
+    opcode_base_ = header.next_byte();
+    for (unsigned i = 1; i < opcode_base_; ++i) {
+      const std::uint8_t count = header.next_byte();
+      if (i < sizeof operands_) operands_[i] = count;
+    }
+    return !header.bad() && line_range_ != 0 && opcode_base_ != 0;
+  }
+
+  void read_old_lists(byte_reader& header) noexcept {
+    directories_.push(units_->string_of(*unit_, unit_->directory));
+    for (text_view name = read_string(header); name.size != 0; name = read_string(header)) directories_.push(name);
+    file_entry file;
+    while (read_old_file(header, file)) files_.push(file);
+  }
+  static bool read_old_file(byte_reader& from, file_entry& file) noexcept {
+    file.name = read_string(from);
+    if (file.name.size == 0) return false;
+    file.directory = from.uleb();
+    from.uleb();  // when it was changed
+    from.uleb();  // how long it is
+    return !from.bad();
+  }
+
+  // DWARF 5: each list says first what its entries are made of.
+  void read_lists(byte_reader& header) noexcept {
+    read_list(header, [this](const file_entry& entry) { return directories_.push(entry.name); });
+    read_list(header, [this](const file_entry& entry) { return files_.push(entry); });
+  }
+  template <class Add>
+  void read_list(byte_reader& header, Add add) noexcept {
+    constexpr std::size_t max_contents = 8;  // five are defined
+    struct {
+      std::uint64_t content;
+      std::uint64_t form;
+    } format[max_contents];
+    const std::size_t contents = header.next_byte();
+    for (std::size_t i = 0; i < contents; ++i) {
+      const std::uint64_t content = header.uleb();
+      const std::uint64_t form = header.uleb();
+      if (i < max_contents) format[i] = {content, form};
+    }
+    const std::uint64_t count = contents <= max_contents ? header.uleb() : 0;
+    if (contents == 0 || count > header.left()) return;  // an entry takes a byte at least
+    for (std::uint64_t k = 0; k < count && !header.bad(); ++k) {
+      file_entry entry;
+      for (std::size_t i = 0; i < contents; ++i) {
+        dwarf_value value;
+        if (!read_form(header, format[i].form, 0, encoding_, value)) return;
+        if (format[i].content == 1) entry.name = units_->string_of(*unit_, value);
+        if (format[i].content == 2) entry.directory = value.number;
+      }
+      if (!add(entry)) return;
+    }
+  }
+
+  // ---- paths -----------------------------------------------------------------------------------------
+
+  static bool is_absolute(text_view path) noexcept { return path.starts_with({"/", 1}); }
+
+  // The unit's directory, the file's and its name, as far as each is needed.
+  text_view join_path(const file_entry& file) noexcept {
+    text_view parts[3];
+    parts[2] = file.name;
+    if (file.directory < directories_.size()) parts[1] = directories_[static_cast<std::size_t>(file.directory)];
+    if (!directories_.empty()) parts[0] = directories_[0];
+    if (file.directory == 0 || is_absolute(parts[1])) parts[0] = text_view();
+    if (file.directory == 0 && version_ == 5 && !is_absolute(parts[1])) parts[0] = units_->string_of(*unit_, unit_->directory);
+    std::size_t first = 0;
+    if (is_absolute(file.name)) first = 2;
+    std::size_t size = 0;
+    for (std::size_t i = first; i < 3; ++i) size += parts[i].size + 1;
+    if (size > max_path || size == 3 - first) return {};
+    char* const place = static_cast<char*>(memory_.allocate(size));
+    if (place == nullptr) return {};
+    std::size_t used = 0;
+    for (std::size_t i = first; i < 3; ++i) {
+      if (parts[i].size == 0) continue;
+      if (used != 0 && place[used - 1] != '/') place[used++] = '/';
+      std::memcpy(place + used, parts[i].data, parts[i].size);
+      used += parts[i].size;
+    }
+    return {place, used};
+  }
+
+  // ---- the program -----------------------------------------------------------------------------------
+
+  struct machine {
+    row at;
+    bool is_over = false;   // the sequence has ended
+    bool is_wrong = false;  // it is of code that was dropped, or makes no sense
+    bool has_row = false;   // this instruction made one
+  };
+
+  // From one sequence to the next; false at the end of the program. Each row holds up to the next one, and of several at
+  // one address the last is right.
+  template <class Answer>
+  bool run_sequence(byte_reader& from, wanted_code* wanted, std::size_t count, std::uint64_t least,
+                    Answer answer) noexcept {
+    machine state;
+    row before;
+    bool has_before = false;
+    std::size_t next = count;
+    while (!from.empty() && !state.is_over) {
+      step(from, state);
+      if (from.bad()) return false;
+      if (!state.has_row) continue;
+      if (!has_before) next = first_wanted(wanted, count, state.at.address);
+      state.is_wrong = state.is_wrong || state.at.address < least || (has_before && state.at.address < before.address);
+      for (; has_before && !state.is_wrong && next < count && wanted[next].address < state.at.address; ++next) {
+        answer(next, before);
+      }
+      before = state.at;
+      has_before = true;
+    }
+    return true;
+  }
+
+  void step(byte_reader& from, machine& state) noexcept {
+    const std::uint8_t opcode = from.next_byte();
+    state.has_row = false;
+    if (opcode >= opcode_base_) return step_special(opcode, state);
+    switch (opcode) {
+      case 0: return step_extended(from, state);
+      case 1: state.has_row = true; break;
+      case 2: state.at.address += from.uleb() * least_instruction_; break;
+      case 3: state.at.line += static_cast<std::uint32_t>(from.sleb()); break;
+      case 4: state.at.file = from.uleb(); break;
+      case 5: state.at.column = static_cast<std::uint32_t>(from.uleb()); break;
+      case 8: state.at.address += std::uint64_t{(255u - opcode_base_) / line_range_} * least_instruction_; break;
+      case 9: state.at.address += from.fixed<std::uint16_t>(); break;
+      default:
+        for (unsigned i = operands_[opcode < sizeof operands_ ? opcode : 0]; i != 0; --i) from.uleb();
+    }
+  }
+  void step_special(std::uint8_t opcode, machine& state) noexcept {
+    const unsigned adjusted = static_cast<unsigned>(opcode - opcode_base_);
+    state.at.address += std::uint64_t{adjusted / line_range_} * least_instruction_;
+    state.at.line += static_cast<std::uint32_t>(line_base_ + static_cast<int>(adjusted % line_range_));
+    state.has_row = true;
+  }
+  void step_extended(byte_reader& from, machine& state) noexcept {
+    byte_reader body = from.part(from.uleb());
+    switch (body.next_byte()) {
+      case 1: state.has_row = state.is_over = true; break;
+      case 2: {
+        const std::size_t size = body.left() == 4 ? 4 : 8;
+        const std::uint64_t address = read_unsigned(body, size);
+        const std::uint64_t last = size == 4 ? 0xffffffffu : ~std::uint64_t{0};
+        state.is_wrong = state.is_wrong || body.bad() || address < state.at.address || address >= last - 1;
+        state.at.address = address;
+        break;
+      }
+      case 3: {
+        file_entry file;
+        if (read_old_file(body, file) && files_.push(file)) paths_.resize(files_.size());
+        break;
+      }
+      default: break;  // discriminators, and what others may add
+    }
+  }
+
+  arena& memory_;
+  const dwarf_units* units_ = nullptr;
+  const dwarf_unit* unit_ = nullptr;
+  dwarf_encoding encoding_;
+  arena_vector<text_view> directories_;
+  arena_vector<file_entry> files_;
+  arena_vector<text_view> paths_;
+  byte_reader program_;
+  std::uint16_t version_ = 0;
+  std::uint8_t least_instruction_ = 1;
+  std::uint8_t line_range_ = 1;
+  std::uint8_t opcode_base_ = 1;
+  std::uint8_t operands_[32] = {};
+  std::int8_t line_base_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DWARF_LINES_HPP
+
+// ---- prof/symbol/dwarf_functions.hpp ----
+// prof/symbol/dwarf_functions.hpp - the function that an address is in, and the calls in it that were inlined there.
+// Floor 9 (symbol). Used by debug_info.hpp.
+// Safety: ordinary context; thread-compatible. Pure, as dwarf.hpp: no recursion, see max_open.
+// Memory: 64 bytes a function or inlined call that a wanted address is in, and 64 a function that one was inlined of.
+// Source: DWARF 5 sections 3.3.8 (inlined subroutines) and 2.13 (specifications). Walking every entry of a unit once and
+//         reading only those with code, as addr2line-rs does in two passes; here both at once, because what is wanted is known.
+#ifndef PROF_SYMBOL_DWARF_FUNCTIONS_HPP
+#define PROF_SYMBOL_DWARF_FUNCTIONS_HPP
+
+PROF_DETAIL_BEGIN
+
+// What is told of a function wherever it was inlined.
+struct source_function {
+  text_view linkage_name;
+  text_view name;
+  std::uint32_t start_line = 0;
+};
+
+// A function, or a call inlined into the scope `parent`.
+struct code_scope {
+  std::uint32_t parent = no_index;
+  std::uint32_t function = no_index;  // of source_function
+  text_view call_file;                // where it was inlined
+  std::uint32_t call_line = 0;
+  std::uint32_t call_column = 0;
+};
+
+class function_walk {
+ public:
+  static constexpr std::size_t max_open = 64;  // scopes within each other that are kept, and a leaf in them
+
+  function_walk(arena& memory, line_program& lines) noexcept
+      : lines_(lines), table_(memory), scopes_(memory), functions_(memory), origins_(memory), known_(memory) {}
+
+  const code_scope& scope(std::uint32_t i) const noexcept { return scopes_[i]; }
+  const source_function& function(const code_scope& of) const noexcept { return functions_[of.function]; }
+  std::size_t scopes() const noexcept { return scopes_.size(); }
+
+  // Gives the wanted addresses that have no scope yet the innermost one that this unit has for them. `lines` is open for the
+  // unit. Of two functions at one place the first of the file is taken.
+  void walk(dwarf_units& units, const dwarf_unit& unit, wanted_code* wanted, std::size_t count,
+            std::uint64_t least) noexcept {
+    units_ = &units;
+    unit_ = &unit;
+    wanted_ = wanted;
+    count_ = count;
+    least_ = least;
+    open_count_ = 0;
+    if (!table_.is(unit.abbreviations, unit.encoding)) {
+      table_.load(units.sections().abbrev, unit.abbreviations, unit.encoding, units.effort());
+    }
+    const char* const begin = units.sections().info.data + unit.first_die;
+    byte_reader from = reader_of({begin, static_cast<std::size_t>(unit.end - unit.first_die)});
+    std::uint32_t depth = 0;
+    while (!from.empty() && take_entry(from, depth)) {}
+  }
+
+ private:
+  struct open_scope {
+    std::uint32_t depth;  // of its entry
+    std::uint32_t scope;  // no_index: no wanted address is in it, nor in what it holds
+  };
+
+  // False at the end of the unit, and where it cannot be read any further.
+  bool take_entry(byte_reader& from, std::uint32_t& depth) noexcept {
+    const std::uint64_t code = from.uleb();
+    if (code == 0) return close(depth);
+    const abbreviation* const found = table_.find(code);
+    if (found == nullptr || !units_->effort().spend(1 + found->count)) return false;
+    if (found->has_code ? !take_code(from, *found, depth) : !table_.skip(from, *found)) return false;
+    if (found->has_children) ++depth;
+    return depth != 0;  // a root without children
+  }
+
+  // The list of an entry's children ends; false when the root's does.
+  bool close(std::uint32_t& depth) noexcept {
+    if (depth <= 1) return false;
+    --depth;
+    while (open_count_ != 0 && open_[open_count_ - 1].depth >= depth) --open_count_;
+    return true;
+  }
+
+  bool take_code(byte_reader& from, const abbreviation& entry, std::uint32_t depth) noexcept {
+    const std::uint32_t outer = open_count_ != 0 ? open_[open_count_ - 1].scope : no_index;
+    const bool is_call = entry.tag == tag_inlined_subroutine;
+    if (is_call && outer == no_index) return table_.skip(from, entry);
+    const std::uint64_t offset = static_cast<std::uint64_t>(reinterpret_cast<const char*>(from.at()) - units_->sections().info.data);
+    die_attributes die;
+    if (!die.read_all(from, table_, entry, unit_->encoding)) return false;
+    const std::uint32_t scope = claim(die, is_call ? outer : no_index);
+    if (scope != no_index) describe(scope, die, is_call, offset);
+    if (entry.has_children) open(depth, scope);
+    return true;
+  }
+  // What lies deeper than there is room for belongs to nothing.
+  void open(std::uint32_t depth, std::uint32_t scope) noexcept {
+    if (open_count_ > max_open) return;
+    open_[open_count_] = {depth, open_count_ < max_open ? scope : no_index};
+    ++open_count_;
+  }
+
+  // A new scope for the wanted addresses in an entry's ranges that are in `outer` so far; no_index: there are none. An inlined
+  // call that claims code outside of its function, which compilers did, gets none of it.
+  std::uint32_t claim(const die_attributes& die, std::uint32_t outer) noexcept {
+    const auto fresh = static_cast<std::uint32_t>(scopes_.size());
+    bool is_met = false;
+    dwarf_ranges ranges(*units_, *unit_, die.low_pc, die.high_pc, die.ranges, least_);
+    dwarf_range range;
+    while (ranges.next(range)) {
+      for (std::size_t i = first_wanted(wanted_, count_, range.begin); i < count_ && wanted_[i].address < range.end; ++i) {
+        if (!units_->effort().spend(1)) break;
+        if (wanted_[i].scope != outer) continue;
+        if (!is_met && !scopes_.push(code_scope{})) return no_index;
+        is_met = true;
+        wanted_[i].scope = fresh;
+      }
+    }
+    if (!is_met) return no_index;
+    scopes_[fresh].parent = outer;
+    return fresh;
+  }
+
+  void describe(std::uint32_t scope, const die_attributes& die, bool is_call, std::uint64_t self) noexcept {
+    code_scope& made = scopes_[scope];
+    if (is_call) {
+      // The table of the unit that holds the call.
+      if (die.call_file.there()) made.call_file = lines_.path_of(die.call_file.number);
+      made.call_line = static_cast<std::uint32_t>(die.call_line.number);
+      made.call_column = static_cast<std::uint32_t>(die.call_column.number);
+    }
+    made.function = function_of(die, self);
+  }
+
+  // ---- names -----------------------------------------------------------------------------------------
+
+  struct place {
+    const dwarf_units* units;
+    std::uint64_t offset;
+  };
+
+  // The function of an entry, which mostly says of which other entry it is a copy: known once for all of its copies.
+  std::uint32_t function_of(const die_attributes& die, std::uint64_t self) noexcept {
+    std::uint64_t offset = self;
+    dwarf_units* const target = die.origin.there() ? units_->target_of(*unit_, die.origin, offset) : nullptr;
+    const place origin{target != nullptr ? target : units_, target != nullptr ? offset : self};
+    const bool is_own = die.name.there() || die.linkage_name.there() || target == nullptr;
+    const auto fresh = static_cast<std::uint32_t>(functions_.size());
+    const std::uint32_t found =
+        is_own ? fresh : known_.find_or_add(reinterpret_cast<std::uintptr_t>(origin.units) ^ mix_bits(origin.offset), fresh,
+                                            [&](std::uint32_t i) { return is_of(i, origin); });
+    if (found != fresh) return found;
+    if (!origins_.push(is_own ? place{} : origin)) return no_index;
+    if (!functions_.push(source_function{})) {
+      origins_.resize(fresh);  // they go one by one
+      return no_index;
+    }
+    collect_names(die, functions_[fresh]);
+    return fresh;
+  }
+  bool is_of(std::uint32_t i, const place& origin) const noexcept {
+    return i < origins_.size() && origins_[i].units == origin.units && origins_[i].offset == origin.offset;
+  }
+
+  // Each of the three from the nearest entry that has it.
+  void collect_names(const die_attributes& die, source_function& function) noexcept {
+    die_attributes at = die;
+    dwarf_units* units = units_;
+    const dwarf_unit* unit = unit_;
+    for (int hops = 0; hops <= max_copies; ++hops) {
+      if (function.linkage_name.size == 0) function.linkage_name = units->string_of(*unit, at.linkage_name);
+      if (function.name.size == 0) function.name = units->string_of(*unit, at.name);
+      if (function.start_line == 0) function.start_line = static_cast<std::uint32_t>(at.decl_line.number);
+      const bool is_whole = function.linkage_name.size != 0 && function.start_line != 0;
+      std::uint64_t offset = 0;
+      units = is_whole || !at.origin.there() ? nullptr : units->target_of(*unit, at.origin, offset);
+      unit = units == nullptr ? nullptr : units->find(offset);
+      if (unit == nullptr) return;
+      at = die_attributes{};
+      if (!units->read_die(*unit, offset, at)) return;
+    }
+  }
+
+  line_program& lines_;
+  abbreviation_table table_;
+  arena_vector<code_scope> scopes_;
+  arena_vector<source_function> functions_;
+  arena_vector<place> origins_;  // of functions_, one by one
+  index_set known_;
+  dwarf_units* units_ = nullptr;
+  const dwarf_unit* unit_ = nullptr;
+  wanted_code* wanted_ = nullptr;
+  std::size_t count_ = 0;
+  std::uint64_t least_ = 0;
+  open_scope open_[max_open + 1];  // the last one stands for all that lies deeper
+  std::size_t open_count_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DWARF_FUNCTIONS_HPP
+
+// ---- prof/base/inflate.hpp ----
+// prof/base/inflate.hpp - what zlib compressed, as it was: debug sections of files.
+// Floor 2 (base). Used by symbol/.
+// Safety: pure; any bytes may come in. Work is bounded by the bytes that come in and go out: some 150 ns for a byte
+//         of the worst input, blocks that are all head.
+// Memory: the caller's, and 4 KiB of stack.
+// Source: RFC 1950, RFC 1951; refuses the codes that zlib 1.2.13 refuses (inftrees.c).
+#ifndef PROF_BASE_INFLATE_HPP
+#define PROF_BASE_INFLATE_HPP
+
+PROF_DETAIL_BEGIN
+
+// ---- bits ----------------------------------------------------------------------------------------
+
+// Bits of the input, the lowest of a byte first. Zeros follow its end, so that nobody looks at the end between two
+// symbols: they fill the output or read as a stored block, whose align() says that there are none.
+struct inflate_bits {
+  const unsigned char* next;
+  const unsigned char* end;
+  std::uint64_t bits = 0;      // above `count` of them: bits of `next`, which come again
+  unsigned count = 0;
+  std::size_t behind_end = 0;  // bytes of zeros, used or not
+
+  // To at least 56 bits; a match takes 48.
+  void refill() noexcept {
+    if (end - next >= 8) {
+      std::uint64_t word;
+      std::memcpy(&word, next, sizeof word);
+      if (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__) word = __builtin_bswap64(word);
+      bits |= word << count;
+      next += (63 - count) / 8;
+      count |= 56;
+      return;
+    }
+    for (; count < 56; count += 8) {
+      if (next != end) bits |= std::uint64_t{*next++} << count;
+      else ++behind_end;
+    }
+  }
+  // At most 16.
+  unsigned take(unsigned size) noexcept {
+    const auto value = static_cast<unsigned>(bits) & ((1U << size) - 1U);
+    skip(size);
+    return value;
+  }
+  void skip(unsigned size) noexcept {
+    bits >>= size;
+    count -= size;
+  }
+  // Drops the rest of the byte, and gives back the bytes that were not used. False if bits behind the end were.
+  bool align() noexcept {
+    if (behind_end > count / 8) return false;
+    next -= count / 8 - behind_end;
+    bits = 0;
+    count = 0;
+    behind_end = 0;
+    return true;
+  }
+};
+
+// ---- codes ---------------------------------------------------------------------------------------
+
+// A prefix code for reading. Short codes are found in a table, long ones by their place among all of their length.
+class inflate_code {
+ public:
+  static constexpr unsigned none = 0xffff;  // no symbol
+
+ protected:
+  // False if two symbols would share a code, or if some bits are no code. There may be no code at all, or one of
+  // one bit, if `may_be_single`.
+  PROF_DETAIL_NOINLINE bool order(const std::uint8_t* lengths, std::size_t size, bool may_be_single,
+                                  std::uint16_t* symbols) noexcept {
+    std::memset(counts_, 0, sizeof counts_);
+    for (std::size_t i = 0; i < size; ++i) ++counts_[lengths[i]];
+    counts_[0] = 0;
+    std::uint16_t place[huffman_max_length + 1] = {};
+    unsigned room = 1;
+    unsigned longest = 0;
+    for (unsigned length = 1; length <= huffman_max_length; ++length) {
+      place[length] = static_cast<std::uint16_t>(place[length - 1] + counts_[length - 1]);
+      if (counts_[length] > 2 * room) return false;
+      room = 2 * room - counts_[length];
+      if (counts_[length] != 0) longest = length;
+    }
+    if (room != 0 && longest != 0 && !(may_be_single && longest == 1)) return false;
+    for (std::size_t i = 0; i < size; ++i) {
+      if (lengths[i] != 0) symbols[place[lengths[i]]++] = static_cast<std::uint16_t>(i);
+    }
+    return true;
+  }
+
+  // By the next bits: symbol << 4 | length; 0: a longer code, or none.
+  PROF_DETAIL_NOINLINE void fill(std::uint16_t* table, unsigned bits,
+                                 const std::uint16_t* symbols) const noexcept {
+    const std::size_t size = std::size_t{1} << bits;
+    std::memset(table, 0, size * sizeof *table);
+    std::uint32_t code = 0;
+    for (unsigned length = 1; length <= bits; ++length, code <<= 1) {
+      for (unsigned i = 0; i < counts_[length]; ++i) {
+        const auto entry = static_cast<std::uint16_t>(unsigned{*symbols++} << 4 | length);
+        std::size_t at = huffman_reversed(code++, length);
+        for (; at < size; at += std::size_t{1} << length) table[at] = entry;
+      }
+    }
+  }
+
+  // Codes of a length are consecutive, and begin behind those of the length before.
+  PROF_DETAIL_NOINLINE unsigned find(std::uint64_t bits, const std::uint16_t* symbols) const noexcept {
+    unsigned code = 0;
+    unsigned first = 0;
+    for (unsigned length = 1; length <= huffman_max_length; ++length, bits >>= 1) {
+      code = code << 1 | (bits & 1U);
+      first <<= 1;
+      if (code < first + counts_[length]) return unsigned{symbols[code - first]} << 4 | length;
+      first += counts_[length];
+      symbols += counts_[length];
+    }
+    return none << 4;
+  }
+
+ private:
+  std::uint16_t counts_[huffman_max_length + 1] = {};
+};
+
+template <unsigned Bits, std::size_t Symbols>
+class inflate_table : inflate_code {
+ public:
+  bool build(const std::uint8_t* lengths, std::size_t size, bool may_be_single) noexcept {
+    if (!order(lengths, size, may_be_single, symbols_)) return false;
+    fill(table_, Bits, symbols_);
+    return true;
+  }
+  // The next symbol, of bits that are at least 15.
+  unsigned next(inflate_bits& in) const noexcept {
+    unsigned entry = table_[in.bits & ((1U << Bits) - 1U)];
+    if (PROF_DETAIL_UNLIKELY(entry == 0)) entry = find(in.bits, symbols_);
+    in.skip(entry & 15U);
+    return entry >> 4;
+  }
+
+ private:
+  std::uint16_t table_[std::size_t{1} << Bits];
+  std::uint16_t symbols_[Symbols];  // in the order of their codes
+};
+
+// ---- blocks --------------------------------------------------------------------------------------
+
+class inflater {
+ public:
+  inflater(const unsigned char* in, std::size_t in_size, unsigned char* out, std::size_t size) noexcept
+      : in_{in, in + in_size}, begin_(out), out_(out), end_(out + size) {}
+
+  // True if the blocks fill the output.
+  bool run() noexcept {
+    for (bool is_last = false; !is_last;) {
+      in_.refill();
+      is_last = in_.take(1) != 0;
+      if (!block(in_.take(2))) return false;
+    }
+    return out_ == end_ && in_.align();
+  }
+  const unsigned char* rest() const noexcept { return in_.next; }
+
+ private:
+  bool block(unsigned form) noexcept {
+    if (form == 0) return stored();
+    if (form == 1) return fixed() && body();
+    return form == 2 && head() && body();
+  }
+
+  bool stored() noexcept {
+    if (!in_.align() || in_.end - in_.next < 4) return false;
+    const unsigned char* const head = in_.next;
+    const unsigned size = head[0] | unsigned{head[1]} << 8;
+    if ((head[2] | unsigned{head[3]} << 8) != (size ^ 0xffffU)) return false;
+    in_.next += 4;
+    if (in_.end - in_.next < std::ptrdiff_t{size} || end_ - out_ < std::ptrdiff_t{size}) return false;
+    if (size != 0) std::memcpy(out_, in_.next, size);  // there may be no output at all
+    in_.next += size;
+    out_ += size;
+    return true;
+  }
+
+  // Codes stay as they are until another block changes them: short blocks are many.
+  bool fixed() noexcept {
+    is_fixed_ = is_fixed_ || (literals_.build(deflate_fixed.literals.length, 288, false) &&
+                              distances_.build(deflate_fixed.distances.length, 32, false));
+    return is_fixed_;
+  }
+
+  bool head() noexcept {
+    is_fixed_ = false;
+    in_.refill();
+    const std::size_t literals = in_.take(5) + 257;
+    const std::size_t distances = in_.take(5) + 1;
+    const std::size_t codes = in_.take(4) + 4;
+    if (literals > deflate_literals || distances > deflate_distances) return false;
+    std::uint8_t lengths[deflate_literals + deflate_distances] = {};
+    for (std::size_t i = 0; i < codes; ++i) {
+      in_.refill();
+      lengths[deflate_length_order[i]] = static_cast<std::uint8_t>(in_.take(3));
+    }
+    // The code of the lengths is not needed any more when that of the distances is made.
+    if (!distances_.build(lengths, deflate_length_codes, false)) return false;
+    if (!read_lengths(lengths, literals + distances)) return false;
+    return literals_.build(lengths, literals, true) && distances_.build(lengths + literals, distances, true);
+  }
+
+  bool read_lengths(std::uint8_t* lengths, std::size_t size) noexcept {
+    for (std::size_t at = 0; at < size;) {
+      in_.refill();
+      const unsigned symbol = distances_.next(in_);
+      if (symbol < 16) {
+        lengths[at++] = static_cast<std::uint8_t>(symbol);
+        continue;
+      }
+      if (symbol > 18 || (symbol == 16 && at == 0)) return false;
+      const std::size_t times = symbol == 16 ? in_.take(2) + 3 : symbol == 17 ? in_.take(3) + 3 : in_.take(7) + 11;
+      if (times > size - at) return false;
+      std::memset(lengths + at, symbol == 16 ? lengths[at - 1] : 0, times);
+      at += times;
+    }
+    return true;
+  }
+
+  bool body() noexcept {
+    inflate_bits in = in_;  // not the members, which any byte that is written might be
+    unsigned char* out = out_;
+    for (;;) {
+      in.refill();
+      const unsigned symbol = literals_.next(in);
+      if (symbol == deflate_end) break;
+      if (symbol < deflate_end) {
+        if (out == end_) return false;
+        *out++ = static_cast<unsigned char>(symbol);
+        continue;
+      }
+      if (symbol >= 257 + 29) return false;
+      const std::size_t length = number(in, deflate_length_range(symbol));
+      const unsigned place = distances_.next(in);
+      if (place >= deflate_distances) return false;
+      const std::size_t distance = number(in, deflate_distance_range(place));
+      const auto room = static_cast<std::size_t>(end_ - out);
+      if (distance > static_cast<std::size_t>(out - begin_) || length > room) return false;
+      copy(out, distance, length, room);
+      out += length;
+    }
+    in_ = in;
+    out_ = out;
+    return true;
+  }
+  static std::size_t number(inflate_bits& in, deflate_range range) noexcept {
+    return range.first + in.take(range.extra_bits);
+  }
+
+  // Eight bytes at a time, some of them behind the match, where they will be written again. A match that reaches
+  // into itself repeats its first bytes: two, four times as far back stand the same.
+  static void copy(unsigned char* to, std::size_t distance, std::size_t length, std::size_t room) noexcept {
+    const bool has_slack = room - length >= 8;
+    for (; has_slack && distance < 8 && distance < length; distance *= 2) {
+      for (std::size_t i = 0; i < distance; ++i) to[i] = *(to + i - distance);
+      to += distance;
+      length -= distance;
+    }
+    if (has_slack && distance >= 8) {
+      for (std::size_t i = 0; i < length; i += 8) std::memcpy(to + i, to + i - distance, 8);
+    } else {
+      for (std::size_t i = 0; i < length; ++i) to[i] = *(to + i - distance);
+    }
+  }
+
+  inflate_bits in_;
+  unsigned char* begin_;
+  unsigned char* out_;
+  unsigned char* end_;
+  bool is_fixed_ = false;
+  // A bit less in the table of literals takes 15 % more time, a bit more saves none.
+  inflate_table<10, 288> literals_;
+  inflate_table<8, 32> distances_;
+};
+
+// ---- zlib's frame (RFC 1950) ---------------------------------------------------------------------
+
+// Sums of at most 5552 bytes fit into 32 bits.
+// Eight bytes at a time in lanes of 16 bits: their sum, and that of each times how many sums it is in, are the highest lanes
+// of products. (Little-endian, as deflate.hpp.)
+inline std::uint32_t adler32(const unsigned char* data, std::size_t size) noexcept {
+  constexpr std::uint64_t bytes = 0x00ff00ff00ff00ffu;
+  std::uint32_t sum = 1;
+  std::uint32_t sums = 0;
+  while (size != 0) {
+    const unsigned char* const end = data + (size < 5552 ? size : 5552);
+    size -= static_cast<std::size_t>(end - data);
+    for (std::uint64_t word = 0; end - data >= 8; data += sizeof word) {
+      std::memcpy(&word, data, sizeof word);
+      const std::uint64_t even = word & bytes;
+      const std::uint64_t odd = word >> 8 & bytes;
+      sums += 8 * sum + static_cast<std::uint32_t>((even * 0x0008000600040002u + odd * 0x0007000500030001u) >> 48);
+      sum += static_cast<std::uint32_t>(((even + odd) * 0x0001000100010001u) >> 48);
+    }
+    for (; data != end; ++data) sums += sum += *data;
+    sum %= 65521;
+    sums %= 65521;
+  }
+  return sums << 16 | sum;
+}
+
+// Whether so many bytes can come out at all: two bits stand for at most 258. To be asked before memory is found.
+inline bool inflate_can_fill(text_view in, std::size_t size) noexcept { return size / 1032 <= in.size; }
+
+// Writes exactly `size` bytes and returns true, or returns false: what comes in is no zlib stream, needs a dictionary,
+// has another size or another checksum. The output is then undefined. What follows the stream is not looked at.
+inline bool inflate_zlib(text_view in, char* out, std::size_t size) noexcept {
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(in.data);
+  if (in.size < 2 || (bytes[0] & 15) != 8 || (bytes[0] >> 4) > 7) return false;
+  if ((bytes[0] * 256U + bytes[1]) % 31 != 0 || (bytes[1] & 32) != 0) return false;
+  auto* const to = reinterpret_cast<unsigned char*>(out);
+  inflater blocks(bytes + 2, in.size - 2, to, size);
+  if (!blocks.run()) return false;
+  const unsigned char* const sum = blocks.rest();
+  if (bytes + in.size - sum < 4) return false;
+  return adler32(to, size) == (std::uint32_t{sum[0]} << 24 | std::uint32_t{sum[1]} << 16 |
+                               std::uint32_t{sum[2]} << 8 | std::uint32_t{sum[3]});
+}
+
+PROF_DETAIL_END
+
+#endif  // PROF_BASE_INFLATE_HPP
+
+// ---- prof/symbol/dwarf_sections.hpp ----
+// prof/symbol/dwarf_sections.hpp - finds the sections of debug information in an ELF file, and unpacks those that are
+// compressed.
+// Floor 9 (symbol). Used by debug_info.hpp.
+// Safety: ordinary context; thread-compatible. Pure, as elf_image.hpp.
+// Memory: none for sections as they are; unpacked ones in the arena, within the caller's budget.
+// Source: System V gABI 4.3 (SHF_COMPRESSED), GNU's .zdebug sections before it.
+#ifndef PROF_SYMBOL_DWARF_SECTIONS_HPP
+#define PROF_SYMBOL_DWARF_SECTIONS_HPP
+
+PROF_DETAIL_BEGIN
+
+// Why debug information that is there was not read.
+enum class unread : std::uint8_t {
+  none,
+  zstd,         // compressed by what prof cannot unpack
+  damaged,      // compressed, and it cannot be unpacked
+  too_large,    // beyond the memory that names may take
+  split,        // in .dwo or .dwp files
+  alternative,  // in a file that dwz made, which is not there
+};
+
+#if PROF_DETAIL_OS_LINUX
+
+class dwarf_section_reader {
+ public:
+  dwarf_section_reader(const elf_image& image, arena& memory, std::size_t budget) noexcept
+      : image_(image), memory_(memory), budget_(budget) {}
+
+  // False: not all of them could be had; problem() says why. What there is none of stays empty.
+  bool read(dwarf_sections& out) noexcept {
+    const struct {
+      const char* name;  // behind ".debug_"
+      text_view* place;
+    } wanted[] = {{"info", &out.info},       {"abbrev", &out.abbrev},           {"line", &out.line},
+                  {"str", &out.str},         {"line_str", &out.line_str},       {"str_offsets", &out.str_offsets},
+                  {"addr", &out.addr},       {"ranges", &out.ranges},           {"rnglists", &out.rnglists}};
+    for (const auto& section : wanted) {
+      if (!read_one(section.name, *section.place)) return false;
+    }
+    return true;
+  }
+  unread problem() const noexcept { return problem_; }
+  std::size_t unpacked() const noexcept { return unpacked_; }
+
+ private:
+  bool read_one(text_view name, text_view& place) noexcept {
+    Elf64_Shdr head{};
+    bounded_text<32> full;
+    if (image_.find_section(full.put(".debug_").put(name).view(), head) != 0) {
+      place = image_.content(head);
+      return (head.sh_flags & SHF_COMPRESSED) == 0 || unpack(place);
+    }
+    bounded_text<32> packed;
+    if (image_.find_section(packed.put(".zdebug_").put(name).view(), head) == 0) return true;
+    place = image_.content(head);
+    return unpack_gnu(place);
+  }
+
+  bool fail(unread why) noexcept {
+    problem_ = why;
+    return false;
+  }
+
+  bool unpack(text_view& place) noexcept {
+    constexpr std::uint32_t by_zlib = 1;  // ELFCOMPRESS_ZLIB
+    constexpr std::uint32_t by_zstd = 2;
+    Elf64_Chdr head;  // may lie at any address
+    if (place.size < sizeof head) return fail(unread::damaged);
+    std::memcpy(&head, place.data, sizeof head);
+    if (head.ch_type != by_zlib) return fail(head.ch_type == by_zstd ? unread::zstd : unread::damaged);
+    return inflate_to(place, place.from(sizeof head), head.ch_size);
+  }
+  // "ZLIB" and the size, big-endian.
+  bool unpack_gnu(text_view& place) noexcept {
+    if (place.size < 12 || !place.starts_with({"ZLIB", 4})) return fail(unread::damaged);
+    std::uint64_t size = 0;
+    for (std::size_t i = 4; i < 12; ++i) size = size << 8 | static_cast<unsigned char>(place.data[i]);
+    return inflate_to(place, place.from(12), size);
+  }
+  bool inflate_to(text_view& place, text_view packed, std::uint64_t size) noexcept {
+    if (!inflate_can_fill(packed, static_cast<std::size_t>(size))) return fail(unread::damaged);
+    if (size > budget_ - unpacked_) return fail(unread::too_large);
+    char* const room = static_cast<char*>(memory_.allocate(static_cast<std::size_t>(size)));
+    if (room == nullptr) return fail(unread::too_large);
+    unpacked_ += static_cast<std::size_t>(size);
+    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size))) return fail(unread::damaged);
+    place = {room, static_cast<std::size_t>(size)};
+    return true;
+  }
+
+  const elf_image& image_;
+  arena& memory_;
+  std::size_t budget_;
+  std::size_t unpacked_ = 0;
+  unread problem_ = unread::none;
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DWARF_SECTIONS_HPP
+
+// ---- prof/symbol/debug_info.hpp ----
+// prof/symbol/debug_info.hpp - lines and inlined calls of many addresses of one file, one unit after the other.
+// Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
+// Safety: ordinary context; thread-compatible. Pure, as dwarf.hpp.
+// Memory: an index of units and the answers, in the arena; of what a unit is made of nothing stays.
+// Source: the order of work is addr2line-rs's turned round: the addresses are known, so that neither ranges nor functions nor
+//         rows need be kept. .debug_aranges is not read: compilers leave it out, and units out of it.
+#ifndef PROF_SYMBOL_DEBUG_INFO_HPP
+#define PROF_SYMBOL_DEBUG_INFO_HPP
+
+PROF_DETAIL_BEGIN
+
+class debug_info {
+ public:
+  explicit debug_info(arena& memory) noexcept
+      : units_(memory), alternative_(memory), lines_(memory), walk_(memory, lines_), hits_(memory), unplaced_(memory) {}
+
+  // Enough for any file that a compiler made, which costs a step or two for each byte, and for 10^5 addresses.
+  static constexpr std::uint64_t steps_per_byte = 32;
+  static constexpr std::uint64_t least_steps = std::uint64_t{1} << 24;
+
+  // `alternative`: the sections of dwz's file, or null. `least`: the lowest address of the file's code. `goes_on` is asked
+  // with `context` before each unit that is looked at and every 64 Ki steps within one.
+  void open(const dwarf_sections& sections, const dwarf_sections* alternative, std::uint64_t least,
+            bool (*goes_on)(void*), void* context) noexcept {
+    least_ = least;
+    const std::size_t bytes = sections.bytes() + (alternative != nullptr ? alternative->bytes() : 0);
+    effort_.allow(bytes * steps_per_byte + least_steps, goes_on, context);
+    if (alternative != nullptr) alternative_.load(*alternative, nullptr, effort_);
+    units_.load(sections, alternative != nullptr ? &alternative_ : nullptr, effort_);
+  }
+
+  const read_effort& effort() const noexcept { return effort_; }
+  std::size_t units() const noexcept { return units_.size(); }
+  // Units of which only a skeleton is here, that a wanted address was in.
+  std::size_t split_units() const noexcept { return split_units_; }
+  const function_walk& functions() const noexcept { return walk_; }
+
+  // Lines, and with `inlines` functions too, of wanted addresses, sorted. False: `goes_on` said no, or it was more work than
+  // any honest file is; the rest stays as it is.
+  bool find(wanted_code* wanted, std::size_t count, bool inlines) noexcept {
+    sort_units(wanted, count);
+    for (const std::uint32_t i : hits_) {
+      if (!effort_.ask()) return false;
+      answer_from(i, wanted, count, inlines);
+    }
+    for (const std::uint32_t i : unplaced_) {
+      if (first_without_line(wanted, count) == count) break;
+      if (!effort_.ask()) return false;
+      answer_from(i, wanted, count, inlines);
+    }
+    return !effort_.is_over();
+  }
+
+ private:
+  // Which units may know any of them: units overlap, so each may be in several; and those that do not say where their code is.
+  void sort_units(const wanted_code* wanted, std::size_t count) noexcept {
+    hits_.clear();
+    unplaced_.clear();
+    for (std::size_t i = 0; i < units_.size(); ++i) {
+      const dwarf_unit& unit = units_[i];
+      if (unit.tag == tag_partial_unit) continue;  // others import what it has
+      const bool is_placed = unit.ranges.there() || unit.high.there();
+      if (is_placed && holds_any(unit, wanted, count)) hits_.push(static_cast<std::uint32_t>(i));
+      if (!is_placed && unit.line_program.there()) unplaced_.push(static_cast<std::uint32_t>(i));
+    }
+  }
+  bool holds_any(const dwarf_unit& unit, const wanted_code* wanted, std::size_t count) const noexcept {
+    dwarf_ranges ranges(units_, unit, unit.low, unit.high, unit.ranges, least_);
+    dwarf_range range;
+    while (ranges.next(range)) {
+      const std::size_t i = first_wanted(wanted, count, range.begin);
+      if (i < count && wanted[i].address < range.end) return true;
+    }
+    return false;
+  }
+  static std::size_t first_without_line(const wanted_code* wanted, std::size_t count) noexcept {
+    std::size_t i = 0;
+    while (i < count && wanted[i].line_unit != no_index) ++i;
+    return i;
+  }
+
+  // An address keeps the line of the unit that has its function.
+  void answer_from(std::uint32_t i, wanted_code* wanted, std::size_t count, bool inlines) noexcept {
+    const dwarf_unit& unit = units_[i];
+    split_units_ += unit.is_split ? 1 : 0;
+    const std::size_t before = walk_.scopes();
+    lines_.open(units_, unit);
+    if (inlines) walk_.walk(units_, unit, wanted, count, least_);
+    lines_.run(wanted, count, i, least_,
+               [&](std::size_t k) { return wanted[k].scope != no_index && wanted[k].scope >= before; });
+  }
+
+  read_effort effort_;
+  dwarf_units units_;
+  dwarf_units alternative_;
+  line_program lines_;
+  function_walk walk_;
+  arena_vector<std::uint32_t> hits_;
+  arena_vector<std::uint32_t> unplaced_;
+  std::uint64_t least_ = 0;
+  std::size_t split_units_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_DEBUG_INFO_HPP
+
 // ---- prof/symbol/elf.hpp ----
-// prof/symbol/elf.hpp - the function symbols of one ELF image: file offset in, best symbol out.
+// prof/symbol/elf.hpp - the function symbols of one ELF image: addresses in, the best symbol of each out.
 // Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
 // Safety: ordinary context; thread-compatible. Pure: a truncated or hostile file gives wrong or no
 //         names, never a wild read; see code/elf_image.hpp.
-// Memory: 24 bytes per function symbol in the arena, plus the arena's growth; text stays in the
-//         image, which must outlive this.
+// Memory: some 150 bytes per address in the arena; text stays in the image, which must outlive this.
 // Source: System V gABI 4.1 ch. 4 and 5; x86-64 psABI 1.0 5.2 (PLT), AAELF64 2023Q3 (mapping
 //         symbols, PLT); symbol order as addr2line and perf choose among aliases.
 #ifndef PROF_SYMBOL_ELF_HPP
@@ -18618,8 +24324,7 @@ enum class symbol_tier : std::uint8_t {
 
 struct elf_symbol {
   std::uint64_t start = 0;  // virtual address as linked
-  std::uint32_t size = 0;
-  std::uint32_t reach = 0;  // distance to the highest end of this and all symbols before it
+  std::uint64_t size = 0;   // of one without a size: up to the end of its section
   std::uint32_t name = 0;   // offset in the string table
   symbol_tier tier = symbol_tier::sized;
   std::uint8_t rank = 0;  // 0 global, 1 weak, 2 local
@@ -18656,55 +24361,45 @@ inline bool read_stub(unsigned machine, text_view code, std::uint64_t address,
   return true;
 }
 
-class elf_symbols {
+// Finds the symbols of many addresses at once: one pass over the tables, in which each symbol is shown to the addresses that
+// it may be for. Neither the symbols are sorted nor copied, but for the best one of each address.
+class symbol_search {
  public:
-  explicit elf_symbols(arena& memory) noexcept : symbols_(memory), slots_(memory) {}
+  // A file in which everything overlaps would cost addresses times symbols.
+  static constexpr std::uint64_t max_offers = std::uint64_t{1} << 26;
 
-  // Reads all function symbols. Without any (no ELF64, stripped bare), find answers null.
-  void load(const elf_image& image) noexcept {
-    image_ = image;
+  // The bytes of the image must stay.
+  symbol_search(const elf_image& image, arena& memory) noexcept
+      : image_(image), found_(memory), functions_(memory), labels_(memory), buckets_(memory), slots_(memory) {
     Elf64_Shdr head{};
     if (image_.find_section(SHT_SYMTAB, head) != 0) full_ = open_table(head);
     dynamic_index_ = image_.find_section(SHT_DYNSYM, head);
     if (dynamic_index_ != 0) dynamic_ = open_table(head);
-    read_slots();
-    if (!symbols_.resize(count_functions(full_) + count_functions(dynamic_))) return;
-    symbols_.clear();  // one block of the right size instead of doubled copies
+  }
+
+  bool has_symbols() const noexcept { return full_.symbols.size != 0; }
+
+  // Of addresses as linked, sorted, which must stay there. Without symbols (no ELF64, stripped bare) none has one.
+  void find(const std::uint64_t* addresses, std::size_t count) noexcept {
+    addresses_ = addresses;
+    count_ = count;
+    if (!found_.resize(count) || !functions_.resize(count) || !labels_.resize(count) || !fill_buckets()) count_ = 0;
+    if (count_ == 0) return;
     take_functions(full_, false);
     take_functions(dynamic_, true);
     for (const char* name : {".plt", ".plt.sec", ".plt.got"}) take_stubs(name);
-    sort();
-    close_open_symbols();
-    set_reach();
+    settle();
   }
 
-  // The symbol of the code at an offset of the file; null when nothing covers it.
-  const elf_symbol* find(std::uint64_t file_offset) const noexcept {
-    std::uint64_t address = 0;
-    if (!image_.address_of(file_offset, address)) return nullptr;
-    std::size_t low = 0;
-    std::size_t high = symbols_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (symbols_[middle].start <= address) low = middle + 1;
-      else high = middle;
-    }
-    // Back to the innermost symbol that holds the address; reach ends the search in a gap.
-    const elf_symbol* best = nullptr;
-    while (low-- > 0 && address - symbols_[low].start < symbols_[low].reach) {
-      const elf_symbol& s = symbols_[low];
-      if (address - s.start >= s.size || (best != nullptr && s.tier >= best->tier)) continue;
-      best = &s;
-      if (s.tier == symbol_tier::sized) break;
-    }
-    return best;
+  // The symbol of addresses[i], or null.
+  const elf_symbol* symbol_of(std::size_t i) const noexcept {
+    return i < count_ && found_[i].size != 0 ? &found_[i] : nullptr;
   }
 
   // As linked, without "@plt". Not NUL-terminated when the string table is broken.
   text_view name_of(const elf_symbol& s) const noexcept {
     return elf_image::string_at(s.dynamic ? dynamic_.strings : full_.strings, s.name);
   }
-  std::size_t size() const noexcept { return symbols_.size(); }
 
  private:
   struct table {
@@ -18721,11 +24416,97 @@ class elf_symbols {
     std::uint64_t address;
     std::uint32_t name;
   };
+  // The last thing that begins at or before an address.
+  struct nearest {
+    std::uint64_t start;
+    elf_symbol symbol;  // what begins there without a size; size 0: nothing does
+    bool is_set;
+  };
 
   table open_table(const Elf64_Shdr& head) const noexcept {
     Elf64_Shdr strings{};
     if (head.sh_entsize != sizeof(Elf64_Sym) || !image_.section(head.sh_link, strings)) return {};
     return {image_.content(head), image_.content(strings)};
+  }
+
+  // ---- addresses -------------------------------------------------------------------------------
+
+  // Cuts the span of the addresses into pieces of one size, so that the first one behind a symbol's start is near.
+  bool fill_buckets() noexcept {
+    if (count_ == 0) return false;
+    const std::uint64_t span = addresses_[count_ - 1] - addresses_[0];
+    for (shift_ = 0; (span >> shift_) >= 4 * count_; ++shift_) {}
+    const std::size_t buckets = static_cast<std::size_t>(span >> shift_) + 2;
+    if (!buckets_.resize(buckets)) return false;
+    std::size_t next = 0;
+    for (std::size_t b = 0; b < buckets; ++b) {
+      while (next < count_ && (addresses_[next] - addresses_[0]) >> shift_ < b) ++next;
+      buckets_[b] = static_cast<std::uint32_t>(next);
+    }
+    return true;
+  }
+  // The first address that is not below `start`; count_ when there is none.
+  std::size_t first_from(std::uint64_t start) const noexcept {
+    if (start <= addresses_[0]) return 0;
+    const std::uint64_t bucket = (start - addresses_[0]) >> shift_;
+    if (bucket >= buckets_.size()) return count_;
+    std::size_t i = buckets_[static_cast<std::size_t>(bucket)];
+    while (i < count_ && addresses_[i] < start) ++i;
+    return i;
+  }
+
+  // ---- candidates ------------------------------------------------------------------------------
+
+  // Whether `a` is the better of two symbols that begin at one address and are of one tier.
+  bool is_better(const elf_symbol& a, const elf_symbol& b) const noexcept {
+    if (a.rank != b.rank) return a.rank < b.rank;
+    const text_view left = name_of(a);
+    const text_view right = name_of(b);
+    if (left.size != right.size) return left.size < right.size;
+    const int order = std::memcmp(left.data, right.data, left.size);
+    return order != 0 ? order < 0 : a.size < b.size;
+  }
+
+  // One with a size is for each address in it that no symbol further in has.
+  void offer_sized(const elf_symbol& s, std::size_t first) noexcept {
+    for (std::size_t i = first; i < count_ && addresses_[i] - s.start < s.size; ++i) {
+      if (++offers_ > max_offers) return;
+      elf_symbol& best = found_[i];
+      if (best.size == 0 || s.start > best.start || (s.start == best.start && is_better(s, best))) best = s;
+    }
+  }
+  // One without holds up to whatever begins next: the nearest of all that begin at or before an address.
+  void offer_nearest(arena_vector<nearest>& nearests, const elf_symbol& s, std::size_t first, bool is_candidate) noexcept {
+    if (first == count_) return;
+    nearest& there = nearests[first];
+    if (there.is_set && there.start > s.start) return;
+    if (!there.is_set || there.start < s.start) there = nearest{s.start, elf_symbol{}, true};
+    if (is_candidate && (there.symbol.size == 0 || is_better(s, there.symbol))) there.symbol = s;
+  }
+  void offer(const elf_symbol& s) noexcept {
+    const std::size_t first = first_from(s.start);
+    if (s.tier == symbol_tier::sized) offer_sized(s, first);
+    // A function ends at the next function or global label, a label at anything.
+    if (s.tier != symbol_tier::label || s.rank == 0) offer_nearest(functions_, s, first, s.tier == symbol_tier::open);
+    offer_nearest(labels_, s, first, s.tier == symbol_tier::label);
+  }
+
+  // What begins before an address is near the later ones, too, until something begins in between.
+  static void spread(arena_vector<nearest>& nearests) noexcept {
+    for (std::size_t i = 1; i < nearests.size(); ++i) {
+      const nearest& before = nearests[i - 1];
+      if (before.is_set && (!nearests[i].is_set || nearests[i].start < before.start)) nearests[i] = before;
+    }
+  }
+  void settle() noexcept {
+    if (offers_ > max_offers) count_ = 0;  // and none has a symbol
+    spread(functions_);
+    spread(labels_);
+    for (std::size_t i = 0; i < count_; ++i) {
+      for (const nearest* last : {&functions_[i], &labels_[i]}) {
+        if (found_[i].size == 0 && addresses_[i] - last->symbol.start < last->symbol.size) found_[i] = last->symbol;
+      }
+    }
   }
 
   // ---- functions -------------------------------------------------------------------------------
@@ -18735,48 +24516,35 @@ class elf_symbols {
     return s.st_shndx != SHN_UNDEF &&
            (type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE);
   }
-  static std::size_t count_functions(const table& from) noexcept {
-    std::size_t count = 0;
-    for (std::size_t i = 0; i < from.count(); ++i) {
-      if (may_be_code(from.at(i))) ++count;
-    }
-    return count;
-  }
-  static std::uint32_t narrow(std::uint64_t size) noexcept {
-    return size < ~std::uint32_t{0} ? static_cast<std::uint32_t>(size) : ~std::uint32_t{0};
-  }
 
   void take_functions(const table& from, bool dynamic) noexcept {
     for (std::size_t i = 0; i < from.count(); ++i) {
       const Elf64_Sym s = from.at(i);
+      if (s.st_value > addresses_[count_ - 1] || !may_be_code(s)) continue;
       elf_symbol made;
       made.dynamic = dynamic;
-      if (may_be_code(s) && describe(s, from, made)) symbols_.push(made);
+      if (describe(s, from, made)) offer(made);
     }
   }
 
   bool describe(const Elf64_Sym& s, const table& from, elf_symbol& made) const noexcept {
     const bool typed = ELF64_ST_TYPE(s.st_info) != STT_NOTYPE;
-    const text_view name = elf_image::string_at(from.strings, s.st_name);
+    if (s.st_name >= from.strings.size || from.strings.data[s.st_name] == '\0') return false;
     // "$x" and "$d" mark code and data for disassemblers (AAELF64); they name nothing.
-    if (name.size == 0 || (!typed && name.data[0] == '$')) return false;
+    if (!typed && from.strings.data[s.st_name] == '$') return false;
+    const bool sized = typed && s.st_size != 0;
     Elf64_Shdr home{};
-    const bool placed = s.st_shndx < SHN_LORESERVE && image_.section(s.st_shndx, home) &&
+    const bool placed = !sized && s.st_shndx < SHN_LORESERVE && image_.section(s.st_shndx, home) &&
                         s.st_value - home.sh_addr < home.sh_size;
-    if (!placed && (!typed || s.st_size == 0)) return false;
+    if (!placed && !sized) return false;
     if (!typed && (home.sh_flags & SHF_EXECINSTR) == 0) return false;
     made.start = s.st_value;
-    // Without a size: up to the section's end for now, see close_open_symbols.
-    made.size = narrow(s.st_size != 0 ? s.st_size : home.sh_size - (s.st_value - home.sh_addr));
-    made.tier = !typed           ? symbol_tier::label
-                : s.st_size != 0 ? symbol_tier::sized
-                                 : symbol_tier::open;
+    made.size = s.st_size != 0 ? s.st_size : home.sh_size - (s.st_value - home.sh_addr);
+    made.tier = sized ? symbol_tier::sized : typed ? symbol_tier::open : symbol_tier::label;
     made.stub = false;
     made.name = s.st_name;
     const unsigned binding = ELF64_ST_BIND(s.st_info);
     made.rank = binding == STB_LOCAL ? 2 : binding == STB_WEAK ? 1 : 0;
-    // Until close_open_symbols, reach 1 marks a size that was made up.
-    made.reach = s.st_size == 0 ? 1 : 0;
     return made.start + made.size > made.start;
   }
 
@@ -18821,7 +24589,8 @@ class elf_symbols {
   // Decodes the stubs instead of counting them: linkers differ in their order and headers.
   void take_stubs(text_view section) noexcept {
     Elf64_Shdr head{};
-    if (slots_.empty() || image_.find_section(section, head) == 0) return;
+    if (image_.find_section(section, head) == 0 || !has_any_in(head)) return;
+    if (slots_.empty()) read_slots();
     const text_view code = image_.content(head);
     const bool fixed = image_.machine() == EM_X86_64;  // entry size; else 16 bytes from the adrp
     const std::size_t size = fixed && head.sh_entsize == 8 ? 8 : 16;
@@ -18833,77 +24602,31 @@ class elf_symbols {
       if (found == nullptr || address + size < address) continue;
       elf_symbol made;
       made.start = address;
-      made.size = static_cast<std::uint32_t>(size);
+      made.size = size;
       made.name = found->name;
       made.dynamic = true;
       made.stub = true;
-      symbols_.push(made);
+      offer(made);
     }
   }
-
-  // ---- order -----------------------------------------------------------------------------------
-
-  // By address; at one address the best name comes last, where find meets it first.
-  void sort() noexcept {
-    heap_sort(symbols_.data(), symbols_.size(), [this](const elf_symbol& a, const elf_symbol& b) {
-      if (a.start != b.start) return a.start < b.start;
-      if (a.tier != b.tier) return a.tier > b.tier;
-      if (a.rank != b.rank) return a.rank > b.rank;
-      const text_view left = name_of(a);
-      const text_view right = name_of(b);
-      if (left.size != right.size) return left.size > right.size;
-      const int order = std::memcmp(left.data, right.data, left.size);
-      return order != 0 ? order > 0 : a.size > b.size;
-    });
-  }
-
-  // A function without a size ends at the next function or global label, a label at anything.
-  void close_open_symbols() noexcept {
-    std::uint64_t next_any = ~std::uint64_t{0};
-    std::uint64_t next_function = ~std::uint64_t{0};
-    for (std::size_t end = symbols_.size(); end != 0;) {
-      const std::uint64_t start = symbols_[end - 1].start;
-      bool function = false;
-      std::size_t at = end;
-      for (; at != 0 && symbols_[at - 1].start == start; --at) {
-        elf_symbol& s = symbols_[at - 1];
-        const std::uint64_t room =
-            (s.tier == symbol_tier::label ? next_any : next_function) - start;
-        if (s.reach == 1 && s.size > room) s.size = static_cast<std::uint32_t>(room);
-        function = function || s.tier != symbol_tier::label || s.rank == 0;
-      }
-      next_any = start;
-      if (function) next_function = start;
-      end = at;
-    }
-  }
-
-  void set_reach() noexcept {
-    std::uint64_t highest = 0;
-    for (elf_symbol& s : symbols_) {
-      const std::uint64_t end = s.start + s.size;
-      if (end > highest) highest = end;
-      s.reach = narrow(highest > s.start ? highest - s.start : 0);
-    }
+  bool has_any_in(const Elf64_Shdr& section) const noexcept {
+    const std::size_t first = first_from(section.sh_addr);
+    return first < count_ && addresses_[first] - section.sh_addr < section.sh_size;
   }
 
   elf_image image_;
   table full_;
   table dynamic_;
   std::uint64_t dynamic_index_ = 0;
-  arena_vector<elf_symbol> symbols_;
+  const std::uint64_t* addresses_ = nullptr;
+  std::size_t count_ = 0;
+  unsigned shift_ = 0;
+  std::uint64_t offers_ = 0;
+  arena_vector<elf_symbol> found_;
+  arena_vector<nearest> functions_;  // with a type, and global labels
+  arena_vector<nearest> labels_;     // all
+  arena_vector<std::uint32_t> buckets_;
   arena_vector<slot> slots_;
-};
-
-#else
-
-class elf_symbols {
- public:
-  explicit elf_symbols(arena&) noexcept {}
-  void load(const elf_image&) noexcept {}
-  const elf_symbol* find(std::uint64_t) const noexcept { return nullptr; }
-  text_view name_of(const elf_symbol&) const noexcept { return {}; }
-  std::size_t size() const noexcept { return 0; }
 };
 
 #endif
@@ -18912,15 +24635,449 @@ PROF_DETAIL_END
 
 #endif  // PROF_SYMBOL_ELF_HPP
 
+// ---- prof/symbol/function_begin.hpp ----
+// prof/symbol/function_begin.hpp - where the function of an address begins, as the call frame information says, which
+// stripped files have, too.
+// Floor 9 (symbol). Used by the symbolizer for code without a symbol.
+// Safety: ordinary context; thread-compatible. Pure, as elf_image.hpp.
+// Memory: none; views into the image.
+// Source: LSB 5.0 Core 10.6 (.eh_frame_hdr, .eh_frame). A function's part that was split off (.cold) has an entry of its own,
+//         and so has all of a procedure linkage table.
+#ifndef PROF_SYMBOL_FUNCTION_BEGIN_HPP
+#define PROF_SYMBOL_FUNCTION_BEGIN_HPP
+
+PROF_DETAIL_BEGIN
+
+#if PROF_DETAIL_OS_LINUX
+
+class function_begins {
+ public:
+  explicit function_begins(const elf_image& image) noexcept : image_(image) {
+    Elf64_Shdr head{};
+    if (image.find_section(".eh_frame", head) != 0) open_frames(head.sh_addr, image.content(head), false);
+    else if (image.find_section(".debug_frame", head) != 0) open_frames(0, image.content(head), true);
+    Elf64_Phdr segment{};
+    for (std::size_t i = 0; image.segment(i, segment); ++i) {
+      if (segment.p_type == PT_GNU_EH_FRAME) open_header(segment);
+    }
+  }
+
+  // Of addresses as linked, sorted. Fills in those of `begins` that are 0; 0 stays where nothing is known of the code.
+  void find(const std::uint64_t* addresses, std::size_t count, std::uint64_t* begins) const noexcept {
+    if (header_.size == 0) return find_by_walk(addresses, count, begins);
+    cfi_fde fde;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (begins[i] == 0 && find_by_header(addresses[i], fde)) begins[i] = fde.begin;
+    }
+  }
+
+ private:
+  void open_frames(std::uint64_t address, text_view bytes, bool is_debug_frame) noexcept {
+    frames_.begin = reinterpret_cast<const cfi_byte*>(bytes.data);
+    frames_.end = frames_.begin + bytes.size;
+    frames_.is_debug_frame = is_debug_frame;
+    frames_.moved = address - reinterpret_cast<std::uintptr_t>(bytes.data);
+  }
+  void open_header(const Elf64_Phdr& segment) noexcept {
+    const text_view bytes = image_.bytes(segment.p_offset, segment.p_filesz);
+    cfi_header header;
+    const bool is_usable = bytes.size > cfi_header_size && !frames_.is_debug_frame && frames_.begin != nullptr &&
+                           parse_header_sig(reinterpret_cast<const cfi_byte*>(bytes.data), segment.p_vaddr, header);
+    if (!is_usable) return;
+    header_ = bytes.from(cfi_header_size);
+    address_ = segment.p_vaddr;
+    count_ = header_.size / 8 < header.count ? header_.size / 8 : header.count;
+  }
+  std::uint64_t relative(std::size_t word) const noexcept {
+    std::int32_t distance = 0;
+    std::memcpy(&distance, header_.data + 4 * word, sizeof distance);
+    return address_ + static_cast<std::uint64_t>(std::int64_t{distance});
+  }
+
+  bool find_by_header(std::uint64_t address, cfi_fde& fde) const noexcept {
+    std::size_t entry = 0;
+    const auto start = [&](std::size_t i, std::uintptr_t& at) { return at = relative(2 * i), true; };
+    if (!find_last_start_sig(count_, address, start, entry)) return false;
+    const std::uint64_t at = relative(2 * entry + 1) - frames_.moved;  // of its FDE, in the image
+    const auto first = reinterpret_cast<std::uintptr_t>(frames_.begin);
+    if (at < first || at - first >= frames_.size()) return false;
+    return parse_fde_sig(frames_.begin + (at - first), frames_, fde) && address >= fde.begin && address < fde.limit;
+  }
+
+  // Each entry is shown to the addresses that it may be for; the first one keeps them.
+  void find_by_walk(const std::uint64_t* addresses, std::size_t count, std::uint64_t* begins) const noexcept {
+    byte_reader rest(frames_.begin, frames_.end);
+    byte_reader body;
+    cfi_fde fde;
+    std::size_t looks = 0;
+    for (const cfi_byte* entry = rest.at(); next_entry_sig(rest, body); entry = rest.at()) {
+      if (!parse_fde_sig(entry, frames_, fde)) continue;
+      for (std::size_t i = first_from(addresses, count, fde.begin); i < count && addresses[i] < fde.limit; ++i) {
+        if (begins[i] == 0) begins[i] = fde.begin;
+        if (++looks > max_looks) return;
+      }
+    }
+  }
+  // The first of sorted addresses that is not below `begin`.
+  static std::size_t first_from(const std::uint64_t* addresses, std::size_t count, std::uint64_t begin) noexcept {
+    std::size_t low = 0;
+    while (low < count) {
+      const std::size_t middle = (low + count) / 2;
+      if (addresses[middle] < begin) low = middle + 1;
+      else count = middle;
+    }
+    return low;
+  }
+
+  // Honest entries do not overlap: in a file where all of them do it would be entries times addresses.
+  static constexpr std::size_t max_looks = std::size_t{1} << 24;
+
+  const elf_image& image_;
+  cfi_section frames_;
+  text_view header_;            // behind its first fields; empty when there is none
+  std::uint64_t address_ = 0;   // of the header, as linked
+  std::size_t count_ = 0;
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_FUNCTION_BEGIN_HPP
+
+// ---- prof/symbol/module_names.hpp ----
+// prof/symbol/module_names.hpp - functions, lines and inlined calls of many addresses of one file, from all that the file and
+// its debug files have.
+// Floor 9 (symbol). Used by the symbolizer; knows no process, only bytes.
+// Safety: ordinary context; thread-compatible. Pure, as elf_image.hpp.
+// Memory: in the arena; nothing of the files is copied but what was compressed.
+// Source: which name wins: the symbol's, for it tells clones and aliases apart; then the debug information's; then the begin of
+//         the function.
+#ifndef PROF_SYMBOL_MODULE_NAMES_HPP
+#define PROF_SYMBOL_MODULE_NAMES_HPP
+
+PROF_DETAIL_BEGIN
+
+// How much is wanted.
+enum class name_detail : std::uint8_t { functions, lines, inlines };
+
+// What names may take. Once it is used up the rest keeps what it has.
+struct name_limits {
+  std::uint64_t deadline_ns = ~std::uint64_t{0};  // on the monotonic clock
+  std::size_t memory = ~std::size_t{0};           // bytes of the arena
+  // Files that are mapped: their pages are given back while they are read. Null: none are.
+  const text_view* mapped = nullptr;
+  std::size_t mapped_count = 0;
+};
+
+// One frame of an address, as linked; texts live as long as the files and the arena.
+struct named_frame {
+  text_view linkage;  // empty: no name is known
+  text_view tail;     // "@plt" behind it
+  text_view file;
+  std::uint32_t start_line = 0;
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+#if PROF_DETAIL_OS_LINUX
+
+class module_names {
+ public:
+  module_names(arena& memory, const name_limits& limits) noexcept
+      : memory_(memory), limits_(limits), wanted_(memory), begins_(memory), info_(memory) {}
+
+  // `image`: the file that runs; `debug`: the one with its debug information, which may be the same; `alternative`: dwz's, or
+  // null. `addresses` as linked, sorted, which must stay there, as must the images. False: there is no memory.
+  bool find(const elf_image& image, const elf_image& debug, const elf_image* alternative, const std::uint64_t* addresses,
+            std::size_t count, name_detail detail) noexcept {
+    if (!wanted_.resize(count) || !begins_.resize(count)) return false;
+    for (std::size_t i = 0; i < count; ++i) {
+      wanted_[i] = wanted_code{};
+      wanted_[i].address = addresses[i];
+    }
+    find_symbols(image, debug, addresses, count);
+    if (detail != name_detail::functions) find_lines(debug, alternative, detail == name_detail::inlines);
+    find_begins(image, addresses);
+    return true;
+  }
+
+  // Calls see(frame) for each, innermost first.
+  template <class See>
+  void for_each_frame(std::size_t i, See see) const noexcept {
+    const wanted_code& code = wanted_[i];
+    named_frame frame;
+    frame.file = code.file;
+    frame.line = code.line;
+    frame.column = code.column;
+    std::uint32_t s = code.scope;
+    while (s != no_index && info_.functions().scope(s).parent != no_index) {
+      const code_scope& call = info_.functions().scope(s);
+      describe(call, frame);
+      see(frame);
+      frame = named_frame{};
+      frame.file = call.call_file;
+      frame.line = call.call_line;
+      frame.column = call.call_column;
+      s = call.parent;
+    }
+    if (s != no_index) describe(info_.functions().scope(s), frame);
+    const elf_symbol* const symbol = symbol_of(i, frame);
+    if (symbol != nullptr && symbol->stub) frame.tail = {"@plt", 4};
+    see(frame);
+  }
+  // Where the function of an address without a name begins, as linked; false: that is not known either.
+  bool begin_of(std::size_t i, std::uint64_t& begin) const noexcept {
+    begin = begins_[i];
+    return begin != 0;
+  }
+
+  bool lacks_line(std::size_t i) const noexcept { return wanted_[i].line_unit == no_index; }
+
+  unread problem() const noexcept { return problem_; }
+  // Some addresses were not looked for in the debug information: a limit was reached.
+  bool is_cut() const noexcept { return is_cut_; }
+
+ private:
+  std::uint32_t scope_of(std::size_t i) const noexcept { return wanted_[i].scope; }
+
+  void describe(const code_scope& scope, named_frame& frame) const noexcept {
+    if (scope.function == no_index) return;
+    const source_function& function = info_.functions().function(scope);
+    frame.linkage = function.linkage_name.size != 0 ? function.linkage_name : function.name;
+    frame.start_line = function.start_line;
+  }
+
+  // ---- symbols ---------------------------------------------------------------------------------------
+
+  // Those of the file that runs, and where it was stripped, those of its debug file.
+  void find_symbols(const elf_image& image, const elf_image& debug, const std::uint64_t* addresses,
+                    std::size_t count) noexcept {
+    own_ = make_search(image);
+    if (own_ != nullptr) own_->find(addresses, count);
+    if (own_ == nullptr || own_->has_symbols() || &debug == &image) return;
+    stripped_ = make_search(debug);
+    if (stripped_ != nullptr) stripped_->find(addresses, count);
+  }
+  symbol_search* make_search(const elf_image& image) noexcept {
+    void* const room = memory_.allocate(sizeof(symbol_search));
+    return room == nullptr ? nullptr : new (room) symbol_search(image, memory_);
+  }
+  // The best symbol, whose name is put into `frame`.
+  const elf_symbol* symbol_of(std::size_t i, named_frame& frame) const noexcept {
+    for (const symbol_search* search : {stripped_, own_}) {
+      const elf_symbol* const found = search == nullptr ? nullptr : search->symbol_of(i);
+      if (found == nullptr || is_left(i, *found)) continue;
+      frame.linkage = search->name_of(*found);
+      return found;
+    }
+    return nullptr;
+  }
+  // One without a size must not name the functions behind it.
+  bool is_left(std::size_t i, const elf_symbol& symbol) const noexcept {
+    return symbol.tier != symbol_tier::sized && begins_[i] > symbol.start;
+  }
+
+  void find_begins(const elf_image& image, const std::uint64_t* addresses) noexcept {
+    constexpr std::uint64_t not_wanted = ~std::uint64_t{0};
+    for (std::size_t i = 0; i < wanted_.size(); ++i) {
+      named_frame ignored;
+      const elf_symbol* const symbol = symbol_of(i, ignored);
+      const bool is_sure = symbol != nullptr ? symbol->tier == symbol_tier::sized : scope_of(i) != no_index;
+      if (is_sure) begins_[i] = not_wanted;
+    }
+    function_begins(image).find(addresses, wanted_.size(), begins_.data());
+    for (std::uint64_t& begin : begins_) {
+      if (begin == not_wanted) begin = 0;
+    }
+  }
+
+  // ---- lines -----------------------------------------------------------------------------------------
+
+  // What was dropped at the link lies below it. Code that is linked at 0 has the file's header in front of it.
+  static std::uint64_t least_code(const elf_image& image) noexcept {
+    std::uint64_t least = ~std::uint64_t{0};
+    Elf64_Phdr segment{};
+    for (std::size_t i = 0; image.segment(i, segment); ++i) {
+      const bool is_code = segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0;
+      const std::uint64_t begin = segment.p_vaddr == 0 && segment.p_offset == 0 ? sizeof(Elf64_Ehdr) : segment.p_vaddr;
+      if (is_code && begin < least) least = begin;
+    }
+    return least != ~std::uint64_t{0} ? least : 0;
+  }
+
+  void find_lines(const elf_image& debug, const elf_image* alternative, bool inlines) noexcept {
+    dwarf_sections sections;
+    dwarf_sections shared;
+    if (!read_sections(debug, sections)) return;
+    if (alternative != nullptr && !read_sections(*alternative, shared)) alternative = nullptr;
+    const auto goes_on = [](void* self) { return static_cast<module_names*>(self)->goes_on(); };
+    info_.open(sections, alternative != nullptr ? &shared : nullptr, least_code(debug), goes_on, this);
+    is_cut_ = !info_.find(wanted_.data(), wanted_.size(), inlines);
+    if (info_.split_units() != 0) problem_ = unread::split;
+  }
+  bool read_sections(const elf_image& image, dwarf_sections& sections) noexcept {
+    const std::size_t used = memory_.bytes();
+    dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0);
+    if (reader.read(sections)) return true;
+    problem_ = reader.problem();
+    return false;
+  }
+  // Also gives back what of the files was read since it did so last: some 8 MB of debug information.
+  bool goes_on() noexcept {
+    constexpr std::uint64_t steps_between = std::uint64_t{1} << 20;
+    const std::uint64_t left = info_.effort().left();
+    if (left + steps_between < left_before_ || left > left_before_) {
+      for (std::size_t i = 0; i < limits_.mapped_count; ++i) os_forget_pages(limits_.mapped[i]);
+      left_before_ = left;
+    }
+    return memory_.bytes() <= limits_.memory && !memory_.exhausted() && os_monotonic_ns_sig() < limits_.deadline_ns;
+  }
+
+  arena& memory_;
+  name_limits limits_;
+  symbol_search* own_ = nullptr;
+  symbol_search* stripped_ = nullptr;
+  arena_vector<wanted_code> wanted_;
+  arena_vector<std::uint64_t> begins_;  // of code without a sure symbol
+  debug_info info_;
+  std::uint64_t left_before_ = 0;  // of the effort, when pages were given back
+  unread problem_ = unread::none;
+  bool is_cut_ = false;
+};
+
+#endif
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_MODULE_NAMES_HPP
+
+// ---- prof/symbol/name_cache.hpp ----
+// prof/symbol/name_cache.hpp - names that were found before, by file and place in it, so that the next profile costs a look.
+// Floor 9 (symbol). Used by the symbolizer; one per process.
+// Safety: ordinary context; the caller holds `lock`, for the time of a look or of a copy and never while names are looked up in
+//         files.
+// Memory: at most max_bytes and the last chunk of pages. What is full takes nothing more, until a profile finds less in it than it
+//         misses: then it begins anew.
+// Source: none; a profile is the store, for it keeps each text, function and line once.
+#ifndef PROF_SYMBOL_NAME_CACHE_HPP
+#define PROF_SYMBOL_NAME_CACHE_HPP
+
+PROF_DETAIL_BEGIN
+
+// Code of a file, and how much was asked of it.
+struct name_key {
+  std::uint64_t module = 0;  // a hash of what tells the file from others
+  std::uint64_t offset = 0;  // in the file
+  std::uint8_t detail = 0;
+
+  bool operator==(const name_key& other) const noexcept {
+    return module == other.module && offset == other.offset && detail == other.detail;
+  }
+  std::uint64_t hash() const noexcept { return mix_bits(module ^ mix_bits(offset)) + detail; }
+};
+
+struct cached_name {
+  name_key key;
+  std::uint32_t first_line;  // of the store
+  std::uint32_t line_count;
+  bool is_made_up;
+};
+
+// What is to be said of a file in every profile that it is in.
+struct module_remark {
+  std::uint64_t module;
+  string_index text;  // of the store
+};
+
+class name_store {
+ public:
+  // Chunks double, so that half of it is filled when the last one is mapped.
+  static constexpr std::size_t max_bytes = std::size_t{16} << 20;
+
+  explicit name_store(page_source pages) noexcept
+      : memory_(pages, std::size_t{16} << 10), lines_(memory_), names_(memory_), known_(memory_), remarks_(memory_) {}
+
+  const profile& lines() const noexcept { return lines_; }
+  bool is_full() const noexcept { return memory_.bytes() > max_bytes || memory_.exhausted(); }
+  std::size_t size() const noexcept { return names_.size(); }
+  const arena_vector<module_remark>& remarks() const noexcept { return remarks_; }
+
+  const cached_name* find(const name_key& key) noexcept {
+    if (names_.empty()) return nullptr;
+    const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return names_[i].key == key; });
+    return found != no_index ? &names_[found] : nullptr;
+  }
+
+  // Keeps the lines of a location of a profile.
+  void add(const name_key& key, const profile& p, const profile_location& location, bool is_made_up) noexcept {
+    cached_name made{key, static_cast<std::uint32_t>(lines_.lines.size()), location.line_count, is_made_up};
+    for (std::uint32_t i = 0; i < location.line_count; ++i) {
+      profile_line line = p.lines[location.first_line + i];
+      line.function = copy_function(p, line.function);
+      lines_.lines.push(line);
+    }
+    const auto fresh = static_cast<std::uint32_t>(names_.size());
+    const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return names_[i].key == key; });
+    if (found == fresh && !memory_.exhausted()) names_.push(made);
+  }
+  void add_remark(std::uint64_t module, text_view text) noexcept {
+    for (const module_remark& known : remarks_) {
+      if (known.module == module) return;
+    }
+    remarks_.push({module, lines_.string(text)});
+  }
+
+ private:
+  std::uint32_t copy_function(const profile& p, std::uint32_t index) noexcept {
+    const profile_function& from = p.functions[index];
+    const std::uint32_t made = lines_.add_function(p.strings[from.name], p.strings[from.system_name], p.strings[from.file]);
+    if (made < lines_.functions.size()) lines_.functions[made].start_line = from.start_line;
+    return made;
+  }
+
+  arena memory_;
+  profile lines_;
+  arena_vector<cached_name> names_;
+  index_set known_;
+  arena_vector<module_remark> remarks_;
+};
+
+struct name_cache {
+  spin_lock lock;
+  bool has_store;
+  alignas(name_store) unsigned char room[sizeof(name_store)];
+
+  name_store& store() noexcept {
+    if (!has_store) return renew();
+    return *reinterpret_cast<name_store*>(room);
+  }
+  // An empty one in its place.
+  name_store& renew() noexcept {
+    if (has_store) reinterpret_cast<name_store*>(room)->~name_store();
+    has_store = true;
+    return *new (room) name_store(os_pages);
+  }
+  // In a forked child, where a thread that does not exist there may have been changing it: what it was is given up.
+  void forget_parent() noexcept {
+    if (lock.held()) has_store = false;
+    lock.unlock();
+  }
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_SYMBOL_NAME_CACHE_HPP
+
 // ---- prof/symbol/symbolizer.hpp ----
-// prof/symbol/symbolizer.hpp - gives every location of a profile a function.
-// Floor 9 (symbol). Used by whoever writes or serves a profile; reads the files named in it.
-// Safety: ordinary context; thread-compatible (one symbolizer, one thread). Opens files, and calls
-//         malloc through the demangler: never from a hook or handler.
-// Memory: the symbol tables of the files that are met, in the arena; each file is mapped read-only
-//         until the symbolizer goes. Names it returns live as long as the arena.
-// Source: google/pprof profile.proto (has_functions; name and system_name); proc(5) for
-//         /proc/self/exe; vdso(7).
+// prof/symbol/symbolizer.hpp - gives every location of a profile its functions, files and lines.
+// Floor 9 (symbol). Used by whoever writes or serves a profile; reads the files of the code in it.
+// Safety: ordinary context; thread-compatible (one symbolizer, one thread); the cache is shared, and locked for moments only.
+//         Opens files: never from a hook or handler.
+// Memory: in the arena; each file is mapped read-only while its names are looked up, one after the other. What is named stays
+//         in the profile and in the cache.
+// Source: google/pprof profile.proto (has_functions; name and system_name; several lines of a location are inlined calls,
+//         innermost first); vdso(7).
 #ifndef PROF_SYMBOL_SYMBOLIZER_HPP
 #define PROF_SYMBOL_SYMBOLIZER_HPP
 
@@ -18928,239 +25085,452 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
+// "libfoo.so+0x1234" by the offset in the file, or "0x1234": what code without a name is called, because viewers drop frames
+// without one.
+class made_up_name {
+ public:
+  made_up_name(text_view path, std::uint64_t number) noexcept {
+    const std::size_t slash = path.rfind('/');
+    text_view base = slash == path.size ? path : path.from(slash + 1);
+    if (base.size > max_base) base = base.from(base.size - max_base);
+    std::memcpy(text_, base.data, base.size);
+    size_ = base.size;
+    if (base.size != 0) text_[size_++] = '+';
+    text_[size_++] = '0';
+    text_[size_++] = 'x';
+    size_ += format_hex(number, text_ + size_);
+    clean_utf8(text_, size_);
+  }
+  text_view view() const noexcept { return {text_, size_}; }
+
+ private:
+  static constexpr std::size_t max_base = 256;  // NAME_MAX is 255
+  char text_[max_base + 3 + 16];
+  std::size_t size_ = 0;
+};
+
+// What a comment says of debug information that was there and was not read.
+inline text_view text_of(unread why) noexcept {
+  switch (why) {
+    case unread::zstd: return "its debug information is compressed by zstd, which is not read";
+    case unread::damaged: return "its debug information is damaged";
+    case unread::too_large: return "its debug information is larger than options::symbolize_memory";
+    case unread::split: return "inlined calls are in .dwo or .dwp files, which are not read";
+    case unread::alternative: return "a part of its debug information is in a file made by dwz, which was not found";
+    default: return {};
+  }
+}
+// And of a file that is not the one that runs.
+inline text_view text_of(file_lack why) noexcept {
+  switch (why) {
+    case file_lack::replaced: return "another file has taken its place";
+    case file_lack::deleted: return "it was deleted";
+    case file_lack::unreadable: return "it cannot be read";
+    default: return {};
+  }
+}
+
+#if PROF_DETAIL_OS_LINUX
+
 class symbolizer {
  public:
-  explicit symbolizer(arena& memory) noexcept : memory_(memory), names_(memory), known_(memory) {}
-  ~symbolizer() {
-    for (; files_ != nullptr; files_ = files_->next) close(*files_);
-  }
-  symbolizer(const symbolizer&) = delete;
-  symbolizer& operator=(const symbolizer&) = delete;
+  // `cache` may be null.
+  symbolizer(arena& memory, name_cache* cache, const name_limits& limits, name_detail detail) noexcept
+      : memory_(memory), cache_(cache), limits_(limits), detail_(detail), places_(memory), used_(memory),
+        modules_(memory), missing_(memory), names_(memory), known_(memory), demangler_(memory) {}
 
-  // Gives every location that has an address and no line yet the line of its function. Where no
-  // symbol is found the function is called "libfoo.so+0x1234" (offset in the file) or "0x1234",
-  // because viewers drop frames without one. `map` may be null: then the vdso has no names.
+  // Names every location that has an address and no line yet. `map` may be null: then code that has no file has no names.
   void symbolize(profile& p, const code_map* map) noexcept {
-    arena_vector<place> places(memory_);
-    if (!places.resize(p.mappings.size())) return;
-    for (profile_location& location : p.locations) {
-      if (location.address == 0) continue;
-      place* const home = location.mapping < places.size() ? &places[location.mapping] : nullptr;
-      const bool real = location.line_count != 0 ? !has_made_up_name(p, location)
-                                                 : add_function(p, location, home, map);
-      if (home != nullptr) (real ? home->named : home->unnamed) = true;
+    places_.resize(p.mappings.size());
+    find_used(p);
+    collect(p, map);
+    take_known(p);
+    heap_sort(missing_.data(), missing_.size(), [](const missing_name& a, const missing_name& b) {
+      return a.module != b.module ? a.module < b.module : a.offset < b.offset;
+    });
+    for (std::size_t first = 0; first < missing_.size();) first = name_module(p, first);
+    for (missing_name& unnamed : missing_) {
+      if (p.locations[unnamed.location].line_count == 0) add_made_up(p, unnamed, unnamed.offset);
     }
-    // A viewer does not look for symbols of a mapping that claims to have them: claim only all.
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      p.mappings[i].has_functions = places[i].named && !places[i].unnamed;
-    }
-  }
-
-  // The readable name of the function at an address, or an empty text.
-  text_view name_of(std::uint64_t call_address, const code_map* map) noexcept {
-    if (map == nullptr) return {};
-    const code_range* const range = map->find(static_cast<std::uintptr_t>(call_address));
-    if (range == nullptr) return {};
-    const binary wanted{{range->path, range->path_size},
-                        {reinterpret_cast<const char*>(range->build_id), range->build_id_length}};
-    const file* const found = open(wanted, range);
-    const names* const function =
-        found == nullptr ? nullptr
-                         : find_names(found->symbols, call_address - range->start + range->offset);
-    return function == nullptr ? text_view() : function->readable;
+    keep_named(p);
+    name_lost(p);
+    if (cut_ != 0) say_cut(p);
+    claim(p);
   }
 
  private:
-  struct binary {
-    text_view path;
-    text_view build_id;  // bytes; empty when unknown
-  };
-  struct file {
-    file* next;
-    binary identity;
-    const void* pages;
-    std::size_t size;
-    bool in_memory;  // the vdso: part of this process, nothing to unmap
-    elf_symbols symbols;
-  };
-  struct names {
-    const elf_symbol* symbol;
-    text_view readable;
-    text_view linked;
+  struct module {
+    module_identity identity;
+    std::uint64_t key;
+    text_view remark;  // of debug information that was not read
   };
   // What is known of one mapping of the profile.
   struct place {
-    const file* found;
-    bool opened;
-    bool named;
-    bool unnamed;
+    std::uint32_t module_and_1;
+    bool is_named;
+    bool is_unnamed;
+    bool has_lines;
+    bool has_inlines;
+  };
+  struct readable_name {
+    const char* symbol;  // where it stands in its file
+    bool is_stub;
+    text_view linked;
+    text_view name;
+  };
+  struct missing_name {
+    std::uint64_t offset;   // in the file
+    std::uint64_t address;  // as linked
+    std::uint32_t module;
+    std::uint32_t location;
+    bool is_made_up;
+    bool is_passing;  // it may be known better another time
   };
 
-  // ---- files -----------------------------------------------------------------------------------
+  // ---- what there is to name -------------------------------------------------------------------------
 
-  const file* open(const binary& wanted, const code_range* range) noexcept {
-    for (file* f = files_; f != nullptr; f = f->next) {
-      if (f->identity.path.equals(wanted.path) && f->identity.build_id.equals(wanted.build_id)) {
-        return f;
+  // Samples of zeros are not written: what only they have says nothing of its mapping. Without samples all is used.
+  void find_used(const profile& p) noexcept {
+    if (!used_.resize(p.locations.size())) return;
+    for (const profile_sample& sample : p.samples) {
+      bool is_written = false;
+      for (std::size_t i = 0; i < p.value_types.size(); ++i) is_written = is_written || p.values_of(sample)[i] != 0;
+      for (std::size_t i = 0; is_written && i < sample.depth; ++i) {
+        if (p.frames_of(sample)[i] < used_.size()) used_[p.frames_of(sample)[i]] = true;
       }
     }
-    void* const room = memory_.allocate(sizeof(file));
-    const char* const path = memory_.copy(wanted.path.data, wanted.path.size);
-    const char* const id = memory_.copy(wanted.build_id.data, wanted.build_id.size);
-    if (room == nullptr || path == nullptr || id == nullptr) return nullptr;
-    file* const made =
-        new (room) file{files_,  {{path, wanted.path.size}, {id, wanted.build_id.size}},
-                        nullptr, 0,
-                        false,   elf_symbols(memory_)};
-    files_ = made;
-    load(*made, range);
-    return made;
+    if (p.samples.empty()) std::memset(used_.data(), 1, used_.size());
   }
-
-  // A file that cannot be read, or is not the one that was loaded, stays without symbols.
-  void load(file& f, const code_range* range) noexcept {
-    if (f.identity.path.equals({"[vdso]", 6})) return load_vdso(f, range);
-    if (!f.identity.path.starts_with({"/", 1})) return;  // "[heap]" is no file here
-    if (try_file(f, f.identity.path.data, false)) return;
-    // The program was replaced or deleted while it runs: the kernel still has what was started.
-    try_file(f, "/proc/self/exe", true);
-  }
-
-  bool try_file(file& f, const char* path, bool need_build_id) noexcept {
-    f.pages = os_map_file(path, f.size);
-    if (f.pages == nullptr) return false;
-    const elf_image image(f.pages, f.size);
-    const text_view id = image.build_id();
-    const text_view wanted = f.identity.build_id;
-    const bool known = wanted.size != 0 && id.size != 0;
-    // code_range keeps at most build_id_size bytes of a longer id.
-    const bool same =
-        known && (id.equals(wanted) || (wanted.size == build_id_size && id.starts_with(wanted)));
-    if (image.usable() && (same || (!known && !need_build_id))) {
-      f.symbols.load(image);
-      return true;
-    }
-    close(f);
-    return false;
-  }
-
-  // The kernel's own shared object is in memory only, whole and with its section table.
-  static void load_vdso(file& f, const code_range* range) noexcept {
-    if (range == nullptr || !range->current || range->header != range->start) return;
-    if (!text_view(range->path, range->path_size).equals(f.identity.path)) return;
-    f.pages = reinterpret_cast<const void*>(range->header);
-    f.size = range->limit - range->start;
-    f.in_memory = true;
-    f.symbols.load(elf_image(f.pages, f.size));
-  }
-
-  static void close(file& f) noexcept {
-    if (f.pages != nullptr && !f.in_memory) os_unmap_sig(const_cast<void*>(f.pages), f.size);
-    f.pages = nullptr;
-  }
-
-  // ---- names -----------------------------------------------------------------------------------
-
-  // Both names of the function at a file offset, demangled once; null when there is no symbol.
-  const names* find_names(const elf_symbols& symbols, std::uint64_t offset) noexcept {
-    const elf_symbol* const found = symbols.find(offset);
-    if (found == nullptr) return nullptr;
-    const auto fresh = static_cast<std::uint32_t>(names_.size());
-    const std::uint32_t index =
-        known_.find_or_add(reinterpret_cast<std::uintptr_t>(found), fresh, [&](std::uint32_t i) {
-          return i < names_.size() && names_[i].symbol == found;  // a push may have failed
-        });
-    if (index == fresh) {
-      const text_view tail = found->stub ? stub_suffix : text_view();
-      const text_view linked = join_clean(memory_, symbols.name_of(*found), tail);
-      names_.push({found, demangle(linked.data, memory_), linked});
-    }
-    if (index >= names_.size() || names_[index].readable.size == 0) return nullptr;  // no memory
-    return &names_[index];
-  }
-
-  // True when the function is a symbol's, not a made-up one.
-  bool add_function(profile& p, profile_location& location, place* home,
-                    const code_map* map) noexcept {
-    const names* function = nullptr;
-    if (home != nullptr) {
+  void collect(profile& p, const code_map* map) noexcept {
+    for (std::size_t i = 0; i < p.locations.size(); ++i) {
+      profile_location& location = p.locations[i];
+      if (location.address == 0 || location.line_count != 0) continue;
+      if (location.mapping >= places_.size()) {
+        add_made_up(p, location, {}, location.address);
+        continue;
+      }
       const profile_mapping& mapping = p.mappings[location.mapping];
-      if (!home->opened) open_mapping(p, mapping, map, *home);
-      if (home->found != nullptr && address_in(mapping, location.address)) {
-        function =
-            find_names(home->found->symbols, location.address - mapping.start + mapping.offset);
+      missing_name wanted{};
+      wanted.offset = location.address - mapping.start + mapping.offset;
+      if (location.address < mapping.start || location.address >= mapping.limit) {
+        add_made_up(p, location, p.strings[mapping.file], wanted.offset);
+        continue;
       }
+      wanted.module = module_of(p, location.mapping, map);
+      wanted.location = static_cast<std::uint32_t>(i);
+      if (wanted.module != no_index) missing_.push(wanted);
     }
-    made_up_name other;
-    if (function == nullptr) make_up_name(p, location, other);
-    const std::uint32_t index =
-        function != nullptr ? p.add_function(function->readable, function->linked)
-                            : p.add_function({other.text, other.size}, {other.text, other.size});
-    if (index < p.functions.size()) p.add_line(location, {index, 0, 0});
-    return function != nullptr;
+  }
+  std::uint32_t module_of(const profile& p, std::uint32_t mapping, const code_map* map) noexcept {
+    place& home = places_[mapping];
+    if (home.module_and_1 != 0) return home.module_and_1 - 1;
+    const module_identity wanted = identity_of_mapping(p, p.mappings[mapping], map);
+    const std::uint64_t key = key_of(wanted);
+    std::uint32_t found = 0;
+    while (found < modules_.size() && modules_[found].key != key) ++found;
+    if (found == modules_.size() && !modules_.push({wanted, key, {}})) return no_index;
+    home.module_and_1 = found + 1;
+    return found;
   }
 
-  void open_mapping(const profile& p, const profile_mapping& mapping, const code_map* map,
-                    place& home) noexcept {
-    unsigned char id[build_id_size];
-    std::size_t id_size = 0;
-    for (text_view hex = p.strings[mapping.build_id]; hex.size >= 2 && id_size < sizeof id;) {
-      text_view two{hex.data, 2};
-      id[id_size++] = static_cast<unsigned char>(take_hex(two));
-      hex = hex.from(2);
-    }
-    const code_range* const range =
-        map != nullptr ? map->find(static_cast<std::uintptr_t>(mapping.start)) : nullptr;
-    home.found =
-        open({p.strings[mapping.file], {reinterpret_cast<const char*>(id), id_size}}, range);
-    home.opened = true;
+  module_identity identity_of_mapping(const profile& p, const profile_mapping& mapping, const code_map* map) noexcept {
+    module_identity made;
+    made.path = p.strings[mapping.file];
+    made.build_id = bytes_of(p.strings[mapping.build_id]);
+    const code_range* const range = range_of(mapping, map);
+    if (range == nullptr) return made;
+    const module_identity real = identity_of(*range);
+    return real.path.equals(made.path) && real.build_id.equals(made.build_id) ? real : made;
   }
-
-  static bool address_in(const profile_mapping& mapping, std::uint64_t address) noexcept {
-    return address >= mapping.start && address < mapping.limit;
+  static const code_range* range_of(const profile_mapping& mapping, const code_map* map) noexcept {
+    if (map == nullptr) return nullptr;
+    const auto start = static_cast<std::uintptr_t>(mapping.start);
+    return mapping.range != 0 ? map->find_numbered(static_cast<range_number>(mapping.range), start) : map->find(start);
   }
-
-  // ---- made-up names ---------------------------------------------------------------------------
-
-  struct made_up_name {
-    char text[256 + 3 + 16];
+  text_view bytes_of(text_view hex) noexcept {
+    char* const bytes = static_cast<char*>(memory_.allocate(build_id_size));
+    if (bytes == nullptr) return {};
     std::size_t size = 0;
-  };
-
-  static void make_up_name(const profile& p, const profile_location& location,
-                           made_up_name& out) noexcept {
-    text_view base;
-    std::uint64_t number = location.address;
-    if (location.mapping < p.mappings.size()) {
-      const profile_mapping& mapping = p.mappings[location.mapping];
-      const text_view path = p.strings[mapping.file];
-      const std::size_t slash = path.rfind('/');
-      base = slash == path.size ? path : path.from(slash + 1);
-      if (base.size > 256) base = base.from(base.size - 256);  // NAME_MAX is 255
-      if (base.size != 0) number += mapping.offset - mapping.start;
+    for (; hex.size >= 2 && size < build_id_size; hex = hex.from(2)) {
+      text_view two{hex.data, 2};
+      bytes[size++] = static_cast<char>(take_hex(two));
     }
-    std::memcpy(out.text, base.data, base.size);
-    out.size = base.size;
-    if (base.size != 0) out.text[out.size++] = '+';
-    out.text[out.size++] = '0';
-    out.text[out.size++] = 'x';
-    out.size += format_hex(number, out.text + out.size);
-    clean_utf8(out.text, out.size);
+    return {bytes, size};
   }
 
-  // So that symbolizing twice ends as symbolizing once.
-  static bool has_made_up_name(const profile& p, const profile_location& location) noexcept {
-    made_up_name name;
-    make_up_name(p, location, name);
-    const profile_function& function = p.functions[p.lines[location.first_line].function];
-    return p.strings[function.name].equals({name.text, name.size});
+  // The path is in it, for made-up names show it. A file without a build id may be changed: when it was mapped tells.
+  static std::uint64_t key_of(const module_identity& of) noexcept {
+    std::uint64_t key = mix_bits(hash_text(of.path)) ^ hash_text(of.build_id);
+    if (of.build_id.size == 0) key = mix_bits(mix_bits(key ^ of.device) ^ of.inode) ^ mix_bits(of.seen_ns);
+    return key;
+  }
+
+  // ---- the cache -------------------------------------------------------------------------------------
+
+  name_key key_of(const missing_name& wanted) const noexcept {
+    return {modules_[wanted.module].key, wanted.offset, static_cast<std::uint8_t>(detail_)};
+  }
+
+  // What is found again is no longer missing.
+  void take_known(profile& p) noexcept {
+    if (cache_ == nullptr || missing_.empty()) return;
+    const spin_guard guard(cache_->lock);
+    name_store& store = cache_->store();
+    arena_vector<std::uint32_t> copies(memory_);  // of the store's functions: their index here, plus 1
+    if (!copies.resize(store.lines().functions.size())) return;
+    std::size_t left = 0;
+    for (const missing_name& wanted : missing_) {
+      const cached_name* const found = store.find(key_of(wanted));
+      if (found == nullptr) missing_[left++] = wanted;
+      else copy_lines(p, p.locations[wanted.location], store.lines(), *found, copies);
+    }
+    found_again_ = missing_.size() - left;
+    missing_.resize(left);
+    for (const module_remark& remark : store.remarks()) {
+      for (const module& used : modules_) {
+        if (used.key == remark.module) p.add_comment(store.lines().strings[remark.text]);
+      }
+    }
+  }
+  void copy_lines(profile& p, profile_location& location, const profile& store, const cached_name& found,
+                  arena_vector<std::uint32_t>& copies) noexcept {
+    for (std::uint32_t i = 0; i < found.line_count; ++i) {
+      profile_line line = store.lines[found.first_line + i];
+      std::uint32_t& copy = copies[line.function];
+      if (copy == 0) {
+        const profile_function& function = store.functions[line.function];
+        copy = add_function(p, store.strings[function.name], store.strings[function.system_name],
+                            store.strings[function.file], function.start_line) + 1;
+      }
+      line.function = copy - 1;
+      if (copy != 0) p.add_line(location, line);
+    }
+    see_named(p, location, found.is_made_up);
+  }
+
+  void keep_named(const profile& p) noexcept {
+    if (cache_ == nullptr || missing_.empty() || !p.complete()) return;
+    const spin_guard guard(cache_->lock);
+    const bool is_stale = cache_->store().is_full() && missing_.size() > found_again_;
+    name_store& store = is_stale ? cache_->renew() : cache_->store();
+    for (const missing_name& named : missing_) {
+      if (store.is_full()) break;
+      if (!named.is_passing) store.add(key_of(named), p, p.locations[named.location], named.is_made_up);
+    }
+    for (const module& of : modules_) {
+      if (of.remark.size != 0) store.add_remark(of.key, of.remark);
+    }
+  }
+
+  // ---- one module ------------------------------------------------------------------------------------
+
+  // Names all locations of the module that missing_[first] is in; returns where the next one begins.
+  std::size_t name_module(profile& p, std::size_t first) noexcept {
+    std::size_t end = first;
+    while (end < missing_.size() && missing_[end].module == missing_[first].module) ++end;
+    module& of = modules_[missing_[first].module];
+    module_file file;
+    arena scratch(os_pages);
+    const bool is_open = file.open(of.identity, scratch);
+    if (is_open) name_from(p, file, of, &missing_[first], end - first, scratch);
+    for (std::size_t i = first; !is_open && i < end; ++i) missing_[i].is_passing = true;  // no descriptor, say
+    if (!is_open || file.is_from_memory()) remark(p, of, text_of(file.lack()));
+    file.close();
+    return end;
+  }
+
+  // `scratch` has what is needed for this module only.
+  void name_from(profile& p, const module_file& file, module& of, missing_name* wanted, std::size_t count,
+                 arena& scratch) noexcept {
+    arena_vector<std::uint64_t> addresses(scratch);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!file.image().address_of(wanted[i].offset, wanted[i].address)) wanted[i].address = 0;
+    }
+    heap_sort(wanted, count, [](const missing_name& a, const missing_name& b) { return a.address < b.address; });
+    for (std::size_t i = 0; i < count; ++i) addresses.push(wanted[i].address);
+    if (addresses.size() != count) return;
+    debug_files places(scratch);
+    debug_file debug;
+    debug_file shared;
+    const bool has_debug = places.find(file.image(), of.identity.path, debug);
+    const elf_image& with_lines = has_debug ? debug.image : file.image();
+    const bool has_shared = detail_ != name_detail::functions &&
+                            places.find_supplement(with_lines, has_debug ? debug.path : of.identity.path, shared);
+    names_.clear();  // the files of the module before are closed, and others may lie at their place
+    known_.clear();
+    name_limits limits = limits_;
+    const text_view mapped[] = {file.mapped(), debug.mapped(), shared.mapped()};
+    limits.mapped = mapped;
+    limits.mapped_count = 3;
+    module_names names(scratch, limits);
+    if (names.find(file.image(), with_lines, has_shared ? &shared.image : nullptr, addresses.data(), count, detail_)) {
+      for (std::size_t i = 0; i < count; ++i) add_names(p, wanted[i], names, i, scratch);
+      remark(p, of, text_of(names.problem()));
+    }
+    if (detail_ != name_detail::functions && !has_shared && needs_supplement(with_lines)) {
+      remark(p, of, text_of(unread::alternative));
+    }
+    if (!has_debug && has_packed_symbols(file.image())) remark(p, of, "its symbols are in .gnu_debugdata, which is not read");
+    close_debug_file(debug);
+    close_debug_file(shared);
+  }
+
+  void add_names(profile& p, missing_name& wanted, const module_names& names, std::size_t i, arena& scratch) noexcept {
+    profile_location& location = p.locations[wanted.location];
+    wanted.is_passing = names.is_cut() && names.lacks_line(i);
+    cut_ += wanted.is_passing ? 1 : 0;
+    std::uint64_t begin = 0;
+    const bool has_begin = names.begin_of(i, begin) && begin <= wanted.address;
+    const std::uint64_t offset = has_begin ? wanted.offset - (wanted.address - begin) : wanted.offset;
+    const text_view path = modules_[wanted.module].identity.path;
+    names.for_each_frame(i, [&](const named_frame& frame) {
+      wanted.is_made_up = frame.linkage.size == 0;  // the outermost is the last one
+      if (wanted.is_made_up) add_made_up(p, location, made_up_name(path, offset), frame);
+      else add_frame(p, location, frame, scratch);
+    });
+    see_named(p, location, wanted.is_made_up);
+  }
+  void add_frame(profile& p, profile_location& location, const named_frame& frame, arena& scratch) noexcept {
+    const readable_name* const known = readable_of(frame, scratch);
+    if (known == nullptr) return;
+    const std::uint32_t function = add_function(p, known->name, known->linked, frame.file, frame.start_line);
+    if (function != no_index) p.add_line(location, {function, frame.line, frame.column});
+  }
+  // Each symbol is demangled once. Null when there is no memory.
+  const readable_name* readable_of(const named_frame& frame, arena& scratch) noexcept {
+    const bool is_stub = frame.tail.size != 0;
+    const std::uint64_t hash = reinterpret_cast<std::uintptr_t>(frame.linkage.data) ^ std::uint64_t{is_stub} << 63;
+    const auto fresh = static_cast<std::uint32_t>(names_.size());
+    const std::uint32_t found = known_.find_or_add(hash, fresh, [&](std::uint32_t i) {
+      return i < names_.size() && names_[i].symbol == frame.linkage.data && names_[i].is_stub == is_stub;
+    });
+    if (found == fresh) {
+      const text_view linked = join_clean(scratch, frame.linkage, frame.tail);
+      const text_view name = demangler_.demangle(linked, scratch);
+      names_.push({frame.linkage.data, is_stub, is_cut_by_pprof(name, linked) ? text_view() : linked, name});
+    }
+    return found < names_.size() && names_[found].name.size != 0 ? &names_[found] : nullptr;
+  }
+  // A local function has only its name in the source in debug information, "f<int>". Where both names are the same pprof
+  // takes it for one to be shortened; it leaves one alone that is linked by none.
+  static bool is_cut_by_pprof(text_view name, text_view linked) noexcept {
+    return name.equals(linked) && (name.find('<') != name.size || name.find('(') != name.size);
+  }
+  static std::uint32_t add_function(profile& p, text_view name, text_view linked, text_view file,
+                                    std::int64_t start_line) noexcept {
+    const std::uint32_t made = p.add_function(name, linked, file);
+    if (made < p.functions.size() && p.functions[made].start_line == 0) p.functions[made].start_line = start_line;
+    return made < p.functions.size() ? made : no_index;
+  }
+
+  void add_made_up(profile& p, missing_name& wanted, std::uint64_t offset) noexcept {
+    wanted.is_made_up = true;
+    const text_view path = modules_[wanted.module].identity.path;
+    profile_location& location = p.locations[wanted.location];
+    add_made_up(p, location, path, path.size != 0 ? offset : location.address);
+  }
+  void add_made_up(profile& p, profile_location& location, text_view path, std::uint64_t number) noexcept {
+    add_made_up(p, location, made_up_name(path, number), {});
+    see_named(p, location, true);
+  }
+  // Code between functions may have a line.
+  static void add_made_up(profile& p, profile_location& location, const made_up_name& name, const named_frame& frame) noexcept {
+    const std::uint32_t function = p.add_function(name.view(), name.view(), frame.file);
+    if (function >= p.functions.size()) return;
+    p.functions[function].is_made_up = true;
+    p.add_line(location, {function, frame.line, frame.column});
+  }
+
+  // Where there was no memory to look at them.
+  void name_lost(profile& p) noexcept {
+    for (profile_location& location : p.locations) {
+      if (location.address != 0 && location.line_count == 0) add_made_up(p, location, {}, location.address);
+    }
+  }
+
+  // ---- what is said of it ----------------------------------------------------------------------------
+
+  void see_named(const profile& p, const profile_location& location, bool is_made_up) noexcept {
+    const auto index = static_cast<std::size_t>(&location - p.locations.data());
+    if (location.mapping >= places_.size() || index >= used_.size() || !used_[index]) return;
+    place& home = places_[location.mapping];
+    (is_made_up ? home.is_unnamed : home.is_named) = true;
+    home.has_inlines = home.has_inlines || location.line_count > 1;
+    for (std::uint32_t i = 0; i < location.line_count; ++i) {
+      const std::uint32_t function = p.lines[location.first_line + i].function;
+      home.has_lines = home.has_lines || p.functions[function].file != 0;
+    }
+  }
+  // A viewer does not look for symbols of a mapping that claims to have them: claim only all.
+  void claim(profile& p) noexcept {
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      const place& home = places_[i];
+      if (!home.is_named && !home.is_unnamed) continue;
+      profile_mapping& mapping = p.mappings[i];
+      mapping.has_functions = home.is_named && !home.is_unnamed;
+      mapping.has_filenames = mapping.has_line_numbers = mapping.has_functions && home.has_lines;
+      mapping.has_inline_frames = mapping.has_functions && home.has_inlines;
+    }
+  }
+
+  static bool needs_supplement(const elf_image& image) noexcept {
+    Elf64_Shdr head{};
+    return supplement_link_of(image).path.size != 0 && image.find_section(".debug_info", head) != 0;
+  }
+  static bool has_packed_symbols(const elf_image& image) noexcept {
+    Elf64_Shdr head{};
+    return image.find_section(".gnu_debugdata", head) != 0 && image.find_section(SHT_SYMTAB, head) == 0;
+  }
+  // Why a module has fewer names than it could have; the first reason is said, in every profile that it is in.
+  void remark(profile& p, module& of, text_view why) noexcept {
+    if (why.size == 0 || of.remark.size != 0) return;
+    bounded_text<512> line;
+    line.put("names of ").put(of.identity.path).put(": ").put(why);
+    const char* const kept = memory_.copy(line.view().data, line.view().size);
+    if (kept == nullptr) return;
+    of.remark = {kept, line.view().size};
+    p.add_comment(of.remark);
+  }
+  void say_cut(profile& p) noexcept {
+    bounded_text<160> line;
+    line.decimal(cut_).put(" addresses have no line: the time or the memory for names was used up");
+    p.add_comment(line.view());
   }
 
   arena& memory_;
-  file* files_ = nullptr;
-  arena_vector<names> names_;
-  index_set known_;
+  name_cache* cache_;
+  name_limits limits_;
+  name_detail detail_;
+  arena_vector<place> places_;
+  arena_vector<bool> used_;  // of the locations: by a sample that is written
+  arena_vector<module> modules_;
+  arena_vector<missing_name> missing_;
+  arena_vector<readable_name> names_;
+  index_set known_;  // of names_
+  demangler demangler_;
+  std::size_t found_again_ = 0;  // in the cache
+  std::uint64_t cut_ = 0;
 };
+
+#else
+
+// Where no files of code are known, code is called by its place.
+class symbolizer {
+ public:
+  symbolizer(arena&, name_cache*, const name_limits&, name_detail) noexcept {}
+  void symbolize(profile& p, const code_map*) noexcept {
+    for (profile_location& location : p.locations) {
+      if (location.address == 0 || location.line_count != 0) continue;
+      const made_up_name name({}, location.address);
+      const std::uint32_t function = p.add_function(name.view(), name.view());
+      if (function >= p.functions.size()) continue;
+      p.functions[function].is_made_up = true;
+      p.add_line(location, {function, 0, 0});
+    }
+  }
+};
+
+#endif
 
 PROF_DETAIL_END
 
@@ -19170,32 +25540,88 @@ PROF_DETAIL_END
 // prof/part/symbolize_part.hpp - the symbolizer's descriptor.
 // Floor 10 (part). Included by prof.hpp where PROF_ENABLE_SYMBOLIZE is on.
 // Safety: ordinary context, any thread.
-// Memory: an arena per call, given back at its end.
+// Memory: an arena per call, given back at its end; the cache of names.
 // Source: see symbol/symbolizer.hpp.
 #ifndef PROF_PART_SYMBOLIZE_PART_HPP
 #define PROF_PART_SYMBOLIZE_PART_HPP
 
 PROF_DETAIL_BEGIN
 
-inline void symbolize_profile(profile& p, const code_map* code) {
-  arena memory(os_pages);
-  symbolizer names(memory);
-  names.symbolize(p, code);
+inline constexpr std::uint32_t name_cache_layout = layout_of({sizeof(name_cache), sizeof(cached_name), sizeof(module_remark)});
+
+// Null when no memory can be mapped: then names are looked up each time.
+inline name_cache* names_of(process_state& process) noexcept {
+  return part_state_sig<name_cache>(
+      process, part::symbolize,
+      [](process_state& of) PROF_DETAIL_SIG { return static_cast<name_cache*>(of.memory.take_sig(sizeof(name_cache))); },
+      [](process_state& of, name_cache* spare) PROF_DETAIL_SIG { of.memory.give_back_sig(spare, sizeof(name_cache)); });
 }
 
-inline void name_addresses(const std::uint64_t* addresses, std::size_t count, const code_map* code,
-                           void (*found)(void* context, std::uint64_t address, text_view name),
-                           void* context) {
+inline name_detail detail_of(const process_state& process, symbols wanted) noexcept {
+  if (wanted == symbols::standard) wanted = process.detail_of_names.load();
+  return wanted == symbols::functions ? name_detail::functions
+         : wanted == symbols::lines   ? name_detail::lines
+                                      : name_detail::inlines;
+}
+
+inline void symbolize_profile(process_state& process, profile& p, const code_map* code, symbols wanted) {
+  if (wanted == symbols::standard && process.detail_of_names.load() == symbols::none) return;
   arena memory(os_pages);
-  symbolizer names(memory);  // one for all: it reads each file's symbols once
+  name_limits limits;
+  limits.deadline_ns = os_monotonic_ns_sig() + process.time_for_names.load();
+  limits.memory = static_cast<std::size_t>(process.memory_for_names.load());
+  symbolizer(memory, names_of(process), limits, detail_of(process, wanted)).symbolize(p, code);
+}
+
+// By a profile of the addresses alone.
+inline void name_addresses(process_state& process, const std::uint64_t* addresses, std::size_t count, const code_map* code,
+                           void (*found)(void* context, std::uint64_t address, text_view name), void* context) {
+  if (code == nullptr) return;
+  arena memory(os_pages);
+  profile p(memory);
+  for (std::size_t i = 0; i < code->count; ++i) add_mapping(p, code->ranges[i]);
+  arena_vector<std::uint32_t> places(memory);
   for (std::size_t i = 0; i < count; ++i) {
-    const text_view name = names.name_of(addresses[i], code);
-    if (name.size != 0) found(context, addresses[i], name);
+    const code_range* const range = code->find(static_cast<std::uintptr_t>(addresses[i]));
+    places.push(range == nullptr ? no_index : p.add_location(static_cast<std::uint32_t>(range - code->ranges), addresses[i]));
+  }
+  symbolize_profile(process, p, code, symbols::functions);
+  for (std::size_t i = 0; i < places.size() && p.complete(); ++i) {
+    if (places[i] == no_index || p.locations[places[i]].line_count == 0) continue;
+    const profile_function& function = p.functions[p.lines[p.locations[places[i]].first_line].function];
+    if (!function.is_made_up) found(context, addresses[i], p.strings[function.name]);
   }
 }
 
-extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part
-    prof_part_symbolize_v2 = {{sizeof(symbolize_part), 0}, &symbolize_profile, &name_addresses};
+inline void forget_parents_names(process_state& process, bool) {
+  auto* const cache = state_of_sig<name_cache>(process, part::symbolize);
+  if (cache != nullptr) cache->forget_parent();
+}
+
+// Of which files names are missing, as far as any profile met them.
+inline void report_names(process_state& process, visitor<status_value> visit) {
+  auto* const cache = state_of_sig<name_cache>(process, part::symbolize);
+  if (cache == nullptr) return;
+  arena memory(os_pages);
+  arena_vector<const char*> texts(memory);
+  std::size_t kept = 0;
+  {
+    const spin_guard guard(cache->lock);  // not while others are told
+    const name_store& store = cache->store();
+    kept = store.size();
+    for (const module_remark& remark : store.remarks()) {
+      const text_view text = store.lines().strings[remark.text];
+      texts.push(memory.copy(text.data, text.size));
+    }
+  }
+  visit({"names kept", kept, nullptr});
+  for (const char* const text : texts) {
+    if (text != nullptr) visit({"names are missing", 0, text});
+  }
+}
+
+extern "C" __attribute__((__weak__, __used__, __visibility__("hidden"))) const symbolize_part prof_part_symbolize_v2 = {
+    {sizeof(symbolize_part), name_cache_layout}, &symbolize_profile, &name_addresses, &forget_parents_names, &report_names};
 
 PROF_DETAIL_END
 
@@ -19227,9 +25653,9 @@ inline void name_all(process_state& process, const std::uint64_t* addresses, std
   const auto* const names = find_part_sig<symbolize_part>(process, part::symbolize);
   if (names == nullptr) return;
   const own_code_scope own(process);
-  refresh_code_map(process);
+  refresh_code_map(process, tables_made::next_time);
   const presence_guard reading(process.code_readers);
-  names->name_all(addresses, count, process.code.load(), found, context);
+  names->name_all(process, addresses, count, process.code.load(), found, context);
 }
 
 PROF_DETAIL_END
@@ -21067,6 +27493,35 @@ inline bool read_seconds(const http_request& request, bool takes_time, profile_r
   return error == nullptr;
 }
 
+// False: it is none of the words.
+inline bool read_symbols(text_view word, symbols& wanted) noexcept {
+  const struct {
+    text_view word;
+    symbols value;
+  } known[] = {{"0", symbols::none},          {"1", symbols::standard}, {"", symbols::standard},
+               {"functions", symbols::functions}, {"lines", symbols::lines}, {"inlines", symbols::inlines}};
+  for (const auto& one : known) {
+    if (!one.word.equals(word)) continue;
+    wanted = one.value;
+    return true;
+  }
+  return false;
+}
+
+// How names are to be shown; false, with the answer made, for words that say nothing.
+inline bool read_names(const http_request& request, profile_request& wanted, http_response& response) noexcept {
+  text_view text;
+  if (request.parameter("symbolize", text) && !read_symbols(text, wanted.symbolize)) {
+    response.fail(400, "symbolize must be 0, functions, lines or inlines");
+    return false;
+  }
+  if (!request.parameter("names", text)) return true;
+  wanted.whole_names = text.equals({"whole", 5});
+  if (wanted.whole_names || text.equals({"short", 5})) return true;
+  response.fail(400, "names must be short or whole");
+  return false;
+}
+
 inline bool read_request(const http_request& request, const profile_row& row, profile_request& wanted,
                          http_response& response) noexcept {
   text_view text;
@@ -21076,7 +27531,7 @@ inline bool read_request(const http_request& request, const profile_row& row, pr
   wanted.leak = number_in(request, "leak", 0) != 0;
   wanted.rate = number_in(request, "rate", 0);
   if (request.parameter("view", text) && text.size != 0) wanted.view = request.memory->copy(text.data, text.size);
-  wanted.symbolize = number_in(request, "symbolize", 1) != 0;
+  if (!read_names(request, wanted, response)) return false;
   if (request.parameter("format", text)) wanted.format = format_of(text, wanted.format);
   if (request.parameter("type", text) && text.size != 0) wanted.top_type = request.memory->copy(text.data, text.size);
   return read_seconds(request, row.default_seconds != 0, wanted, response);
@@ -21255,6 +27710,7 @@ struct hook_entry_facts {
   const void* functions;  // functions_of
   const void* hook;       // our definition of the symbol
   int shape;              // how a probe calls it: the family's own enumeration
+  own_functions own;      // what the program's call goes through
 };
 
 struct hook_set;
@@ -21520,8 +27976,12 @@ struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
   };
   static_assert(sizeof(words) == 3 * sizeof(std::uintptr_t), "see entry_word");
   inline static words state{{nullptr}, {nullptr}, {&first_call}};
+  // One more function between the symbol and the one that takes stacks, where a Tag has it.
+  static constexpr function between = nullptr;
+  inline static std::atomic<std::uint32_t> sizes[own_functions::most] = {};
 
-  static R call(any_function target, Args... args) noexcept(Nothrow) {
+  // Inlined at -O0 too: it is no frame of its own.
+  PROF_DETAIL_INLINE static R call(any_function target, Args... args) noexcept(Nothrow) {
     return reinterpret_cast<function>(target)(args...);
   }
   static R call_next(Args... args) noexcept(Nothrow) { return state.next.load(std::memory_order_relaxed)(args...); }
@@ -21530,12 +27990,22 @@ struct hooked_base<Tag, R(Args...) noexcept(Nothrow)> {
 template <class Tag>
 inline constexpr typename Tag::function functions_of[3] = {&Tag::counting, &Tag::fallback,
                                                            &Tag::while_resolving};
+template <class Tag>
+inline constexpr typename Tag::function first_call_of = &Tag::first_call;
+template <class Tag>
+inline constexpr typename Tag::function between_of = Tag::between;
 template <auto Hook>
 inline constexpr auto hook_address = Hook;
 
 template <class Entry, auto Hook>
 constexpr hook_entry_facts facts_of(int shape = 0) {
-  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape};
+  return {Entry::index, &Entry::state, &functions_of<Entry>, &hook_address<Hook>, shape,
+          {{&hook_address<Hook>, &functions_of<Entry>[0], &first_call_of<Entry>, &between_of<Entry>}, Entry::sizes}};
+}
+
+template <class Tag>
+const own_functions* own_functions_of() PROF_DETAIL_SIG {
+  return &Tag::set().facts[Tag::index].own;
 }
 
 // Whether every entry's row is found by its number.
@@ -21719,7 +28189,7 @@ PROF_DETAIL_COLD inline alloc_target slow_alloc_target_sig(int entry, std::size_
 
 // After the allocation; `object` may be null.
 PROF_DETAIL_COLD inline void record_object_sig(void* object, std::size_t size, std::uint64_t rate,
-                                               const registers& caller) PROF_DETAIL_SIG {
+                                               const host_call& caller) PROF_DETAIL_SIG {
   process_state* const process = attached_process_sig();
   heap_state* const heap = process == nullptr ? nullptr : heap_sig(*process);
   const std::uint32_t thread = os_thread_id_sig();
@@ -21770,8 +28240,9 @@ struct alloc_entry<Tag, R(Args...) noexcept(Nothrow)> : hooked_base<Tag, R(Args.
     return counting_slow(args...);
   }
 
-  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  // Not cold: the call would be in a part of `counting` that is split off, which has no name of its own.
+  PROF_DETAIL_NOINLINE static R counting_slow(Args... args) noexcept(Nothrow) {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     const std::size_t size = Tag::size(args...);
     const alloc_target target = slow_alloc_target_sig(Tag::index, size);
     const R answer = base::call(target.function, args...);
@@ -21962,7 +28433,7 @@ PROF_DETAIL_COLD inline resize_plan plan_resize_sig(int entry, const void* befor
 
 PROF_DETAIL_COLD inline void finish_resize_sig(const resize_plan& plan, const void* before,
                                                void* after, std::size_t size,
-                                               const registers& caller) PROF_DETAIL_SIG {
+                                               const host_call& caller) PROF_DETAIL_SIG {
   if (plan.rate != 0) record_object_sig(after, size, plan.rate, caller);
   if (!plan.was_live) return;
   process_state& process = *attached_process_sig();
@@ -21993,8 +28464,8 @@ struct resize_entry : hooked_base<Tag, void*(void*, Size...) noexcept> {
     return counting_slow(before, sizes...);
   }
 
-  PROF_DETAIL_COLD static void* counting_slow(void* before, Size... sizes) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static void* counting_slow(void* before, Size... sizes) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     const std::size_t size = Tag::size(sizes...);
     const resize_plan plan = plan_resize_sig(Tag::index, before, size);
     if (plan.target == nullptr) return move_bootstrap(before, plan.old.size, size);
@@ -22646,7 +29117,7 @@ struct pthread_create_entry
       if (process != nullptr) count_drop_sig(*process, drop::start_records_full);
       return call_next(thread, attributes, main, argument);
     }
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<pthread_create_entry>());
     thread_start start;
     start.creator = os_thread_id_sig();
     start.is_own = runs_own_code_sig(*process, start.creator);
@@ -22668,6 +29139,7 @@ struct pthread_create_entry
   // Another object counts, unless it has been unloaded: then the first object that starts a thread does.
   static int forwarding(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                         void* argument) noexcept;
+  static constexpr function between = &pthread_create_entry::forwarding;
   // While the hook is tested.
   static int probed(os_thread_handle* thread, const os_thread_attributes* attributes, os_thread_main main,
                     void* argument) noexcept {
@@ -22883,10 +29355,10 @@ template <class Tag, class R, class... Args, bool Nothrow>
 struct plain_wait_entry<Tag, R(Args...) noexcept(Nothrow)> : waiting_base<Tag, R(Args...) noexcept(Nothrow)> {
   using base = hooked_base<Tag, R(Args...) noexcept(Nothrow)>;
   static R counting(Args... args) noexcept(Nothrow) {
-    return Tag::may_wait(args...) ? counting_slow(args...) : base::call_next(args...);
+    return PROF_DETAIL_UNLIKELY(Tag::may_wait(args...)) ? counting_slow(args...) : base::call_next(args...);
   }
-  PROF_DETAIL_COLD static R counting_slow(Args... args) noexcept(Nothrow) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static R counting_slow(Args... args) noexcept(Nothrow) {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(Tag::kind, Tag::object(args...), caller);
     wait.begin_sig();
     const R answer = base::call_next(args...);
@@ -23028,8 +29500,8 @@ struct locking_entry : waiting_base<Tag, int(Lock*, Rest...) noexcept> {
     if (PROF_DETAIL_LIKELY((Tag::held_sig(*lock) | contended_now_sig()) == 0)) return base::call_next(lock, rest...);
     return counting_slow(lock, rest...);
   }
-  PROF_DETAIL_COLD static int counting_slow(Lock* lock, Rest... rest) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static int counting_slow(Lock* lock, Rest... rest) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     if (!Tag::blocks_sig(*lock)) {
       const int answer = base::call_next(lock, rest...);
       if (gets_lock(answer) && contended_now_sig() != 0) note_taken_sig(lock);
@@ -23159,13 +29631,14 @@ struct unlocking_entry : waiting_base<Tag, int(Lock*) noexcept> {
     if (PROF_DETAIL_LIKELY(contended_now_sig() == 0)) return base::call_next(lock);
     return counting_slow(lock);
   }
-  PROF_DETAIL_COLD static int counting_slow(Lock* lock) noexcept {
+  PROF_DETAIL_NOINLINE static int counting_slow(Lock* lock) noexcept {
     return is_contended_sig(lock) ? unlock_contended(lock) : base::call_next(lock);
   }
+  static constexpr typename base::function between = &unlocking_entry::counting_slow;
 
  private:
   PROF_DETAIL_NOINLINE static int unlock_contended(Lock* lock) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     std::uint64_t sharers = 1;
     delay charge;
     if (Tag::frees_sig(*lock, sharers)) charge = charge_unlock_sig(address_of(lock), sharers);
@@ -23209,7 +29682,7 @@ struct cond_waiting_entry : waiting_base<Tag, int(os_cond*, os_mutex*, Rest...)>
   static const hook_set& set() PROF_DETAIL_SIG { return lock_hooks(); }
 
   PROF_DETAIL_COLD static int counting(os_cond* cond, os_mutex* mutex, Rest... rest) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(wait_kind::cond, cond, caller);
     wait.for_cond_sig(mutex);
     wait.begin_sig();
@@ -23574,8 +30047,8 @@ struct syscall_entry : waiting_base<syscall_entry, long(long, long, long, long, 
     if (PROF_DETAIL_LIKELY(!os_is_futex_wait_sig(number, b))) return call_next(number, a, b, c, d, e, f);
     return counting_slow(number, a, b, c, d, e, f);
   }
-  PROF_DETAIL_COLD static long counting_slow(long number, long a, long b, long c, long d, long e, long f) noexcept {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  PROF_DETAIL_NOINLINE static long counting_slow(long number, long a, long b, long c, long d, long e, long f) noexcept {
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<syscall_entry>());
     followed_wait wait(wait_kind::futex, reinterpret_cast<const void*>(a), caller);
     wait.begin_sig();
     const long answer = call_next(number, a, b, c, d, e, f);
@@ -24230,7 +30703,7 @@ struct joining_entry : waiting_base<Tag, int(pthread_t, Rest...)> {
   using base = hooked_base<Tag, int(pthread_t, Rest...)>;
   static const hook_set& set() PROF_DETAIL_SIG { return join_hooks(); }
   PROF_DETAIL_COLD static int counting(pthread_t thread, Rest... rest) {
-    const registers caller = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+    const host_call caller = host_call_sig(PROF_DETAIL_CALL_FRAME(), own_functions_of<Tag>());
     followed_wait wait(wait_kind::join, reinterpret_cast<const void*>(handle_of(thread)), caller);
     const std::uint64_t known = tell_join_begins(thread);
     wait.begin_sig();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures prof beside its peers, in one run, and says which targets are met.
 
-    tests/bench/run.py [encode] [compile] [unwind] [waits]     all by default; exit 1 when a target is missed
+    tests/bench/run.py [encode] [compile] [unwind] [waits] [names] [get]     all by default; exit 1 when a target is missed
 
 encode   10,350 stacks of 20 frames to pprof bytes, and their compression, beside Google's protobuf with
          zlib level 1 and beside Go's runtime/pprof. Needs libprotobuf-dev, protobuf-compiler,
@@ -13,6 +13,10 @@ unwind   a walk, hot, with read probes, uncached and with cold caches, also in a
          libc, libstdc++ and libLLVM-14. Needs libunwind-dev, libllvm14.
 waits    a lock that nobody else wants, and one that four threads want, beside a hook that only jumps to the next
          definition, and that one beside itself; the dump of 1,000 sleeping threads beside a list from /proc.
+names    1,000 addresses of a program with 25 MB of debug information, named in a fresh process, cold and warm, beside
+         libbacktrace in the same program, llvm-symbolizer and addr2line. Needs llvm; minutes to build.
+get      GETs of the heap profile over a raw socket, the first of a process and the later ones, beside Go's net/http/pprof
+         with as many live objects. Needs golang-go.
 
 The targets in milliseconds and seconds were measured beside these peers on one machine; here they are
 ratios to the peer in the same run, of interleaved rounds: of hot loops the best, else the median, so that
@@ -24,11 +28,14 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import statistics
 import subprocess
 import sys
+import time
 
 import encode_go
+import names_corpus
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -277,8 +284,125 @@ def waits(verdicts):
     verdicts.add("1,000 sleeping threads, threads?debug=2", dump["dump_ms"], 250, " ms")
 
 
+# ---- names ----
+
+# What libbacktrace took for this where the targets were set, in ms.
+LAB_LIBBACKTRACE = 440
+NAME_ROUNDS = 7
+
+
+def build_names():
+    """The corpus with prof, and the same with libbacktrace; and a file of addresses in it."""
+    folder = BUILD / "names"
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = []
+    for name, text in names_corpus.sources().items():
+        source, made = folder / name, (folder / name).with_suffix(".o")
+        if not made.exists() or source.read_text() != text:
+            source.write_text(text)
+            command(tool("g++"), "-std=c++17", "-O2", "-g", "-c", source, "-o", made)
+        objects.append(made)
+    prof = object_of(HERE / "names.cpp", optimize="-O2")
+    command(tool("g++"), *objects, prof, "-o", BUILD / "names_prof", "-pthread", "-ldl")
+    peer = object_of(HERE / "names_backtrace.cpp", optimize="-O2")
+    command(tool("g++"), *objects, peer, "-o", BUILD / "names_libbacktrace", "-lbacktrace")
+    for program in ("names_prof", "names_libbacktrace"):
+        sections = command(tool("readelf"), "-SW", BUILD / program)
+        begin, size = (int(word, 16) for word in re.search(r"\.text +PROGBITS +(\w+) \w+ (\w+)", sections).groups())
+        # The corpus comes first in .text; what follows differs in the two programs.
+        (BUILD / f"{program}.txt").write_text("".join(f"{at:#x}\n" for at in names_corpus.addresses(begin, size * 9 // 10)))
+    size = (BUILD / "names_prof").stat().st_size
+    info = int(re.search(r"\.debug_info +PROGBITS +\w+ \w+ (\w+)", command(tool("readelf"), "-SW", BUILD / "names_prof")).group(1), 16)
+    print(f"  a program of {size / 1e6:.0f} MB, {info / 1e6:.1f} MB of .debug_info")
+
+
+def seconds_of(*words):
+    begun = time.monotonic()
+    command(*words)
+    return (time.monotonic() - begun) * 1e3
+
+
+def names(verdicts):
+    build_names()
+    program, addresses = BUILD / "names_prof", BUILD / "names_prof.txt"
+    rounds = []
+    for _ in range(NAME_ROUNDS):
+        one = {detail: figures(program, addresses, detail) for detail in ("functions", "lines", "inlines")}
+        one["libbacktrace"] = figures(BUILD / "names_libbacktrace", BUILD / "names_libbacktrace.txt")
+        words = addresses.read_text().split()
+        one["llvm-symbolizer"] = {"cold_ms": seconds_of("llvm-symbolizer", f"--obj={program}", "-i", *words)}
+        one["addr2line"] = {"cold_ms": seconds_of("addr2line", "-ifC", "-e", program, *words)}
+        rounds.append(one)
+
+    def median(who, figure):
+        return statistics.median(one[who][figure] for one in rounds)
+
+    for who in rounds[0]:
+        print(f"  {who:<16}" + "".join(f" {name} {median(who, name):.1f}" for name in rounds[0][who]))
+    libbacktrace = median("libbacktrace", "cold_ms")
+    for detail, target, warm in (("functions", 5, 2), ("inlines", 400, 2)):
+        verdicts.add(f"{detail}, cold / libbacktrace", median(detail, "cold_ms") / libbacktrace, target / LAB_LIBBACKTRACE)
+        verdicts.add(f"{detail}, warm / libbacktrace", median(detail, "warm_ms") / libbacktrace, warm / LAB_LIBBACKTRACE)
+    for who in ("llvm-symbolizer", "addr2line"):
+        verdicts.add(f"inlines, cold / {who}", median("inlines", "cold_ms") / median(who, "cold_ms"), 1)
+    verdicts.add("inlines, memory at most", median("inlines", "extra_kb") / 1024, 60, " MB")
+    verdicts.add("inlines, memory afterwards", median("inlines", "left_kb") / 1024, 8, " MB")
+
+
+# ---- get ----
+
+GET_PROCESSES = 30
+GETS = 300
+GO_HEAP = 1.03  # ms of Go's later GETs where the targets of the first ones, in ms, were set
+
+
+def get_ms(address, path):
+    """How long one GET takes, connection and all, in ms."""
+    host, port = address.rsplit(":", 1)
+    begun = time.monotonic()
+    with socket.create_connection((host, int(port))) as link:
+        link.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: link.recv(1 << 16), b""))
+    took = (time.monotonic() - begun) * 1e3
+    if not answer.startswith(b"HTTP/1.1 200"):
+        sys.exit(f"run.py: {path} was answered by {answer[:200]}")
+    return took
+
+
+def gets_of(program, path, count):
+    """The first GET of a fresh process, and `count` later ones."""
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        address = server.stdout.readline().strip()
+        times = [get_ms(address, path) for _ in range(count + 1)]
+        server.stdin.close()
+    return times[0], times[1:]
+
+
+def get(verdicts):
+    program = BUILD / "get_prof"
+    command(tool("g++"), object_of(HERE / "get.cpp", flags=["-g"], optimize="-O2"), "-o", program, "-pthread", "-ldl")
+    peer = BUILD / "get_go"
+    command(tool("go"), "build", "-o", peer, HERE / "get.go", env={**os.environ, "GO111MODULE": "off"})
+    heap = "/debug/pprof/heap"
+    first = {detail: [] for detail in ("functions", "inlines")}
+    for _ in range(GET_PROCESSES):
+        for detail, times in first.items():
+            times.append(gets_of(program, f"{heap}?symbolize={detail}", 0)[0])
+    later, go = [], []
+    for _ in range(3):  # in turns
+        later += gets_of(program, heap, GETS // 3)[1]
+        go += gets_of(peer, heap, GETS // 3)[1]
+    gos = statistics.median(go)
+    print(f"  later GETs: {statistics.median(later):.2f} ms, Go {gos:.2f} ms")
+    for detail, target in (("functions", 5), ("inlines", 25)):
+        print(f"  first GET, {detail}: {statistics.median(first[detail]):.2f} ms")
+        verdicts.add(f"first GET, {detail} / Go's later ones", statistics.median(first[detail]) / gos, target / GO_HEAP)
+    verdicts.add("later GETs / Go's", statistics.median(later) / gos, 0.5)
+
+
 def main():
-    known = {"encode": encode, "compile": compile_cost, "unwind": unwind, "waits": waits}
+    known = {"encode": encode, "compile": compile_cost, "unwind": unwind, "waits": waits, "names": names,
+             "get": get}
     wanted = sys.argv[1:] or list(known)
     if not set(wanted) <= set(known):
         sys.exit(__doc__)

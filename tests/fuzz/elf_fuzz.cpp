@@ -1,10 +1,12 @@
-// tests/fuzz/elf_fuzz.cpp - of any bytes taken for an ELF file: every symbol found covers the
-// address asked for, and where a plain reading of the symbol tables knows a function with a size,
-// one is found; names lie in the file, and a build id in a segment of notes.
+// tests/fuzz/elf_fuzz.cpp - of any bytes taken for an ELF file: every symbol found covers the address asked for, and where a
+// plain reading of the symbol tables knows a function with a size, one is found, the same alone and among others; names lie
+// in the file, and a build id in a segment of notes.
 
 #include "prof/symbol/elf.hpp"
 
 #include "fuzz.hpp"
+
+#include <algorithm>
 
 namespace {
 
@@ -42,24 +44,18 @@ bool is_covered(const std::vector<function>& functions, std::uint64_t address) {
 
 class checker {
  public:
-  explicit checker(text_view file)
-      : file_(file), image_(file.data, file.size), memory_(os_pages), symbols_(memory_) {
-    symbols_.load(image_);
+  explicit checker(text_view file) : file_(file), image_(file.data, file.size), memory_(os_pages), search_(image_, memory_) {
     add_functions(image_, SHT_SYMTAB, functions_);
     add_functions(image_, SHT_DYNSYM, functions_);
   }
 
-  void check() const {
+  void check() {
     const text_view id = image_.build_id();
     FUZZ_REQUIRE(id.size == 0 || lies_in_notes(id));
-    // Where something begins or ends, and the bytes beside it.
-    for (const function& one : functions_) {
-      for (const std::uint64_t address : {one.start, one.start + one.size}) {
-        check_address(address - 1);
-        check_address(address);
-      }
-    }
-    for (std::uint64_t offset = 0; offset < file_.size; offset += 7) check_offset(offset);
+    collect_addresses();
+    search_.find(addresses_.data(), addresses_.size());
+    for (std::size_t i = 0; i < addresses_.size(); ++i) check_address(i);
+    for (std::size_t i = 0; i < addresses_.size(); i += 1 + addresses_.size() / 8) check_alone(i);
   }
 
  private:
@@ -72,34 +68,52 @@ class checker {
     return false;
   }
 
-  // find() asks by file offset: the ones that a segment maps to the address.
-  void check_address(std::uint64_t address) const {
-    Elf64_Phdr s{};
-    for (std::size_t i = 0; image_.segment(i, s) && i < 4; ++i) {
-      if (s.p_type == PT_LOAD) check_offset(address - s.p_vaddr + s.p_offset);
+  // Where something begins or ends and beside it, and whatever else the file maps.
+  void collect_addresses() {
+    for (const function& one : functions_) {
+      for (const std::uint64_t address : {one.start, one.start + one.size}) {
+        addresses_.push_back(address - 1);
+        addresses_.push_back(address);
+      }
     }
+    std::uint64_t address = 0;
+    for (std::uint64_t offset = 0; offset < file_.size; offset += 7) {
+      if (image_.address_of(offset, address)) addresses_.push_back(address);
+    }
+    std::sort(addresses_.begin(), addresses_.end());
   }
 
-  void check_offset(std::uint64_t offset) const {
-    const elf_symbol* const found = symbols_.find(offset);
-    std::uint64_t address = 0;
-    const bool is_mapped = image_.address_of(offset, address);
-    FUZZ_REQUIRE(found == nullptr || is_mapped);
-    if (!is_mapped) return;
+  void check_address(std::size_t i) const {
+    const std::uint64_t address = addresses_[i];
+    const elf_symbol* const found = search_.symbol_of(i);
     FUZZ_REQUIRE(found != nullptr || !is_covered(functions_, address));
     if (found == nullptr) return;
     FUZZ_REQUIRE(address - found->start < found->size);
     FUZZ_REQUIRE(found->tier == symbol_tier::sized || !is_covered(functions_, address));
-    const text_view name = symbols_.name_of(*found);
+    const text_view name = search_.name_of(*found);
     FUZZ_REQUIRE(name.size == 0 || fuzz::lies_in(name, file_.data, file_.size));
     FUZZ_REQUIRE(found->stub || name.size != 0);
+  }
+
+  // Among others an address has the symbol that it has by itself.
+  void check_alone(std::size_t i) const {
+    arena memory(os_pages);
+    symbol_search alone(image_, memory);
+    alone.find(&addresses_[i], 1);
+    const elf_symbol* const one = alone.symbol_of(0);
+    const elf_symbol* const among = search_.symbol_of(i);
+    FUZZ_REQUIRE((one == nullptr) == (among == nullptr));
+    if (one == nullptr) return;
+    FUZZ_REQUIRE(one->start == among->start && one->size == among->size && one->tier == among->tier);
+    FUZZ_REQUIRE(search_.name_of(*one).equals(search_.name_of(*among)));
   }
 
   text_view file_;
   elf_image image_;
   arena memory_;
-  elf_symbols symbols_;
+  symbol_search search_;
   std::vector<function> functions_{};
+  std::vector<std::uint64_t> addresses_{};
 };
 
 }  // namespace

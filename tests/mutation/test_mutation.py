@@ -3,9 +3,9 @@
 
     cd tests && python3 -m unittest mutation.test_mutation      tools/test --mutate does it, too
 
-A mutant is a text that occurs once in a header and what stands there instead (unwinder.py, house.py, waits.py). Its unit test
-file is compiled with that header before the others, and must build, and end in a failure, a crash or
-no end within LIMIT. Without any mutant the same files must pass.
+A mutant is a text that occurs once in a header and what stands there instead (unwinder.py, house.py,
+identity.py, names.py, waits.py). Its unit test file is compiled with that header before the others, and must build, and end in a failure,
+a crash or no end within LIMIT. Without any mutant the same files must pass.
 """
 
 import concurrent.futures
@@ -17,12 +17,12 @@ import subprocess
 import unittest
 from typing import List
 
-from mutation import house, unwinder, waits
+from mutation import house, identity, names, unwinder, waits
 from support.harness import BUILD, ROOT
 
 INCLUDE = ROOT / "include"
 UNIT = ROOT / "tests" / "unit"
-MUTANTS: List[unwinder.Mutant] = unwinder.MUTANTS + house.MUTANTS + waits.MUTANTS
+MUTANTS: List[unwinder.Mutant] = unwinder.MUTANTS + house.MUTANTS + identity.MUTANTS + names.MUTANTS + waits.MUTANTS
 FLAGS = ["-std=c++17", "-O0", "-pthread"]
 LIMIT = 30  # seconds; a whole file of tests takes one or two
 

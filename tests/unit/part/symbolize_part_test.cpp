@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../code/own_registry.hpp"
+#include "../process/own_process.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -23,9 +24,10 @@ struct named {
 
 std::vector<named> names_of(const std::vector<std::uint64_t>& addresses,
                             const code_map* map = read_code_map()) {
+  const own_process own;
   std::vector<named> found;
   prof_part_symbolize_v2.name_all(
-      addresses.data(), addresses.size(), map,
+      *own.state, addresses.data(), addresses.size(), map,
       [](void* context, std::uint64_t address, text_view name) {
         static_cast<std::vector<named>*>(context)->push_back(
             {address, std::string(name.data, name.size)});
@@ -76,18 +78,12 @@ TEST_CASE("a profile's locations get functions") {
   arena memory(os_pages);
   profile p(memory);
   p.add_value_type("samples", "count");
-  for (std::size_t i = 0; i < map->count; ++i) {
-    profile_mapping mapping;
-    mapping.start = map->ranges[i].start;
-    mapping.limit = map->ranges[i].limit;
-    mapping.offset = map->ranges[i].offset;
-    mapping.file = p.string({map->ranges[i].path, map->ranges[i].path_size});
-    p.mappings.push(mapping);
-  }
+  for (std::size_t i = 0; i < map->count; ++i) add_mapping(p, map->ranges[i]);
   const auto mapping =
       static_cast<std::uint32_t>(map->find(static_cast<std::uintptr_t>(address)) - map->ranges);
   const std::uint32_t location = p.add_location(mapping, address);
-  prof_part_symbolize_v2.symbolize(p, map);
+  const own_process own;
+  prof_part_symbolize_v2.symbolize(*own.state, p, map, prof::symbols::functions);
   REQUIRE(p.locations[location].line_count == 1);
   const profile_line& line = p.lines[p.locations[location].first_line];
   const text_view name = p.strings[p.functions[line.function].name];

@@ -820,7 +820,7 @@ TEST_CASE("a join that is told late forgets no later thread with the same pthrea
   const own_process own;
   process_state& process = *own.state;
   constexpr std::uintptr_t handle = 0x7f0000001000;
-  const registers here = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  const host_call here = host_call_sig(PROF_DETAIL_CALL_FRAME());
   thread_start first;
   thread_start later;
   prof_part_threads_v2.thread_starts(process, first, here);
@@ -849,7 +849,7 @@ TEST_CASE("what is told of threads is numbered, and has the stack and the labels
   self->labels.store(process.labels.intern(&pair, 1));
   thread_start one;
   thread_start two;
-  const registers here = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  const host_call here = host_call_sig(PROF_DETAIL_CALL_FRAME());
   one.creator = two.creator = os_thread_id_sig();
   prof_part_threads_v2.thread_starts(process, one, here);
   prof_part_threads_v2.thread_starts(process, two, here);
@@ -862,6 +862,25 @@ TEST_CASE("what is told of threads is numbered, and has the stack and the labels
   CHECK(one.labels == self->labels.load());
   CHECK(one.labels != no_labels);
   CHECK(process.code.load() != nullptr);
+}
+
+TEST_CASE("the thread that asks begins at the host's call, and in code of ours where that asks") {
+  const registers asker = caller_registers_sig(PROF_DETAIL_CALL_FRAME());
+  const auto leaf_is_asker = [&](collected& dump) {
+    bool found = false;
+    for (const profile_sample& sample : dump.p.samples) {
+      const std::uint64_t call = dump.p.locations[dump.p.frames_of(sample)[0]].address;
+      found = found || (call < asker.pc && call + 8 > asker.pc);
+    }
+    return found;
+  };
+  collected by_host("threads");
+  by_host.run.asker = &asker;
+  by_host.collect();
+  CHECK(leaf_is_asker(by_host));
+  collected by_us("threads");
+  by_us.collect();
+  CHECK_FALSE(leaf_is_asker(by_us));
 }
 
 TEST_CASE("a thread that was told of when nobody followed threads yet is not recorded") {
@@ -883,7 +902,7 @@ TEST_CASE("a thread that is let go is forgotten when it is joined or has ended, 
   process_state& process = *own.state;
   constexpr std::uintptr_t handle = 0x7f0000001000;
   thread_start one;
-  prof_part_threads_v2.thread_starts(process, one, caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
+  prof_part_threads_v2.thread_starts(process, one, host_call_sig(PROF_DETAIL_CALL_FRAME()));
   one.handle = handle;
   prof_part_threads_v2.thread_detached(process, handle);  // it does not run yet
   auto& made = threads_of(process)->made;
@@ -1000,7 +1019,7 @@ TEST_CASE("a child forgets the threads and questions of its parent, if there are
   CHECK(attached_threads_sig(*own.state) == nullptr);
   threads_state& state = *threads_of(*own.state);
   thread_start one;
-  prof_part_threads_v2.thread_starts(*own.state, one, caller_registers_sig(PROF_DETAIL_CALL_FRAME()));
+  prof_part_threads_v2.thread_starts(*own.state, one, host_call_sig(PROF_DETAIL_CALL_FRAME()));
   prof_part_threads_v2.thread_detached(*own.state, 0x7f0000001000);
   REQUIRE(state.made.used() == 1);
   prof_part_threads_v2.forget_parent(*own.state, true);

@@ -62,7 +62,94 @@ __attribute__((noinline)) registers my_caller() {
   return caller_registers_sig(PROF_DETAIL_CALL_FRAME());
 }
 
+// A hook that calls where an optimized one jumps: outer_own, inner_own, taking_own. What follows each call keeps it one.
+std::atomic<int> calls{0};
+stack_id (*volatile inner)(process_state&, const own_functions*) = nullptr;
+__attribute__((noinline)) stack_id taking_own(process_state& process, const own_functions* through) {
+  return capture_call_sig(process, os_thread_id_sig(), host_call_sig(PROF_DETAIL_CALL_FRAME(), through));
+}
+__attribute__((noinline)) stack_id inner_own(process_state& process, const own_functions* through) {
+  const stack_id id = taking_own(process, through);
+  ++calls;
+  return id;
+}
+__attribute__((noinline)) stack_id outer_own(process_state& process, const own_functions* through) {
+  const stack_id id = inner(process, through);
+  ++calls;
+  return id;
+}
+__attribute__((noinline)) stack_id host_code(process_state& process, const own_functions* through) {
+  inner = &inner_own;
+  const stack_id id = outer_own(process, through);
+  ++calls;
+  return id;
+}
+using own_function = stack_id (*)(process_state&, const own_functions*);
+constexpr own_function inner_place = &inner_own;
+constexpr own_function outer_place = &outer_own;
+constexpr own_function no_place = nullptr;
+
+struct own_fixture {
+  own_process own;
+  process_state& process = *own.state;
+  own_fixture() { refresh_code_map(process); }
+  // By the same code each time: all frames but ours are equal.
+  stack_view taken(const own_functions& through, bool told) {
+    return process.stacks.view(host_code(process, told ? &through : nullptr));
+  }
+};
+
 }  // namespace
+
+TEST_CASE("frames of ours that a hook was called through are dropped by their addresses") {
+  own_fixture f;
+  std::atomic<std::uint32_t> sizes[own_functions::most] = {};
+  const own_functions both{{&outer_place, &no_place, &inner_place, nullptr}, sizes};
+  stack_view found[2];
+  for (const bool told : {false, true}) found[told] = f.taken(both, told);
+  REQUIRE(found[0].depth > 4);
+  REQUIRE(found[1].depth == found[0].depth - 2);
+  CHECK(found[1].frames[0] == found[0].frames[2]);
+  CHECK(std::memcmp(found[1].frames, found[0].frames + 2, found[1].depth * sizeof(std::uintptr_t)) == 0);
+  CHECK(sizes[0].load() != 0);
+  CHECK(sizes[2].load() != 0);
+  CHECK(sizes[0].load() < 4096);
+  CHECK(sizes[1].load() == 0);
+}
+
+TEST_CASE("what the host has between frames of ours stays, and so does what is behind it") {
+  own_fixture f;
+  std::atomic<std::uint32_t> sizes[own_functions::most] = {};
+  const own_functions outer_only{{&outer_place, nullptr, nullptr, nullptr}, sizes};
+  stack_view found[2];
+  for (const bool told : {false, true}) found[told] = f.taken(outer_only, told);
+  CHECK(found[1].depth == found[0].depth);
+  CHECK(found[1].frames[0] == found[0].frames[0]);
+}
+
+TEST_CASE("code right behind a function of ours is not taken for it") {
+  own_fixture f;
+  std::atomic<std::uint32_t> sizes[own_functions::most] = {};
+  const own_functions inner_only{{&inner_place, nullptr, nullptr, nullptr}, sizes};
+  REQUIRE(f.taken(inner_only, true).depth > 3);
+  const std::uint32_t size = sizes[0].load();
+  REQUIRE(size != 0);
+  const frame_lease lease(f.process, 1);
+  auto& scratch = *new (static_cast<void*>(lease.buffer()->scratch)) walk_scratch(f.process, *lease.buffer());
+  const auto begin = reinterpret_cast<std::uintptr_t>(&inner_own);
+  CHECK(is_in_own_sig(scratch, begin, inner_only));
+  CHECK(is_in_own_sig(scratch, begin + size - 1, inner_only));
+  CHECK_FALSE(is_in_own_sig(scratch, begin + size, inner_only));
+  CHECK_FALSE(is_in_own_sig(scratch, begin - 1, inner_only));
+}
+
+TEST_CASE("a stack of which nothing but frames of ours was kept keeps its last one") {
+  own_fixture f;
+  std::atomic<std::uint32_t> sizes[own_functions::most] = {};
+  const own_functions both{{&outer_place, &inner_place, nullptr, nullptr}, sizes};
+  f.process.depth.store(1);
+  CHECK(f.taken(both, true).depth == 1);
+}
 
 TEST_CASE("a hook's caller is the code that called it") {
   const auto start = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0));
@@ -271,6 +358,18 @@ TEST_CASE("walks make their modules' tables wanted, the next refresh builds them
   const stack_view two = own.state->stacks.view(after);
   REQUIRE(one.depth == two.depth);  // the table says what was interpreted before
   for (std::size_t i = 2; i < one.depth; ++i) CHECK(one.frames[i] == two.frames[i]);
+}
+
+TEST_CASE("a process's first profile of what is known does not wait for tables, the next one makes them") {
+  const own_process own;
+  first_code_map_sig(*own.state);
+  captured_here(*own.state);
+  const module_cfi& module = *own.state->code.load()->find(reinterpret_cast<std::uintptr_t>(&captured_here))->module;
+  REQUIRE(module.wanted.load());
+  refresh_code_map(*own.state, tables_made::next_time);
+  CHECK(module.table.load() == nullptr);
+  refresh_code_map(*own.state, tables_made::next_time);
+  CHECK(module.table.load() != nullptr);
 }
 
 TEST_CASE("code that the map does not know makes it stale") {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -375,6 +376,37 @@ TEST_CASE("leading frames that are to be hidden go and equal samples merge") {
   hide_leading_frames(h.p, &is_allocator);
   CHECK(h.p.samples.size() == 3);
   CHECK(h.bytes(0) == 1110);
+}
+
+TEST_CASE("functions of ours that were inlined into the caller are left out of a leaf, and of nothing else") {
+  small_profile h;
+  const auto inlined = [&h](std::initializer_list<const char*> functions) {
+    const std::uint32_t made = h.p.add_location(no_index, 0x1000 + 16 * h.p.locations.size());
+    for (const char* const name : functions) h.p.add_line(h.p.locations[made], {h.p.add_function(name, name), 0, 0});
+    return made;
+  };
+  const std::uint32_t call = inlined({"prof::v1::detail::api()", "prof::v1::write_profile(char const*)", "work()", "main"});
+  const std::uint32_t inner = inlined({"prof::v1::with_labels<int>(int)", "work()"});
+  const std::uint32_t ours = inlined({"void prof::v1::detail::serve<int>(int)", "prof::v1::detail::run()"});
+  const std::uint32_t host = inlined({"prof::v1::result ask<int>(prof::v1::sink)", "main"});
+  h.add({call, inner}, 1);
+  h.add({call, h.main}, 2);
+  h.add({ours, h.main}, 4);
+  h.add({host, h.main}, 8);
+  hide_inlined_calls(h.p);
+  hide_inlined_calls(h.p);
+  const auto first = [&h](std::uint32_t location) { return function_of_line(h.p, h.p.locations[location].first_line); };
+  CHECK(h.p.locations[call].line_count == 2);
+  CHECK(first(call).equals("work()"));
+  CHECK(h.p.locations[inner].line_count == 2);
+  CHECK(h.p.locations[ours].line_count == 2);
+  CHECK(h.p.locations[host].line_count == 2);
+  CHECK(h.p.samples.size() == 4);
+  // What has one of them inlined is no allocator itself.
+  h.add({inlined({"malloc", "work()"}), h.main}, 16);
+  const std::vector<std::uint32_t> before = h.stack(4);
+  hide_leading_frames(h.p, &is_allocator);
+  CHECK(h.stack(4) == before);
 }
 
 TEST_CASE("samples with other labels stay apart") {

@@ -10,7 +10,7 @@ TEST_CASE("a request asks for what is known now, as pprof, with names") {
   const prof::profile_request request;
   CHECK(request.debug == 0);
   CHECK(request.seconds == 0);
-  CHECK(request.symbolize);
+  CHECK(request.symbolize == prof::symbols::standard);
   CHECK(request.format == prof::format::pprof);
   CHECK(request.hz == 0);
   CHECK(request.cancel == nullptr);
@@ -23,5 +23,6 @@ TEST_CASE("structs that cross objects can be copied byte by byte") {
   static_assert(std::is_trivially_copyable_v<prof::cpu_options>);
   static_assert(std::is_trivially_copyable_v<prof::options>);
   CHECK(prof::options{}.max_depth == 128);
-  CHECK(prof::cpu_options{}.symbolize);
+  CHECK(prof::cpu_options{}.symbolize == prof::symbols::standard);
+  CHECK(prof::options{}.symbolize == prof::symbols::inlines);
 }

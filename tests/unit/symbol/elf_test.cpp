@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "small_elf.hpp"
+#include "symbol_at.hpp"
 
 #if PROF_DETAIL_OS_LINUX
 
@@ -20,20 +21,30 @@ namespace {
 using prof::detail::arena;
 using prof::detail::elf_image;
 using prof::detail::elf_symbol;
-using prof::detail::elf_symbols;
+using prof::detail::found_symbol;
 using prof::detail::os_pages;
 using prof::detail::read_stub;
+using prof::detail::symbol_at;
+using prof::detail::symbol_search;
 using prof::detail::text_view;
 using namespace small_elfs;
 
-std::string name_at(const std::string& file, std::uint64_t address) {
+// Of addresses as linked, sorted: "" where there is none.
+std::vector<std::string> names_at(const char* data, std::size_t size, const std::vector<std::uint64_t>& addresses) {
     arena memory(os_pages);
-    elf_symbols symbols(memory);
-    symbols.load(elf_image(file.data(), file.size()));
-    const elf_symbol* const found = symbols.find(address - load_address);
-    if (found == nullptr) return "";
-    const text_view name = symbols.name_of(*found);
-    return std::string(name.data, name.size) + (found->stub ? "@plt" : "");
+    symbol_search symbols(elf_image(data, size), memory);
+    symbols.find(addresses.data(), addresses.size());
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+        const elf_symbol* const found = symbols.symbol_of(i);
+        const text_view name = found != nullptr ? symbols.name_of(*found) : text_view();
+        names.push_back(std::string(name.data, name.size) + (found != nullptr && found->stub ? "@plt" : ""));
+    }
+    return names;
+}
+std::string name_at(const std::string& file, std::uint64_t address) {
+    const found_symbol found = symbol_at(elf_image(file.data(), file.size()), address);
+    return std::string(found.name.data, found.name.size) + (found.symbol.stub ? "@plt" : "");
 }
 
 TEST_CASE("a symbol covers its size and nothing else") {
@@ -188,18 +199,16 @@ TEST_CASE("the wrong kinds of ELF have no symbols") {
 std::size_t read_everything(const char* data, std::size_t size) {
     const std::unique_ptr<char[]> exact(new char[size]);
     if (size != 0) std::memcpy(exact.get(), data, size);
-    arena memory(os_pages);
-    elf_symbols symbols(memory);
-    const elf_image image(exact.get(), size);
-    symbols.load(image);
-    std::size_t sum = symbols.size();
-    const text_view id = image.build_id();
+    std::size_t sum = 0;
+    const text_view id = elf_image(exact.get(), size).build_id();
     for (std::size_t i = 0; i < id.size; ++i) sum += static_cast<unsigned char>(id.data[i]);
-    for (std::uint64_t offset = 0; offset < 0x2100; offset += 8) {
-        const elf_symbol* const found = symbols.find(offset);
-        if (found == nullptr) continue;
-        const text_view name = symbols.name_of(*found);
-        for (std::size_t i = 0; i < name.size; ++i) sum += static_cast<unsigned char>(name.data[i]);
+    static const std::vector<std::uint64_t> addresses = [] {
+        std::vector<std::uint64_t> made;
+        for (std::uint64_t offset = 0; offset < 0x2100; offset += 8) made.push_back(load_address + offset);
+        return made;
+    }();
+    for (const std::string& name : names_at(exact.get(), size, addresses)) {
+        for (const char c : name) sum += static_cast<unsigned char>(c);
     }
     return sum;
 }
@@ -274,15 +283,45 @@ TEST_CASE("a cut stub is not decoded") {
 
 // ---- this program ----
 
+TEST_CASE("many addresses at once have the names that each has alone") {
+    small_elf elf = with_text_section();
+    elf.symbol("outer", text, 0x800, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("inner", text + 0x100, 0x100, STT_FUNC, STB_LOCAL, 1);
+    elf.symbol("open", text + 0x900, 0, STT_FUNC, STB_GLOBAL, 1);
+    elf.symbol("label", text + 0x980, 0, STT_NOTYPE, STB_LOCAL, 1);
+    elf.symbol("far", text + 0xf00, 4, STT_FUNC, STB_GLOBAL, 1);
+    const std::string file = finish(elf);
+    std::vector<std::uint64_t> all;
+    for (std::uint64_t at = text - 0x80; at < text + 0x1080; at += 0x40) all.push_back(at);
+    all.push_back(text + (std::uint64_t{1} << 40));  // a wide span: the pieces in between are large
+    const std::vector<std::string> names = names_at(file.data(), file.size(), all);
+    for (std::size_t i = 0; i < all.size(); ++i) CHECK(names[i] == name_at(file, all[i]));
+    CHECK(names[2] == "outer");
+    CHECK(name_at(file, text + 0x980) == "open");
+}
+
+TEST_CASE("a file in which everything overlaps has no names instead of taking all day") {
+    small_elf elf = with_text_section();
+    for (int i = 0; i < 1 << 14; ++i) elf.symbol("f" + std::to_string(i), text, 0x1000, STT_FUNC, STB_GLOBAL, 1);
+    const std::string file = finish(elf);
+    std::vector<std::uint64_t> all;
+    for (std::uint64_t at = text; at < text + 0x1000; ++at) all.push_back(at);
+    REQUIRE((all.size() << 14) >= symbol_search::max_offers);
+    all.push_back(all.back());
+    for (const std::string& name : names_at(file.data(), file.size(), all)) CHECK(name.empty());
+    CHECK(name_at(file, text) == "f0");
+}
+
+// ---- this program ----
+
 TEST_CASE("the running program has symbols") {
     std::size_t size = 0;
     const void* const own = prof::detail::os_map_file("/proc/self/exe", size);
     REQUIRE(own != nullptr);
     {
         arena memory(os_pages);
-        elf_symbols symbols(memory);
-        symbols.load(elf_image(own, size));
-        CHECK(symbols.size() > 100);
+        const symbol_search symbols(elf_image(own, size), memory);
+        CHECK(symbols.has_symbols());
     }
     prof::detail::os_unmap_sig(const_cast<void*>(own), size);
 }
