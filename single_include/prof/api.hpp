@@ -357,6 +357,15 @@ inline std::size_t format_hex(std::uint64_t value, char* out) noexcept {
   return n;
 }
 
+// Two digits a byte. `out` holds them all.
+inline void format_hex_bytes(text_view bytes, char* out) noexcept {
+  for (std::size_t i = 0; i < bytes.size; ++i) {
+    const auto byte = static_cast<unsigned char>(bytes.data[i]);
+    out[2 * i] = "0123456789abcdef"[byte >> 4];
+    out[2 * i + 1] = "0123456789abcdef"[byte & 15];
+  }
+}
+
 // Parses a decimal number that fills the whole view; false on anything else or on overflow.
 inline bool parse_decimal(text_view text, std::uint64_t& value) noexcept {
   value = 0;

@@ -358,6 +358,15 @@ inline std::size_t format_hex(std::uint64_t value, char* out) noexcept {
   return n;
 }
 
+// Two digits a byte. `out` holds them all.
+inline void format_hex_bytes(text_view bytes, char* out) noexcept {
+  for (std::size_t i = 0; i < bytes.size; ++i) {
+    const auto byte = static_cast<unsigned char>(bytes.data[i]);
+    out[2 * i] = "0123456789abcdef"[byte >> 4];
+    out[2 * i + 1] = "0123456789abcdef"[byte & 15];
+  }
+}
+
 // Parses a decimal number that fills the whole view; false on anything else or on overflow.
 inline bool parse_decimal(text_view text, std::uint64_t& value) noexcept {
   value = 0;
@@ -2777,6 +2786,7 @@ class arena {
     char* const place = cursor_;
     cursor_ += size;
     room_ -= size;
+    used_ += size;
     return place;
   }
 
@@ -2809,6 +2819,8 @@ class arena {
 
   bool exhausted() const noexcept { return exhausted_; }
   std::size_t bytes() const noexcept { return bytes_; }
+  // Of these, what was ever asked for; the rest of a chunk has not been touched.
+  std::size_t used() const noexcept { return used_; }
 
   void release() noexcept {
     while (chunks_ != nullptr) {
@@ -2820,6 +2832,7 @@ class arena {
     free_ = nullptr;
     room_ = 0;
     bytes_ = 0;
+    used_ = 0;
   }
 
  private:
@@ -2857,6 +2870,7 @@ class arena {
   char* cursor_ = nullptr;
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
+  std::size_t used_ = 0;
   std::size_t next_chunk_;
   bool exhausted_ = false;
 };
@@ -2984,6 +2998,19 @@ class arena_vector : public arena_array {
   const T* begin() const noexcept { return data(); }
   const T* end() const noexcept { return data() + size_; }
 };
+
+// How many of `count` things in order are before what is looked for: of the first ones is_before(index) holds.
+template <class IsBefore>
+std::size_t count_before(std::size_t count, IsBefore is_before) noexcept {
+  std::size_t low = 0;
+  std::size_t high = count;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (is_before(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
 
 // Sorts in place without recursion or allocation (heapsort; Williams, 1964): worst case n log n.
 template <class T, class Less>
@@ -15134,10 +15161,7 @@ PROF_DETAIL_BEGIN
 // A range of the code map as a mapping of a profile: its index there, if there is room.
 inline std::uint32_t add_mapping(profile& p, const code_range& range) noexcept {
   char hex[2 * build_id_size];
-  for (std::size_t k = 0; k < range.build_id_length; ++k) {
-    hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
-    hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
-  }
+  format_hex_bytes({reinterpret_cast<const char*>(range.build_id), range.build_id_length}, hex);
   profile_mapping mapping;
   mapping.start = range.start;
   mapping.limit = range.limit;
@@ -19370,10 +19394,7 @@ class debug_files {
     constexpr std::size_t longest = 64;
     if (id.size < 2 || id.size > longest) return false;
     char hex[2 * longest];
-    for (std::size_t i = 0; i < id.size; ++i) {
-      hex[2 * i] = "0123456789abcdef"[id.data[i] >> 4 & 15];
-      hex[2 * i + 1] = "0123456789abcdef"[id.data[i] & 15];
-    }
+    format_hex_bytes(id, hex);
     const text_view digits{hex, 2 * id.size};
     bounded_text<2 * longest + 32> in_folder;
     in_folder.put("/.build-id/").put({hex, 2}).put("/").put(digits.from(2)).put(".debug");
@@ -22698,14 +22719,8 @@ class abbreviation_table {
     if (code - 1 < entries_.size() && entries_[static_cast<std::size_t>(code - 1)].code == code) {
       return &entries_[static_cast<std::size_t>(code - 1)];
     }
-    std::size_t low = 0;
-    std::size_t high = entries_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (entries_[middle].code < code) low = middle + 1;
-      else high = middle;
-    }
-    return low < entries_.size() && entries_[low].code == code ? &entries_[low] : nullptr;
+    const std::size_t i = count_before(entries_.size(), [&](std::size_t k) { return entries_[k].code < code; });
+    return i < entries_.size() && entries_[i].code == code ? &entries_[i] : nullptr;
   }
   const attribute_spec* specs(const abbreviation& of) const noexcept { return specs_.data() + of.first; }
 
@@ -22909,7 +22924,6 @@ struct dwarf_unit {
   dwarf_value high;
   dwarf_value ranges;
   dwarf_value line_program;
-  dwarf_value name;
   dwarf_value directory;
 };
 
@@ -22991,14 +23005,8 @@ class dwarf_units {
 
   // The unit that an offset of .debug_info lies in, or null.
   const dwarf_unit* find(std::uint64_t offset) const noexcept {
-    std::size_t low = 0;
-    std::size_t high = units_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (units_[middle].offset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low != 0 && offset < units_[low - 1].end ? &units_[low - 1] : nullptr;
+    const std::size_t behind = count_before(units_.size(), [&](std::size_t i) { return units_[i].offset <= offset; });
+    return behind != 0 && offset < units_[behind - 1].end ? &units_[behind - 1] : nullptr;
   }
 
   text_view string_of(const dwarf_unit& unit, const dwarf_value& value) const noexcept {
@@ -23092,7 +23100,6 @@ class dwarf_units {
     unit.high = root.high_pc;
     unit.ranges = root.ranges;
     unit.line_program = root.stmt_list;
-    unit.name = root.name;
     unit.directory = root.comp_dir;
     if (!address_of(unit, unit.low, unit.low_pc)) unit.low_pc = 0;
     return true;
@@ -23279,14 +23286,7 @@ struct wanted_code {
 
 // The first of sorted addresses that is not below one.
 inline std::size_t first_wanted(const wanted_code* wanted, std::size_t count, std::uint64_t address) noexcept {
-  std::size_t low = 0;
-  std::size_t high = count;
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    if (wanted[middle].address < address) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return count_before(count, [&](std::size_t i) { return wanted[i].address < address; });
 }
 
 class line_program {
@@ -23345,7 +23345,6 @@ class line_program {
     std::uint32_t line = 1;
     std::uint32_t column = 0;
   };
-  static constexpr unsigned standard_opcodes = 12;
 
   // ---- the header ------------------------------------------------------------------------------------
 
@@ -24576,14 +24575,8 @@ class symbol_search {
   }
 
   const slot* find_slot(std::uint64_t address) const noexcept {
-    std::size_t low = 0;
-    std::size_t high = slots_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (slots_[middle].address < address) low = middle + 1;
-      else high = middle;
-    }
-    return low < slots_.size() && slots_[low].address == address ? &slots_[low] : nullptr;
+    const std::size_t i = count_before(slots_.size(), [&](std::size_t k) { return slots_[k].address < address; });
+    return i < slots_.size() && slots_[i].address == address ? &slots_[i] : nullptr;
   }
 
   // Decodes the stubs instead of counting them: linkers differ in their order and headers.
@@ -24765,6 +24758,8 @@ enum class name_detail : std::uint8_t { functions, lines, inlines };
 struct name_limits {
   std::uint64_t deadline_ns = ~std::uint64_t{0};  // on the monotonic clock
   std::size_t memory = ~std::size_t{0};           // bytes of the arena
+  // Of the demangler for all names: 100 of the worst there can be, some 100,000 usual ones. Behind that names stay as linked.
+  std::uint64_t demangler_steps = std::uint64_t{1} << 24;
   // Files that are mapped: their pages are given back while they are read. Null: none are.
   const text_view* mapped = nullptr;
   std::size_t mapped_count = 0;
@@ -24917,7 +24912,7 @@ class module_names {
     if (info_.split_units() != 0) problem_ = unread::split;
   }
   bool read_sections(const elf_image& image, dwarf_sections& sections) noexcept {
-    const std::size_t used = memory_.bytes();
+    const std::size_t used = memory_.used();
     dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0);
     if (reader.read(sections)) return true;
     problem_ = reader.problem();
@@ -24931,7 +24926,7 @@ class module_names {
       for (std::size_t i = 0; i < limits_.mapped_count; ++i) os_forget_pages(limits_.mapped[i]);
       left_before_ = left;
     }
-    return memory_.bytes() <= limits_.memory && !memory_.exhausted() && os_monotonic_ns_sig() < limits_.deadline_ns;
+    return memory_.used() <= limits_.memory && !memory_.exhausted() && os_monotonic_ns_sig() < limits_.deadline_ns;
   }
 
   arena& memory_;
@@ -25005,7 +25000,7 @@ class name_store {
 
   const cached_name* find(const name_key& key) noexcept {
     if (names_.empty()) return nullptr;
-    const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return names_[i].key == key; });
+    const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return is_at(i, key); });
     return found != no_index ? &names_[found] : nullptr;
   }
 
@@ -25018,7 +25013,7 @@ class name_store {
       lines_.lines.push(line);
     }
     const auto fresh = static_cast<std::uint32_t>(names_.size());
-    const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return names_[i].key == key; });
+    const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return is_at(i, key); });
     if (found == fresh && !memory_.exhausted()) names_.push(made);
   }
   void add_remark(std::uint64_t module, text_view text) noexcept {
@@ -25029,6 +25024,8 @@ class name_store {
   }
 
  private:
+  // An entry may have been lost when memory ran out, after its number was taken.
+  bool is_at(std::uint32_t i, const name_key& key) const noexcept { return i < names_.size() && names_[i].key == key; }
   std::uint32_t copy_function(const profile& p, std::uint32_t index) noexcept {
     const profile_function& from = p.functions[index];
     const std::uint32_t made = lines_.add_function(p.strings[from.name], p.strings[from.system_name], p.strings[from.file]);
@@ -25130,6 +25127,15 @@ inline text_view text_of(file_lack why) noexcept {
   }
 }
 
+// One line of a location that has no name. Code between functions may have a place in a source file.
+inline void add_made_up_line(profile& p, profile_location& location, const made_up_name& name, text_view file = {},
+                             std::int64_t line = 0, std::int64_t column = 0) noexcept {
+  const std::uint32_t function = p.add_function(name.view(), name.view(), file);
+  if (function >= p.functions.size()) return;
+  p.functions[function].is_made_up = true;
+  p.add_line(location, {function, line, column});
+}
+
 #if PROF_DETAIL_OS_LINUX
 
 class symbolizer {
@@ -25199,7 +25205,7 @@ class symbolizer {
         if (p.frames_of(sample)[i] < used_.size()) used_[p.frames_of(sample)[i]] = true;
       }
     }
-    if (p.samples.empty()) std::memset(used_.data(), 1, used_.size());
+    if (p.samples.empty()) for (bool& is_used : used_) is_used = true;
   }
   void collect(profile& p, const code_map* map) noexcept {
     for (std::size_t i = 0; i < p.locations.size(); ++i) {
@@ -25349,13 +25355,14 @@ class symbolizer {
     heap_sort(wanted, count, [](const missing_name& a, const missing_name& b) { return a.address < b.address; });
     for (std::size_t i = 0; i < count; ++i) addresses.push(wanted[i].address);
     if (addresses.size() != count) return;
-    debug_files places(scratch);
+    debug_files* const places = find_debug_files();
+    if (places == nullptr) return;
     debug_file debug;
     debug_file shared;
-    const bool has_debug = places.find(file.image(), of.identity.path, debug);
+    const bool has_debug = places->find(file.image(), of.identity.path, debug);
     const elf_image& with_lines = has_debug ? debug.image : file.image();
     const bool has_shared = detail_ != name_detail::functions &&
-                            places.find_supplement(with_lines, has_debug ? debug.path : of.identity.path, shared);
+                            places->find_supplement(with_lines, has_debug ? debug.path : of.identity.path, shared);
     names_.clear();  // the files of the module before are closed, and others may lie at their place
     known_.clear();
     name_limits limits = limits_;
@@ -25375,6 +25382,12 @@ class symbolizer {
     close_debug_file(shared);
   }
 
+  debug_files* find_debug_files() noexcept {
+    void* const room = debug_files_ == nullptr ? memory_.allocate(sizeof(debug_files)) : nullptr;
+    if (room != nullptr) debug_files_ = new (room) debug_files(memory_);
+    return debug_files_;
+  }
+
   void add_names(profile& p, missing_name& wanted, const module_names& names, std::size_t i, arena& scratch) noexcept {
     profile_location& location = p.locations[wanted.location];
     wanted.is_passing = names.is_cut() && names.lacks_line(i);
@@ -25385,7 +25398,7 @@ class symbolizer {
     const text_view path = modules_[wanted.module].identity.path;
     names.for_each_frame(i, [&](const named_frame& frame) {
       wanted.is_made_up = frame.linkage.size == 0;  // the outermost is the last one
-      if (wanted.is_made_up) add_made_up(p, location, made_up_name(path, offset), frame);
+      if (wanted.is_made_up) add_made_up_line(p, location, made_up_name(path, offset), frame.file, frame.line, frame.column);
       else add_frame(p, location, frame, scratch);
     });
     see_named(p, location, wanted.is_made_up);
@@ -25406,10 +25419,16 @@ class symbolizer {
     });
     if (found == fresh) {
       const text_view linked = join_clean(scratch, frame.linkage, frame.tail);
-      const text_view name = demangler_.demangle(linked, scratch);
+      const text_view name = demangle_within_limit(linked, scratch);
       names_.push({frame.linkage.data, is_stub, is_cut_by_pprof(name, linked) ? text_view() : linked, name});
     }
     return found < names_.size() && names_[found].name.size != 0 ? &names_[found] : nullptr;
+  }
+  text_view demangle_within_limit(text_view linked, arena& scratch) noexcept {
+    if (demangler_steps_ >= limits_.demangler_steps) return linked;
+    const text_view name = demangler_.demangle(linked, scratch);
+    demangler_steps_ += demangler_.steps();
+    return name;
   }
   // A local function has only its name in the source in debug information, "f<int>". Where both names are the same pprof
   // takes it for one to be shortened; it leaves one alone that is linked by none.
@@ -25430,15 +25449,8 @@ class symbolizer {
     add_made_up(p, location, path, path.size != 0 ? offset : location.address);
   }
   void add_made_up(profile& p, profile_location& location, text_view path, std::uint64_t number) noexcept {
-    add_made_up(p, location, made_up_name(path, number), {});
+    add_made_up_line(p, location, made_up_name(path, number));
     see_named(p, location, true);
-  }
-  // Code between functions may have a line.
-  static void add_made_up(profile& p, profile_location& location, const made_up_name& name, const named_frame& frame) noexcept {
-    const std::uint32_t function = p.add_function(name.view(), name.view(), frame.file);
-    if (function >= p.functions.size()) return;
-    p.functions[function].is_made_up = true;
-    p.add_line(location, {function, frame.line, frame.column});
   }
 
   // Where there was no memory to look at them.
@@ -25508,6 +25520,8 @@ class symbolizer {
   arena_vector<readable_name> names_;
   index_set known_;  // of names_
   demangler demangler_;
+  std::uint64_t demangler_steps_ = 0;
+  debug_files* debug_files_ = nullptr;  // made when the first file is read: it asks the environment
   std::size_t found_again_ = 0;  // in the cache
   std::uint64_t cut_ = 0;
 };
@@ -25521,11 +25535,7 @@ class symbolizer {
   void symbolize(profile& p, const code_map*) noexcept {
     for (profile_location& location : p.locations) {
       if (location.address == 0 || location.line_count != 0) continue;
-      const made_up_name name({}, location.address);
-      const std::uint32_t function = p.add_function(name.view(), name.view());
-      if (function >= p.functions.size()) continue;
-      p.functions[function].is_made_up = true;
-      p.add_line(location, {function, 0, 0});
+      add_made_up_line(p, location, made_up_name({}, location.address));
     }
   }
 };

@@ -38,6 +38,7 @@ class arena {
     char* const place = cursor_;
     cursor_ += size;
     room_ -= size;
+    used_ += size;
     return place;
   }
 
@@ -70,6 +71,8 @@ class arena {
 
   bool exhausted() const noexcept { return exhausted_; }
   std::size_t bytes() const noexcept { return bytes_; }
+  // Of these, what was ever asked for; the rest of a chunk has not been touched.
+  std::size_t used() const noexcept { return used_; }
 
   void release() noexcept {
     while (chunks_ != nullptr) {
@@ -81,6 +84,7 @@ class arena {
     free_ = nullptr;
     room_ = 0;
     bytes_ = 0;
+    used_ = 0;
   }
 
  private:
@@ -118,6 +122,7 @@ class arena {
   char* cursor_ = nullptr;
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
+  std::size_t used_ = 0;
   std::size_t next_chunk_;
   bool exhausted_ = false;
 };
@@ -245,6 +250,19 @@ class arena_vector : public arena_array {
   const T* begin() const noexcept { return data(); }
   const T* end() const noexcept { return data() + size_; }
 };
+
+// How many of `count` things in order are before what is looked for: of the first ones is_before(index) holds.
+template <class IsBefore>
+std::size_t count_before(std::size_t count, IsBefore is_before) noexcept {
+  std::size_t low = 0;
+  std::size_t high = count;
+  while (low < high) {
+    const std::size_t middle = (low + high) / 2;
+    if (is_before(middle)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
 
 // Sorts in place without recursion or allocation (heapsort; Williams, 1964): worst case n log n.
 template <class T, class Less>

@@ -14,10 +14,7 @@ PROF_DETAIL_BEGIN
 // A range of the code map as a mapping of a profile: its index there, if there is room.
 inline std::uint32_t add_mapping(profile& p, const code_range& range) noexcept {
   char hex[2 * build_id_size];
-  for (std::size_t k = 0; k < range.build_id_length; ++k) {
-    hex[2 * k] = "0123456789abcdef"[range.build_id[k] >> 4];
-    hex[2 * k + 1] = "0123456789abcdef"[range.build_id[k] & 15];
-  }
+  format_hex_bytes({reinterpret_cast<const char*>(range.build_id), range.build_id_length}, hex);
   profile_mapping mapping;
   mapping.start = range.start;
   mapping.limit = range.limit;

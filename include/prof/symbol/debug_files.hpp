@@ -207,10 +207,7 @@ class debug_files {
     constexpr std::size_t longest = 64;
     if (id.size < 2 || id.size > longest) return false;
     char hex[2 * longest];
-    for (std::size_t i = 0; i < id.size; ++i) {
-      hex[2 * i] = "0123456789abcdef"[id.data[i] >> 4 & 15];
-      hex[2 * i + 1] = "0123456789abcdef"[id.data[i] & 15];
-    }
+    format_hex_bytes(id, hex);
     const text_view digits{hex, 2 * id.size};
     bounded_text<2 * longest + 32> in_folder;
     in_folder.put("/.build-id/").put({hex, 2}).put("/").put(digits.from(2)).put(".debug");

@@ -342,14 +342,8 @@ class abbreviation_table {
     if (code - 1 < entries_.size() && entries_[static_cast<std::size_t>(code - 1)].code == code) {
       return &entries_[static_cast<std::size_t>(code - 1)];
     }
-    std::size_t low = 0;
-    std::size_t high = entries_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (entries_[middle].code < code) low = middle + 1;
-      else high = middle;
-    }
-    return low < entries_.size() && entries_[low].code == code ? &entries_[low] : nullptr;
+    const std::size_t i = count_before(entries_.size(), [&](std::size_t k) { return entries_[k].code < code; });
+    return i < entries_.size() && entries_[i].code == code ? &entries_[i] : nullptr;
   }
   const attribute_spec* specs(const abbreviation& of) const noexcept { return specs_.data() + of.first; }
 

@@ -24,14 +24,7 @@ struct wanted_code {
 
 // The first of sorted addresses that is not below one.
 inline std::size_t first_wanted(const wanted_code* wanted, std::size_t count, std::uint64_t address) noexcept {
-  std::size_t low = 0;
-  std::size_t high = count;
-  while (low < high) {
-    const std::size_t middle = (low + high) / 2;
-    if (wanted[middle].address < address) low = middle + 1;
-    else high = middle;
-  }
-  return low;
+  return count_before(count, [&](std::size_t i) { return wanted[i].address < address; });
 }
 
 class line_program {
@@ -90,7 +83,6 @@ class line_program {
     std::uint32_t line = 1;
     std::uint32_t column = 0;
   };
-  static constexpr unsigned standard_opcodes = 12;
 
   // ---- the header ------------------------------------------------------------------------------------
 

@@ -46,7 +46,6 @@ struct dwarf_unit {
   dwarf_value high;
   dwarf_value ranges;
   dwarf_value line_program;
-  dwarf_value name;
   dwarf_value directory;
 };
 
@@ -128,14 +127,8 @@ class dwarf_units {
 
   // The unit that an offset of .debug_info lies in, or null.
   const dwarf_unit* find(std::uint64_t offset) const noexcept {
-    std::size_t low = 0;
-    std::size_t high = units_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (units_[middle].offset <= offset) low = middle + 1;
-      else high = middle;
-    }
-    return low != 0 && offset < units_[low - 1].end ? &units_[low - 1] : nullptr;
+    const std::size_t behind = count_before(units_.size(), [&](std::size_t i) { return units_[i].offset <= offset; });
+    return behind != 0 && offset < units_[behind - 1].end ? &units_[behind - 1] : nullptr;
   }
 
   text_view string_of(const dwarf_unit& unit, const dwarf_value& value) const noexcept {
@@ -229,7 +222,6 @@ class dwarf_units {
     unit.high = root.high_pc;
     unit.ranges = root.ranges;
     unit.line_program = root.stmt_list;
-    unit.name = root.name;
     unit.directory = root.comp_dir;
     if (!address_of(unit, unit.low, unit.low_pc)) unit.low_pc = 0;
     return true;

@@ -276,14 +276,8 @@ class symbol_search {
   }
 
   const slot* find_slot(std::uint64_t address) const noexcept {
-    std::size_t low = 0;
-    std::size_t high = slots_.size();
-    while (low < high) {
-      const std::size_t middle = (low + high) / 2;
-      if (slots_[middle].address < address) low = middle + 1;
-      else high = middle;
-    }
-    return low < slots_.size() && slots_[low].address == address ? &slots_[low] : nullptr;
+    const std::size_t i = count_before(slots_.size(), [&](std::size_t k) { return slots_[k].address < address; });
+    return i < slots_.size() && slots_[i].address == address ? &slots_[i] : nullptr;
   }
 
   // Decodes the stubs instead of counting them: linkers differ in their order and headers.

@@ -21,6 +21,8 @@ enum class name_detail : std::uint8_t { functions, lines, inlines };
 struct name_limits {
   std::uint64_t deadline_ns = ~std::uint64_t{0};  // on the monotonic clock
   std::size_t memory = ~std::size_t{0};           // bytes of the arena
+  // Of the demangler for all names: 100 of the worst there can be, some 100,000 usual ones. Behind that names stay as linked.
+  std::uint64_t demangler_steps = std::uint64_t{1} << 24;
   // Files that are mapped: their pages are given back while they are read. Null: none are.
   const text_view* mapped = nullptr;
   std::size_t mapped_count = 0;
@@ -173,7 +175,7 @@ class module_names {
     if (info_.split_units() != 0) problem_ = unread::split;
   }
   bool read_sections(const elf_image& image, dwarf_sections& sections) noexcept {
-    const std::size_t used = memory_.bytes();
+    const std::size_t used = memory_.used();
     dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0);
     if (reader.read(sections)) return true;
     problem_ = reader.problem();
@@ -187,7 +189,7 @@ class module_names {
       for (std::size_t i = 0; i < limits_.mapped_count; ++i) os_forget_pages(limits_.mapped[i]);
       left_before_ = left;
     }
-    return memory_.bytes() <= limits_.memory && !memory_.exhausted() && os_monotonic_ns_sig() < limits_.deadline_ns;
+    return memory_.used() <= limits_.memory && !memory_.exhausted() && os_monotonic_ns_sig() < limits_.deadline_ns;
   }
 
   arena& memory_;

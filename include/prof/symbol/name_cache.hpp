@@ -54,7 +54,7 @@ class name_store {
 
   const cached_name* find(const name_key& key) noexcept {
     if (names_.empty()) return nullptr;
-    const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return names_[i].key == key; });
+    const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return is_at(i, key); });
     return found != no_index ? &names_[found] : nullptr;
   }
 
@@ -67,7 +67,7 @@ class name_store {
       lines_.lines.push(line);
     }
     const auto fresh = static_cast<std::uint32_t>(names_.size());
-    const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return names_[i].key == key; });
+    const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return is_at(i, key); });
     if (found == fresh && !memory_.exhausted()) names_.push(made);
   }
   void add_remark(std::uint64_t module, text_view text) noexcept {
@@ -78,6 +78,8 @@ class name_store {
   }
 
  private:
+  // An entry may have been lost when memory ran out, after its number was taken.
+  bool is_at(std::uint32_t i, const name_key& key) const noexcept { return i < names_.size() && names_[i].key == key; }
   std::uint32_t copy_function(const profile& p, std::uint32_t index) noexcept {
     const profile_function& from = p.functions[index];
     const std::uint32_t made = lines_.add_function(p.strings[from.name], p.strings[from.system_name], p.strings[from.file]);

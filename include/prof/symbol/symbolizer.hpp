@@ -70,6 +70,15 @@ inline text_view text_of(file_lack why) noexcept {
   }
 }
 
+// One line of a location that has no name. Code between functions may have a place in a source file.
+inline void add_made_up_line(profile& p, profile_location& location, const made_up_name& name, text_view file = {},
+                             std::int64_t line = 0, std::int64_t column = 0) noexcept {
+  const std::uint32_t function = p.add_function(name.view(), name.view(), file);
+  if (function >= p.functions.size()) return;
+  p.functions[function].is_made_up = true;
+  p.add_line(location, {function, line, column});
+}
+
 #if PROF_DETAIL_OS_LINUX
 
 class symbolizer {
@@ -139,7 +148,7 @@ class symbolizer {
         if (p.frames_of(sample)[i] < used_.size()) used_[p.frames_of(sample)[i]] = true;
       }
     }
-    if (p.samples.empty()) std::memset(used_.data(), 1, used_.size());
+    if (p.samples.empty()) for (bool& is_used : used_) is_used = true;
   }
   void collect(profile& p, const code_map* map) noexcept {
     for (std::size_t i = 0; i < p.locations.size(); ++i) {
@@ -289,13 +298,14 @@ class symbolizer {
     heap_sort(wanted, count, [](const missing_name& a, const missing_name& b) { return a.address < b.address; });
     for (std::size_t i = 0; i < count; ++i) addresses.push(wanted[i].address);
     if (addresses.size() != count) return;
-    debug_files places(scratch);
+    debug_files* const places = find_debug_files();
+    if (places == nullptr) return;
     debug_file debug;
     debug_file shared;
-    const bool has_debug = places.find(file.image(), of.identity.path, debug);
+    const bool has_debug = places->find(file.image(), of.identity.path, debug);
     const elf_image& with_lines = has_debug ? debug.image : file.image();
     const bool has_shared = detail_ != name_detail::functions &&
-                            places.find_supplement(with_lines, has_debug ? debug.path : of.identity.path, shared);
+                            places->find_supplement(with_lines, has_debug ? debug.path : of.identity.path, shared);
     names_.clear();  // the files of the module before are closed, and others may lie at their place
     known_.clear();
     name_limits limits = limits_;
@@ -315,6 +325,12 @@ class symbolizer {
     close_debug_file(shared);
   }
 
+  debug_files* find_debug_files() noexcept {
+    void* const room = debug_files_ == nullptr ? memory_.allocate(sizeof(debug_files)) : nullptr;
+    if (room != nullptr) debug_files_ = new (room) debug_files(memory_);
+    return debug_files_;
+  }
+
   void add_names(profile& p, missing_name& wanted, const module_names& names, std::size_t i, arena& scratch) noexcept {
     profile_location& location = p.locations[wanted.location];
     wanted.is_passing = names.is_cut() && names.lacks_line(i);
@@ -325,7 +341,7 @@ class symbolizer {
     const text_view path = modules_[wanted.module].identity.path;
     names.for_each_frame(i, [&](const named_frame& frame) {
       wanted.is_made_up = frame.linkage.size == 0;  // the outermost is the last one
-      if (wanted.is_made_up) add_made_up(p, location, made_up_name(path, offset), frame);
+      if (wanted.is_made_up) add_made_up_line(p, location, made_up_name(path, offset), frame.file, frame.line, frame.column);
       else add_frame(p, location, frame, scratch);
     });
     see_named(p, location, wanted.is_made_up);
@@ -346,10 +362,16 @@ class symbolizer {
     });
     if (found == fresh) {
       const text_view linked = join_clean(scratch, frame.linkage, frame.tail);
-      const text_view name = demangler_.demangle(linked, scratch);
+      const text_view name = demangle_within_limit(linked, scratch);
       names_.push({frame.linkage.data, is_stub, is_cut_by_pprof(name, linked) ? text_view() : linked, name});
     }
     return found < names_.size() && names_[found].name.size != 0 ? &names_[found] : nullptr;
+  }
+  text_view demangle_within_limit(text_view linked, arena& scratch) noexcept {
+    if (demangler_steps_ >= limits_.demangler_steps) return linked;
+    const text_view name = demangler_.demangle(linked, scratch);
+    demangler_steps_ += demangler_.steps();
+    return name;
   }
   // A local function has only its name in the source in debug information, "f<int>". Where both names are the same pprof
   // takes it for one to be shortened; it leaves one alone that is linked by none.
@@ -370,15 +392,8 @@ class symbolizer {
     add_made_up(p, location, path, path.size != 0 ? offset : location.address);
   }
   void add_made_up(profile& p, profile_location& location, text_view path, std::uint64_t number) noexcept {
-    add_made_up(p, location, made_up_name(path, number), {});
+    add_made_up_line(p, location, made_up_name(path, number));
     see_named(p, location, true);
-  }
-  // Code between functions may have a line.
-  static void add_made_up(profile& p, profile_location& location, const made_up_name& name, const named_frame& frame) noexcept {
-    const std::uint32_t function = p.add_function(name.view(), name.view(), frame.file);
-    if (function >= p.functions.size()) return;
-    p.functions[function].is_made_up = true;
-    p.add_line(location, {function, frame.line, frame.column});
   }
 
   // Where there was no memory to look at them.
@@ -448,6 +463,8 @@ class symbolizer {
   arena_vector<readable_name> names_;
   index_set known_;  // of names_
   demangler demangler_;
+  std::uint64_t demangler_steps_ = 0;
+  debug_files* debug_files_ = nullptr;  // made when the first file is read: it asks the environment
   std::size_t found_again_ = 0;  // in the cache
   std::uint64_t cut_ = 0;
 };
@@ -461,11 +478,7 @@ class symbolizer {
   void symbolize(profile& p, const code_map*) noexcept {
     for (profile_location& location : p.locations) {
       if (location.address == 0 || location.line_count != 0) continue;
-      const made_up_name name({}, location.address);
-      const std::uint32_t function = p.add_function(name.view(), name.view());
-      if (function >= p.functions.size()) continue;
-      p.functions[function].is_made_up = true;
-      p.add_line(location, {function, 0, 0});
+      add_made_up_line(p, location, made_up_name({}, location.address));
     }
   }
 };

@@ -91,6 +91,24 @@ TEST_CASE("an arena maps nothing before it is used, grows by doubling and gives 
   CHECK(g_bytes_mapped == 0);
 }
 
+TEST_CASE("what is used of an arena is what was asked for, not what was mapped for it") {
+    arena memory(pages(100), 4096);
+    memory.allocate(100);
+    memory.allocate(100000);
+    CHECK(memory.used() == 112 + 100000);
+    CHECK(memory.bytes() > memory.used());
+    memory.release();
+    CHECK(memory.used() == 0);
+}
+
+TEST_CASE("what is before is counted, whatever the length") {
+    for (std::size_t count = 0; count < 20; ++count) {
+        for (std::size_t before = 0; before <= count; ++before) {
+            CHECK(prof::detail::count_before(count, [&](std::size_t i) { return i < before; }) == before);
+        }
+    }
+}
+
 TEST_CASE("an exhausted arena says so for ever and still serves what fits") {
   arena memory(pages(1), 256);
   CHECK(memory.allocate(64) != nullptr);

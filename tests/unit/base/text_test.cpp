@@ -63,6 +63,12 @@ std::string written(Put put) {
 
 }  // namespace
 
+TEST_CASE("bytes have two digits each") {
+    char digits[6];
+    prof::detail::format_hex_bytes({"\x00\x9f\xff", 3}, digits);
+    CHECK(std::string(digits, 6) == "009fff");
+}
+
 TEST_CASE("views compare, cut and find") {
   const text_view path("/usr/lib/libc.so");
   CHECK(path.size == 16);

@@ -19,27 +19,6 @@ using namespace small_elfs;
 
 std::string to_std(text_view text) { return std::string(text.data, text.size); }
 
-// A zlib stream of one stored block.
-std::string packed(const std::string& text) {
-  std::uint32_t a = 1;
-  std::uint32_t b = 0;
-  for (const char c : text) {
-    a = (a + static_cast<unsigned char>(c)) % 65521;
-    b = (b + a) % 65521;
-  }
-  std::string out = "\x78\x01\x01";
-  const auto size = static_cast<std::uint16_t>(text.size());
-  out += raw(size) + raw(static_cast<std::uint16_t>(~size)) + text;
-  for (const std::uint32_t part : {b >> 8, b, a >> 8, a}) out += static_cast<char>(part & 255);
-  return out;
-}
-std::string compressed(const std::string& text, std::uint64_t size, std::uint32_t type = 1) {
-  Elf64_Chdr head{};
-  head.ch_type = type;
-  head.ch_size = size;
-  head.ch_addralign = 1;
-  return raw(head) + packed(text);
-}
 std::string gnu(const std::string& text, std::uint64_t size) {
   std::string out = "ZLIB";
   for (int i = 7; i >= 0; --i) out += static_cast<char>(size >> (8 * i) & 255);

@@ -25,7 +25,7 @@ struct loaded {
     units.load(file.sections(), alternative != nullptr ? &other : nullptr, effort);
   }
   std::string text(const dwarf_value& value) const { return to_std(units.string_of(units[0], value)); }
-  std::string name(std::size_t i = 0) const { return to_std(units.string_of(units[i], units[i].name)); }
+  std::string directory(std::size_t i = 0) const { return to_std(units.string_of(units[i], units[i].directory)); }
 };
 
 dwarf_value value_of(unsigned form, std::uint64_t number) {
@@ -42,14 +42,14 @@ TEST_CASE("units of versions 2 to 5, in 32 and 64 bits, one behind the other") {
   for (unsigned version = 2; version <= 5; ++version) {
     for (const bool is_long : {false, true}) {
       dwarf_unit_text unit(file, version, is_long);
-      unit.die(tag_compile_unit, false, {{attribute_name, form_strp, "v" + std::to_string(version) + (is_long ? "l" : "")}});
+      unit.die(tag_compile_unit, false, {{attribute_comp_dir, form_strp, "v" + std::to_string(version) + (is_long ? "l" : "")}});
       unit.finish();
     }
   }
   const loaded found(file);
   REQUIRE(found.units.size() == 8);
   for (std::size_t i = 0; i < 8; ++i) {
-    CHECK(found.name(i) == "v" + std::to_string(2 + i / 2) + (i % 2 != 0 ? "l" : ""));
+    CHECK(found.directory(i) == "v" + std::to_string(2 + i / 2) + (i % 2 != 0 ? "l" : ""));
     CHECK(found.units[i].encoding.version == 2 + i / 2);
     CHECK(found.units[i].encoding.offset_size == (i % 2 != 0 ? 8 : 4));
     CHECK(found.units[i].tag == tag_compile_unit);
@@ -60,7 +60,7 @@ TEST_CASE("type units, unknown versions and sizes of addresses are passed over, 
   dwarf_file file;
   const auto add = [&](unsigned version, unsigned type, unsigned address_size, unsigned tag) {
     dwarf_unit_text unit(file, version, false, type, address_size);
-    unit.die(tag, false, {{attribute_name, form_string, std::to_string(version) + "/" + std::to_string(type)}});
+    unit.die(tag, false, {{attribute_comp_dir, form_string, std::to_string(version) + "/" + std::to_string(type)}});
     unit.finish();
   };
   add(5, 2, 8, tag_compile_unit);
@@ -73,10 +73,10 @@ TEST_CASE("type units, unknown versions and sizes of addresses are passed over, 
   add(4, 1, 4, tag_compile_unit);
   const loaded found(file);
   REQUIRE(found.units.size() == 3);
-  CHECK(found.name(0) == "5/3");
+  CHECK(found.directory(0) == "5/3");
   CHECK(found.units[0].tag == tag_partial_unit);
-  CHECK(found.name(1) == "5/4");
-  CHECK(found.name(2) == "4/1");
+  CHECK(found.directory(1) == "5/4");
+  CHECK(found.directory(2) == "4/1");
   CHECK(found.units[2].encoding.address_size == 4);
 }
 
@@ -84,7 +84,7 @@ TEST_CASE("a unit whose root cannot be read does not hide the next one") {
   dwarf_file file;
   for (const unsigned form : {0x7fu, unsigned{form_string}}) {
     dwarf_unit_text unit(file, 4);
-    unit.die(tag_compile_unit, false, {{attribute_name, form, "n"}});
+    unit.die(tag_compile_unit, false, {{attribute_comp_dir, form, "n"}});
     unit.finish();
   }
   dwarf_unit_text empty(file, 4);
@@ -93,12 +93,12 @@ TEST_CASE("a unit whose root cannot be read does not hide the next one") {
   without.body.u8(1);
   without.finish_with(99999);
   dwarf_unit_text last(file, 4);
-  last.die(tag_compile_unit, false, {{attribute_name, form_string, "last"}});
+  last.die(tag_compile_unit, false, {{attribute_comp_dir, form_string, "last"}});
   last.finish();
   const loaded found(file);
   REQUIRE(found.units.size() == 2);
-  CHECK(found.name(0) == "n");
-  CHECK(found.name(1) == "last");
+  CHECK(found.directory(0) == "n");
+  CHECK(found.directory(1) == "last");
 }
 
 TEST_CASE("a root's declaration is found behind others, sparse and unsorted") {
@@ -108,9 +108,9 @@ TEST_CASE("a root's declaration is found behind others, sparse and unsorted") {
   unit.die(tag_variable, false, {{attribute_decl_line, form_implicit_const, 3}, {attribute_name, form_strp, "v"}});
   unit.body.bytes.clear();
   unit.next_code = 7;
-  unit.die(tag_compile_unit, false, {{attribute_name, form_strp, "root"}});
+  unit.die(tag_compile_unit, false, {{attribute_comp_dir, form_strp, "root"}});
   unit.finish();
-  CHECK(loaded(file).name() == "root");
+  CHECK(loaded(file).directory() == "root");
 }
 
 TEST_CASE("a unit is found by any offset in it, and none elsewhere") {
@@ -204,7 +204,7 @@ TEST_CASE("trap: a root's indexed values come before the bases that they need") 
     file.rnglists.number(is_long ? 8 : 4, is_long ? 8 : 4).add({4, 0x10, 0x20, 0});  // offset_pair [0x10, 0x20)
     dwarf_unit_text unit(file, 5, is_long);
     unit.die(tag_compile_unit, false,
-             {{attribute_name, form_strx1, 1},
+             {{attribute_comp_dir, form_strx1, 1},
               {attribute_ranges, form_rnglistx, 0},
               {attribute_low_pc, form_addrx, 1},
               {attribute_rnglists_base, form_sec_offset, list_base},
@@ -213,7 +213,7 @@ TEST_CASE("trap: a root's indexed values come before the bases that they need") 
     unit.finish();
     const loaded found(file);
     REQUIRE(found.units.size() == 1);
-    CHECK(found.name() == "late");
+    CHECK(found.directory() == "late");
     CHECK(found.units[0].low_pc == 0x6000);
     dwarf_ranges ranges(found.units, found.units[0], found.units[0].low, found.units[0].high, found.units[0].ranges, 0x1000);
     dwarf_range range;
@@ -236,12 +236,12 @@ TEST_CASE("bases that a unit does not name are behind the tables' headers, or at
       dwarf_unit_text unit(file, version, is_long);
       const bool is_new = version == 5;
       unit.die(tag_compile_unit, false,
-               {{attribute_name, is_new ? unsigned{form_strx} : unsigned{form_gnu_str_index}, 0},
+               {{attribute_comp_dir, is_new ? unsigned{form_strx} : unsigned{form_gnu_str_index}, 0},
                 {attribute_low_pc, is_new ? unsigned{form_addrx} : unsigned{form_gnu_addr_index}, 0}});
       unit.finish();
       const loaded found(file);
       REQUIRE(found.units.size() == 1);
-      CHECK(found.name() == "implied");
+      CHECK(found.directory() == "implied");
       CHECK(found.units[0].low_pc == 0x7000);
     }
   }

@@ -293,6 +293,25 @@ TEST_CASE("once time or memory is used up, addresses keep their symbols") {
   CHECK(no_memory.names.is_cut());
 }
 
+TEST_CASE("a section that fits is unpacked, though the arena maps more for it") {
+  dwarf_file file = two_functions();
+  file.str.bytes.resize(300000);
+  small_elf elf = with_symbols();
+  add_debug(elf, file);
+  for (auto& part : elf.parts) {
+    if (part.name != ".debug_str") continue;
+    part.content = compressed(part.content, part.content.size());
+    part.head.sh_flags |= SHF_COMPRESSED;
+  }
+  name_limits limits;
+  limits.memory = 450000;
+  names_of names(finish(elf), "", limits);
+  CHECK(names.find({text + 0x10}).at(0) == "inner /src/a.c:10 < outer.constprop.0 /src/a.c:5");
+  CHECK_FALSE(names.names.is_cut());
+  CHECK(names.memory.bytes() > limits.memory);
+  CHECK(names.memory.used() < limits.memory);
+}
+
 TEST_CASE("without any memory there are no names, and that is said") {
   small_elf elf = with_symbols();
   add_debug(elf, two_functions());

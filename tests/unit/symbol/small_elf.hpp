@@ -21,6 +21,34 @@ inline std::string raw(const T& value) {
     return std::string(reinterpret_cast<const char*>(&value), sizeof value);
 }
 
+// A zlib stream of stored blocks.
+inline std::string packed(const std::string& text) {
+    constexpr std::size_t longest = 0xffff;
+    std::string out = "\x78\x01";
+    for (std::size_t at = 0; at == 0 || at < text.size(); at += longest) {
+        const std::string block = text.substr(at, longest);
+        const auto size = static_cast<std::uint16_t>(block.size());
+        out += static_cast<char>(at + longest >= text.size());  // the last one?
+        out += raw(size) + raw(static_cast<std::uint16_t>(~size)) + block;
+    }
+    std::uint32_t a = 1;
+    std::uint32_t b = 0;
+    for (const char c : text) {
+        a = (a + static_cast<unsigned char>(c)) % 65521;
+        b = (b + a) % 65521;
+    }
+    for (const std::uint32_t part : {b >> 8, b, a >> 8, a}) out += static_cast<char>(part & 255);
+    return out;
+}
+// A section of SHF_COMPRESSED that says to have `size` bytes.
+inline std::string compressed(const std::string& text, std::uint64_t size, std::uint32_t type = 1) {
+    Elf64_Chdr head{};
+    head.ch_type = type;
+    head.ch_size = size;
+    head.ch_addralign = 1;
+    return raw(head) + packed(text);
+}
+
 struct small_elf {
     struct part {
         std::string name;

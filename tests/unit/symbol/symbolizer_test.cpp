@@ -294,6 +294,23 @@ TEST_CASE("what only samples of zeros have makes no claim for its mapping") {
     }
 }
 
+TEST_CASE("names that are demangled too dear stay as they are linked") {
+    const code_map* const map = prof::detail::read_code_map();
+    const code_range* const own = map->find(address_of(&quiet_helper));
+    for (const bool is_cheap : {false, true}) {
+        arena memory(os_pages);
+        profile p(memory);
+        const std::uint32_t mapping = add_mapping(p, *own);
+        const std::uint32_t one = p.add_location(mapping, address_of(&quiet_helper));
+        const std::uint32_t other = p.add_location(mapping, address_of(&doubled_value<int>));
+        name_limits limits;
+        if (!is_cheap) limits.demangler_steps = 1;  // whichever comes first
+        symbolize(p, map, nullptr, name_detail::functions, limits);
+        const int linked = (name_in(p, one) == linked_in(p, one)) + (name_in(p, other) == linked_in(p, other));
+        CHECK(linked == (is_cheap ? 0 : 1));
+    }
+}
+
 // ---- the cache ----
 
 struct own_cache {
