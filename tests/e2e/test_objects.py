@@ -111,8 +111,8 @@ class Waits(unittest.TestCase):
         for name, most in outcome.waits.items():
             for what, found, least in (("held", delays(outcome.mutex, f"{name}_holds"), 30),
                                        ("mutex", delays(outcome.block, f"{name}_waits", "mutex"), 30),
-                                       ("cond", delays(outcome.block, f"{name}_waits", "cond"), 9),
-                                       ("semaphore", delays(outcome.block, f"{name}_waits", "semaphore"), 9)):
+                                       ("cond", delays(outcome.block, f"{name}_waits", "cond"), 10),
+                                       ("semaphore", delays(outcome.block, f"{name}_waits", "semaphore"), 10)):
                 count, delay = found
                 self.assertEqual(count, 1, (name, what))
                 self.assertGreaterEqual(delay / 1e6, least, (name, what))

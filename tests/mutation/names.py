@@ -109,7 +109,8 @@ MUTANTS: List[Mutant] = [
     Mutant("work has no bound", INFO, "bytes * steps_per_byte + least_steps", "~std::uint64_t{0} + 0 * bytes", INFO_TEST),
     Mutant("work that was given up is all", INFO, "return !effort_.is_over();", "return true;", INFO_TEST),
     # ---- sections
-    Mutant("any size is believed", SECTIONS, "    if (size / 1032 > packed.size) return fail(unread::damaged);\n", "", SECTIONS_TEST),
+    Mutant("any size is believed", SECTIONS,
+           "    if (!inflate_can_fill(packed, static_cast<std::size_t>(size))) return fail(unread::damaged);\n", "", SECTIONS_TEST),
     Mutant("no budget", SECTIONS, "    if (size > budget_ - unpacked_) return fail(unread::too_large);\n", "", SECTIONS_TEST),
     Mutant("zstd is zlib", SECTIONS, "head.ch_type != by_zlib", "head.ch_type > by_zstd", SECTIONS_TEST),
     Mutant("names of sections are prefixes", "code/elf_image.hpp", "return end == strings.size || strings.data[end] == '\\0';",
@@ -128,7 +129,7 @@ MUTANTS: List[Mutant] = [
     Mutant("a symbol without a size goes on", NAMES, "return symbol.tier != symbol_tier::sized && begins_[i] > symbol.start;",
            "return symbol.tier != symbol_tier::sized && begins_[i] > symbol.start && i > 9;", NAMES_TEST),
     Mutant("time has no end", NAMES, "os_monotonic_ns_sig() < limits_.deadline_ns", "true", NAMES_TEST),
-    Mutant("memory has no end", NAMES, "memory_.bytes() <= limits_.memory && ", "", NAMES_TEST),
+    Mutant("memory has no end", NAMES, "memory_.used() <= limits_.memory && ", "", NAMES_TEST),
     Mutant("without memory all is well", NAMES, "|| !begins_.resize(count)) return false;", "|| !begins_.resize(count)) return true;", NAMES_TEST),
     Mutant("that it was cut is not said", NAMES, "is_cut_ = !info_.find", "is_cut_ = info_.find", NAMES_TEST),
 ]

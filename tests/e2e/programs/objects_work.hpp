@@ -26,10 +26,11 @@ inline void sleep_ms(int milliseconds) {
   const timespec time{0, milliseconds * 1000000};
   nanosleep(&time, nullptr);
 }
-inline timespec in_10_ms(clockid_t clock) {
+// A thread that is held up between this and its wait by less than 40 ms still waits for more than 10.
+inline timespec in_50_ms(clockid_t clock) {
   timespec time{};
   clock_gettime(clock, &time);
-  time.tv_nsec += 10000000;
+  time.tv_nsec += 50000000;
   time.tv_sec += time.tv_nsec / 1000000000;
   time.tv_nsec %= 1000000000;
   return time;
@@ -80,12 +81,12 @@ struct object_waits {
     pthread_mutex_lock(&of->mutex);                                                               \
     of->got_it = now_ms();                                                                        \
     of->is_right = of->was_held_to_its_end;                                                       \
-    const timespec time = in_10_ms(CLOCK_MONOTONIC);                                              \
+    const timespec time = in_50_ms(CLOCK_MONOTONIC);                                              \
     of->is_right &= pthread_cond_timedwait(&of->cond, &of->mutex, &time) == ETIMEDOUT;            \
     of->is_right &= now_ms() >= in_ms(time);                                                      \
     pthread_mutex_unlock(&of->mutex);                                                             \
     of->between = now_ms();                                                                       \
-    const timespec until = in_10_ms(CLOCK_REALTIME);                                              \
+    const timespec until = in_50_ms(CLOCK_REALTIME);                                              \
     of->is_right &= sem_timedwait(&of->semaphore, &until) == -1 && errno == ETIMEDOUT;            \
     of->end = now_ms();                                                                           \
   }                                                                                               \

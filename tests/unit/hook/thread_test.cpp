@@ -37,7 +37,7 @@ bool has_timer(std::uint32_t thread) {
 }
 
 // A thread that waits until it is told to end.
-struct waiting_thread {
+struct idle_thread {
   std::atomic<std::uint32_t> id{0};
   std::atomic<bool> end{false};
   std::thread thread;
@@ -112,13 +112,13 @@ TEST_CASE("without a free record a thread starts all the same and is counted as 
 TEST_CASE("while a profile runs every new thread has a timer, and loses it at its end") {
   std::string bytes;
   prof::cpu_session session;
-  waiting_thread early;
+  idle_thread early;
   early.begin();
   CHECK_FALSE(has_timer(early.id.load()));
   REQUIRE(session.start(prof::append_to(bytes)));
   CHECK(has_timer(early.id.load()));
   CHECK(has_timer(os_thread_id_sig()));
-  waiting_thread late;
+  idle_thread late;
   late.begin();
   CHECK(has_timer(late.id.load()));
   late.stop();
@@ -126,7 +126,7 @@ TEST_CASE("while a profile runs every new thread has a timer, and loses it at it
   early.stop();
   REQUIRE(session.stop());
   CHECK_FALSE(has_timer(os_thread_id_sig()));
-  waiting_thread after;
+  idle_thread after;
   after.begin();
   CHECK_FALSE(has_timer(after.id.load()));
   after.stop();

@@ -22,6 +22,7 @@ using namespace prof::detail;
 
 constexpr std::uint64_t ms = 1000000;
 constexpr std::uint64_t hour = 3600 * 1000 * ms;
+constexpr std::uint64_t lasted = 20 * 1000 * ms;  // of waits that go on; they began after the machine did
 constexpr std::uint64_t one_wait = std::uint64_t{1} << wait_count_bits;
 
 // What a profile shows of one stack and kind of wait.
@@ -418,7 +419,7 @@ TEST_CASE("a wait that goes on counts once it has lasted what was drawn for it, 
   const own_block own(1000 * ms);
   int counted = 0;
   for (std::uint32_t thread = 1; thread <= 200; ++thread) {
-    const wait_that_goes_on wait(own, thread, hour);
+    const wait_that_goes_on wait(own, thread, lasted);
     CHECK(wait.facts().least_ns >= 1);
   }
   for (std::uint32_t thread = 1001; thread <= 1200; ++thread) {
@@ -432,7 +433,7 @@ TEST_CASE("a wait that goes on counts once it has lasted what was drawn for it, 
   for (const wait_in_progress& wait : at.first.waits) {
     const bool counts = wait.weight.waits != 0;
     if (counts != (wait.facts.thread <= 200)) ++wrong;
-    if (counts && (wait.weight.waits != one_wait || wait.weight.ns < hour)) ++wrong;
+    if (counts && (wait.weight.waits != one_wait || wait.weight.ns < lasted)) ++wrong;
     counted += counts ? 1 : 0;
   }
   CHECK(wrong == 0);
@@ -440,20 +441,22 @@ TEST_CASE("a wait that goes on counts once it has lasted what was drawn for it, 
 }
 
 TEST_CASE("a wait that goes on and is shorter than the rate is weighed like one that has ended") {
-  const own_block own(4 * hour);
-  for (std::uint32_t thread = 1; thread <= 100; ++thread) (void)wait_that_goes_on(own, thread, hour);
+  const own_block own(4 * lasted);
+  const std::uint64_t began = os_monotonic_ns_sig();
+  for (std::uint32_t thread = 1; thread <= 100; ++thread) (void)wait_that_goes_on(own, thread, lasted);
   snapshots at;
   read_block(*own.process, *own.block, at.first);
+  const std::uint64_t at_most = lasted + os_monotonic_ns_sig() - began;
   int counted = 0;
   int wrong = 0;
   for (const wait_in_progress& wait : at.first.waits) {
-    const bool lasts = wait.facts.least_ns <= hour;
     if (wait.weight.waits == 0) {
-      if (lasts) ++wrong;
+      if (wait.facts.least_ns <= lasted) ++wrong;
       continue;
     }
     ++counted;
-    if (wait.weight.ns != 4 * hour || wait.weight.waits > 4 * one_wait || wait.weight.waits < 3 * one_wait) ++wrong;
+    if (wait.facts.least_ns > at_most) ++wrong;
+    if (wait.weight.ns != 4 * lasted || wait.weight.waits > 4 * one_wait || wait.weight.waits < 3 * one_wait) ++wrong;
   }
   CHECK(wrong == 0);
   CHECK(counted > 10);
