@@ -216,12 +216,14 @@ struct asked_thread {
   std::uint32_t generation = 0;
   std::size_t index = no_slot;  // of its question while that is open
   silence why = silence::none;
+  bool may_unblock = false;  // it blocks the signal, perhaps for the time of a handler only
   stack_id stack = overflow_stack;
   label_set_id labels = no_labels;
 };
 
 inline constexpr std::uint64_t answers_deadline_ns = 1000000000;
 inline constexpr std::uint64_t ask_again_ns = 20000000;
+inline constexpr std::uint64_t handler_ns = 20000000;  // what a handler may take on a busy machine
 inline constexpr std::uint64_t patience_ns = 100000000;  // with threads of which it is known why they are silent
 
 // One dump: lists the threads, asks all at once, gathers what they answer.
@@ -266,6 +268,7 @@ class thread_survey {
   }
   void ask_first(asked_thread& asked) noexcept {
     asked.why = why_not_to_ask(asked.thread);
+    asked.may_unblock = asked.why == silence::blocks_signal;
     if (asked.why != silence::none) return;
     asked.generation = state_.generation.fetch_add(1, std::memory_order_relaxed);
     asked.index = state_.questions.claim_sig(thread_key_base + asked.thread);
@@ -277,6 +280,17 @@ class thread_survey {
     state_.questions.at(asked.index).state.store(state_of_question(asked.generation, is_asked), std::memory_order_release);
     state_.questions.publish_sig(asked.index, thread_key_base + asked.thread);
     send(asked);
+  }
+  // Handlers, of other surveys and of CPU profiles, run with all signals blocked. They do not sleep, so who does blocks the
+  // signal for reasons of its own; the second look is for one that was in a handler at the first and sleeps since.
+  void ask_who_blocked(asked_thread& asked) noexcept {
+    for (int looks = 0; looks < 2; ++looks) {
+      ask_first(asked);
+      if (!asked.may_unblock) return;
+      const char state = os_thread_state(asked.thread);
+      if (state == 'R' || state == 'D') return;
+    }
+    asked.may_unblock = false;
   }
   void send(asked_thread& asked) noexcept {
     const int failed =
@@ -316,9 +330,15 @@ class thread_survey {
     for (asked_thread& asked : threads_) {
       if (asked.index != no_slot) take(asked);
       if (asked.index != no_slot && asked.why == silence::ended) give_up(asked);
-      open += asked.index != no_slot;
+      open += asked.index != no_slot || asked.may_unblock;
     }
     return open;
+  }
+  void ask_who_blocked(bool is_early) noexcept {
+    for (asked_thread& asked : threads_) {
+      if (asked.may_unblock && is_early) ask_who_blocked(asked);
+      asked.may_unblock &= is_early;
+    }
   }
   std::size_t unexplained() noexcept {
     std::size_t count = 0;
@@ -333,6 +353,7 @@ class thread_survey {
     while (take_all() != 0 && now - began < answers_deadline_ns) {
       os_sleep_ns(500000);
       now = os_monotonic_ns_sig();
+      ask_who_blocked(now - began < handler_ns);
       if (now < again) continue;
       again = now + ask_again_ns;
       if (unexplained() == 0 && now - began >= patience_ns) break;

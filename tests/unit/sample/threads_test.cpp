@@ -332,6 +332,58 @@ TEST_CASE("a thread that blocks the signal is not sent one, which would wait the
   CHECK(again->answered(deaf.id.load()));
 }
 
+namespace {
+
+// As if in a handler, it runs with the signal blocked until its survey asks one that comes later in the list.
+void block_until_asked(parked& self, parked& later) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal_number());
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  self.id.store(os_thread_id_sig());
+  const auto is_later_asked = [&later] { return threads().questions.find_sig(thread_key_base + later.id.load()) != no_slot; };
+  while (!self.end.load() && (later.id.load() == 0 || !is_later_asked())) {
+  }
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  while (!self.end.load()) {
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a thread that is in a handler when it is looked at answers when it has left that") {
+  bool has_answered = false;
+  for (int tries = 0; tries < 20 && !has_answered; ++tries) {
+    parked handling;
+    parked later;
+    handling.thread = std::thread([&] { block_until_asked(handling, later); });
+    while (handling.id.load() == 0) os_yield();
+    later.begin(&wait_in_one_place);
+    survey mine;
+    mine.run();
+    has_answered = mine.answered(handling.id.load());
+    handling.stop();
+  }
+  CHECK(has_answered);
+  CHECK(threads().questions.used() == 0);
+}
+
+TEST_CASE("a thread that runs with the signal blocked is waited for as long as handlers take") {
+  parked busy;
+  busy.thread = std::thread([&busy] {
+    sigset_t set;
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    busy.id.store(os_thread_id_sig());
+    while (!busy.end.load()) {
+    }
+  });
+  while (busy.id.load() == 0) os_yield();
+  const auto found = survey_until([](const survey& s) { return s.took_ns < patience_ns; });
+  CHECK(static_cast<bool>(found->why(busy.id.load()) == silence::blocks_signal));
+  CHECK(found->took_ns < patience_ns);
+}
+
 TEST_CASE("a thread that waits for signals itself does not get one of ours") {
   std::atomic<std::uint32_t> id{0};
   std::atomic<int> taken{0};
