@@ -10938,18 +10938,21 @@ inline thread_state* this_thread_sig(process_state& process) PROF_DETAIL_SIG {
   return made;
 }
 
+inline void own_code_begins(process_state& process) noexcept {
+  thread_state* const thread = this_thread_sig(process);
+  if (thread != nullptr) thread->own_code.fetch_add(1, std::memory_order_relaxed);
+}
+// Looked up again: the record of a thread that forked meanwhile is another one in the child.
+inline void own_code_ends(process_state& process) noexcept {
+  thread_state* const thread = process.threads.find_sig(os_thread_id_sig());
+  if (thread == nullptr || thread->own_code.load(std::memory_order_relaxed) == 0) return;
+  thread->own_code.fetch_sub(1, std::memory_order_relaxed);
+}
+
 class own_code_scope {
  public:
-  explicit own_code_scope(process_state& process) noexcept : process_(process) {
-    thread_state* const thread = this_thread_sig(process);
-    if (thread != nullptr) thread->own_code.fetch_add(1, std::memory_order_relaxed);
-  }
-  // Looked up again: the record of a thread that forked meanwhile is another one in the child.
-  ~own_code_scope() {
-    thread_state* const thread = process_.threads.find_sig(os_thread_id_sig());
-    if (thread == nullptr || thread->own_code.load(std::memory_order_relaxed) == 0) return;
-    thread->own_code.fetch_sub(1, std::memory_order_relaxed);
-  }
+  explicit own_code_scope(process_state& process) noexcept : process_(process) { own_code_begins(process_); }
+  ~own_code_scope() { own_code_ends(process_); }
   own_code_scope(const own_code_scope&) = delete;
   own_code_scope& operator=(const own_code_scope&) = delete;
 
@@ -18470,12 +18473,14 @@ struct asked_thread {
   std::uint32_t generation = 0;
   std::size_t index = no_slot;  // of its question while that is open
   silence why = silence::none;
+  bool may_unblock = false;  // it blocks the signal, perhaps for the time of a handler only
   stack_id stack = overflow_stack;
   label_set_id labels = no_labels;
 };
 
 inline constexpr std::uint64_t answers_deadline_ns = 1000000000;
 inline constexpr std::uint64_t ask_again_ns = 20000000;
+inline constexpr std::uint64_t handler_ns = 20000000;  // what a handler may take on a busy machine
 inline constexpr std::uint64_t patience_ns = 100000000;  // with threads of which it is known why they are silent
 
 // One dump: lists the threads, asks all at once, gathers what they answer.
@@ -18520,6 +18525,7 @@ class thread_survey {
   }
   void ask_first(asked_thread& asked) noexcept {
     asked.why = why_not_to_ask(asked.thread);
+    asked.may_unblock = asked.why == silence::blocks_signal;
     if (asked.why != silence::none) return;
     asked.generation = state_.generation.fetch_add(1, std::memory_order_relaxed);
     asked.index = state_.questions.claim_sig(thread_key_base + asked.thread);
@@ -18531,6 +18537,17 @@ class thread_survey {
     state_.questions.at(asked.index).state.store(state_of_question(asked.generation, is_asked), std::memory_order_release);
     state_.questions.publish_sig(asked.index, thread_key_base + asked.thread);
     send(asked);
+  }
+  // Handlers, of other surveys and of CPU profiles, run with all signals blocked. They do not sleep, so who does blocks the
+  // signal for reasons of its own; the second look is for one that was in a handler at the first and sleeps since.
+  void ask_who_blocked(asked_thread& asked) noexcept {
+    for (int looks = 0; looks < 2; ++looks) {
+      ask_first(asked);
+      if (!asked.may_unblock) return;
+      const char state = os_thread_state(asked.thread);
+      if (state == 'R' || state == 'D') return;
+    }
+    asked.may_unblock = false;
   }
   void send(asked_thread& asked) noexcept {
     const int failed =
@@ -18570,9 +18587,15 @@ class thread_survey {
     for (asked_thread& asked : threads_) {
       if (asked.index != no_slot) take(asked);
       if (asked.index != no_slot && asked.why == silence::ended) give_up(asked);
-      open += asked.index != no_slot;
+      open += asked.index != no_slot || asked.may_unblock;
     }
     return open;
+  }
+  void ask_who_blocked(bool is_early) noexcept {
+    for (asked_thread& asked : threads_) {
+      if (asked.may_unblock && is_early) ask_who_blocked(asked);
+      asked.may_unblock &= is_early;
+    }
   }
   std::size_t unexplained() noexcept {
     std::size_t count = 0;
@@ -18587,6 +18610,7 @@ class thread_survey {
     while (take_all() != 0 && now - began < answers_deadline_ns) {
       os_sleep_ns(500000);
       now = os_monotonic_ns_sig();
+      ask_who_blocked(now - began < handler_ns);
       if (now < again) continue;
       again = now + ask_again_ns;
       if (unexplained() == 0 && now - began >= patience_ns) break;
@@ -25923,6 +25947,10 @@ inline void os_raise_event(int event) noexcept {
   const std::uint64_t one = 1;
   os_call_sig(SYS_write, event, os_word(&one), sizeof one);
 }
+inline void os_clear_event(int event) noexcept {
+  std::uint64_t raised = 0;
+  os_call_sig(SYS_read, event, os_word(&raised), sizeof raised);
+}
 
 PROF_DETAIL_END
 
@@ -25964,6 +25992,7 @@ inline int os_make_event() noexcept {
   return net_unsupported;
 }
 inline void os_raise_event(int) noexcept {}
+inline void os_clear_event(int) noexcept {}
 
 PROF_DETAIL_END
 
@@ -25996,9 +26025,10 @@ void os_close_socket(int socket) noexcept;
 // Waits for the first event; the number of descriptors with one, 0 when time is up or a signal
 // came, or a negative errno.
 int os_wait(net_wait* waits, std::size_t count, std::uint64_t timeout_ns) noexcept;
-// A descriptor that becomes readable, and stays so, when raised from any thread.
+// A descriptor that becomes readable when raised from any thread, and stays so until it is cleared.
 int os_make_event() noexcept;
 void os_raise_event(int event) noexcept;
+void os_clear_event(int event) noexcept;
 
 PROF_DETAIL_END
 
@@ -26733,8 +26763,9 @@ PROF_DETAIL_END
 
 // ---- prof/http/connection.hpp ----
 // prof/http/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
-// Floor 12 (http). Driven by server.hpp's loop.
-// Safety: one thread. Nothing here blocks: a step goes as far as the socket allows.
+// Floor 12 (http). Driven by server.hpp's loop, but for what the routes do, which a worker runs (workers.hpp).
+// Safety: the loop's thread. Nothing of it blocks: a step goes as far as the socket allows. work() is for any thread; while it
+//         runs the loop does not touch the request, the response or their memory, and the worker nothing else.
 // Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
 //         response.
 // Source: RFC 9112 (HTTP/1.1); Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
@@ -26765,13 +26796,17 @@ struct http_job {
   }
 };
 
-// What the routes do with a request: answer at once, or begin something that ends at a deadline.
+// What the routes do with a request: answer at once, or begin something that ends at a deadline. begin and the job's finish run
+// on a worker, those of several connections at a time; cancel and meanwhile on the server's loop.
 struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
   void* context = nullptr;
   // Called at every turn of the server's loop while jobs go on, once a second at least; null: there is nothing to do.
   void (*meanwhile)(void* context) = nullptr;
+  // What the loop does between these two may start a thread, which is not the program's. Both or neither is null.
+  void (*own_begins)(void* context) = nullptr;
+  void (*own_ends)(void* context, std::size_t new_threads) = nullptr;  // as many more than there have ever been
 };
 
 // How long what may take.
@@ -26809,14 +26844,20 @@ class http_connection {
     idle_ = false;
   }
 
+  // Not while a worker has it. What one has begun is canceled like what waits.
   void close() noexcept {
-    if (phase_ == phase::waiting && job_.cancel != nullptr) job_.cancel(job_.state);
+    if (has_worked()) phase_ = phase::waiting;
+    if (has_job() && job_.cancel != nullptr) job_.cancel(job_.state);
     close_socket();
     renew_memory();
   }
 
-  // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
-  void abandon() noexcept { close_socket(); }
+  // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest. What a worker of the parent was in
+  // the middle of is left as it is, too: nobody can tell what state it is in.
+  void abandon() noexcept {
+    if (phase_ == phase::working) make_memory();
+    close_socket();
+  }
 
   // Answers without asking the routes, and closes.
   void refuse(const http_refusal& why) noexcept {
@@ -26825,13 +26866,18 @@ class http_connection {
   }
 
   bool is_open() const noexcept { return socket_ >= 0; }
-  bool has_job() const noexcept { return phase_ == phase::waiting; }
+  // The routes have begun something that has not ended.
+  bool has_job() const noexcept { return (phase_ == phase::waiting || phase_ == phase::due) && job_.deadline_ns != 0; }
+  // There is something for a worker to do; work() does it.
+  bool is_due() const noexcept { return phase_ == phase::due; }
   // May be closed when another connection needs the slot.
   bool is_spare() const noexcept { return idle_ || phase_ == phase::draining; }
   std::uint64_t deadline() const noexcept { return deadline_; }
 
   net_wait wait() const noexcept {
     if (phase_ == phase::waiting) return {socket_, net_hangup, 0};
+    // A client that has said all it will say is answered all the same; one that is gone altogether shows unasked.
+    if (phase_ == phase::due || phase_ == phase::working) return {is_gone_ ? -1 : socket_, 0, 0};
     return {socket_, phase_ == phase::writing ? net_writable : net_readable, 0};
   }
 
@@ -26841,7 +26887,11 @@ class http_connection {
       case phase::reading_body:
         return receive();
       case phase::waiting:
+      case phase::due:
         if ((happened & net_gone) != 0) close();
+        return;
+      case phase::working:
+        is_gone_ = (happened & net_gone) != 0;
         return;
       case phase::writing:
         return advance();
@@ -26854,9 +26904,7 @@ class http_connection {
 
   void on_deadline() noexcept {
     if (phase_ == phase::waiting) {
-      if (job_.finish != nullptr) job_.finish(job_.state, response_);
-      respond();
-      advance();
+      become_due();
     } else if (is_reading() && !idle_) {
       refuse({408, "the request did not arrive in time", {}});
     } else {
@@ -26864,8 +26912,30 @@ class http_connection {
     }
   }
 
+  // ---- what a worker does ----
+
+  // The loop gives what is due to a worker, which calls work and then set_worked, and says so here; then it calls take_back.
+  void set_working() noexcept { phase_ = phase::working; }
+  void work() noexcept {
+    if (job_.deadline_ns == 0) return setting_->routes.begin(setting_->routes.context, request_, response_, job_);
+    job_.deadline_ns = 0;
+    if (job_.finish != nullptr) job_.finish(job_.state, response_);
+  }
+  void set_worked() noexcept { has_worked_.store(true, std::memory_order_release); }  // pairs with has_worked
+
+  bool has_worked() const noexcept { return phase_ == phase::working && has_worked_.load(std::memory_order_acquire); }
+  void take_back() noexcept {
+    if (is_gone_) return close();
+    phase_ = phase::waiting;
+    deadline_ = job_.deadline_ns;
+    if (has_job()) return;
+    respond();
+    advance();
+  }
+
  private:
-  enum class phase { closed, reading_head, reading_body, waiting, writing, draining };
+  // waiting: for the job's deadline. due: for a worker. working: a worker has it.
+  enum class phase { closed, reading_head, reading_body, waiting, due, working, writing, draining };
 
   static std::uint64_t after(std::uint64_t ns) noexcept { return os_monotonic_ns_sig() + ns; }
 
@@ -26890,6 +26960,9 @@ class http_connection {
   // A fresh arena: the next request starts with a small chunk and without the exhausted flag.
   void renew_memory() noexcept {
     memory_.~arena();
+    make_memory();
+  }
+  void make_memory() noexcept {
     ::new (static_cast<void*>(&memory_)) arena(os_pages);
     ::new (static_cast<void*>(&response_)) http_response(memory_);
     ::new (static_cast<void*>(&head_)) arena_vector<char>(memory_);
@@ -26990,14 +27063,15 @@ class http_connection {
     job_.deadline_ns = 0;
     job_.finish = nullptr;
     job_.cancel = nullptr;
-    setting_->routes.begin(setting_->routes.context, request_, response_, job_);
-    if (job_.deadline_ns == 0) {
-      respond();
-      return true;
-    }
-    phase_ = phase::waiting;
-    deadline_ = job_.deadline_ns;
+    is_gone_ = false;
+    become_due();
     return false;
+  }
+
+  void become_due() noexcept {
+    phase_ = phase::due;
+    deadline_ = net_forever;
+    has_worked_.store(false, std::memory_order_relaxed);  // whoever hands it over orders it
   }
 
   // ---- answering ----
@@ -27076,6 +27150,8 @@ class http_connection {
   http_request request_;
   http_response response_{memory_};
   http_job job_;
+  bool is_gone_ = false;   // the client, while a worker has the connection
+  std::atomic<bool> has_worked_{false};
   arena_vector<char> head_{memory_};
   std::size_t body_to_send_ = 0;
   std::size_t sent_ = 0;
@@ -27086,11 +27162,167 @@ PROF_DETAIL_END
 
 #endif  // PROF_HTTP_CONNECTION_HPP
 
+// ---- prof/http/workers.hpp ----
+// prof/http/workers.hpp - threads that do what takes time, so that the server's loop only moves bytes.
+// Floor 12 (http). Owned by server.hpp's server, whose loop hands work over.
+// Safety: begin, hand_over and end on the loop's thread; has_this_thread on any. Work runs on the workers; where the system starts
+//         no thread at all, on the loop's.
+// Memory: a stack of os_thread_stack bytes for each thread. One is started when there is work while all others have some, and
+//         stays until end().
+// Source: futex(2).
+#ifndef PROF_HTTP_WORKERS_HPP
+#define PROF_HTTP_WORKERS_HPP
+
+PROF_DETAIL_BEGIN
+
+// One for each connection: names of one request may take seconds, and nobody waits for those of another one.
+inline constexpr std::size_t http_max_workers = 8;
+
+// What a worker does: `run`, and then, when it is free for more, `done`. Nothing touches `of` afterwards.
+struct http_work {
+  void (*run)(void* of) = nullptr;
+  void (*done)(void* of) = nullptr;
+  void* of = nullptr;
+};
+
+// A thread that waits at state_ for work. begin to end are its owner's calls, from one thread.
+class http_worker {
+ public:
+  // 0 or an errno. `event` is raised whenever work is done.
+  int begin(int event, int open_signal, const http_work& first) noexcept {
+    event_ = event;
+    work_ = first;
+    state_.store(has_work, std::memory_order_relaxed);
+    return os_start_thread(&http_worker::main, this, open_signal, thread_);
+  }
+  // Acquire pairs with the release in run(): the thread has read its last work.
+  bool is_idle() const noexcept { return state_.load(std::memory_order_acquire) == 0; }
+  // Only when it is idle.
+  void take(const http_work& work) noexcept {
+    work_ = work;
+    set(has_work);
+  }
+  void ask_to_end() noexcept { set(ends); }
+  // Waits until its work is done.
+  void join() noexcept {
+    os_join_thread(thread_);
+    forget();
+  }
+  // In a forked child, which has no such thread.
+  void forget() noexcept {
+    state_.store(0, std::memory_order_relaxed);
+    thread_id_.store(0, std::memory_order_relaxed);
+  }
+  bool is_this_thread() const noexcept { return thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig(); }
+
+ private:
+  static constexpr std::uint64_t has_work = 1;
+  static constexpr std::uint64_t ends = 2;
+
+  void set(std::uint64_t what) noexcept {
+    state_.fetch_or(what, std::memory_order_release);  // pairs with the acquire in run()
+    os_wake_word_sig(state_, 1);
+  }
+
+  static void* main(void* self) {
+    static_cast<http_worker*>(self)->run();
+    return nullptr;
+  }
+
+  void run() noexcept {
+    thread_id_.store(os_thread_id_sig(), std::memory_order_relaxed);
+    while ((wait() & has_work) != 0) {
+      const http_work work = work_;
+      work.run(work.of);
+      // Idle before anybody can know that it is done: the next request must not start another thread.
+      state_.fetch_and(~has_work, std::memory_order_release);
+      work.done(work.of);
+      os_raise_event(event_);
+    }
+    thread_id_.store(0, std::memory_order_relaxed);  // the kernel may give the number away
+  }
+
+  std::uint64_t wait() const noexcept {
+    std::uint64_t seen = 0;
+    while ((seen = state_.load(std::memory_order_acquire)) == 0) os_wait_word_sig(state_, 0);
+    return seen;
+  }
+
+  std::atomic<std::uint64_t> state_{0};  // has_work and ends, as bits; 0: idle
+  std::atomic<std::uint32_t> thread_id_{0};
+  http_work work_;
+  int event_ = -1;
+  os_thread_handle thread_{};
+};
+
+class http_workers {
+ public:
+  void begin(int event, int open_signal) noexcept {
+    event_ = event;
+    open_signal_ = open_signal;
+  }
+
+  // False: all have work, and the event will be raised.
+  bool hand_over(const http_work& work) noexcept {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (!workers_[i].is_idle()) continue;
+      workers_[i].take(work);
+      return true;
+    }
+    if (count_ < http_max_workers && workers_[count_].begin(event_, open_signal_, work) == 0) {
+      ++count_;
+      return true;
+    }
+    if (count_ != 0) return false;
+    run_here(work);
+    return true;
+  }
+
+  // Waits until all work is done, and ends the threads.
+  void end() noexcept {
+    for (std::size_t i = 0; i < count_; ++i) workers_[i].ask_to_end();
+    for (std::size_t i = 0; i < count_; ++i) workers_[i].join();
+    count_ = 0;
+  }
+
+  void forget() noexcept {
+    for (http_worker& worker : workers_) worker.forget();
+    count_ = 0;
+  }
+
+  bool has_this_thread() const noexcept {
+    for (const http_worker& worker : workers_) {
+      if (worker.is_this_thread()) return true;
+    }
+    return false;
+  }
+
+  std::size_t count() const noexcept { return count_; }
+
+ private:
+  // The system starts no thread at all.
+  void run_here(const http_work& work) noexcept {
+    workers_[0].forget();
+    work.run(work.of);
+    work.done(work.of);
+    os_raise_event(event_);
+  }
+
+  http_worker workers_[http_max_workers];
+  std::size_t count_ = 0;  // the first ones have threads
+  int event_ = -1;
+  int open_signal_ = 0;
+};
+
+PROF_DETAIL_END
+
+#endif  // PROF_HTTP_WORKERS_HPP
+
 // ---- prof/http/server.hpp ----
-// prof/http/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
+// prof/http/server.hpp - a small HTTP server on loopback: one poll loop in a thread, and workers for what takes time.
 // Floor 12 (http). Started by the public http calls; answers through http_routes.
 // Safety: start, stop and running from any thread, not from signal handlers; stop also from a
-//         route. Routes run on the server's thread, one at a time. After fork the child has no
+//         route. Routes run on workers, several at a time. After fork the child has no
 //         server: running() is false there, stop() does nothing and start() begins afresh.
 // Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
 //         are in an arena per connection, released after each response.
@@ -27103,6 +27335,7 @@ PROF_DETAIL_BEGIN
 // Chrome and Firefox open at most 6 connections to one host; pprof one.
 inline constexpr std::size_t http_slots = 8;
 inline constexpr int http_backlog = 8;
+static_assert(http_max_workers == http_slots, "no connection waits for a worker");
 
 class http_server {
  public:
@@ -27117,7 +27350,8 @@ class http_server {
                const http_limits& limits = {}) noexcept {
     const hold held(*this);
     if (owner_.load(std::memory_order_relaxed) == os_process_id_sig()) {
-      if (!stopping_.load(std::memory_order_acquire)) return result(error::server_running);
+      // A route that has called stop() runs on a thread that would be waited for.
+      if (!stopping_.load(std::memory_order_acquire) || workers_.has_this_thread()) return result(error::server_running);
       join();  // a route has called stop()
     }
     abandon();
@@ -27132,10 +27366,10 @@ class http_server {
     return launch(open_signal);
   }
 
-  // Cancels the jobs, closes everything, removes the Unix socket and joins the thread. Called by a
-  // route it only asks for that, since the route runs on that thread.
+  // Cancels the jobs, waits for what workers do at the moment, closes everything, removes the Unix socket and joins the
+  // threads. Called by a route it only asks for that, since the route runs on one of them.
   void stop() noexcept {
-    if (thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig()) return ask_to_stop();
+    if (is_own_thread()) return ask_to_stop();
     const hold held(*this);
     if (owner_.load(std::memory_order_relaxed) != os_process_id_sig()) return;
     ask_to_stop();
@@ -27199,8 +27433,14 @@ class http_server {
     return result(error::listen_failed, text.c_str(), -answer);
   }
 
+  // Where no thread is to be had for workers, routes run on the loop's.
+  bool is_own_thread() const noexcept {
+    return thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig() || workers_.has_this_thread();
+  }
+
   result launch(int open_signal) noexcept {
     event_ = os_make_event();
+    workers_.begin(event_, open_signal);
     stopping_.store(false, std::memory_order_relaxed);
     full_since_ = 0;
     accept_after_ = 0;
@@ -27223,6 +27463,7 @@ class http_server {
     owner_.store(0, std::memory_order_relaxed);
     thread_id_.store(0, std::memory_order_relaxed);
     for (http_connection& connection : connections_) connection.abandon();
+    workers_.forget();
     const int listening = listener_.socket;
     const int event = event_;
     listener_ = net_listener{};  // before they are closed: see http_connection::close_socket
@@ -27251,6 +27492,7 @@ class http_server {
   void run() noexcept {
     thread_id_.store(os_thread_id_sig(), std::memory_order_relaxed);
     while (!stopping_.load(std::memory_order_acquire)) serve_once();
+    workers_.end();
     for (http_connection& connection : connections_) connection.close();
     os_unlisten(where_, listener_);
     thread_id_.store(0, std::memory_order_relaxed);  // the kernel may give the number away
@@ -27272,10 +27514,13 @@ class http_server {
     if (os_wait(waits, count, time_left(accepting)) < 0) {
       os_sleep_ns(setting_.limits.full_ns);  // ENOMEM: do not spin
     }
+    if (waits[0].happened != 0) os_clear_event(event_);
     for (std::size_t i = 2; i < count; ++i) {
       if (waits[i].happened != 0) owners[i]->on_ready(waits[i].happened);
     }
+    take_back();
     end_deadlines();
+    hand_over();
     if (has_jobs() && setting_.routes.meanwhile != nullptr) setting_.routes.meanwhile(setting_.routes.context);
     if (waits[1].happened != 0) accept_some();
   }
@@ -27285,6 +27530,35 @@ class http_server {
     for (http_connection& connection : connections_) {
       if (connection.deadline() <= now) connection.on_deadline();
     }
+  }
+
+  // Behind the event: what a worker says after it raises the event again.
+  void take_back() noexcept {
+    for (http_connection& connection : connections_) {
+      if (connection.has_worked()) connection.take_back();
+    }
+  }
+
+  void hand_over() noexcept {
+    for (http_connection& connection : connections_) {
+      if (connection.is_due() && hand_over(connection)) connection.set_working();
+    }
+  }
+
+  bool hand_over(http_connection& connection) noexcept {
+    const http_routes& routes = setting_.routes;
+    if (routes.own_begins != nullptr) routes.own_begins(routes.context);
+    const bool is_taken = workers_.hand_over(work_of(connection));
+    const std::size_t now = workers_.count();
+    const std::size_t fresh = now > most_workers_ ? now - most_workers_ : 0;
+    most_workers_ += fresh;
+    if (routes.own_ends != nullptr) routes.own_ends(routes.context, fresh);
+    return is_taken;
+  }
+
+  static http_work work_of(http_connection& connection) noexcept {
+    return {[](void* of) { static_cast<http_connection*>(of)->work(); },
+            [](void* of) { static_cast<http_connection*>(of)->set_worked(); }, &connection};
   }
 
   bool has_jobs() const noexcept {
@@ -27368,6 +27642,8 @@ class http_server {
   std::uint64_t accept_after_ = 0;
   address_text bound_;
   http_connection connections_[http_slots + 1];  // the last one only says 503
+  http_workers workers_;
+  std::size_t most_workers_ = 0;  // that there have been at a time
 };
 
 PROF_DETAIL_END
@@ -27376,8 +27652,8 @@ PROF_DETAIL_END
 
 // ---- prof/http/routes.hpp ----
 // prof/http/routes.hpp - what each path under /debug/pprof/ answers.
-// Floor 12 (http). Called by the server's loop, one request at a time.
-// Safety: the server's thread. Nothing here waits: a profile that takes time becomes a job.
+// Floor 12 (http). Called by the server's workers.
+// Safety: several threads at a time, one request each. Nothing here waits: a profile that takes time becomes a job.
 // Memory: a collection that waits lives in pages of its own; answers in the response's arena.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
 #ifndef PROF_HTTP_ROUTES_HPP
@@ -27634,16 +27910,33 @@ inline void watch_forks() noexcept {
   (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
-// The stack of the server's thread counts from here on: the system's thread library keeps the last one for reuse.
+// The stacks of the server's threads count for good: the system's thread library keeps them for reuse.
+inline void count_stacks(process_state& process, std::size_t threads) noexcept {
+  process.memory.bytes.fetch_add(threads * os_thread_stack);
+}
+
 PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcept {
   void* const pages = process.memory.take_sig(sizeof(http_server));
   if (pages == nullptr) return nullptr;
-  process.memory.bytes.fetch_add(os_thread_stack);
+  count_stacks(process, 1);
   return new (pages) http_server;
 }
 inline void give_back_server(process_state& process, http_server* spare) noexcept {
   process.memory.bytes.fetch_sub(os_thread_stack);
   process.memory.give_back_sig(spare, sizeof(http_server));
+}
+
+inline http_routes routes_of(process_state& process) noexcept {
+  http_routes routes;
+  routes.begin = &begin_request;
+  routes.context = &process;
+  routes.meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
+  routes.own_begins = [](void* context) { own_code_begins(*static_cast<process_state*>(context)); };
+  routes.own_ends = [](void* context, std::size_t new_threads) {
+    count_stacks(*static_cast<process_state*>(context), new_threads);
+    own_code_ends(*static_cast<process_state*>(context));
+  };
+  return routes;
 }
 
 inline result serve(const char* where_to) {
@@ -27658,8 +27951,7 @@ inline result serve(const char* where_to) {
   if (server == nullptr) return result(error::out_of_memory, "the server");
   const own_code_scope own(*process);
   watch_forks();
-  const auto meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
-  return server->start(where, {&begin_request, process, meanwhile}, os_default_signal());
+  return server->start(where, routes_of(*process), os_default_signal());
 }
 
 inline void stop_serving() {

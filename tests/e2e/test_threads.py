@@ -6,6 +6,8 @@ import unittest
 
 from support import harness, pprof_check
 
+OTHERS = 3  # main, the server and the worker that looks
+
 
 def serve(what, *count):
     return harness.Server(harness.build(["threads.cpp"], "threads", with_whole=True), what, *count)
@@ -28,7 +30,7 @@ class Threads(unittest.TestCase):
                     self.assertEqual(pprof_check.validate(profile, "goroutine" if name == "goroutine" else None), [])
                     self.assertEqual([kind.type for kind in profile.sample_type], [name])
                     self.assertEqual(pprof_check.find(profile, "^sleep_on$"), 7)
-                    self.assertEqual(pprof_check.total(profile), 9)  # and main, and the server
+                    self.assertEqual(pprof_check.total(profile), 7 + OTHERS)
                     sleepers = [sample for sample in profile.sample if "sleep_on" in profile.stack(sample)]
                     self.assertEqual([sample.value for sample in sleepers], [[7]])
                     self.assertEqual([(label.key, label.str) for label in sleepers[0].label], [("role", "sleeper")])
@@ -37,7 +39,7 @@ class Threads(unittest.TestCase):
     def test_debug_1_begins_as_scripts_for_go_expect(self):
         with serve("sleepers", 5) as server:
             text = self.text(server, "goroutine?debug=1")
-            self.assertEqual(text.split("\n")[0], "goroutine profile: total 7")
+            self.assertEqual(text.split("\n")[0], f"goroutine profile: total {5 + OTHERS}")
             self.assertRegex(text, r'\n5 @ 0x[0-9a-f ]+x?.*\n# labels: \{"role":"sleeper"\}\n(?s:.*?)sleep_on')
             file = harness.BUILD / "goroutine.txt"
             file.write_text(text)
@@ -46,7 +48,7 @@ class Threads(unittest.TestCase):
     def test_debug_2_lists_each_thread_with_name_state_and_maker(self):
         with serve("sleepers", 3) as server:
             blocks = self.blocks(self.text(server, "goroutine?debug=2"))
-            self.assertEqual(len(blocks), 5)
+            self.assertEqual(len(blocks), 3 + OTHERS)
             sleepers = [block for block in blocks.values() if "sleep_on" in block]
             self.assertEqual(len(sleepers), 3)
             for block in sleepers:
@@ -106,7 +108,10 @@ class Threads(unittest.TestCase):
         with serve("sleepers", 100) as server:
             dumps = harness.in_parallel(lambda _: server.get("threads?debug=1"), range(6))
             for dump in dumps:
-                self.assertIn(b"threads profile: total 102\n", dump)
+                total = int(re.match(rb"threads profile: total (\d+)\n", dump).group(1))
+                self.assertEqual(sum(map(int, re.findall(rb"(?m)^(\d+) @ ", dump))), total)
+                self.assertIn(b"\n100 @ ", dump)
+                self.assertIn(total - 100 - OTHERS, range(len(dumps)))  # a worker for each dump at most
 
     def test_those_that_wait_long_are_found_by_their_wait(self):
         with serve("waiters", 3) as server:
@@ -123,8 +128,8 @@ class Threads(unittest.TestCase):
             profile = pprof_check.parse(server.get("threadcreate"))
             self.assertEqual(pprof_check.validate(profile, "threadcreate"), [])
             self.assertEqual(pprof_check.find(profile, "^make_sleepers$"), 4)
-            self.assertEqual(pprof_check.total(profile), 6)
-            self.assertIn("5 threads were created in all", profile.comment)
+            self.assertEqual(pprof_check.total(profile), 4 + OTHERS)
+            self.assertIn(f"{4 + OTHERS - 1} threads were created in all", profile.comment)
 
     def test_leaked_threads_are_those_that_ended_and_were_not_joined(self):
         with serve("leaked", 5) as server:

@@ -1,6 +1,7 @@
 // prof/http/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
-// Floor 12 (http). Driven by server.hpp's loop.
-// Safety: one thread. Nothing here blocks: a step goes as far as the socket allows.
+// Floor 12 (http). Driven by server.hpp's loop, but for what the routes do, which a worker runs (workers.hpp).
+// Safety: the loop's thread. Nothing of it blocks: a step goes as far as the socket allows. work() is for any thread; while it
+//         runs the loop does not touch the request, the response or their memory, and the worker nothing else.
 // Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
 //         response.
 // Source: RFC 9112 (HTTP/1.1); Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
@@ -37,13 +38,17 @@ struct http_job {
   }
 };
 
-// What the routes do with a request: answer at once, or begin something that ends at a deadline.
+// What the routes do with a request: answer at once, or begin something that ends at a deadline. begin and the job's finish run
+// on a worker, those of several connections at a time; cancel and meanwhile on the server's loop.
 struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
   void* context = nullptr;
   // Called at every turn of the server's loop while jobs go on, once a second at least; null: there is nothing to do.
   void (*meanwhile)(void* context) = nullptr;
+  // What the loop does between these two may start a thread, which is not the program's. Both or neither is null.
+  void (*own_begins)(void* context) = nullptr;
+  void (*own_ends)(void* context, std::size_t new_threads) = nullptr;  // as many more than there have ever been
 };
 
 // How long what may take.
@@ -81,14 +86,20 @@ class http_connection {
     idle_ = false;
   }
 
+  // Not while a worker has it. What one has begun is canceled like what waits.
   void close() noexcept {
-    if (phase_ == phase::waiting && job_.cancel != nullptr) job_.cancel(job_.state);
+    if (has_worked()) phase_ = phase::waiting;
+    if (has_job() && job_.cancel != nullptr) job_.cancel(job_.state);
     close_socket();
     renew_memory();
   }
 
-  // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest.
-  void abandon() noexcept { close_socket(); }
+  // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest. What a worker of the parent was in
+  // the middle of is left as it is, too: nobody can tell what state it is in.
+  void abandon() noexcept {
+    if (phase_ == phase::working) make_memory();
+    close_socket();
+  }
 
   // Answers without asking the routes, and closes.
   void refuse(const http_refusal& why) noexcept {
@@ -97,13 +108,18 @@ class http_connection {
   }
 
   bool is_open() const noexcept { return socket_ >= 0; }
-  bool has_job() const noexcept { return phase_ == phase::waiting; }
+  // The routes have begun something that has not ended.
+  bool has_job() const noexcept { return (phase_ == phase::waiting || phase_ == phase::due) && job_.deadline_ns != 0; }
+  // There is something for a worker to do; work() does it.
+  bool is_due() const noexcept { return phase_ == phase::due; }
   // May be closed when another connection needs the slot.
   bool is_spare() const noexcept { return idle_ || phase_ == phase::draining; }
   std::uint64_t deadline() const noexcept { return deadline_; }
 
   net_wait wait() const noexcept {
     if (phase_ == phase::waiting) return {socket_, net_hangup, 0};
+    // A client that has said all it will say is answered all the same; one that is gone altogether shows unasked.
+    if (phase_ == phase::due || phase_ == phase::working) return {is_gone_ ? -1 : socket_, 0, 0};
     return {socket_, phase_ == phase::writing ? net_writable : net_readable, 0};
   }
 
@@ -113,7 +129,11 @@ class http_connection {
       case phase::reading_body:
         return receive();
       case phase::waiting:
+      case phase::due:
         if ((happened & net_gone) != 0) close();
+        return;
+      case phase::working:
+        is_gone_ = (happened & net_gone) != 0;
         return;
       case phase::writing:
         return advance();
@@ -126,9 +146,7 @@ class http_connection {
 
   void on_deadline() noexcept {
     if (phase_ == phase::waiting) {
-      if (job_.finish != nullptr) job_.finish(job_.state, response_);
-      respond();
-      advance();
+      become_due();
     } else if (is_reading() && !idle_) {
       refuse({408, "the request did not arrive in time", {}});
     } else {
@@ -136,8 +154,30 @@ class http_connection {
     }
   }
 
+  // ---- what a worker does ----
+
+  // The loop gives what is due to a worker, which calls work and then set_worked, and says so here; then it calls take_back.
+  void set_working() noexcept { phase_ = phase::working; }
+  void work() noexcept {
+    if (job_.deadline_ns == 0) return setting_->routes.begin(setting_->routes.context, request_, response_, job_);
+    job_.deadline_ns = 0;
+    if (job_.finish != nullptr) job_.finish(job_.state, response_);
+  }
+  void set_worked() noexcept { has_worked_.store(true, std::memory_order_release); }  // pairs with has_worked
+
+  bool has_worked() const noexcept { return phase_ == phase::working && has_worked_.load(std::memory_order_acquire); }
+  void take_back() noexcept {
+    if (is_gone_) return close();
+    phase_ = phase::waiting;
+    deadline_ = job_.deadline_ns;
+    if (has_job()) return;
+    respond();
+    advance();
+  }
+
  private:
-  enum class phase { closed, reading_head, reading_body, waiting, writing, draining };
+  // waiting: for the job's deadline. due: for a worker. working: a worker has it.
+  enum class phase { closed, reading_head, reading_body, waiting, due, working, writing, draining };
 
   static std::uint64_t after(std::uint64_t ns) noexcept { return os_monotonic_ns_sig() + ns; }
 
@@ -162,6 +202,9 @@ class http_connection {
   // A fresh arena: the next request starts with a small chunk and without the exhausted flag.
   void renew_memory() noexcept {
     memory_.~arena();
+    make_memory();
+  }
+  void make_memory() noexcept {
     ::new (static_cast<void*>(&memory_)) arena(os_pages);
     ::new (static_cast<void*>(&response_)) http_response(memory_);
     ::new (static_cast<void*>(&head_)) arena_vector<char>(memory_);
@@ -262,14 +305,15 @@ class http_connection {
     job_.deadline_ns = 0;
     job_.finish = nullptr;
     job_.cancel = nullptr;
-    setting_->routes.begin(setting_->routes.context, request_, response_, job_);
-    if (job_.deadline_ns == 0) {
-      respond();
-      return true;
-    }
-    phase_ = phase::waiting;
-    deadline_ = job_.deadline_ns;
+    is_gone_ = false;
+    become_due();
     return false;
+  }
+
+  void become_due() noexcept {
+    phase_ = phase::due;
+    deadline_ = net_forever;
+    has_worked_.store(false, std::memory_order_relaxed);  // whoever hands it over orders it
   }
 
   // ---- answering ----
@@ -348,6 +392,8 @@ class http_connection {
   http_request request_;
   http_response response_{memory_};
   http_job job_;
+  bool is_gone_ = false;   // the client, while a worker has the connection
+  std::atomic<bool> has_worked_{false};
   arena_vector<char> head_{memory_};
   std::size_t body_to_send_ = 0;
   std::size_t sent_ = 0;

@@ -1,6 +1,6 @@
 // prof/http/routes.hpp - what each path under /debug/pprof/ answers.
-// Floor 12 (http). Called by the server's loop, one request at a time.
-// Safety: the server's thread. Nothing here waits: a profile that takes time becomes a job.
+// Floor 12 (http). Called by the server's workers.
+// Safety: several threads at a time, one request each. Nothing here waits: a profile that takes time becomes a job.
 // Memory: a collection that waits lives in pages of its own; answers in the response's arena.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
 #ifndef PROF_HTTP_ROUTES_HPP
@@ -265,16 +265,33 @@ inline void watch_forks() noexcept {
   (void)os_at_fork(nullptr, nullptr, &forget_server_in_child);
 }
 
-// The stack of the server's thread counts from here on: the system's thread library keeps the last one for reuse.
+// The stacks of the server's threads count for good: the system's thread library keeps them for reuse.
+inline void count_stacks(process_state& process, std::size_t threads) noexcept {
+  process.memory.bytes.fetch_add(threads * os_thread_stack);
+}
+
 PROF_DETAIL_COLD inline http_server* make_server(process_state& process) noexcept {
   void* const pages = process.memory.take_sig(sizeof(http_server));
   if (pages == nullptr) return nullptr;
-  process.memory.bytes.fetch_add(os_thread_stack);
+  count_stacks(process, 1);
   return new (pages) http_server;
 }
 inline void give_back_server(process_state& process, http_server* spare) noexcept {
   process.memory.bytes.fetch_sub(os_thread_stack);
   process.memory.give_back_sig(spare, sizeof(http_server));
+}
+
+inline http_routes routes_of(process_state& process) noexcept {
+  http_routes routes;
+  routes.begin = &begin_request;
+  routes.context = &process;
+  routes.meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
+  routes.own_begins = [](void* context) { own_code_begins(*static_cast<process_state*>(context)); };
+  routes.own_ends = [](void* context, std::size_t new_threads) {
+    count_stacks(*static_cast<process_state*>(context), new_threads);
+    own_code_ends(*static_cast<process_state*>(context));
+  };
+  return routes;
 }
 
 inline result serve(const char* where_to) {
@@ -289,8 +306,7 @@ inline result serve(const char* where_to) {
   if (server == nullptr) return result(error::out_of_memory, "the server");
   const own_code_scope own(*process);
   watch_forks();
-  const auto meanwhile = [](void* context) { refresh_outdated_code_map(*static_cast<process_state*>(context)); };
-  return server->start(where, {&begin_request, process, meanwhile}, os_default_signal());
+  return server->start(where, routes_of(*process), os_default_signal());
 }
 
 inline void stop_serving() {

@@ -1,7 +1,7 @@
-// prof/http/server.hpp - a small HTTP server on loopback: one thread, one poll loop.
+// prof/http/server.hpp - a small HTTP server on loopback: one poll loop in a thread, and workers for what takes time.
 // Floor 12 (http). Started by the public http calls; answers through http_routes.
 // Safety: start, stop and running from any thread, not from signal handlers; stop also from a
-//         route. Routes run on the server's thread, one at a time. After fork the child has no
+//         route. Routes run on workers, several at a time. After fork the child has no
 //         server: running() is false there, stop() does nothing and start() begins afresh.
 // Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
 //         are in an arena per connection, released after each response.
@@ -14,12 +14,14 @@
 #include "prof/os/os.hpp"
 #include "prof/http/address.hpp"
 #include "prof/http/connection.hpp"
+#include "prof/http/workers.hpp"
 
 PROF_DETAIL_BEGIN
 
 // Chrome and Firefox open at most 6 connections to one host; pprof one.
 inline constexpr std::size_t http_slots = 8;
 inline constexpr int http_backlog = 8;
+static_assert(http_max_workers == http_slots, "no connection waits for a worker");
 
 class http_server {
  public:
@@ -34,7 +36,8 @@ class http_server {
                const http_limits& limits = {}) noexcept {
     const hold held(*this);
     if (owner_.load(std::memory_order_relaxed) == os_process_id_sig()) {
-      if (!stopping_.load(std::memory_order_acquire)) return result(error::server_running);
+      // A route that has called stop() runs on a thread that would be waited for.
+      if (!stopping_.load(std::memory_order_acquire) || workers_.has_this_thread()) return result(error::server_running);
       join();  // a route has called stop()
     }
     abandon();
@@ -49,10 +52,10 @@ class http_server {
     return launch(open_signal);
   }
 
-  // Cancels the jobs, closes everything, removes the Unix socket and joins the thread. Called by a
-  // route it only asks for that, since the route runs on that thread.
+  // Cancels the jobs, waits for what workers do at the moment, closes everything, removes the Unix socket and joins the
+  // threads. Called by a route it only asks for that, since the route runs on one of them.
   void stop() noexcept {
-    if (thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig()) return ask_to_stop();
+    if (is_own_thread()) return ask_to_stop();
     const hold held(*this);
     if (owner_.load(std::memory_order_relaxed) != os_process_id_sig()) return;
     ask_to_stop();
@@ -116,8 +119,14 @@ class http_server {
     return result(error::listen_failed, text.c_str(), -answer);
   }
 
+  // Where no thread is to be had for workers, routes run on the loop's.
+  bool is_own_thread() const noexcept {
+    return thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig() || workers_.has_this_thread();
+  }
+
   result launch(int open_signal) noexcept {
     event_ = os_make_event();
+    workers_.begin(event_, open_signal);
     stopping_.store(false, std::memory_order_relaxed);
     full_since_ = 0;
     accept_after_ = 0;
@@ -140,6 +149,7 @@ class http_server {
     owner_.store(0, std::memory_order_relaxed);
     thread_id_.store(0, std::memory_order_relaxed);
     for (http_connection& connection : connections_) connection.abandon();
+    workers_.forget();
     const int listening = listener_.socket;
     const int event = event_;
     listener_ = net_listener{};  // before they are closed: see http_connection::close_socket
@@ -168,6 +178,7 @@ class http_server {
   void run() noexcept {
     thread_id_.store(os_thread_id_sig(), std::memory_order_relaxed);
     while (!stopping_.load(std::memory_order_acquire)) serve_once();
+    workers_.end();
     for (http_connection& connection : connections_) connection.close();
     os_unlisten(where_, listener_);
     thread_id_.store(0, std::memory_order_relaxed);  // the kernel may give the number away
@@ -189,10 +200,13 @@ class http_server {
     if (os_wait(waits, count, time_left(accepting)) < 0) {
       os_sleep_ns(setting_.limits.full_ns);  // ENOMEM: do not spin
     }
+    if (waits[0].happened != 0) os_clear_event(event_);
     for (std::size_t i = 2; i < count; ++i) {
       if (waits[i].happened != 0) owners[i]->on_ready(waits[i].happened);
     }
+    take_back();
     end_deadlines();
+    hand_over();
     if (has_jobs() && setting_.routes.meanwhile != nullptr) setting_.routes.meanwhile(setting_.routes.context);
     if (waits[1].happened != 0) accept_some();
   }
@@ -202,6 +216,35 @@ class http_server {
     for (http_connection& connection : connections_) {
       if (connection.deadline() <= now) connection.on_deadline();
     }
+  }
+
+  // Behind the event: what a worker says after it raises the event again.
+  void take_back() noexcept {
+    for (http_connection& connection : connections_) {
+      if (connection.has_worked()) connection.take_back();
+    }
+  }
+
+  void hand_over() noexcept {
+    for (http_connection& connection : connections_) {
+      if (connection.is_due() && hand_over(connection)) connection.set_working();
+    }
+  }
+
+  bool hand_over(http_connection& connection) noexcept {
+    const http_routes& routes = setting_.routes;
+    if (routes.own_begins != nullptr) routes.own_begins(routes.context);
+    const bool is_taken = workers_.hand_over(work_of(connection));
+    const std::size_t now = workers_.count();
+    const std::size_t fresh = now > most_workers_ ? now - most_workers_ : 0;
+    most_workers_ += fresh;
+    if (routes.own_ends != nullptr) routes.own_ends(routes.context, fresh);
+    return is_taken;
+  }
+
+  static http_work work_of(http_connection& connection) noexcept {
+    return {[](void* of) { static_cast<http_connection*>(of)->work(); },
+            [](void* of) { static_cast<http_connection*>(of)->set_worked(); }, &connection};
   }
 
   bool has_jobs() const noexcept {
@@ -285,6 +328,8 @@ class http_server {
   std::uint64_t accept_after_ = 0;
   address_text bound_;
   http_connection connections_[http_slots + 1];  // the last one only says 503
+  http_workers workers_;
+  std::size_t most_workers_ = 0;  // that there have been at a time
 };
 
 PROF_DETAIL_END

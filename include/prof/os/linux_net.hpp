@@ -208,6 +208,10 @@ inline void os_raise_event(int event) noexcept {
   const std::uint64_t one = 1;
   os_call_sig(SYS_write, event, os_word(&one), sizeof one);
 }
+inline void os_clear_event(int event) noexcept {
+  std::uint64_t raised = 0;
+  os_call_sig(SYS_read, event, os_word(&raised), sizeof raised);
+}
 
 PROF_DETAIL_END
 

@@ -76,6 +76,7 @@ inline int os_make_event() noexcept {
   return net_unsupported;
 }
 inline void os_raise_event(int) noexcept {}
+inline void os_clear_event(int) noexcept {}
 
 PROF_DETAIL_END
 
@@ -108,9 +109,10 @@ void os_close_socket(int socket) noexcept;
 // Waits for the first event; the number of descriptors with one, 0 when time is up or a signal
 // came, or a negative errno.
 int os_wait(net_wait* waits, std::size_t count, std::uint64_t timeout_ns) noexcept;
-// A descriptor that becomes readable, and stays so, when raised from any thread.
+// A descriptor that becomes readable when raised from any thread, and stays so until it is cleared.
 int os_make_event() noexcept;
 void os_raise_event(int event) noexcept;
+void os_clear_event(int event) noexcept;
 
 PROF_DETAIL_END
 

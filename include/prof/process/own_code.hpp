@@ -18,18 +18,21 @@ inline thread_state* this_thread_sig(process_state& process) PROF_DETAIL_SIG {
   return made;
 }
 
+inline void own_code_begins(process_state& process) noexcept {
+  thread_state* const thread = this_thread_sig(process);
+  if (thread != nullptr) thread->own_code.fetch_add(1, std::memory_order_relaxed);
+}
+// Looked up again: the record of a thread that forked meanwhile is another one in the child.
+inline void own_code_ends(process_state& process) noexcept {
+  thread_state* const thread = process.threads.find_sig(os_thread_id_sig());
+  if (thread == nullptr || thread->own_code.load(std::memory_order_relaxed) == 0) return;
+  thread->own_code.fetch_sub(1, std::memory_order_relaxed);
+}
+
 class own_code_scope {
  public:
-  explicit own_code_scope(process_state& process) noexcept : process_(process) {
-    thread_state* const thread = this_thread_sig(process);
-    if (thread != nullptr) thread->own_code.fetch_add(1, std::memory_order_relaxed);
-  }
-  // Looked up again: the record of a thread that forked meanwhile is another one in the child.
-  ~own_code_scope() {
-    thread_state* const thread = process_.threads.find_sig(os_thread_id_sig());
-    if (thread == nullptr || thread->own_code.load(std::memory_order_relaxed) == 0) return;
-    thread->own_code.fetch_sub(1, std::memory_order_relaxed);
-  }
+  explicit own_code_scope(process_state& process) noexcept : process_(process) { own_code_begins(process_); }
+  ~own_code_scope() { own_code_ends(process_); }
   own_code_scope(const own_code_scope&) = delete;
   own_code_scope& operator=(const own_code_scope&) = delete;
 

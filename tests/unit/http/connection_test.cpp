@@ -62,6 +62,17 @@ struct pair_of_ends {
   void say(const std::string& text) {
     REQUIRE(write(client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
     connection.on_ready(net_readable);
+    work();
+  }
+  // As a worker, and then the loop, would do.
+  void work() {
+    if (!connection.is_due()) return;
+    connection.set_working();
+    CHECK_FALSE(connection.has_worked());
+    connection.work();
+    connection.set_worked();
+    REQUIRE(connection.has_worked());
+    connection.take_back();
   }
   std::string heard() {
     char buffer[4096];
@@ -96,6 +107,9 @@ TEST_CASE("a job keeps the connection waiting until its deadline") {
   CHECK(ends.connection.has_job());
   while (os_monotonic_ns_sig() < ends.connection.deadline()) os_sleep_ns(100000);
   ends.connection.on_deadline();
+  CHECK(ends.connection.is_due());
+  CHECK(ends.connection.has_job());
+  ends.work();
   CHECK_FALSE(ends.connection.has_job());
   CHECK(has(ends.heard(), "later"));
   CHECK(ends.jobs.finished == 1);
@@ -111,6 +125,43 @@ TEST_CASE("a client that hangs up cancels its job once") {
   ends.connection.close();
   CHECK(ends.jobs.canceled == 1);
   CHECK(ends.jobs.finished == 0);
+}
+
+TEST_CASE("a client that is gone while a worker has its request gets no answer, and what was begun is canceled") {
+  for (const char* const path : {"/now", "/later"}) {
+    pair_of_ends ends;
+    const std::string text = "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    REQUIRE(write(ends.client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+    ends.connection.on_ready(net_readable);
+    REQUIRE(ends.connection.is_due());
+    ends.connection.set_working();
+    CHECK(ends.connection.wait().socket >= 0);
+    CHECK((ends.connection.wait().wanted & net_hangup) == 0);  // half a close is no end
+    ends.connection.on_ready(net_gone);
+    CHECK(ends.connection.wait().socket < 0);
+    CHECK(ends.connection.is_open());
+    ends.connection.work();
+    ends.connection.set_worked();
+    ends.connection.take_back();
+    CHECK_FALSE(ends.connection.is_open());
+    CHECK(ends.heard().empty());
+    CHECK(ends.jobs.canceled == (std::string(path) == "/later" ? 1 : 0));
+    CHECK(ends.jobs.finished == 0);
+  }
+}
+
+TEST_CASE("a connection that is closed before what a worker began is taken back cancels it") {
+  pair_of_ends ends;
+  const std::string text = "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  REQUIRE(write(ends.client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  ends.connection.on_ready(net_readable);
+  ends.connection.set_working();
+  ends.connection.work();
+  ends.connection.set_worked();
+  ends.connection.close();
+  CHECK(ends.jobs.canceled == 1);
+  ends.connection.close();
+  CHECK(ends.jobs.canceled == 1);
 }
 
 TEST_CASE("a request that does not end is answered 408 at its deadline, an idle connection is closed") {

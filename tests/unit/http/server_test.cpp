@@ -22,10 +22,13 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "../children.hpp"
 
 using prof::error;
 using namespace prof::detail;
@@ -37,19 +40,6 @@ static_assert(!std::is_copy_constructible<http_server>::value, "a thread knows i
 
 constexpr std::uint64_t millisecond = 1000000;
 
-// ThreadSanitizer ends a forked child that starts a thread (die_after_fork).
-#if defined(__SANITIZE_THREAD__)
-constexpr bool child_may_start_threads = false;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-constexpr bool child_may_start_threads = false;
-#else
-constexpr bool child_may_start_threads = true;
-#endif
-#else
-constexpr bool child_may_start_threads = true;
-#endif
-
 // ---- routes ----
 
 struct counters {
@@ -57,6 +47,9 @@ struct counters {
     std::atomic<int> finished{0};
     std::atomic<int> canceled{0};
     std::atomic<int> meanwhile{0};
+    std::atomic<int> inside{0};
+    std::atomic<int> threads{0};
+    std::atomic<int> worked{0};
     http_server* server = nullptr;
 };
 
@@ -84,6 +77,18 @@ void begin(void* context, const http_request& request, http_response& response, 
         job.deadline_ns = os_monotonic_ns_sig() + ms * millisecond;
         job.finish = &finish_sleep;
         job.cancel = &cancel_sleep;
+    } else if (request.path.equals("/work") && request.parameter("ms", value)) {
+        std::uint64_t ms = 0;
+        parse_decimal(value, ms);
+        os_sleep_ns(ms * millisecond);
+        seen.worked++;
+        response.put("worked");
+    } else if (request.path.equals("/restart")) {
+        seen.server->stop();
+        address where;
+        (void)parse_address("127.0.0.1:0", where);
+        response.put(seen.server->start(where, {}).code() == error::server_running ? "no" : "yes");
+        seen.worked++;
     } else if (request.path.equals("/big") && request.parameter("n", value)) {
         std::uint64_t n = 0;
         parse_decimal(value, n);
@@ -105,6 +110,11 @@ void begin(void* context, const http_request& request, http_response& response, 
 }
 
 void count_meanwhile(void* context) { static_cast<counters*>(context)->meanwhile++; }
+void own_begins(void* context) { static_cast<counters*>(context)->inside++; }
+void own_ends(void* context, std::size_t new_threads) {
+    static_cast<counters*>(context)->inside--;
+    static_cast<counters*>(context)->threads += static_cast<int>(new_threads);
+}
 
 // A server on a free port that answers with the routes above.
 struct running_server {
@@ -116,7 +126,7 @@ struct running_server {
         seen.server = &server;
         address where;
         REQUIRE(parse_address("127.0.0.1:0", where));
-        const prof::result r = server.start(where, {&begin, &seen, &count_meanwhile}, 0, limits);
+        const prof::result r = server.start(where, {&begin, &seen, &count_meanwhile, &own_begins, &own_ends}, 0, limits);
         INFO(r.message());
         REQUIRE(r);
         const std::string bound(server.bound_address());
@@ -451,6 +461,91 @@ TEST_CASE("a client that hangs up cancels its job at once") {
     CHECK(s.seen.finished == 0);
 }
 
+TEST_CASE("a request that takes long keeps no other waiting") {
+    running_server s;
+    std::vector<std::unique_ptr<client>> slow;
+    for (int i = 0; i < 7; ++i) {
+        slow.push_back(std::make_unique<client>(s.port));
+        REQUIRE(slow.back()->get("/work?ms=1000"));
+    }
+    REQUIRE(becomes(s.seen.begun, 7));
+    client c(s.port);
+    for (int i = 0; i < 20; ++i) {
+        REQUIRE(c.get("/quick"));
+        CHECK(c.response() == "at /quick");
+    }
+    CHECK(s.seen.worked == 0);
+    for (const auto& one : slow) CHECK(one->response() == "worked");
+    CHECK(s.seen.worked == 7);
+    CHECK(s.seen.threads == 8);
+}
+
+TEST_CASE("requests that follow each other are worked at by one thread") {
+    running_server s;
+    CHECK(s.seen.threads == 0);
+    for (int i = 0; i < 200; ++i) {
+        client c(s.port);
+        REQUIRE(c.get("/quick"));
+        REQUIRE(c.response() == "at /quick");
+    }
+    CHECK(s.seen.threads == 1);
+    s.server.stop();
+    address where;
+    REQUIRE(parse_address(s.server.bound_address(), where));
+    REQUIRE(s.server.start(where, {&begin, &s.seen, nullptr, &own_begins, &own_ends}));
+    client c(s.port);
+    REQUIRE(c.get("/quick"));
+    CHECK(c.response() == "at /quick");
+    CHECK(s.seen.threads == 1);  // the library has the last one's stack
+    CHECK(becomes(s.seen.inside, 0));
+}
+
+TEST_CASE("a client that hangs up while its request is worked at costs its slot no longer") {
+    running_server s;
+    {
+        client gone(s.port);
+        REQUIRE(gone.get("/work?ms=100"));
+        REQUIRE(becomes(s.seen.begun, 1));
+    }
+    CHECK(becomes(s.seen.worked, 1));
+    for (int i = 0; i < 20; ++i) {
+        client gone(s.port);
+        const linger at_once{1, 0};  // a reset, which shows while the worker has it
+        setsockopt(gone.number(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+        REQUIRE(gone.get("/work?ms=20"));
+        REQUIRE(becomes(s.seen.begun, 2 + i));
+    }
+    CHECK(becomes(s.seen.worked, 21));
+    client c(s.port);
+    REQUIRE(c.get("/quick"));
+    CHECK(c.response() == "at /quick");
+}
+
+TEST_CASE("stop waits for what a worker is doing; the server can start again") {
+    running_server s;
+    client c(s.port);
+    REQUIRE(c.get("/work?ms=100"));
+    REQUIRE(becomes(s.seen.begun, 1));
+    s.server.stop();
+    CHECK(s.seen.worked == 1);
+    address where;
+    REQUIRE(parse_address(s.server.bound_address(), where));
+    REQUIRE(s.server.start(where, {&begin, &s.seen}));
+    client again(s.port);
+    REQUIRE(again.get("/again"));
+    CHECK(again.response() == "at /again");
+}
+
+TEST_CASE("a route that has stopped the server cannot start it, and does not wait for itself") {
+    running_server s;
+    client c(s.port);
+    REQUIRE(c.get("/restart"));
+    REQUIRE(becomes(s.seen.worked, 1));
+    for (int i = 0; i < 1000 && s.server.running(); ++i) sleep_ms(1);
+    s.server.stop();
+    CHECK_FALSE(s.server.running());
+}
+
 TEST_CASE("stop during a job cancels it; the server can start again") {
     running_server s;
     client c(s.port);
@@ -625,6 +720,32 @@ TEST_CASE("after fork the child has no server, leaves the parent's alone, and ca
     CHECK(WEXITSTATUS(status) == 0);
     CHECK(s.server.running());
     CHECK(c.response() == "slept");
+}
+
+TEST_CASE("after a fork while a worker is at work the child can have its own server") {
+    running_server s;
+    client c(s.port);
+    REQUIRE(c.get("/work?ms=400"));
+    REQUIRE(becomes(s.seen.begun, 1));
+    const pid_t child = fork();
+    if (child == 0) {
+        if (s.server.running()) _exit(1);
+        address where;
+        if (!parse_address("127.0.0.1:0", where)) _exit(2);
+        if (child_may_start_threads) {
+            if (!s.server.start(where, {&begin, &s.seen})) _exit(3);
+            const std::string bound(s.server.bound_address());
+            client own(static_cast<std::uint16_t>(std::atoi(bound.c_str() + bound.rfind(':') + 1)));
+            if (!own.get("/own") || own.response() != "at /own") _exit(4);
+            s.server.stop();
+        }
+        _exit(0);
+    }
+    int status = -1;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    CHECK(c.response() == "worked");
 }
 
 TEST_CASE("an idle server does not wake up") {
