@@ -85,15 +85,23 @@ class dwarf_section_reader {
     if (!inflate_can_fill(packed, static_cast<std::size_t>(size))) return fail(unread::damaged);
     if (size > budget_ - unpacked_) return fail(unread::too_large);
     char* const room = static_cast<char*>(memory_.allocate(static_cast<std::size_t>(size)));
-    if (room == nullptr) return fail(unread::too_large);
+    if (room == nullptr || !has_tables()) return fail(unread::too_large);
     unpacked_ += static_cast<std::size_t>(size);
-    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size))) return fail(unread::damaged);
+    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size), *tables_)) return fail(unread::damaged);
     place = {room, static_cast<std::size_t>(size)};
     return true;
   }
 
+  bool has_tables() noexcept {
+    if (tables_ != nullptr) return true;
+    void* const room = memory_.allocate(sizeof(inflate_tables));
+    if (room != nullptr) tables_ = new (room) inflate_tables;
+    return room != nullptr;
+  }
+
   const elf_image& image_;
   arena& memory_;
+  inflate_tables* tables_ = nullptr;
   std::size_t budget_;
   std::size_t unpacked_ = 0;
   unread problem_ = unread::none;
