@@ -26819,6 +26819,7 @@ PROF_DETAIL_BEGIN
 struct http_page {
   text_view path;
   void (*answer)(process_state& process, const http_request& request, http_response& response);
+  bool takes_time;        // more than the server's loop may
   text_view description;  // on the index; empty: not listed there
 };
 struct http_pages {
@@ -26883,8 +26884,8 @@ PROF_DETAIL_END
 
 // ---- prof/http/connection.hpp ----
 // prof/http/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
-// Floor 12 (http). Driven by server.hpp's loop, but for what the routes do, which a worker runs (workers.hpp).
-// Safety: the loop's thread. Nothing of it blocks: a step goes as far as the socket allows. work() is for any thread; while it
+// Floor 12 (http). Driven by server.hpp's loop, but for the steps of jobs, which a worker runs (workers.hpp).
+// Safety: the loop's thread. Nothing of it blocks: it goes as far as the socket allows. work() is for any thread; while it
 //         runs the loop does not touch the request, the response or their memory, and the worker nothing else.
 // Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
 //         response.
@@ -26897,17 +26898,18 @@ PROF_DETAIL_END
 
 PROF_DETAIL_BEGIN
 
-// Work that goes on after begin() returned: until a deadline, or until nobody wants it any more.
-// Exactly one of finish and cancel is called. Either may be null.
+// Work that goes on after begin() returned: steps, each at a deadline. What a step leaves without a deadline is the answer.
+// Either a last step runs or cancel, which may be null.
 struct http_job {
   static constexpr std::size_t state_size = 512;
+  static constexpr std::uint64_t at_once = 1;
 
-  std::uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: answered at once, there is no job
-  void (*finish)(void* state, http_response& response) = nullptr;
+  std::uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: it is answered, there is no job
+  void (*step)(void* state, http_response& response, http_job& next) = nullptr;
   void (*cancel)(void* state) = nullptr;  // the client is gone or the server stops
   alignas(16) unsigned char state[state_size];
 
-  // Places the route's own state; finish and cancel get its address.
+  // Places the route's own state; step and cancel get its address.
   template <class T>
   T& keep(const T& value) noexcept {
     static_assert(sizeof(T) <= state_size && alignof(T) <= 16, "T must fit into the job");
@@ -26916,8 +26918,9 @@ struct http_job {
   }
 };
 
-// What the routes do with a request: answer at once, or begin something that ends at a deadline. begin and the job's finish run
-// on a worker, those of several connections at a time; cancel and meanwhile on the server's loop.
+// What the routes do with a request: answer at once, or begin something that takes time. begin, cancel and meanwhile run on the
+// server's loop, which waits for them; steps on workers, those of several connections at a time. The request stays until the
+// answer is there.
 struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
@@ -26964,9 +26967,9 @@ class http_connection {
     idle_ = false;
   }
 
-  // Not while a worker has it. What one has begun is canceled like what waits.
+  // Not while a worker has it. What one has left for later is canceled like what waits.
   void close() noexcept {
-    if (has_worked()) phase_ = phase::waiting;
+    if (has_worked() && job_.deadline_ns != 0) phase_ = phase::waiting;
     if (has_job() && job_.cancel != nullptr) job_.cancel(job_.state);
     close_socket();
     renew_memory();
@@ -26987,7 +26990,7 @@ class http_connection {
 
   bool is_open() const noexcept { return socket_ >= 0; }
   // The routes have begun something that has not ended.
-  bool has_job() const noexcept { return (phase_ == phase::waiting || phase_ == phase::due) && job_.deadline_ns != 0; }
+  bool has_job() const noexcept { return phase_ == phase::waiting || phase_ == phase::due; }
   // There is something for a worker to do; work() does it.
   bool is_due() const noexcept { return phase_ == phase::due; }
   // May be closed when another connection needs the slot.
@@ -27037,24 +27040,21 @@ class http_connection {
   // The loop gives what is due to a worker, which calls work and then set_worked, and says so here; then it calls take_back.
   void set_working() noexcept { phase_ = phase::working; }
   void work() noexcept {
-    if (job_.deadline_ns == 0) return setting_->routes.begin(setting_->routes.context, request_, response_, job_);
     job_.deadline_ns = 0;
-    if (job_.finish != nullptr) job_.finish(job_.state, response_);
+    job_.step(job_.state, response_, job_);
   }
   void set_worked() noexcept { has_worked_.store(true, std::memory_order_release); }  // pairs with has_worked
 
   bool has_worked() const noexcept { return phase_ == phase::working && has_worked_.load(std::memory_order_acquire); }
   void take_back() noexcept {
     if (is_gone_) return close();
-    phase_ = phase::waiting;
-    deadline_ = job_.deadline_ns;
-    if (has_job()) return;
+    if (job_.deadline_ns != 0) return wait_for_job();
     respond();
     advance();
   }
 
  private:
-  // waiting: for the job's deadline. due: for a worker. working: a worker has it.
+  // waiting: for the deadline of the job's next step. due: for a worker. working: a worker has it.
   enum class phase { closed, reading_head, reading_body, waiting, due, working, writing, draining };
 
   static std::uint64_t after(std::uint64_t ns) noexcept { return os_monotonic_ns_sig() + ns; }
@@ -27181,13 +27181,22 @@ class http_connection {
     if (body_used_ < request_.body_size) return false;
     if (body_used_ != 0) request_.body = {body_, body_used_};
     job_.deadline_ns = 0;
-    job_.finish = nullptr;
+    job_.step = nullptr;
     job_.cancel = nullptr;
+    setting_->routes.begin(setting_->routes.context, request_, response_, job_);
+    if (job_.deadline_ns == 0) {
+      respond();
+      return true;
+    }
     is_gone_ = false;
-    become_due();
+    wait_for_job();
     return false;
   }
 
+  void wait_for_job() noexcept {
+    phase_ = phase::waiting;
+    deadline_ = job_.deadline_ns;
+  }
   void become_due() noexcept {
     phase_ = phase::due;
     deadline_ = net_forever;
@@ -27772,8 +27781,9 @@ PROF_DETAIL_END
 
 // ---- prof/http/routes.hpp ----
 // prof/http/routes.hpp - what each path under /debug/pprof/ answers.
-// Floor 12 (http). Called by the server's workers.
-// Safety: several threads at a time, one request each. Nothing here waits: a profile that takes time becomes a job.
+// Floor 12 (http). Called by the server.
+// Safety: what is answered at once, on the server's loop; what may take time is a job, whose steps run on workers, those of several
+//         requests at a time. Nothing here waits.
 // Memory: a collection that waits lives in pages of its own; answers in the response's arena.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
 #ifndef PROF_HTTP_ROUTES_HPP
@@ -27859,18 +27869,14 @@ inline void answer_index(process_state& process, const http_request&, http_respo
 
 inline http_pages all_pages() noexcept {
   static constexpr http_page pages[] = {
-      {{}, &answer_index, {}},
-      {{"cmdline", 7}, &answer_cmdline, {"the command line of the process", 31}},
-      {{"status", 6}, &answer_status, {"what runs, which hooks are live, what was lost", 46}},
-      {{"symbol", 6}, &answer_symbol, {"function names of addresses, as pprof asks for them", 51}}};
+      {{}, &answer_index, false, {}},
+      {{"cmdline", 7}, &answer_cmdline, false, {"the command line of the process", 31}},
+      {{"status", 6}, &answer_status, true, {"what runs, which hooks are live, what was lost", 46}},
+      {{"symbol", 6}, &answer_symbol, true, {"function names of addresses, as pprof asks for them", 51}}};
   return {pages, sizeof pages / sizeof pages[0]};
 }
 
 // ---- profiles ---------------------------------------------------------------------------------------
-
-struct profile_job {
-  collection* work;
-};
 
 inline void drop_collection(collection* work) noexcept {
   work->~collection();
@@ -27959,39 +27965,70 @@ inline void fail_to_begin(const profile_row& row, const result& begun, http_resp
   response.fail(is_clients ? 400 : 500, text.put(row.failure).put(begun.message()).view());
 }
 
-inline void begin_profile(process_state& process, text_view name, const http_request& request,
-                          http_response& response, http_job& job) noexcept {
+// A request for a profile, from the look at what it asks for to its bytes.
+struct profile_job {
+  collection* work;
+  const profile_row* row;
+  text_view name;
+  profile_request wanted;
+};
+
+inline void end_profile(void* state, http_response& response, http_job&) noexcept {
+  collection* const work = static_cast<profile_job*>(state)->work;
+  finish_profile(*work, response);
+  drop_collection(work);
+}
+
+inline void begin_profile(void* state, http_response& response, http_job& job) noexcept {
+  const profile_job& asked = *static_cast<profile_job*>(state);
+  collection& work = *asked.work;
+  const result begun = work.begin(asked.name, asked.wanted);
+  if (!begun) {
+    fail_to_begin(*asked.row, begun, response);
+    return drop_collection(&work);
+  }
+  if (work.duration_ns() == 0) return end_profile(state, response, job);
+  job.deadline_ns = os_monotonic_ns_sig() + work.duration_ns();
+  job.step = &end_profile;
+}
+
+inline void answer_profile(process_state& process, text_view name, const http_request& request, http_response& response,
+                           http_job& job) noexcept {
   const known_row known = find_row(process, name);
   if (known.row == nullptr) {
     const result missing = explain_missing(name);
     return response.fail(404, missing.code() == error::unknown_profile ? "Unknown profile" : missing.message());
   }
-  profile_request wanted;
-  if (!read_request(request, *known.row, wanted, response)) return;
+  profile_job asked{nullptr, known.row, name, {}};
+  if (!read_request(request, *known.row, asked.wanted, response)) return;
   void* const pages = os_map_sig(sizeof(collection));
   if (pages == nullptr) return response.fail(500, "no memory for the profile");
-  auto* const work = new (pages) collection(process);
-  const result begun = work->begin(name, wanted);
-  if (!begun) {
-    drop_collection(work);
-    return fail_to_begin(*known.row, begun, response);
-  }
-  describe_answer(*known.row, wanted, response);
-  if (work->duration_ns() == 0) {
-    finish_profile(*work, response);
-    return drop_collection(work);
-  }
-  job.keep(profile_job{work});
-  job.deadline_ns = os_monotonic_ns_sig() + work->duration_ns();
-  job.finish = [](void* state, http_response& answer) {
-    collection* const done = static_cast<profile_job*>(state)->work;
-    finish_profile(*done, answer);
-    drop_collection(done);
-  };
+  asked.work = new (pages) collection(process);
+  describe_answer(*known.row, asked.wanted, response);
+  job.keep(asked);
+  job.deadline_ns = http_job::at_once;
+  job.step = &begin_profile;
   job.cancel = [](void* state) { drop_collection(static_cast<profile_job*>(state)->work); };
 }
 
 // ---- dispatch ---------------------------------------------------------------------------------------
+
+struct page_job {
+  const http_page* page;
+  process_state* process;
+  const http_request* request;
+};
+
+inline void answer_page(process_state& process, const http_page& page, const http_request& request, http_response& response,
+                        http_job& job) noexcept {
+  if (!page.takes_time) return page.answer(process, request, response);
+  job.keep(page_job{&page, &process, &request});
+  job.deadline_ns = http_job::at_once;
+  job.step = [](void* state, http_response& answer, http_job&) {
+    const page_job& asked = *static_cast<page_job*>(state);
+    asked.page->answer(*asked.process, *asked.request, answer);
+  };
+}
 
 inline void begin_request(void* context, const http_request& request, http_response& response,
                           http_job& job) noexcept {
@@ -28007,9 +28044,9 @@ inline void begin_request(void* context, const http_request& request, http_respo
   const text_view name = request.path.from(prefix.size);
   const http_pages all = all_pages();
   for (std::size_t i = 0; i < all.count; ++i) {
-    if (all.pages[i].path.equals(name)) return all.pages[i].answer(process, request, response);
+    if (all.pages[i].path.equals(name)) return answer_page(process, all.pages[i], request, response, job);
   }
-  begin_profile(process, name, request, response, job);
+  answer_profile(process, name, request, response, job);
 }
 
 // ---- the server of the process ------------------------------------------------------------------------

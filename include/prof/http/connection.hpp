@@ -1,6 +1,6 @@
 // prof/http/connection.hpp - one HTTP connection: reads a request, has the routes answer it, writes.
-// Floor 12 (http). Driven by server.hpp's loop, but for what the routes do, which a worker runs (workers.hpp).
-// Safety: the loop's thread. Nothing of it blocks: a step goes as far as the socket allows. work() is for any thread; while it
+// Floor 12 (http). Driven by server.hpp's loop, but for the steps of jobs, which a worker runs (workers.hpp).
+// Safety: the loop's thread. Nothing of it blocks: it goes as far as the socket allows. work() is for any thread; while it
 //         runs the loop does not touch the request, the response or their memory, and the worker nothing else.
 // Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
 //         response.
@@ -19,17 +19,18 @@
 
 PROF_DETAIL_BEGIN
 
-// Work that goes on after begin() returned: until a deadline, or until nobody wants it any more.
-// Exactly one of finish and cancel is called. Either may be null.
+// Work that goes on after begin() returned: steps, each at a deadline. What a step leaves without a deadline is the answer.
+// Either a last step runs or cancel, which may be null.
 struct http_job {
   static constexpr std::size_t state_size = 512;
+  static constexpr std::uint64_t at_once = 1;
 
-  std::uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: answered at once, there is no job
-  void (*finish)(void* state, http_response& response) = nullptr;
+  std::uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: it is answered, there is no job
+  void (*step)(void* state, http_response& response, http_job& next) = nullptr;
   void (*cancel)(void* state) = nullptr;  // the client is gone or the server stops
   alignas(16) unsigned char state[state_size];
 
-  // Places the route's own state; finish and cancel get its address.
+  // Places the route's own state; step and cancel get its address.
   template <class T>
   T& keep(const T& value) noexcept {
     static_assert(sizeof(T) <= state_size && alignof(T) <= 16, "T must fit into the job");
@@ -38,8 +39,9 @@ struct http_job {
   }
 };
 
-// What the routes do with a request: answer at once, or begin something that ends at a deadline. begin and the job's finish run
-// on a worker, those of several connections at a time; cancel and meanwhile on the server's loop.
+// What the routes do with a request: answer at once, or begin something that takes time. begin, cancel and meanwhile run on the
+// server's loop, which waits for them; steps on workers, those of several connections at a time. The request stays until the
+// answer is there.
 struct http_routes {
   void (*begin)(void* context, const http_request& request, http_response& response,
                 http_job& job) = nullptr;
@@ -86,9 +88,9 @@ class http_connection {
     idle_ = false;
   }
 
-  // Not while a worker has it. What one has begun is canceled like what waits.
+  // Not while a worker has it. What one has left for later is canceled like what waits.
   void close() noexcept {
-    if (has_worked()) phase_ = phase::waiting;
+    if (has_worked() && job_.deadline_ns != 0) phase_ = phase::waiting;
     if (has_job() && job_.cancel != nullptr) job_.cancel(job_.state);
     close_socket();
     renew_memory();
@@ -109,7 +111,7 @@ class http_connection {
 
   bool is_open() const noexcept { return socket_ >= 0; }
   // The routes have begun something that has not ended.
-  bool has_job() const noexcept { return (phase_ == phase::waiting || phase_ == phase::due) && job_.deadline_ns != 0; }
+  bool has_job() const noexcept { return phase_ == phase::waiting || phase_ == phase::due; }
   // There is something for a worker to do; work() does it.
   bool is_due() const noexcept { return phase_ == phase::due; }
   // May be closed when another connection needs the slot.
@@ -159,24 +161,21 @@ class http_connection {
   // The loop gives what is due to a worker, which calls work and then set_worked, and says so here; then it calls take_back.
   void set_working() noexcept { phase_ = phase::working; }
   void work() noexcept {
-    if (job_.deadline_ns == 0) return setting_->routes.begin(setting_->routes.context, request_, response_, job_);
     job_.deadline_ns = 0;
-    if (job_.finish != nullptr) job_.finish(job_.state, response_);
+    job_.step(job_.state, response_, job_);
   }
   void set_worked() noexcept { has_worked_.store(true, std::memory_order_release); }  // pairs with has_worked
 
   bool has_worked() const noexcept { return phase_ == phase::working && has_worked_.load(std::memory_order_acquire); }
   void take_back() noexcept {
     if (is_gone_) return close();
-    phase_ = phase::waiting;
-    deadline_ = job_.deadline_ns;
-    if (has_job()) return;
+    if (job_.deadline_ns != 0) return wait_for_job();
     respond();
     advance();
   }
 
  private:
-  // waiting: for the job's deadline. due: for a worker. working: a worker has it.
+  // waiting: for the deadline of the job's next step. due: for a worker. working: a worker has it.
   enum class phase { closed, reading_head, reading_body, waiting, due, working, writing, draining };
 
   static std::uint64_t after(std::uint64_t ns) noexcept { return os_monotonic_ns_sig() + ns; }
@@ -303,13 +302,22 @@ class http_connection {
     if (body_used_ < request_.body_size) return false;
     if (body_used_ != 0) request_.body = {body_, body_used_};
     job_.deadline_ns = 0;
-    job_.finish = nullptr;
+    job_.step = nullptr;
     job_.cancel = nullptr;
+    setting_->routes.begin(setting_->routes.context, request_, response_, job_);
+    if (job_.deadline_ns == 0) {
+      respond();
+      return true;
+    }
     is_gone_ = false;
-    become_due();
+    wait_for_job();
     return false;
   }
 
+  void wait_for_job() noexcept {
+    phase_ = phase::waiting;
+    deadline_ = job_.deadline_ns;
+  }
   void become_due() noexcept {
     phase_ = phase::due;
     deadline_ = net_forever;

@@ -17,6 +17,7 @@ PROF_DETAIL_BEGIN
 struct http_page {
   text_view path;
   void (*answer)(process_state& process, const http_request& request, http_response& response);
+  bool takes_time;        // more than the server's loop may
   text_view description;  // on the index; empty: not listed there
 };
 struct http_pages {

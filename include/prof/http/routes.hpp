@@ -1,6 +1,7 @@
 // prof/http/routes.hpp - what each path under /debug/pprof/ answers.
-// Floor 12 (http). Called by the server's workers.
-// Safety: several threads at a time, one request each. Nothing here waits: a profile that takes time becomes a job.
+// Floor 12 (http). Called by the server.
+// Safety: what is answered at once, on the server's loop; what may take time is a job, whose steps run on workers, those of several
+//         requests at a time. Nothing here waits.
 // Memory: a collection that waits lives in pages of its own; answers in the response's arena.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
 #ifndef PROF_HTTP_ROUTES_HPP
@@ -94,18 +95,14 @@ inline void answer_index(process_state& process, const http_request&, http_respo
 
 inline http_pages all_pages() noexcept {
   static constexpr http_page pages[] = {
-      {{}, &answer_index, {}},
-      {{"cmdline", 7}, &answer_cmdline, {"the command line of the process", 31}},
-      {{"status", 6}, &answer_status, {"what runs, which hooks are live, what was lost", 46}},
-      {{"symbol", 6}, &answer_symbol, {"function names of addresses, as pprof asks for them", 51}}};
+      {{}, &answer_index, false, {}},
+      {{"cmdline", 7}, &answer_cmdline, false, {"the command line of the process", 31}},
+      {{"status", 6}, &answer_status, true, {"what runs, which hooks are live, what was lost", 46}},
+      {{"symbol", 6}, &answer_symbol, true, {"function names of addresses, as pprof asks for them", 51}}};
   return {pages, sizeof pages / sizeof pages[0]};
 }
 
 // ---- profiles ---------------------------------------------------------------------------------------
-
-struct profile_job {
-  collection* work;
-};
 
 inline void drop_collection(collection* work) noexcept {
   work->~collection();
@@ -194,39 +191,70 @@ inline void fail_to_begin(const profile_row& row, const result& begun, http_resp
   response.fail(is_clients ? 400 : 500, text.put(row.failure).put(begun.message()).view());
 }
 
-inline void begin_profile(process_state& process, text_view name, const http_request& request,
-                          http_response& response, http_job& job) noexcept {
+// A request for a profile, from the look at what it asks for to its bytes.
+struct profile_job {
+  collection* work;
+  const profile_row* row;
+  text_view name;
+  profile_request wanted;
+};
+
+inline void end_profile(void* state, http_response& response, http_job&) noexcept {
+  collection* const work = static_cast<profile_job*>(state)->work;
+  finish_profile(*work, response);
+  drop_collection(work);
+}
+
+inline void begin_profile(void* state, http_response& response, http_job& job) noexcept {
+  const profile_job& asked = *static_cast<profile_job*>(state);
+  collection& work = *asked.work;
+  const result begun = work.begin(asked.name, asked.wanted);
+  if (!begun) {
+    fail_to_begin(*asked.row, begun, response);
+    return drop_collection(&work);
+  }
+  if (work.duration_ns() == 0) return end_profile(state, response, job);
+  job.deadline_ns = os_monotonic_ns_sig() + work.duration_ns();
+  job.step = &end_profile;
+}
+
+inline void answer_profile(process_state& process, text_view name, const http_request& request, http_response& response,
+                           http_job& job) noexcept {
   const known_row known = find_row(process, name);
   if (known.row == nullptr) {
     const result missing = explain_missing(name);
     return response.fail(404, missing.code() == error::unknown_profile ? "Unknown profile" : missing.message());
   }
-  profile_request wanted;
-  if (!read_request(request, *known.row, wanted, response)) return;
+  profile_job asked{nullptr, known.row, name, {}};
+  if (!read_request(request, *known.row, asked.wanted, response)) return;
   void* const pages = os_map_sig(sizeof(collection));
   if (pages == nullptr) return response.fail(500, "no memory for the profile");
-  auto* const work = new (pages) collection(process);
-  const result begun = work->begin(name, wanted);
-  if (!begun) {
-    drop_collection(work);
-    return fail_to_begin(*known.row, begun, response);
-  }
-  describe_answer(*known.row, wanted, response);
-  if (work->duration_ns() == 0) {
-    finish_profile(*work, response);
-    return drop_collection(work);
-  }
-  job.keep(profile_job{work});
-  job.deadline_ns = os_monotonic_ns_sig() + work->duration_ns();
-  job.finish = [](void* state, http_response& answer) {
-    collection* const done = static_cast<profile_job*>(state)->work;
-    finish_profile(*done, answer);
-    drop_collection(done);
-  };
+  asked.work = new (pages) collection(process);
+  describe_answer(*known.row, asked.wanted, response);
+  job.keep(asked);
+  job.deadline_ns = http_job::at_once;
+  job.step = &begin_profile;
   job.cancel = [](void* state) { drop_collection(static_cast<profile_job*>(state)->work); };
 }
 
 // ---- dispatch ---------------------------------------------------------------------------------------
+
+struct page_job {
+  const http_page* page;
+  process_state* process;
+  const http_request* request;
+};
+
+inline void answer_page(process_state& process, const http_page& page, const http_request& request, http_response& response,
+                        http_job& job) noexcept {
+  if (!page.takes_time) return page.answer(process, request, response);
+  job.keep(page_job{&page, &process, &request});
+  job.deadline_ns = http_job::at_once;
+  job.step = [](void* state, http_response& answer, http_job&) {
+    const page_job& asked = *static_cast<page_job*>(state);
+    asked.page->answer(*asked.process, *asked.request, answer);
+  };
+}
 
 inline void begin_request(void* context, const http_request& request, http_response& response,
                           http_job& job) noexcept {
@@ -242,9 +270,9 @@ inline void begin_request(void* context, const http_request& request, http_respo
   const text_view name = request.path.from(prefix.size);
   const http_pages all = all_pages();
   for (std::size_t i = 0; i < all.count; ++i) {
-    if (all.pages[i].path.equals(name)) return all.pages[i].answer(process, request, response);
+    if (all.pages[i].path.equals(name)) return answer_page(process, all.pages[i], request, response, job);
   }
-  begin_profile(process, name, request, response, job);
+  answer_profile(process, name, request, response, job);
 }
 
 // ---- the server of the process ------------------------------------------------------------------------

@@ -24,20 +24,30 @@ struct job_state {
   finished_job* seen;
 };
 
-// /now answers at once, /later after a job; anything else is 404.
+void finish(void* state, http_response& answer, http_job&) noexcept {
+  ++static_cast<job_state*>(state)->seen->finished;
+  answer.body.append("later", 5);
+}
+
+// /now answers at once, /later after a job, /twice after one of two steps; anything else is 404.
 void begin(void* context, const http_request& request, http_response& response, http_job& job) noexcept {
   if (request.path.equals(text_view("/now"))) {
     response.body.append("now", 3);
     return;
   }
-  if (!request.path.equals(text_view("/later"))) return response.fail(404, "no such page");
+  const bool is_twice = request.path.equals(text_view("/twice"));
+  if (!is_twice && !request.path.equals(text_view("/later"))) return response.fail(404, "no such page");
   job.keep(job_state{static_cast<finished_job*>(context)});
   job.deadline_ns = os_monotonic_ns_sig() + 1000000;
-  job.finish = [](void* state, http_response& answer) {
-    ++static_cast<job_state*>(state)->seen->finished;
-    answer.body.append("later", 5);
-  };
+  job.step = &finish;
   job.cancel = [](void* state) { ++static_cast<job_state*>(state)->seen->canceled; };
+  if (!is_twice) return;
+  job.deadline_ns = http_job::at_once;
+  job.step = [](void*, http_response& answer, http_job& next) {
+    answer.body.append("first, ", 7);
+    next.deadline_ns = os_monotonic_ns_sig() + 1000000;
+    next.step = &finish;
+  };
 }
 
 // Both ends of a connection in one thread.
@@ -108,7 +118,6 @@ TEST_CASE("a job keeps the connection waiting until its deadline") {
   while (os_monotonic_ns_sig() < ends.connection.deadline()) os_sleep_ns(100000);
   ends.connection.on_deadline();
   CHECK(ends.connection.is_due());
-  CHECK(ends.connection.has_job());
   ends.work();
   CHECK_FALSE(ends.connection.has_job());
   CHECK(has(ends.heard(), "later"));
@@ -127,14 +136,40 @@ TEST_CASE("a client that hangs up cancels its job once") {
   CHECK(ends.jobs.finished == 0);
 }
 
-TEST_CASE("a client that is gone while a worker has its request gets no answer, and what was begun is canceled") {
-  for (const char* const path : {"/now", "/later"}) {
+namespace {
+
+// Up to where a worker has the first step of a request.
+void ask(pair_of_ends& ends, const char* path) {
+  const std::string text = "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  REQUIRE(write(ends.client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+  ends.connection.on_ready(net_readable);
+  ends.connection.on_deadline();
+  REQUIRE(ends.connection.is_due());
+  ends.connection.set_working();
+}
+
+}  // namespace
+
+TEST_CASE("a job of two steps waits between them, and is one answer") {
+  pair_of_ends ends;
+  ask(ends, "/twice");
+  ends.connection.work();
+  ends.connection.set_worked();
+  ends.connection.take_back();
+  CHECK(ends.connection.has_job());
+  CHECK_FALSE(ends.connection.is_due());
+  CHECK(ends.heard().empty());
+  ends.connection.on_deadline();
+  ends.work();
+  CHECK(has(ends.heard(), "first, later"));
+  CHECK(ends.jobs.finished == 1);
+  CHECK(ends.jobs.canceled == 0);
+}
+
+TEST_CASE("a client that is gone while a worker has its request gets no answer, and what is left of the job is canceled") {
+  for (const char* const path : {"/later", "/twice"}) {
     pair_of_ends ends;
-    const std::string text = "GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    REQUIRE(write(ends.client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-    ends.connection.on_ready(net_readable);
-    REQUIRE(ends.connection.is_due());
-    ends.connection.set_working();
+    ask(ends, path);
     CHECK(ends.connection.wait().socket >= 0);
     CHECK((ends.connection.wait().wanted & net_hangup) == 0);  // half a close is no end
     ends.connection.on_ready(net_gone);
@@ -145,17 +180,15 @@ TEST_CASE("a client that is gone while a worker has its request gets no answer, 
     ends.connection.take_back();
     CHECK_FALSE(ends.connection.is_open());
     CHECK(ends.heard().empty());
-    CHECK(ends.jobs.canceled == (std::string(path) == "/later" ? 1 : 0));
-    CHECK(ends.jobs.finished == 0);
+    const bool has_more = std::string(path) == "/twice";
+    CHECK(ends.jobs.canceled == (has_more ? 1 : 0));
+    CHECK(ends.jobs.finished == (has_more ? 0 : 1));
   }
 }
 
-TEST_CASE("a connection that is closed before what a worker began is taken back cancels it") {
+TEST_CASE("a connection that is closed before what a worker left is taken back cancels it") {
   pair_of_ends ends;
-  const std::string text = "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n";
-  REQUIRE(write(ends.client, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-  ends.connection.on_ready(net_readable);
-  ends.connection.set_working();
+  ask(ends, "/twice");
   ends.connection.work();
   ends.connection.set_worked();
   ends.connection.close();

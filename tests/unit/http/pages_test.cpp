@@ -82,7 +82,7 @@ TEST_CASE("a process without parts lists the fixed pages only") {
 
 TEST_CASE("pages with a description are listed behind the profiles, the index itself is not") {
   constexpr http_page pages[] = {
-      {{}, nullptr, {}}, {{"secret", 6}, nullptr, {}}, {{"weather", 7}, nullptr, {"sun", 3}}};
+      {{}, nullptr, false, {}}, {{"secret", 6}, nullptr, false, {}}, {{"weather", 7}, nullptr, false, {"sun", 3}}};
   const own_process bare;
   const std::string alone = index_of(*bare.state, {pages, 3});
   CHECK(alone.find("<tr><td>0</td><td><a href='weather'>weather</a></td></tr>\n") != std::string::npos);
