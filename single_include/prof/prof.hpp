@@ -19300,9 +19300,11 @@ inline supplement_link supplement_link_of(const elf_image& image) noexcept {
 
 class debug_files {
  public:
-  // Asks the environment once.
-  explicit debug_files(arena& memory, text_view system_folder = {"/usr/lib/debug", 14}) noexcept
+  // Asks the environment once. Behind `deadline_ns`, on the monotonic clock, no file is checked by its CRC.
+  explicit debug_files(arena& memory, text_view system_folder = {"/usr/lib/debug", 14},
+                       std::uint64_t deadline_ns = ~std::uint64_t{0}) noexcept
       : memory_(memory),
+        deadline_ns_(deadline_ns),
         system_folder_(system_folder),
         own_folders_(variable("PROF_DEBUG_PATH")),
         cache_(variable("DEBUGINFOD_CACHE_PATH")),
@@ -19319,6 +19321,9 @@ class debug_files {
     found_ = &found;
     return try_build_id(wanted_.id) || try_link(link.name, folder_of(path));
   }
+
+  // The time was over before a file was checked.
+  bool is_late() const noexcept { return is_late_; }
 
   // The file that the file at `path` shares with others; its build id must be the one that this names.
   bool find_supplement(const elf_image& of, text_view path, debug_file& found) noexcept {
@@ -19385,7 +19390,7 @@ class debug_files {
     return true;
   }
 
-  bool is_wanted(const debug_file& file) const noexcept {
+  bool is_wanted(const debug_file& file) noexcept {
     const text_view id = file.image.build_id();
     if (wanted_.is_supplement) {
       const supplement_link link = supplement_link_of(file.image);
@@ -19395,8 +19400,24 @@ class debug_files {
                           (wanted_.symbols && !lacks(file.image, ".symtab", ".symtab"));
     if (!has_more) return false;
     if (wanted_.id.size != 0) return id.equals(wanted_.id);
-    return wanted_.link->name.size != 0 && file.size <= max_checked_file &&
-           gzip_crc32(0, static_cast<const unsigned char*>(file.pages), file.size) == wanted_.link->crc;
+    return wanted_.link->name.size != 0 && file.size <= max_checked_file && has_crc(file, wanted_.link->crc);
+  }
+
+  // All of the file is read for it, and given back piece by piece.
+  bool has_crc(const debug_file& file, std::uint32_t wanted) noexcept {
+    constexpr std::size_t piece = std::size_t{4} << 20;
+    const auto* at = static_cast<const unsigned char*>(file.pages);
+    std::uint32_t crc = 0;
+    for (std::size_t left = file.size; left != 0;) {
+      is_late_ = is_late_ || os_monotonic_ns_sig() >= deadline_ns_;
+      if (is_late_) return false;
+      const std::size_t size = left < piece ? left : piece;
+      crc = gzip_crc32(crc, at, size);
+      at += size;
+      left -= size;
+      os_forget_pages(file.mapped());
+    }
+    return crc == wanted;
   }
 
   // ---- all places ------------------------------------------------------------------------------------
@@ -19467,6 +19488,8 @@ class debug_files {
   }
 
   arena& memory_;
+  std::uint64_t deadline_ns_;
+  bool is_late_ = false;
   text_view system_folder_;
   text_view own_folders_;
   text_view cache_;
@@ -19481,7 +19504,8 @@ class debug_files {
 
 class debug_files {
  public:
-  explicit debug_files(arena&, text_view = {}) noexcept {}
+  explicit debug_files(arena&, text_view = {}, std::uint64_t = 0) noexcept {}
+  bool is_late() const noexcept { return false; }
   bool find(const elf_image&, text_view, debug_file&) noexcept { return false; }
   bool find_supplement(const elf_image&, text_view, debug_file&) noexcept { return false; }
 };
@@ -22840,7 +22864,6 @@ struct die_attributes {
   dwarf_value high_pc;
   dwarf_value ranges;
   dwarf_value origin;  // the abstract origin, else the specification
-  dwarf_value decl_file;
   dwarf_value decl_line;
   dwarf_value call_file;
   dwarf_value call_line;
@@ -22862,7 +22885,6 @@ struct die_attributes {
       case attribute_ranges: return &ranges;
       case attribute_abstract_origin: return &origin;
       case attribute_specification: return origin.there() ? nullptr : &origin;
-      case attribute_decl_file: return &decl_file;
       case attribute_decl_line: return &decl_line;
       case attribute_call_file: return &call_file;
       case attribute_call_line: return &call_line;
@@ -23606,11 +23628,12 @@ struct code_scope {
   text_view call_file;                // where it was inlined
   std::uint32_t call_line = 0;
   std::uint32_t call_column = 0;
+  bool may_lack_calls = false;  // it is too deep for those in it to be kept
 };
 
 class function_walk {
  public:
-  static constexpr std::size_t max_open = 64;  // scopes within each other that are kept, and a leaf in them
+  static constexpr std::size_t max_open = 256;  // scopes within each other that are kept, and a leaf in them
 
   function_walk(arena& memory, line_program& lines) noexcept
       : lines_(lines), table_(memory), scopes_(memory), functions_(memory), origins_(memory), known_(memory) {}
@@ -23678,6 +23701,7 @@ class function_walk {
   // What lies deeper than there is room for belongs to nothing.
   void open(std::uint32_t depth, std::uint32_t scope) noexcept {
     if (open_count_ > max_open) return;
+    if (open_count_ == max_open && scope != no_index) scopes_[scope].may_lack_calls = true;
     open_[open_count_] = {depth, open_count_ < max_open ? scope : no_index};
     ++open_count_;
   }
@@ -23979,8 +24003,10 @@ class inflater {
       : in_{in, in + in_size}, begin_(out), out_(out), end_(out + size), tables_(tables) {}
 
   // True if the blocks fill the output.
-  bool run() noexcept {
+  template <class GoesOn>
+  bool run(GoesOn goes_on) noexcept {
     for (bool is_last = false; !is_last;) {
+      if (!goes_on()) return false;
       in_.refill();
       is_last = in_.take(1) != 0;
       if (!block(in_.take(2))) return false;
@@ -24204,15 +24230,16 @@ inline std::uint32_t adler32(const unsigned char* data, std::size_t size) noexce
 inline bool inflate_can_fill(text_view in, std::size_t size) noexcept { return size / 1032 <= in.size; }
 
 // Writes exactly `size` bytes and returns true, or returns false: what comes in is no zlib stream, needs a dictionary,
-// has another size or another checksum. The output is then undefined. What follows the stream is not looked at. What is in the
-// tables before does not matter.
-inline bool inflate_zlib(text_view in, char* out, std::size_t size, inflate_tables& tables) noexcept {
+// has another size or another checksum, or goes_on(), asked before each block, said no. The output is then undefined. What
+// follows the stream is not looked at. What is in the tables before does not matter.
+template <class GoesOn>
+bool inflate_zlib(text_view in, char* out, std::size_t size, inflate_tables& tables, GoesOn goes_on) noexcept {
   const auto* const bytes = reinterpret_cast<const unsigned char*>(in.data);
   if (in.size < 2 || (bytes[0] & 15) != 8 || (bytes[0] >> 4) > 7) return false;
   if ((bytes[0] * 256U + bytes[1]) % 31 != 0 || (bytes[1] & 32) != 0) return false;
   auto* const to = reinterpret_cast<unsigned char*>(out);
   inflater blocks(bytes + 2, in.size - 2, to, size, tables);
-  if (!blocks.run()) return false;
+  if (!blocks.run(goes_on)) return false;
   const unsigned char* const sum = blocks.rest();
   if (bytes + in.size - sum < 4) return false;
   return adler32(to, size) == (std::uint32_t{sum[0]} << 24 | std::uint32_t{sum[1]} << 16 |
@@ -24243,14 +24270,16 @@ enum class unread : std::uint8_t {
   too_large,    // beyond the memory that names may take
   split,        // in .dwo or .dwp files
   alternative,  // in a file that dwz made, which is not there
+  late,         // the time for names was over
 };
 
 #if PROF_DETAIL_OS_LINUX
 
 class dwarf_section_reader {
  public:
-  dwarf_section_reader(const elf_image& image, arena& memory, std::size_t budget) noexcept
-      : image_(image), memory_(memory), budget_(budget) {}
+  // `may_go_on` is asked with `context` before each section that is there and each block of a compressed one.
+  dwarf_section_reader(const elf_image& image, arena& memory, std::size_t budget, bool (*may_go_on)(void*), void* context) noexcept
+      : image_(image), memory_(memory), budget_(budget), may_go_on_(may_go_on), context_(context) {}
 
   // False: not all of them could be had; problem() says why. What there is none of stays empty.
   bool read(dwarf_sections& out) noexcept {
@@ -24274,18 +24303,19 @@ class dwarf_section_reader {
     bounded_text<32> full;
     if (image_.find_section(full.put(".debug_").put(name).view(), head) != 0) {
       place = image_.content(head);
-      return (head.sh_flags & SHF_COMPRESSED) == 0 || unpack(place);
+      return goes_on() && ((head.sh_flags & SHF_COMPRESSED) == 0 || unpack(place));
     }
     bounded_text<32> packed;
     if (image_.find_section(packed.put(".zdebug_").put(name).view(), head) == 0) return true;
     place = image_.content(head);
-    return unpack_gnu(place);
+    return goes_on() && unpack_gnu(place);
   }
 
   bool fail(unread why) noexcept {
     problem_ = why;
     return false;
   }
+  bool goes_on() noexcept { return may_go_on_(context_) || fail(unread::late); }
 
   bool unpack(text_view& place) noexcept {
     constexpr std::uint32_t by_zlib = 1;  // ELFCOMPRESS_ZLIB
@@ -24309,7 +24339,10 @@ class dwarf_section_reader {
     char* const room = static_cast<char*>(memory_.allocate(static_cast<std::size_t>(size)));
     if (room == nullptr || !has_tables()) return fail(unread::too_large);
     unpacked_ += static_cast<std::size_t>(size);
-    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size), *tables_)) return fail(unread::damaged);
+    const auto asks = [this] { return goes_on(); };
+    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size), *tables_, asks)) {
+      return problem_ == unread::late ? false : fail(unread::damaged);
+    }
     place = {room, static_cast<std::size_t>(size)};
     return true;
   }
@@ -24325,6 +24358,8 @@ class dwarf_section_reader {
   arena& memory_;
   inflate_tables* tables_ = nullptr;
   std::size_t budget_;
+  bool (*may_go_on_)(void*);
+  void* context_;
   std::size_t unpacked_ = 0;
   unread problem_ = unread::none;
 };
@@ -24855,15 +24890,8 @@ class function_begins {
       }
     }
   }
-  // The first of sorted addresses that is not below `begin`.
   static std::size_t first_from(const std::uint64_t* addresses, std::size_t count, std::uint64_t begin) noexcept {
-    std::size_t low = 0;
-    while (low < count) {
-      const std::size_t middle = (low + count) / 2;
-      if (addresses[middle] < begin) low = middle + 1;
-      else count = middle;
-    }
-    return low;
+    return count_before(count, [&](std::size_t i) { return addresses[i] < begin; });
   }
 
   // Honest entries do not overlap: in a file where all of them do it would be entries times addresses.
@@ -24941,7 +24969,8 @@ class module_names {
     return true;
   }
 
-  // Calls see(frame) for each, innermost first.
+  // Calls see(frame) for each, innermost first. Where one of the calls has no name, or some are not known, only the function is
+  // told, with the line of the code: another function's line would be wrong.
   template <class See>
   void for_each_frame(std::size_t i, See see) const noexcept {
     const wanted_code& code = wanted_[i];
@@ -24950,15 +24979,17 @@ class module_names {
     frame.line = code.line;
     frame.column = code.column;
     std::uint32_t s = code.scope;
+    const bool has_calls = knows_calls(s);
     while (s != no_index && info_.functions().scope(s).parent != no_index) {
       const code_scope& call = info_.functions().scope(s);
+      s = call.parent;
+      if (!has_calls) continue;
       describe(call, frame);
       see(frame);
       frame = named_frame{};
       frame.file = call.call_file;
       frame.line = call.call_line;
       frame.column = call.call_column;
-      s = call.parent;
     }
     if (s != no_index) describe(info_.functions().scope(s), frame);
     const elf_symbol* const symbol = symbol_of(i, frame);
@@ -24979,6 +25010,15 @@ class module_names {
 
  private:
   std::uint32_t scope_of(std::size_t i) const noexcept { return wanted_[i].scope; }
+
+  bool knows_calls(std::uint32_t s) const noexcept {
+    for (; s != no_index && info_.functions().scope(s).parent != no_index; s = info_.functions().scope(s).parent) {
+      named_frame frame;
+      describe(info_.functions().scope(s), frame);
+      if (frame.linkage.size == 0 || info_.functions().scope(s).may_lack_calls) return false;
+    }
+    return true;
+  }
 
   void describe(const code_scope& scope, named_frame& frame) const noexcept {
     if (scope.function == no_index) return;
@@ -25050,18 +25090,19 @@ class module_names {
     dwarf_sections shared;
     if (!read_sections(debug, sections)) return;
     if (alternative != nullptr && !read_sections(*alternative, shared)) alternative = nullptr;
-    const auto goes_on = [](void* self) { return static_cast<module_names*>(self)->goes_on(); };
-    info_.open(sections, alternative != nullptr ? &shared : nullptr, least_code(debug), goes_on, this);
+    info_.open(sections, alternative != nullptr ? &shared : nullptr, least_code(debug), &goes_on, this);
     is_cut_ = !info_.find(wanted_.data(), wanted_.size(), inlines);
     if (info_.split_units() != 0) problem_ = unread::split;
   }
   bool read_sections(const elf_image& image, dwarf_sections& sections) noexcept {
     const std::size_t used = memory_.used();
-    dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0);
+    dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0, &goes_on, this);
     if (reader.read(sections)) return true;
-    problem_ = reader.problem();
+    is_cut_ = reader.problem() == unread::late;
+    if (!is_cut_) problem_ = reader.problem();
     return false;
   }
+  static bool goes_on(void* self) { return static_cast<module_names*>(self)->goes_on(); }
   // Also gives back what of the files was read since it did so last: some 8 MB of debug information.
   bool goes_on() noexcept {
     constexpr std::uint64_t steps_between = std::uint64_t{1} << 20;
@@ -25096,8 +25137,8 @@ PROF_DETAIL_END
 // Floor 9 (symbol). Used by the symbolizer; one per process.
 // Safety: ordinary context; the caller holds `lock`, for the time of a look or of a copy and never while names are looked up in
 //         files.
-// Memory: at most max_bytes and the last chunk of pages. What is full takes nothing more, until a profile finds less in it than it
-//         misses: then it begins anew.
+// Memory: max_bytes, some more for the last entry, and pages that nothing has touched. What is full takes nothing more, until a
+//         profile finds less in it than it misses: then it begins anew.
 // Source: none; a profile is the store, for it keeps each text, function and line once.
 #ifndef PROF_SYMBOL_NAME_CACHE_HPP
 #define PROF_SYMBOL_NAME_CACHE_HPP
@@ -25121,6 +25162,7 @@ struct cached_name {
   std::uint32_t first_line;  // of the store
   std::uint32_t line_count;
   bool is_made_up;
+  std::uint64_t until_ns;  // on the monotonic clock: when it is worth another look
 };
 
 // What is to be said of a file in every profile that it is in.
@@ -25131,26 +25173,27 @@ struct module_remark {
 
 class name_store {
  public:
-  // Chunks double, so that half of it is filled when the last one is mapped.
-  static constexpr std::size_t max_bytes = std::size_t{16} << 20;
+  static constexpr std::size_t max_bytes = std::size_t{8} << 20;
 
   explicit name_store(page_source pages) noexcept
       : memory_(pages, std::size_t{16} << 10), lines_(memory_), names_(memory_), known_(memory_), remarks_(memory_) {}
 
   const profile& lines() const noexcept { return lines_; }
-  bool is_full() const noexcept { return memory_.bytes() > max_bytes || memory_.exhausted(); }
+  std::size_t bytes() const noexcept { return memory_.used(); }
+  bool is_full() const noexcept { return bytes() > max_bytes || memory_.exhausted(); }
   std::size_t size() const noexcept { return names_.size(); }
   const arena_vector<module_remark>& remarks() const noexcept { return remarks_; }
 
-  const cached_name* find(const name_key& key) noexcept {
+  const cached_name* find(const name_key& key, std::uint64_t now_ns) noexcept {
     if (names_.empty()) return nullptr;
     const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return is_at(i, key); });
-    return found != no_index ? &names_[found] : nullptr;
+    return found != no_index && now_ns < names_[found].until_ns ? &names_[found] : nullptr;
   }
 
-  // Keeps the lines of a location of a profile.
-  void add(const name_key& key, const profile& p, const profile_location& location, bool is_made_up) noexcept {
-    cached_name made{key, static_cast<std::uint32_t>(lines_.lines.size()), location.line_count, is_made_up};
+  // Keeps the lines of a location of a profile, in place of older ones.
+  void add(const name_key& key, const profile& p, const profile_location& location, bool is_made_up,
+           std::uint64_t until_ns) noexcept {
+    const cached_name made{key, static_cast<std::uint32_t>(lines_.lines.size()), location.line_count, is_made_up, until_ns};
     for (std::uint32_t i = 0; i < location.line_count; ++i) {
       profile_line line = p.lines[location.first_line + i];
       line.function = copy_function(p, line.function);
@@ -25158,7 +25201,9 @@ class name_store {
     }
     const auto fresh = static_cast<std::uint32_t>(names_.size());
     const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return is_at(i, key); });
-    if (found == fresh && !memory_.exhausted()) names_.push(made);
+    if (memory_.exhausted()) return;
+    if (found == fresh) names_.push(made);
+    else names_[found] = made;
   }
   void add_remark(std::uint64_t module, text_view text) noexcept {
     for (const module_remark& known : remarks_) {
@@ -25309,6 +25354,9 @@ class symbolizer {
   }
 
  private:
+  // Who has no name or no line may have one when its debug file is installed.
+  static constexpr std::uint64_t look_again_ns = std::uint64_t{60} * 1000000000u;
+
   struct module {
     module_identity identity;
     std::uint64_t key;
@@ -25424,21 +25472,22 @@ class symbolizer {
   // What is found again is no longer missing.
   void take_known(profile& p) noexcept {
     if (cache_ == nullptr || missing_.empty()) return;
+    const std::uint64_t now = os_monotonic_ns_sig();
     const spin_guard guard(cache_->lock);
     name_store& store = cache_->store();
     arena_vector<std::uint32_t> copies(memory_);  // of the store's functions: their index here, plus 1
     if (!copies.resize(store.lines().functions.size())) return;
     std::size_t left = 0;
     for (const missing_name& wanted : missing_) {
-      const cached_name* const found = store.find(key_of(wanted));
+      const cached_name* const found = store.find(key_of(wanted), now);
       if (found == nullptr) missing_[left++] = wanted;
       else copy_lines(p, p.locations[wanted.location], store.lines(), *found, copies);
     }
     found_again_ = missing_.size() - left;
     missing_.resize(left);
     for (const module_remark& remark : store.remarks()) {
-      for (const module& used : modules_) {
-        if (used.key == remark.module) p.add_comment(store.lines().strings[remark.text]);
+      for (module& used : modules_) {
+        if (used.key == remark.module) add_remark(p, used, store.lines().strings[remark.text]);
       }
     }
   }
@@ -25460,16 +25509,24 @@ class symbolizer {
 
   void keep_named(const profile& p) noexcept {
     if (cache_ == nullptr || missing_.empty() || !p.complete()) return;
+    const std::uint64_t later = os_monotonic_ns_sig() + look_again_ns;
     const spin_guard guard(cache_->lock);
     const bool is_stale = cache_->store().is_full() && missing_.size() > found_again_;
     name_store& store = is_stale ? cache_->renew() : cache_->store();
     for (const missing_name& named : missing_) {
       if (store.is_full()) break;
-      if (!named.is_passing) store.add(key_of(named), p, p.locations[named.location], named.is_made_up);
+      if (named.is_passing) continue;
+      const profile_location& location = p.locations[named.location];
+      const bool is_whole = !named.is_made_up && (detail_ == name_detail::functions || has_line(p, location));
+      store.add(key_of(named), p, location, named.is_made_up, is_whole ? ~std::uint64_t{0} : later);
     }
     for (const module& of : modules_) {
       if (of.remark.size != 0) store.add_remark(of.key, of.remark);
     }
+  }
+
+  static bool has_line(const profile& p, const profile_location& location) noexcept {
+    return location.line_count != 0 && p.lines[location.first_line].line != 0;
   }
 
   // ---- one module ------------------------------------------------------------------------------------
@@ -25528,13 +25585,14 @@ class symbolizer {
 
   debug_files* find_debug_files() noexcept {
     void* const room = debug_files_ == nullptr ? memory_.allocate(sizeof(debug_files)) : nullptr;
-    if (room != nullptr) debug_files_ = new (room) debug_files(memory_);
+    if (room != nullptr) debug_files_ = new (room) debug_files(memory_, {"/usr/lib/debug", 14}, limits_.deadline_ns);
     return debug_files_;
   }
 
   void add_names(profile& p, missing_name& wanted, const module_names& names, std::size_t i, arena& scratch) noexcept {
     profile_location& location = p.locations[wanted.location];
-    wanted.is_passing = names.is_cut() && names.lacks_line(i);
+    const bool is_cut = names.is_cut() || (detail_ != name_detail::functions && debug_files_->is_late());
+    wanted.is_passing = is_cut && names.lacks_line(i);
     cut_ += wanted.is_passing ? 1 : 0;
     std::uint64_t begin = 0;
     const bool has_begin = names.begin_of(i, begin) && begin <= wanted.address;
@@ -25642,9 +25700,12 @@ class symbolizer {
     if (why.size == 0 || of.remark.size != 0) return;
     bounded_text<512> line;
     line.put("names of ").put(of.identity.path).put(": ").put(why);
-    const char* const kept = memory_.copy(line.view().data, line.view().size);
+    add_remark(p, of, line.view());
+  }
+  void add_remark(profile& p, module& of, text_view line) noexcept {
+    const char* const kept = memory_.copy(line.data, line.size);
     if (kept == nullptr) return;
-    of.remark = {kept, line.view().size};
+    of.remark = {kept, line.size};
     p.add_comment(of.remark);
   }
   void say_cut(profile& p) noexcept {

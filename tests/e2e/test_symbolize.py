@@ -91,8 +91,8 @@ class Symbolized(unittest.TestCase):
                 self.assertRegex("\n".join(profile.comment), re.compile(text, re.M))
 
     def check_says(self, program, text):
-        first, second, status = self.profiles(program, ["inlines", "inlines", "status"])
-        for data in (first, second):  # known again, and still said
+        *profiles, status = self.profiles(program, ["inlines", "inlines", "lines", "status"])
+        for data in profiles:  # known again, and still said, also beside what is looked up; each time once
             profile, stack = self.keepers(data)
             self.assertTrue(any("keep_many" in name for name, _, _ in stack))
             self.assertEqual([comment for comment in profile.comment if text in comment],

@@ -27,7 +27,7 @@ unpacked unpack(const bytes& stream, std::size_t size) {
   const auto out = std::make_unique<unsigned char[]>(size);
   const auto tables = std::make_unique<prof::detail::inflate_tables>();
   const bool ok = prof::detail::inflate_zlib({reinterpret_cast<const char*>(stream.data()), stream.size()},
-                                             reinterpret_cast<char*>(out.get()), size, *tables);
+                                             reinterpret_cast<char*>(out.get()), size, *tables, [] { return true; });
   return {ok, bytes(out.get(), out.get() + size)};
 }
 

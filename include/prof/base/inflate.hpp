@@ -197,8 +197,10 @@ class inflater {
       : in_{in, in + in_size}, begin_(out), out_(out), end_(out + size), tables_(tables) {}
 
   // True if the blocks fill the output.
-  bool run() noexcept {
+  template <class GoesOn>
+  bool run(GoesOn goes_on) noexcept {
     for (bool is_last = false; !is_last;) {
+      if (!goes_on()) return false;
       in_.refill();
       is_last = in_.take(1) != 0;
       if (!block(in_.take(2))) return false;
@@ -422,15 +424,16 @@ inline std::uint32_t adler32(const unsigned char* data, std::size_t size) noexce
 inline bool inflate_can_fill(text_view in, std::size_t size) noexcept { return size / 1032 <= in.size; }
 
 // Writes exactly `size` bytes and returns true, or returns false: what comes in is no zlib stream, needs a dictionary,
-// has another size or another checksum. The output is then undefined. What follows the stream is not looked at. What is in the
-// tables before does not matter.
-inline bool inflate_zlib(text_view in, char* out, std::size_t size, inflate_tables& tables) noexcept {
+// has another size or another checksum, or goes_on(), asked before each block, said no. The output is then undefined. What
+// follows the stream is not looked at. What is in the tables before does not matter.
+template <class GoesOn>
+bool inflate_zlib(text_view in, char* out, std::size_t size, inflate_tables& tables, GoesOn goes_on) noexcept {
   const auto* const bytes = reinterpret_cast<const unsigned char*>(in.data);
   if (in.size < 2 || (bytes[0] & 15) != 8 || (bytes[0] >> 4) > 7) return false;
   if ((bytes[0] * 256U + bytes[1]) % 31 != 0 || (bytes[1] & 32) != 0) return false;
   auto* const to = reinterpret_cast<unsigned char*>(out);
   inflater blocks(bytes + 2, in.size - 2, to, size, tables);
-  if (!blocks.run()) return false;
+  if (!blocks.run(goes_on)) return false;
   const unsigned char* const sum = blocks.rest();
   if (bytes + in.size - sum < 4) return false;
   return adler32(to, size) == (std::uint32_t{sum[0]} << 24 | std::uint32_t{sum[1]} << 16 |

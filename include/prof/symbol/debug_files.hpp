@@ -89,9 +89,11 @@ inline supplement_link supplement_link_of(const elf_image& image) noexcept {
 
 class debug_files {
  public:
-  // Asks the environment once.
-  explicit debug_files(arena& memory, text_view system_folder = {"/usr/lib/debug", 14}) noexcept
+  // Asks the environment once. Behind `deadline_ns`, on the monotonic clock, no file is checked by its CRC.
+  explicit debug_files(arena& memory, text_view system_folder = {"/usr/lib/debug", 14},
+                       std::uint64_t deadline_ns = ~std::uint64_t{0}) noexcept
       : memory_(memory),
+        deadline_ns_(deadline_ns),
         system_folder_(system_folder),
         own_folders_(variable("PROF_DEBUG_PATH")),
         cache_(variable("DEBUGINFOD_CACHE_PATH")),
@@ -108,6 +110,9 @@ class debug_files {
     found_ = &found;
     return try_build_id(wanted_.id) || try_link(link.name, folder_of(path));
   }
+
+  // The time was over before a file was checked.
+  bool is_late() const noexcept { return is_late_; }
 
   // The file that the file at `path` shares with others; its build id must be the one that this names.
   bool find_supplement(const elf_image& of, text_view path, debug_file& found) noexcept {
@@ -174,7 +179,7 @@ class debug_files {
     return true;
   }
 
-  bool is_wanted(const debug_file& file) const noexcept {
+  bool is_wanted(const debug_file& file) noexcept {
     const text_view id = file.image.build_id();
     if (wanted_.is_supplement) {
       const supplement_link link = supplement_link_of(file.image);
@@ -184,8 +189,24 @@ class debug_files {
                           (wanted_.symbols && !lacks(file.image, ".symtab", ".symtab"));
     if (!has_more) return false;
     if (wanted_.id.size != 0) return id.equals(wanted_.id);
-    return wanted_.link->name.size != 0 && file.size <= max_checked_file &&
-           gzip_crc32(0, static_cast<const unsigned char*>(file.pages), file.size) == wanted_.link->crc;
+    return wanted_.link->name.size != 0 && file.size <= max_checked_file && has_crc(file, wanted_.link->crc);
+  }
+
+  // All of the file is read for it, and given back piece by piece.
+  bool has_crc(const debug_file& file, std::uint32_t wanted) noexcept {
+    constexpr std::size_t piece = std::size_t{4} << 20;
+    const auto* at = static_cast<const unsigned char*>(file.pages);
+    std::uint32_t crc = 0;
+    for (std::size_t left = file.size; left != 0;) {
+      is_late_ = is_late_ || os_monotonic_ns_sig() >= deadline_ns_;
+      if (is_late_) return false;
+      const std::size_t size = left < piece ? left : piece;
+      crc = gzip_crc32(crc, at, size);
+      at += size;
+      left -= size;
+      os_forget_pages(file.mapped());
+    }
+    return crc == wanted;
   }
 
   // ---- all places ------------------------------------------------------------------------------------
@@ -256,6 +277,8 @@ class debug_files {
   }
 
   arena& memory_;
+  std::uint64_t deadline_ns_;
+  bool is_late_ = false;
   text_view system_folder_;
   text_view own_folders_;
   text_view cache_;
@@ -270,7 +293,8 @@ class debug_files {
 
 class debug_files {
  public:
-  explicit debug_files(arena&, text_view = {}) noexcept {}
+  explicit debug_files(arena&, text_view = {}, std::uint64_t = 0) noexcept {}
+  bool is_late() const noexcept { return false; }
   bool find(const elf_image&, text_view, debug_file&) noexcept { return false; }
   bool find_supplement(const elf_image&, text_view, debug_file&) noexcept { return false; }
 };

@@ -439,7 +439,6 @@ struct die_attributes {
   dwarf_value high_pc;
   dwarf_value ranges;
   dwarf_value origin;  // the abstract origin, else the specification
-  dwarf_value decl_file;
   dwarf_value decl_line;
   dwarf_value call_file;
   dwarf_value call_line;
@@ -461,7 +460,6 @@ struct die_attributes {
       case attribute_ranges: return &ranges;
       case attribute_abstract_origin: return &origin;
       case attribute_specification: return origin.there() ? nullptr : &origin;
-      case attribute_decl_file: return &decl_file;
       case attribute_decl_line: return &decl_line;
       case attribute_call_file: return &call_file;
       case attribute_call_line: return &call_line;

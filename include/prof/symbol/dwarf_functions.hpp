@@ -26,11 +26,12 @@ struct code_scope {
   text_view call_file;                // where it was inlined
   std::uint32_t call_line = 0;
   std::uint32_t call_column = 0;
+  bool may_lack_calls = false;  // it is too deep for those in it to be kept
 };
 
 class function_walk {
  public:
-  static constexpr std::size_t max_open = 64;  // scopes within each other that are kept, and a leaf in them
+  static constexpr std::size_t max_open = 256;  // scopes within each other that are kept, and a leaf in them
 
   function_walk(arena& memory, line_program& lines) noexcept
       : lines_(lines), table_(memory), scopes_(memory), functions_(memory), origins_(memory), known_(memory) {}
@@ -98,6 +99,7 @@ class function_walk {
   // What lies deeper than there is room for belongs to nothing.
   void open(std::uint32_t depth, std::uint32_t scope) noexcept {
     if (open_count_ > max_open) return;
+    if (open_count_ == max_open && scope != no_index) scopes_[scope].may_lack_calls = true;
     open_[open_count_] = {depth, open_count_ < max_open ? scope : no_index};
     ++open_count_;
   }

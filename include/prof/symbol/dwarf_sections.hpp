@@ -21,14 +21,16 @@ enum class unread : std::uint8_t {
   too_large,    // beyond the memory that names may take
   split,        // in .dwo or .dwp files
   alternative,  // in a file that dwz made, which is not there
+  late,         // the time for names was over
 };
 
 #if PROF_DETAIL_OS_LINUX
 
 class dwarf_section_reader {
  public:
-  dwarf_section_reader(const elf_image& image, arena& memory, std::size_t budget) noexcept
-      : image_(image), memory_(memory), budget_(budget) {}
+  // `may_go_on` is asked with `context` before each section that is there and each block of a compressed one.
+  dwarf_section_reader(const elf_image& image, arena& memory, std::size_t budget, bool (*may_go_on)(void*), void* context) noexcept
+      : image_(image), memory_(memory), budget_(budget), may_go_on_(may_go_on), context_(context) {}
 
   // False: not all of them could be had; problem() says why. What there is none of stays empty.
   bool read(dwarf_sections& out) noexcept {
@@ -52,18 +54,19 @@ class dwarf_section_reader {
     bounded_text<32> full;
     if (image_.find_section(full.put(".debug_").put(name).view(), head) != 0) {
       place = image_.content(head);
-      return (head.sh_flags & SHF_COMPRESSED) == 0 || unpack(place);
+      return goes_on() && ((head.sh_flags & SHF_COMPRESSED) == 0 || unpack(place));
     }
     bounded_text<32> packed;
     if (image_.find_section(packed.put(".zdebug_").put(name).view(), head) == 0) return true;
     place = image_.content(head);
-    return unpack_gnu(place);
+    return goes_on() && unpack_gnu(place);
   }
 
   bool fail(unread why) noexcept {
     problem_ = why;
     return false;
   }
+  bool goes_on() noexcept { return may_go_on_(context_) || fail(unread::late); }
 
   bool unpack(text_view& place) noexcept {
     constexpr std::uint32_t by_zlib = 1;  // ELFCOMPRESS_ZLIB
@@ -87,7 +90,10 @@ class dwarf_section_reader {
     char* const room = static_cast<char*>(memory_.allocate(static_cast<std::size_t>(size)));
     if (room == nullptr || !has_tables()) return fail(unread::too_large);
     unpacked_ += static_cast<std::size_t>(size);
-    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size), *tables_)) return fail(unread::damaged);
+    const auto asks = [this] { return goes_on(); };
+    if (!inflate_zlib(packed, room, static_cast<std::size_t>(size), *tables_, asks)) {
+      return problem_ == unread::late ? false : fail(unread::damaged);
+    }
     place = {room, static_cast<std::size_t>(size)};
     return true;
   }
@@ -103,6 +109,8 @@ class dwarf_section_reader {
   arena& memory_;
   inflate_tables* tables_ = nullptr;
   std::size_t budget_;
+  bool (*may_go_on_)(void*);
+  void* context_;
   std::size_t unpacked_ = 0;
   unread problem_ = unread::none;
 };

@@ -83,15 +83,8 @@ class function_begins {
       }
     }
   }
-  // The first of sorted addresses that is not below `begin`.
   static std::size_t first_from(const std::uint64_t* addresses, std::size_t count, std::uint64_t begin) noexcept {
-    std::size_t low = 0;
-    while (low < count) {
-      const std::size_t middle = (low + count) / 2;
-      if (addresses[middle] < begin) low = middle + 1;
-      else count = middle;
-    }
-    return low;
+    return count_before(count, [&](std::size_t i) { return addresses[i] < begin; });
   }
 
   // Honest entries do not overlap: in a file where all of them do it would be entries times addresses.

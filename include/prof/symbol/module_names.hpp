@@ -60,7 +60,8 @@ class module_names {
     return true;
   }
 
-  // Calls see(frame) for each, innermost first.
+  // Calls see(frame) for each, innermost first. Where one of the calls has no name, or some are not known, only the function is
+  // told, with the line of the code: another function's line would be wrong.
   template <class See>
   void for_each_frame(std::size_t i, See see) const noexcept {
     const wanted_code& code = wanted_[i];
@@ -69,15 +70,17 @@ class module_names {
     frame.line = code.line;
     frame.column = code.column;
     std::uint32_t s = code.scope;
+    const bool has_calls = knows_calls(s);
     while (s != no_index && info_.functions().scope(s).parent != no_index) {
       const code_scope& call = info_.functions().scope(s);
+      s = call.parent;
+      if (!has_calls) continue;
       describe(call, frame);
       see(frame);
       frame = named_frame{};
       frame.file = call.call_file;
       frame.line = call.call_line;
       frame.column = call.call_column;
-      s = call.parent;
     }
     if (s != no_index) describe(info_.functions().scope(s), frame);
     const elf_symbol* const symbol = symbol_of(i, frame);
@@ -98,6 +101,15 @@ class module_names {
 
  private:
   std::uint32_t scope_of(std::size_t i) const noexcept { return wanted_[i].scope; }
+
+  bool knows_calls(std::uint32_t s) const noexcept {
+    for (; s != no_index && info_.functions().scope(s).parent != no_index; s = info_.functions().scope(s).parent) {
+      named_frame frame;
+      describe(info_.functions().scope(s), frame);
+      if (frame.linkage.size == 0 || info_.functions().scope(s).may_lack_calls) return false;
+    }
+    return true;
+  }
 
   void describe(const code_scope& scope, named_frame& frame) const noexcept {
     if (scope.function == no_index) return;
@@ -169,18 +181,19 @@ class module_names {
     dwarf_sections shared;
     if (!read_sections(debug, sections)) return;
     if (alternative != nullptr && !read_sections(*alternative, shared)) alternative = nullptr;
-    const auto goes_on = [](void* self) { return static_cast<module_names*>(self)->goes_on(); };
-    info_.open(sections, alternative != nullptr ? &shared : nullptr, least_code(debug), goes_on, this);
+    info_.open(sections, alternative != nullptr ? &shared : nullptr, least_code(debug), &goes_on, this);
     is_cut_ = !info_.find(wanted_.data(), wanted_.size(), inlines);
     if (info_.split_units() != 0) problem_ = unread::split;
   }
   bool read_sections(const elf_image& image, dwarf_sections& sections) noexcept {
     const std::size_t used = memory_.used();
-    dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0);
+    dwarf_section_reader reader(image, memory_, used < limits_.memory ? limits_.memory - used : 0, &goes_on, this);
     if (reader.read(sections)) return true;
-    problem_ = reader.problem();
+    is_cut_ = reader.problem() == unread::late;
+    if (!is_cut_) problem_ = reader.problem();
     return false;
   }
+  static bool goes_on(void* self) { return static_cast<module_names*>(self)->goes_on(); }
   // Also gives back what of the files was read since it did so last: some 8 MB of debug information.
   bool goes_on() noexcept {
     constexpr std::uint64_t steps_between = std::uint64_t{1} << 20;

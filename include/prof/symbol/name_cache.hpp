@@ -2,8 +2,8 @@
 // Floor 9 (symbol). Used by the symbolizer; one per process.
 // Safety: ordinary context; the caller holds `lock`, for the time of a look or of a copy and never while names are looked up in
 //         files.
-// Memory: at most max_bytes and the last chunk of pages. What is full takes nothing more, until a profile finds less in it than it
-//         misses: then it begins anew.
+// Memory: max_bytes, some more for the last entry, and pages that nothing has touched. What is full takes nothing more, until a
+//         profile finds less in it than it misses: then it begins anew.
 // Source: none; a profile is the store, for it keeps each text, function and line once.
 #ifndef PROF_SYMBOL_NAME_CACHE_HPP
 #define PROF_SYMBOL_NAME_CACHE_HPP
@@ -31,6 +31,7 @@ struct cached_name {
   std::uint32_t first_line;  // of the store
   std::uint32_t line_count;
   bool is_made_up;
+  std::uint64_t until_ns;  // on the monotonic clock: when it is worth another look
 };
 
 // What is to be said of a file in every profile that it is in.
@@ -41,26 +42,27 @@ struct module_remark {
 
 class name_store {
  public:
-  // Chunks double, so that half of it is filled when the last one is mapped.
-  static constexpr std::size_t max_bytes = std::size_t{16} << 20;
+  static constexpr std::size_t max_bytes = std::size_t{8} << 20;
 
   explicit name_store(page_source pages) noexcept
       : memory_(pages, std::size_t{16} << 10), lines_(memory_), names_(memory_), known_(memory_), remarks_(memory_) {}
 
   const profile& lines() const noexcept { return lines_; }
-  bool is_full() const noexcept { return memory_.bytes() > max_bytes || memory_.exhausted(); }
+  std::size_t bytes() const noexcept { return memory_.used(); }
+  bool is_full() const noexcept { return bytes() > max_bytes || memory_.exhausted(); }
   std::size_t size() const noexcept { return names_.size(); }
   const arena_vector<module_remark>& remarks() const noexcept { return remarks_; }
 
-  const cached_name* find(const name_key& key) noexcept {
+  const cached_name* find(const name_key& key, std::uint64_t now_ns) noexcept {
     if (names_.empty()) return nullptr;
     const std::uint32_t found = known_.find(key.hash(), [&](std::uint32_t i) { return is_at(i, key); });
-    return found != no_index ? &names_[found] : nullptr;
+    return found != no_index && now_ns < names_[found].until_ns ? &names_[found] : nullptr;
   }
 
-  // Keeps the lines of a location of a profile.
-  void add(const name_key& key, const profile& p, const profile_location& location, bool is_made_up) noexcept {
-    cached_name made{key, static_cast<std::uint32_t>(lines_.lines.size()), location.line_count, is_made_up};
+  // Keeps the lines of a location of a profile, in place of older ones.
+  void add(const name_key& key, const profile& p, const profile_location& location, bool is_made_up,
+           std::uint64_t until_ns) noexcept {
+    const cached_name made{key, static_cast<std::uint32_t>(lines_.lines.size()), location.line_count, is_made_up, until_ns};
     for (std::uint32_t i = 0; i < location.line_count; ++i) {
       profile_line line = p.lines[location.first_line + i];
       line.function = copy_function(p, line.function);
@@ -68,7 +70,9 @@ class name_store {
     }
     const auto fresh = static_cast<std::uint32_t>(names_.size());
     const std::uint32_t found = known_.find_or_add(key.hash(), fresh, [&](std::uint32_t i) { return is_at(i, key); });
-    if (found == fresh && !memory_.exhausted()) names_.push(made);
+    if (memory_.exhausted()) return;
+    if (found == fresh) names_.push(made);
+    else names_[found] = made;
   }
   void add_remark(std::uint64_t module, text_view text) noexcept {
     for (const module_remark& known : remarks_) {

@@ -108,6 +108,9 @@ class symbolizer {
   }
 
  private:
+  // Who has no name or no line may have one when its debug file is installed.
+  static constexpr std::uint64_t look_again_ns = std::uint64_t{60} * 1000000000u;
+
   struct module {
     module_identity identity;
     std::uint64_t key;
@@ -223,21 +226,22 @@ class symbolizer {
   // What is found again is no longer missing.
   void take_known(profile& p) noexcept {
     if (cache_ == nullptr || missing_.empty()) return;
+    const std::uint64_t now = os_monotonic_ns_sig();
     const spin_guard guard(cache_->lock);
     name_store& store = cache_->store();
     arena_vector<std::uint32_t> copies(memory_);  // of the store's functions: their index here, plus 1
     if (!copies.resize(store.lines().functions.size())) return;
     std::size_t left = 0;
     for (const missing_name& wanted : missing_) {
-      const cached_name* const found = store.find(key_of(wanted));
+      const cached_name* const found = store.find(key_of(wanted), now);
       if (found == nullptr) missing_[left++] = wanted;
       else copy_lines(p, p.locations[wanted.location], store.lines(), *found, copies);
     }
     found_again_ = missing_.size() - left;
     missing_.resize(left);
     for (const module_remark& remark : store.remarks()) {
-      for (const module& used : modules_) {
-        if (used.key == remark.module) p.add_comment(store.lines().strings[remark.text]);
+      for (module& used : modules_) {
+        if (used.key == remark.module) add_remark(p, used, store.lines().strings[remark.text]);
       }
     }
   }
@@ -259,16 +263,24 @@ class symbolizer {
 
   void keep_named(const profile& p) noexcept {
     if (cache_ == nullptr || missing_.empty() || !p.complete()) return;
+    const std::uint64_t later = os_monotonic_ns_sig() + look_again_ns;
     const spin_guard guard(cache_->lock);
     const bool is_stale = cache_->store().is_full() && missing_.size() > found_again_;
     name_store& store = is_stale ? cache_->renew() : cache_->store();
     for (const missing_name& named : missing_) {
       if (store.is_full()) break;
-      if (!named.is_passing) store.add(key_of(named), p, p.locations[named.location], named.is_made_up);
+      if (named.is_passing) continue;
+      const profile_location& location = p.locations[named.location];
+      const bool is_whole = !named.is_made_up && (detail_ == name_detail::functions || has_line(p, location));
+      store.add(key_of(named), p, location, named.is_made_up, is_whole ? ~std::uint64_t{0} : later);
     }
     for (const module& of : modules_) {
       if (of.remark.size != 0) store.add_remark(of.key, of.remark);
     }
+  }
+
+  static bool has_line(const profile& p, const profile_location& location) noexcept {
+    return location.line_count != 0 && p.lines[location.first_line].line != 0;
   }
 
   // ---- one module ------------------------------------------------------------------------------------
@@ -327,13 +339,14 @@ class symbolizer {
 
   debug_files* find_debug_files() noexcept {
     void* const room = debug_files_ == nullptr ? memory_.allocate(sizeof(debug_files)) : nullptr;
-    if (room != nullptr) debug_files_ = new (room) debug_files(memory_);
+    if (room != nullptr) debug_files_ = new (room) debug_files(memory_, {"/usr/lib/debug", 14}, limits_.deadline_ns);
     return debug_files_;
   }
 
   void add_names(profile& p, missing_name& wanted, const module_names& names, std::size_t i, arena& scratch) noexcept {
     profile_location& location = p.locations[wanted.location];
-    wanted.is_passing = names.is_cut() && names.lacks_line(i);
+    const bool is_cut = names.is_cut() || (detail_ != name_detail::functions && debug_files_->is_late());
+    wanted.is_passing = is_cut && names.lacks_line(i);
     cut_ += wanted.is_passing ? 1 : 0;
     std::uint64_t begin = 0;
     const bool has_begin = names.begin_of(i, begin) && begin <= wanted.address;
@@ -441,9 +454,12 @@ class symbolizer {
     if (why.size == 0 || of.remark.size != 0) return;
     bounded_text<512> line;
     line.put("names of ").put(of.identity.path).put(": ").put(why);
-    const char* const kept = memory_.copy(line.view().data, line.view().size);
+    add_remark(p, of, line.view());
+  }
+  void add_remark(profile& p, module& of, text_view line) noexcept {
+    const char* const kept = memory_.copy(line.data, line.size);
     if (kept == nullptr) return;
-    of.remark = {kept, line.view().size};
+    of.remark = {kept, line.size};
     p.add_comment(of.remark);
   }
   void say_cut(profile& p) noexcept {

@@ -19,7 +19,7 @@ int main() {
     std::vector<char> in(sizes[0]);
     std::vector<char> out(sizes[1]);
     if (!get(in.data(), in.size())) return 1;
-    const bool ok = prof::detail::inflate_zlib({in.data(), in.size()}, out.data(), out.size(), tables);
+    const bool ok = prof::detail::inflate_zlib({in.data(), in.size()}, out.data(), out.size(), tables, [] { return true; });
     std::putchar(ok ? 1 : 0);
     if (ok && !out.empty()) std::fwrite(out.data(), 1, out.size(), stdout);
   }

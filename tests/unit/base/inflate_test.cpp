@@ -99,6 +99,8 @@ inflate_tables& tables() {
   return kept;
 }
 
+constexpr auto always = [] { return true; };
+
 struct read_back {
   bool ok;
   std::string text;
@@ -109,9 +111,9 @@ read_back read(const std::string& stream, std::size_t size) {
   const auto in = std::make_unique<char[]>(stream.size());
   std::memcpy(in.get(), stream.data(), stream.size());
   const auto exact = std::make_unique<char[]>(size);
-  const bool ok = inflate_zlib({in.get(), stream.size()}, exact.get(), size, tables());
+  const bool ok = inflate_zlib({in.get(), stream.size()}, exact.get(), size, tables(), always);
   std::string guarded(size + 32, '#');
-  CHECK(inflate_zlib({in.get(), stream.size()}, &guarded[16], size, tables()) == ok);
+  CHECK(inflate_zlib({in.get(), stream.size()}, &guarded[16], size, tables(), always) == ok);
   CHECK(guarded.substr(0, 16) + guarded.substr(size + 16) == std::string(32, '#'));
   return {ok, std::string(exact.get(), size)};
 }
@@ -218,7 +220,7 @@ TEST_CASE("what zlib wrote is read") {
   CHECK(gives(from_zlib(), zlib_text()));
   const std::string empty("\x78\x9c\x03\x00\x00\x00\x00\x01", 8);
   CHECK(gives(empty, ""));
-  CHECK(inflate_zlib({empty.data(), empty.size()}, nullptr, 0, tables()));
+  CHECK(inflate_zlib({empty.data(), empty.size()}, nullptr, 0, tables(), always));
 }
 
 TEST_CASE("another size than the stream's is refused, and so is a stream cut at any byte") {
@@ -263,7 +265,7 @@ TEST_CASE("the header says zlib, a window of at most 32 KiB and no dictionary") 
       std::string stream{static_cast<char>(first), static_cast<char>(second)};
       stream += body;
       std::vector<char> out(size);
-      if (inflate_zlib({stream.data(), stream.size()}, out.data(), size, tables()) != right) FAIL(first << " " << second);
+      if (inflate_zlib({stream.data(), stream.size()}, out.data(), size, tables(), always) != right) FAIL(first << " " << second);
       accepted += right ? 1 : 0;
     }
   }
@@ -377,6 +379,18 @@ TEST_CASE("stored blocks: any place in a byte, no size that does not fit") {
   too_large.bit = 0;
   too_large.put(60000, 16).put(60000 ^ 0xffff, 16);
   CHECK_FALSE(read(framed(too_large.bytes + text, text), 60000).ok);
+}
+
+TEST_CASE("before each block is asked whether it goes on") {
+  maker blocks;
+  for (int i = 0; i < 9; ++i) blocks.put(2, 3).fixed_symbol('z').fixed_symbol(256);
+  const std::string stream = framed(blocks.put(3, 3).fixed_symbol('z').fixed_symbol(256).bytes, std::string(10, 'z'));
+  for (int most = 0; most <= 11; ++most) {
+    char out[10];
+    int asked = 0;
+    CHECK(inflate_zlib({stream.data(), stream.size()}, out, 10, tables(), [&] { return asked++ < most; }) == (most >= 10));
+    CHECK(asked == (most < 10 ? most + 1 : 10));
+  }
 }
 
 TEST_CASE("empty blocks by the thousand are read") {

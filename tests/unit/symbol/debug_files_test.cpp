@@ -183,6 +183,28 @@ TEST_CASE("in the system's folder: by build id before all others, by the folder 
   CHECK(find(file, false) == "none");
 }
 
+TEST_CASE("behind the deadline no file is checked by its CRC, which is said") {
+  const own_folder folder;
+  const std::string nameless = debug_of("");
+  const std::string lines = debug_of(id_text);
+  folder.put("b/service.debug", nameless);
+  folder.put("c/service.debug", lines);
+  for (const bool is_late : {false, true}) {
+    arena memory(os_pages);
+    debug_files files(memory, {"/nowhere", 8}, is_late ? os_monotonic_ns_sig() : ~std::uint64_t{0});
+    debug_file found;
+    const std::string by_id = stripped(id_text, link_to("service.debug", 0));
+    const std::string by_crc = stripped("", link_to("service.debug", crc_of(nameless)));
+    const std::string folders[] = {folder.path + "/b/service", folder.path + "/c/service"};
+    CHECK(files.find(elf_image(by_id.data(), by_id.size()), {folders[1].data(), folders[1].size()}, found));
+    close_debug_file(found);
+    CHECK_FALSE(files.is_late());
+    CHECK(files.find(elf_image(by_crc.data(), by_crc.size()), {folders[0].data(), folders[0].size()}, found) == !is_late);
+    close_debug_file(found);
+    CHECK(files.is_late() == is_late);
+  }
+}
+
 TEST_CASE("another build's file is not taken, with the right CRC neither; without build ids the CRC decides") {
   const own_folder folder;
   const std::string other = debug_of("another build's id..");

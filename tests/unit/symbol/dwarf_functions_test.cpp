@@ -210,12 +210,12 @@ std::size_t frames(const std::string& chain) {
   return count;
 }
 
-TEST_CASE("64 scopes within each other are kept, and a leaf in them; deeper ones are left out, and what follows is right") {
+TEST_CASE("256 scopes within each other are kept, and a leaf in them; deeper ones are left out, and what follows is right") {
   for (const bool with_blocks : {false, true}) {
-    for (const unsigned depth : {10u, 62u, 63u, 64u, 65u, 66u, 300u, 1000u}) {
+    for (const unsigned depth : {10u, 254u, 255u, 256u, 257u, 258u, 300u, 1000u}) {
       CAPTURE(depth);
       const dwarf_file file = nest(depth, with_blocks);
-      CHECK(frames(found_at(file, 0x2ffe)) == (depth < 64 ? depth + 1 : 65));
+      CHECK(frames(found_at(file, 0x2ffe)) == (depth < 256 ? depth + 1 : 257));
       CHECK(frames(found_at(file, 0x2005)) == 6);
       CHECK(found_at(file, 0x2000) == "in /src/a.c:10 < f /src/a.c:2");
       CHECK(found_at(file, 0x3000) == "in /src/a.c:10 < g /src/a.c:1");
@@ -224,23 +224,23 @@ TEST_CASE("64 scopes within each other are kept, and a leaf in them; deeper ones
   }
 }
 
-TEST_CASE("behind what lies too deep the 64th scope still has its own calls") {
+TEST_CASE("behind what lies too deep the 256th scope still has its own calls") {
   dwarf_file file;
   dwarf_unit_text unit(file, 4);
   unit.root(0x1000, 0x9000, add_lines(file));
   const std::uint64_t in = unit.abstract("in");
   unit.function("f", 0x2000, 0x3000, true);
-  for (unsigned i = 1; i <= 63; ++i) unit.inlined(in, 0x2000, 0x3000, 1, 1, true);
+  for (unsigned i = 1; i <= 255; ++i) unit.inlined(in, 0x2000, 0x3000, 1, 1, true);
   unit.inlined(in, 0x2000, 0x2100, 1, 1, true);
   unit.inlined(in, 0x2000, 0x2100, 1, 1, true);
   unit.close();
   unit.close();
-  unit.inlined(in, 0x2200, 0x2300, 1, 9);  // as deep as the 65th: a leaf needs no room
-  for (unsigned i = 0; i <= 63; ++i) unit.close();
+  unit.inlined(in, 0x2200, 0x2300, 1, 9);  // as deep as the 257th: a leaf needs no room
+  for (unsigned i = 0; i <= 255; ++i) unit.close();
   unit.close();
   unit.finish();
-  CHECK(frames(found_at(file, 0x2200)) == 65);
-  CHECK(frames(found_at(file, 0x2000)) == 65);
+  CHECK(frames(found_at(file, 0x2200)) == 257);
+  CHECK(frames(found_at(file, 0x2000)) == 257);
 }
 
 // ---- names -------------------------------------------------------------------------------------------

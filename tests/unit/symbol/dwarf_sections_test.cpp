@@ -32,10 +32,11 @@ struct read_result {
   std::size_t unpacked = 0;
   std::size_t arena_bytes = 0;
 };
-read_result read(const std::string& file, std::size_t budget = 1 << 20) {
+// `most`: how often it is told to go on.
+read_result read(const std::string& file, std::size_t budget = 1 << 20, int most = 1 << 30) {
   arena memory(os_pages);
   const elf_image image(file.data(), file.size());
-  dwarf_section_reader reader(image, memory, budget);
+  dwarf_section_reader reader(image, memory, budget, [](void* left) { return (*static_cast<int*>(left))-- > 0; }, &most);
   dwarf_sections sections;
   read_result result;
   result.is_read = reader.read(sections);
@@ -53,6 +54,22 @@ read_result read_info(const std::string& content, std::uint64_t flags, const cha
   small_elf elf;
   elf.add(name, SHT_PROGBITS, flags, 0, content);
   return read(elf.bytes());
+}
+
+TEST_CASE("sections are read until the time is over, within one, too") {
+  small_elf elf;
+  elf.add(".debug_info", SHT_PROGBITS, 0, 0, "INFO");
+  const std::string large(300000, 'z');  // some blocks
+  elf.add(".debug_str", SHT_PROGBITS, SHF_COMPRESSED, 0, compressed(large, large.size()));
+  const std::string file = elf.bytes();
+  const read_result whole = read(file);
+  REQUIRE(whole.is_read);
+  REQUIRE(whole.str == large);
+  for (int most = 0; most < 2 + 5; ++most) {
+    const read_result cut = read(file, 1 << 20, most);
+    CHECK_FALSE(cut.is_read);
+    CHECK(cut.problem == unread::late);
+  }
 }
 
 TEST_CASE("each section is found by its whole name") {

@@ -173,7 +173,31 @@ TEST_CASE("lines come from the debug file, symbols from the program that has its
   CHECK(names.find({text + 0x30}).at(0) == "own /src/a.c:10");
 }
 
-TEST_CASE("names come from the file that dwz made; without it, or with a damaged one, they are left out") {
+TEST_CASE("calls within each other deeper than they are kept leave the function with the line of the code") {
+  for (const unsigned depth : {200u, 300u}) {
+    dwarf_file file;
+    line_text lines(4);
+    lines.files = {{"a.c", 0}};
+    lines.sequence(text, text + 0x400, 10);
+    dwarf_unit_text unit(file, 4);
+    unit.root(text, text + 0x400, lines.add_to(file));
+    const std::uint64_t inner = unit.abstract("inner");
+    unit.function("outer", text, text + 0x100, true);
+    for (unsigned i = 0; i < depth; ++i) unit.inlined(inner, text + 0x10, text + 0x20, 1, 5, true);
+    for (unsigned i = 0; i < depth; ++i) unit.close();
+    unit.close();
+    unit.close();
+    unit.finish();
+    small_elf elf = with_text_section();
+    add_debug(elf, file);
+    names_of names(finish(elf));
+    const std::string found = names.find({text + 0x10}).at(0);
+    if (depth == 200) CHECK(found.substr(0, 40) == "inner /src/a.c:10 < inner /src/a.c:5 < i");
+    else CHECK(found == "outer /src/a.c:10");
+  }
+}
+
+TEST_CASE("names come from the file that dwz made; without it, or with a damaged one, code has its function's") {
   dwarf_file shared;
   dwarf_unit_text common(shared, 4);
   common.die(tag_partial_unit, true, {});
@@ -197,13 +221,13 @@ TEST_CASE("names come from the file that dwz made; without it, or with a damaged
   with.other = other.bytes();
   with.other_image = elf_image(with.other.data(), with.other.size());
   CHECK(with.find({text}).at(0) == "shared < outer");
-  CHECK(names_of(elf.bytes()).find({text}).at(0) == "? < outer");
+  CHECK(names_of(elf.bytes()).find({text}).at(0) == "outer");
   small_elf broken;
   broken.add(".debug_info", SHT_PROGBITS, SHF_COMPRESSED, 0, "?");
   names_of damaged(elf.bytes());
   damaged.other = broken.bytes();
   damaged.other_image = elf_image(damaged.other.data(), damaged.other.size());
-  CHECK(damaged.find({text}).at(0) == "? < outer");
+  CHECK(damaged.find({text}).at(0) == "outer");
   CHECK(damaged.names.problem() == unread::damaged);
 }
 

@@ -31,6 +31,8 @@ struct named_profile {
   const profile_location& there() const { return p.locations[location]; }
 };
 
+constexpr std::uint64_t always = ~std::uint64_t{0};
+
 std::string text_of(const name_store& store, string_index text) {
   return std::string(store.lines().strings[text].data, store.lines().strings[text].size);
 }
@@ -41,12 +43,12 @@ TEST_CASE("lines are found again with all that they say, by file, place and deta
   own_cache cache;
   name_store& store = cache.names.store();
   const named_profile named("0");
-  CHECK(store.find({1, 2, 3}) == nullptr);
-  store.add({1, 2, 3}, named.p, named.there(), true);
-  CHECK(store.find({2, 2, 3}) == nullptr);
-  CHECK(store.find({1, 3, 3}) == nullptr);
-  CHECK(store.find({1, 2, 2}) == nullptr);
-  const cached_name* const found = store.find({1, 2, 3});
+  CHECK(store.find({1, 2, 3}, 1) == nullptr);
+  store.add({1, 2, 3}, named.p, named.there(), true, always);
+  CHECK(store.find({2, 2, 3}, 1) == nullptr);
+  CHECK(store.find({1, 3, 3}, 1) == nullptr);
+  CHECK(store.find({1, 2, 2}, 1) == nullptr);
+  const cached_name* const found = store.find({1, 2, 3}, 1);
   REQUIRE(found != nullptr);
   CHECK(found->is_made_up);
   REQUIRE(found->line_count == 2);
@@ -65,9 +67,25 @@ TEST_CASE("functions and texts are kept once, and so is a name that comes twice"
   own_cache cache;
   name_store& store = cache.names.store();
   const named_profile named;
-  for (std::uint64_t place = 0; place < 100; ++place) store.add({1, place % 50, 0}, named.p, named.there(), false);
+  for (std::uint64_t place = 0; place < 100; ++place) store.add({1, place % 50, 0}, named.p, named.there(), false, always);
   CHECK(store.size() == 50);
   CHECK(store.lines().functions.size() == 2);
+}
+
+TEST_CASE("what is worth another look is not found again when its time is over, and then another takes its place") {
+  own_cache cache;
+  name_store& store = cache.names.store();
+  const named_profile first("1");
+  const named_profile second("2");
+  store.add({1, 2, 3}, first.p, first.there(), true, 100);
+  CHECK(store.find({1, 2, 3}, 99) != nullptr);
+  CHECK(store.find({1, 2, 3}, 100) == nullptr);
+  store.add({1, 2, 3}, second.p, second.there(), false, always);
+  CHECK(store.size() == 1);
+  const cached_name* const found = store.find({1, 2, 3}, 100);
+  REQUIRE(found != nullptr);
+  CHECK_FALSE(found->is_made_up);
+  CHECK(text_of(store, store.lines().functions[store.lines().lines[found->first_line].function].name) == "inner_2");
 }
 
 TEST_CASE("a store says when it is full, and a new one is empty") {
@@ -76,13 +94,15 @@ TEST_CASE("a store says when it is full, and a new one is empty") {
   for (; !cache.names.store().is_full(); ++number) {
     REQUIRE(number < 200000);
     const named_profile named(std::to_string(number) + std::string(200, 'x'));
-    cache.names.store().add({1, number, 0}, named.p, named.there(), false);
+    cache.names.store().add({1, number, 0}, named.p, named.there(), false, always);
   }
-  CHECK(number > 5000);  // 8 MiB of them
-  CHECK(cache.names.store().find({1, number - 1, 0}) != nullptr);
+  CHECK(number > 5000);
+  CHECK(cache.names.store().bytes() > std::size_t{8} << 20);
+  CHECK(cache.names.store().bytes() < std::size_t{9} << 20);  // a table that has just doubled
+  CHECK(cache.names.store().find({1, number - 1, 0}, 1) != nullptr);
   CHECK(cache.names.renew().size() == 0);
   CHECK_FALSE(cache.names.store().is_full());
-  CHECK(cache.names.store().find({1, number - 1, 0}) == nullptr);
+  CHECK(cache.names.store().find({1, number - 1, 0}, 1) == nullptr);
 }
 
 TEST_CASE("a file has one remark") {
@@ -99,7 +119,7 @@ TEST_CASE("a file has one remark") {
 TEST_CASE("a child gives up what another thread of its parent may have been changing") {
   own_cache cache;
   const named_profile named;
-  cache.names.store().add({1, 2, 3}, named.p, named.there(), false);
+  cache.names.store().add({1, 2, 3}, named.p, named.there(), false, always);
   cache.names.forget_parent();  // nobody held it
   CHECK(cache.names.store().size() == 1);
   REQUIRE(cache.names.lock.try_lock());
