@@ -30,6 +30,21 @@ MUTANTS: List[Mutant] = [
     Mutant("a profile is not named by a map from behind its counts", "collect/collection.hpp",
            "    refresh_code_map(process_, request_.seconds == 0 ? tables_made::next_time : tables_made::now);\n", "",
            "collect/collection_test.cpp"),
+    # ---- threads of the server, and of the program
+    Mutant("a worker is free when its work is known to be done", "http/workers.hpp",
+           "      state_.fetch_and(~has_work, std::memory_order_release);\n      work.done(work.of);\n      os_raise_event(event_);\n",
+           "      work.done(work.of);\n      os_raise_event(event_);\n      os_sleep_ns(100000);\n"
+           "      state_.fetch_and(~has_work, std::memory_order_release);\n", "http/workers_test.cpp"),
+    Mutant("work that is done wakes nobody", "http/workers.hpp", "      work.done(work.of);\n      os_raise_event(event_);\n",
+           "      work.done(work.of);\n", "http/workers_test.cpp"),
+    Mutant("steps of jobs run on the server's loop", "http/server.hpp",
+           "if (connection.is_due() && hand_over(connection)) connection.set_working();",
+           "if (connection.is_due()) { connection.set_working(); connection.work(); connection.set_worked(); os_raise_event(event_); }",
+           "http/server_test.cpp"),
+    Mutant("what a worker left for later is not canceled", "http/connection.hpp",
+           "    if (has_worked() && job_.deadline_ns != 0) phase_ = phase::waiting;\n", "", "http/connection_test.cpp"),
+    Mutant("who is in a handler is not asked again", "sample/threads.hpp", "      ask_who_blocked(now - began < handler_ns);\n",
+           "      ask_who_blocked(false);\n", "sample/threads_test.cpp"),
     # ---- code that is loaded while a profile runs
     Mutant("the server looks for new code never", "http/server.hpp",
            "    if (has_jobs() && setting_.routes.meanwhile != nullptr) setting_.routes.meanwhile(setting_.routes.context);\n",

@@ -64,7 +64,8 @@ MUTANTS: List[Mutant] = [
     # ---- debug files
     Mutant("another build's debug file", DEBUG, "if (wanted_.id.size != 0) return id.equals(wanted_.id);", "if (wanted_.id.size != 0) return true;",
            FOUND),
-    Mutant("the CRC is not looked at", DEBUG, " == wanted_.link->crc;", " != 1;", FOUND),
+    Mutant("the CRC is not looked at", DEBUG, "    return crc == wanted;\n", "    return true;\n", FOUND),
+    Mutant("a CRC takes what time it takes", DEBUG, "      if (is_late_) return false;\n", "", FOUND),
     Mutant("a file is its own debug file", DEBUG, "    if (!has_more) return false;\n", "", FOUND),
     Mutant("a link may lead anywhere", DEBUG,
            "  if (text_view(content.data, end).find('/') != end) return {};\n", "", FOUND),

@@ -108,6 +108,10 @@ MUTANTS: List[Mutant] = [
            "    for (const std::uint32_t i : hits_) {\n", INFO_TEST),
     Mutant("work has no bound", INFO, "bytes * steps_per_byte + least_steps", "~std::uint64_t{0} + 0 * bytes", INFO_TEST),
     Mutant("work that was given up is all", INFO, "return !effort_.is_over();", "return true;", INFO_TEST),
+    # ---- unpacking
+    Mutant("a match may begin before the output", "base/inflate.hpp", "distance > static_cast<std::size_t>(out - begin_)",
+           "distance > static_cast<std::size_t>(out - begin_) + 1", "base/inflate_test.cpp"),
+    Mutant("near matches are copied as far ones", "base/inflate.hpp", "PROF_DETAIL_LIKELY(distance >= 8)", "true", "base/inflate_test.cpp"),
     # ---- sections
     Mutant("any size is believed", SECTIONS,
            "    if (!inflate_can_fill(packed, static_cast<std::size_t>(size))) return fail(unread::damaged);\n", "", SECTIONS_TEST),
@@ -128,6 +132,12 @@ MUTANTS: List[Mutant] = [
     Mutant("a debug file's symbols are not asked", NAMES, "    if (stripped_ != nullptr) stripped_->find(addresses, count);\n", "", NAMES_TEST),
     Mutant("a symbol without a size goes on", NAMES, "return symbol.tier != symbol_tier::sized && begins_[i] > symbol.start;",
            "return symbol.tier != symbol_tier::sized && begins_[i] > symbol.start && i > 9;", NAMES_TEST),
+    Mutant("calls without a name are told", NAMES, "      if (frame.linkage.size == 0 || ", "      if (", NAMES_TEST),
+    Mutant("calls that are too deep are told as if they were all", NAMES, " || info_.functions().scope(s).may_lack_calls", "", NAMES_TEST),
+    Mutant("sections are unpacked whatever time it takes", SECTIONS, "return may_go_on_(context_) || fail(unread::late);", "return true;",
+           SECTIONS_TEST),
+    Mutant("what has no name has none for ever", "symbol/name_cache.hpp", "found != no_index && now_ns < names_[found].until_ns",
+           "found != no_index", "symbol/name_cache_test.cpp"),
     Mutant("time has no end", NAMES, "os_monotonic_ns_sig() < limits_.deadline_ns", "true", NAMES_TEST),
     Mutant("memory has no end", NAMES, "memory_.used() <= limits_.memory && ", "", NAMES_TEST),
     Mutant("without memory all is well", NAMES, "|| !begins_.resize(count)) return false;", "|| !begins_.resize(count)) return true;", NAMES_TEST),
