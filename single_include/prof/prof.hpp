@@ -2774,7 +2774,7 @@ struct page_source {
 class arena {
  public:
   explicit arena(page_source source, std::size_t first_chunk = std::size_t{64} * 1024) noexcept
-      : source_(source), next_chunk_(first_chunk) {}
+      : source_(source), first_chunk_(first_chunk), next_chunk_(first_chunk) {}
   ~arena() { release(); }
   arena(const arena&) = delete;
   arena& operator=(const arena&) = delete;
@@ -2822,6 +2822,19 @@ class arena {
   // Of these, what was ever asked for; the rest of a chunk has not been touched.
   std::size_t used() const noexcept { return used_; }
 
+  // As if it were new; the first chunk stays, zeroed, if it was enough.
+  void reuse() noexcept {
+    chunk* const kept = chunks_ != nullptr && chunks_->next == nullptr && chunks_->size == first_chunk_ ? chunks_ : nullptr;
+    const auto used = kept != nullptr ? static_cast<std::size_t>(cursor_ - reinterpret_cast<char*>(kept)) : 0;
+    if (kept != nullptr) chunks_ = nullptr;
+    release();
+    next_chunk_ = first_chunk_;
+    exhausted_ = false;
+    if (kept == nullptr) return;
+    std::memset(static_cast<void*>(kept), 0, used);
+    take(kept, first_chunk_);
+  }
+
   void release() noexcept {
     while (chunks_ != nullptr) {
       chunk* const gone = chunks_;
@@ -2854,6 +2867,10 @@ class arena {
       exhausted_ = true;
       return false;
     }
+    take(fresh, size);
+    return true;
+  }
+  void take(chunk* fresh, std::size_t size) noexcept {
     fresh->next = chunks_;
     fresh->size = size;
     chunks_ = fresh;
@@ -2861,7 +2878,6 @@ class arena {
     room_ = size - sizeof(chunk);
     bytes_ += size;
     next_chunk_ = size * 2;
-    return true;
   }
 
   page_source source_;
@@ -2871,6 +2887,7 @@ class arena {
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
   std::size_t used_ = 0;
+  std::size_t first_chunk_;
   std::size_t next_chunk_;
   bool exhausted_ = false;
 };
@@ -4284,6 +4301,13 @@ inline bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* contex
   return true;
 }
 
+// A folder's links are its name, its own "." and the ".." of each folder in it (proc_task_getattr in the kernel's fs/proc/base.c).
+inline std::size_t os_thread_count() noexcept {
+  struct stat found{};
+  const long answer = os_call_sig(SYS_newfstatat, AT_FDCWD, os_word("/proc/self/task"), os_word(&found), 0);
+  return answer == 0 && found.st_nlink > 2 ? static_cast<std::size_t>(found.st_nlink) - 2 : 0;
+}
+
 // A file of /proc/self/task/THREAD, as much of it as there is room for.
 inline std::size_t os_read_thread_file(std::uint32_t thread, text_view name, char* buffer, std::size_t size) noexcept {
   char path[64] = "/proc/self/task/";
@@ -4809,6 +4833,7 @@ inline int os_start_thread(os_thread_main, void*, int, os_thread_handle&) noexce
 inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
+inline std::size_t os_thread_count() noexcept { return 0; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline void os_unblock_signal_sig(int) PROF_DETAIL_SIG {}
 struct os_thread_facts {
@@ -4930,6 +4955,7 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 
 // Calls visit(context, thread id) for every thread of this process.
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
+std::size_t os_thread_count() noexcept;  // 0: it is not known
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
 // Whether a thread waits for a signal to take it itself (sigwait), so that it must not be asked by one.
@@ -19117,9 +19143,7 @@ inline void visit_threads_rows(process_state&, visitor<profile_row> visit) {
 }
 
 inline std::uint64_t count_threads(const process_state&) {
-  std::uint64_t count = 0;
-  (void)os_for_each_thread([](void* to, std::uint32_t) { ++*static_cast<std::uint64_t*>(to); }, &count);
-  return count;
+  return os_thread_count();
 }
 // Of circles one: "thread 12 waits for the mutex 0x... of thread 13, thread 13 for ..."; the stacks are in debug=2. The text
 // is valid until the next report.
@@ -25925,7 +25949,7 @@ PROF_DETAIL_END
 //          needs it.
 // Safety: ordinary context; no errno, no cancellation point, no SIGPIPE (MSG_NOSIGNAL).
 // Memory: none.
-// Source: man-pages 6.03: socket(2), bind(2), unix(7), ip(7), accept4(2), ppoll(2), eventfd(2).
+// Source: man-pages 6.03: socket(2), bind(2), unix(7), ip(7), accept4(2), sendmsg(2), ppoll(2), eventfd(2).
 //         Run on kernel 6.18.
 #ifndef PROF_OS_LINUX_NET_HPP
 #define PROF_OS_LINUX_NET_HPP
@@ -26102,9 +26126,13 @@ inline long os_receive(int socket, void* to, std::size_t size) noexcept {
   return net_answer(
       os_call_sig(SYS_recvfrom, socket, os_word(to), static_cast<long>(size), 0, 0, 0));
 }
-inline long os_send(int socket, const void* data, std::size_t size, bool more) noexcept {
-  return net_answer(os_call_sig(SYS_sendto, socket, os_word(data), static_cast<long>(size),
-                                MSG_NOSIGNAL | (more ? MSG_MORE : 0), 0, 0));
+inline long os_send(int socket, text_view first, text_view second) noexcept {
+  iovec parts[] = {{const_cast<char*>(first.data), first.size}, {const_cast<char*>(second.data), second.size}};
+  msghdr message;
+  std::memset(&message, 0, sizeof message);
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  return net_answer(os_call_sig(SYS_sendmsg, socket, os_word(&message), MSG_NOSIGNAL));
 }
 inline void os_shutdown_write(int socket) noexcept {
   os_call_sig(SYS_shutdown, socket, SHUT_WR);
@@ -26161,7 +26189,7 @@ inline int os_accept(int) noexcept {
 inline long os_receive(int, void*, std::size_t) noexcept {
   return net_unsupported;
 }
-inline long os_send(int, const void*, std::size_t, bool) noexcept {
+inline long os_send(int, text_view, text_view) noexcept {
   return net_unsupported;
 }
 inline void os_shutdown_write(int) noexcept {}
@@ -26199,8 +26227,8 @@ void os_unlisten(const net_endpoint& where, net_listener& listener) noexcept;
 int os_accept(int listener) noexcept;
 // The bytes received, 0 at the peer's end, net_again, or a negative errno.
 long os_receive(int socket, void* to, std::size_t size) noexcept;
-// The bytes taken, net_again, or a negative errno. more: the next send follows at once.
-long os_send(int socket, const void* data, std::size_t size, bool more) noexcept;
+// Sends one text and behind it another, either of which may be empty. The bytes taken, net_again, or a negative errno.
+long os_send(int socket, text_view first, text_view second) noexcept;
 void os_shutdown_write(int socket) noexcept;
 void os_close_socket(int socket) noexcept;
 // Waits for the first event; the number of descriptors with one, 0 when time is up or a signal
@@ -26948,8 +26976,8 @@ PROF_DETAIL_END
 // Floor 12 (http). Driven by server.hpp's loop, but for the steps of jobs, which a worker runs (workers.hpp).
 // Safety: the loop's thread. Nothing of it blocks: it goes as far as the socket allows. work() is for any thread; while it
 //         runs the loop does not touch the request, the response or their memory, and the worker nothing else.
-// Memory: 8 KiB for a request's head; the rest in an arena per connection, released after each
-//         response.
+// Memory: 8 KiB for a request's head; the rest in an arena per connection, of which the first chunk of 64 KiB stays from one
+//         response to the next.
 // Source: RFC 9112 (HTTP/1.1); Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
 #ifndef PROF_HTTP_CONNECTION_HPP
 #define PROF_HTTP_CONNECTION_HPP
@@ -27033,7 +27061,7 @@ class http_connection {
     if (has_worked() && job_.deadline_ns != 0) phase_ = phase::waiting;
     if (has_job() && job_.cancel != nullptr) job_.cancel(job_.state);
     close_socket();
-    renew_memory();
+    release_memory();
   }
 
   // Leaves everything as it is but the descriptor: in a forked child the parent owns the rest. What a worker of the parent was in
@@ -27138,13 +27166,20 @@ class http_connection {
     idle_ = false;
   }
 
-  // A fresh arena: the next request starts with a small chunk and without the exhausted flag.
+  // For the next request, which often needs no more than the first chunk.
   void renew_memory() noexcept {
+    memory_.reuse();
+    make_texts();
+  }
+  void release_memory() noexcept {
     memory_.~arena();
     make_memory();
   }
   void make_memory() noexcept {
     ::new (static_cast<void*>(&memory_)) arena(os_pages);
+    make_texts();
+  }
+  void make_texts() noexcept {
     ::new (static_cast<void*>(&response_)) http_response(memory_);
     ::new (static_cast<void*>(&head_)) arena_vector<char>(memory_);
   }
@@ -27233,7 +27268,7 @@ class http_connection {
     const bool asks = request_.is_http_1_1 && list_holds(request_.header("expect"), "100-continue");
     if (asks && body_used_ < request_.body_size) {  // curl waits a second for it
       const text_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-      os_send(socket_, go_on.data, go_on.size, false);
+      os_send(socket_, go_on, {});
     }
     return {};
   }
@@ -27291,11 +27326,10 @@ class http_connection {
   bool write() noexcept {
     const std::size_t head = head_.size();
     while (sent_ < head + body_to_send_) {
-      const bool in_head = sent_ < head;
-      const char* const data =
-          in_head ? head_.data() + sent_ : response_.body.data() + sent_ - head;
-      const std::size_t size = in_head ? head - sent_ : head + body_to_send_ - sent_;
-      const long n = os_send(socket_, data, size, in_head && body_to_send_ != 0);
+      const std::size_t of_head = sent_ < head ? sent_ : head;
+      const std::size_t of_body = sent_ - of_head;
+      const long n = os_send(socket_, {head_.data() + of_head, head - of_head},
+                             {response_.body.data() + of_body, body_to_send_ - of_body});
       if (n == net_again) return false;
       if (n <= 0) {
         close();
@@ -27313,7 +27347,7 @@ class http_connection {
       return used_ != 0;
     }
     os_shutdown_write(socket_);
-    renew_memory();
+    release_memory();
     phase_ = phase::draining;
     deadline_ = after(setting_->limits.linger_ns);
     return false;
@@ -27515,7 +27549,7 @@ PROF_DETAIL_END
 //         route. Routes run on workers, several at a time. After fork the child has no
 //         server: running() is false there, stop() does nothing and start() begins afresh.
 // Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
-//         are in an arena per connection, released after each response.
+//         are in an arena per connection, of which 64 KiB stay while that is open.
 // Source: Go's net/http for timeouts; CVE-2019-11248 and its kin for the limits.
 #ifndef PROF_HTTP_SERVER_HPP
 #define PROF_HTTP_SERVER_HPP
@@ -27874,8 +27908,11 @@ inline std::uint64_t number_in(const http_request& request, text_view name,
 
 inline void answer_cmdline(process_state&, const http_request&, http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
-  response.body.resize(std::size_t{64} * 1024);
-  std::size_t n = os_command_line(response.body.data(), response.body.size());
+  std::size_t n = 0;
+  for (std::size_t room = 4096; n == response.body.size() && room <= std::size_t{64} * 1024; room *= 16) {
+    response.body.resize(room);
+    n = os_command_line(response.body.data(), response.body.size());
+  }
   if (n != 0 && response.body[n - 1] == '\0') --n;  // as Go: no NUL behind the last argument
   response.body.resize(n);
 }

@@ -168,6 +168,9 @@ class Http(unittest.TestCase):
         status, headers, body = self.ask("cmdline")
         self.assertEqual((status, headers["Content-Type"]), (200, "text/plain; charset=utf-8"))
         self.assertEqual(body, str(self.program).encode() + b"\x00127.0.0.1:0")
+        for size in (4000, 4096, 5000, 60000):
+            with self.subTest(size=size), harness.Server(self.program, "x" * size) as server:
+                self.assertEqual(server.get("cmdline"), str(self.program).encode() + b"\x00127.0.0.1:0\x00" + size * b"x")
 
     def test_symbol(self):
         self.server.say("rate1")

@@ -26,7 +26,7 @@ struct page_source {
 class arena {
  public:
   explicit arena(page_source source, std::size_t first_chunk = std::size_t{64} * 1024) noexcept
-      : source_(source), next_chunk_(first_chunk) {}
+      : source_(source), first_chunk_(first_chunk), next_chunk_(first_chunk) {}
   ~arena() { release(); }
   arena(const arena&) = delete;
   arena& operator=(const arena&) = delete;
@@ -74,6 +74,19 @@ class arena {
   // Of these, what was ever asked for; the rest of a chunk has not been touched.
   std::size_t used() const noexcept { return used_; }
 
+  // As if it were new; the first chunk stays, zeroed, if it was enough.
+  void reuse() noexcept {
+    chunk* const kept = chunks_ != nullptr && chunks_->next == nullptr && chunks_->size == first_chunk_ ? chunks_ : nullptr;
+    const auto used = kept != nullptr ? static_cast<std::size_t>(cursor_ - reinterpret_cast<char*>(kept)) : 0;
+    if (kept != nullptr) chunks_ = nullptr;
+    release();
+    next_chunk_ = first_chunk_;
+    exhausted_ = false;
+    if (kept == nullptr) return;
+    std::memset(static_cast<void*>(kept), 0, used);
+    take(kept, first_chunk_);
+  }
+
   void release() noexcept {
     while (chunks_ != nullptr) {
       chunk* const gone = chunks_;
@@ -106,6 +119,10 @@ class arena {
       exhausted_ = true;
       return false;
     }
+    take(fresh, size);
+    return true;
+  }
+  void take(chunk* fresh, std::size_t size) noexcept {
     fresh->next = chunks_;
     fresh->size = size;
     chunks_ = fresh;
@@ -113,7 +130,6 @@ class arena {
     room_ = size - sizeof(chunk);
     bytes_ += size;
     next_chunk_ = size * 2;
-    return true;
   }
 
   page_source source_;
@@ -123,6 +139,7 @@ class arena {
   std::size_t room_ = 0;
   std::size_t bytes_ = 0;
   std::size_t used_ = 0;
+  std::size_t first_chunk_;
   std::size_t next_chunk_;
   bool exhausted_ = false;
 };

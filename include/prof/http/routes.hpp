@@ -39,8 +39,11 @@ inline std::uint64_t number_in(const http_request& request, text_view name,
 
 inline void answer_cmdline(process_state&, const http_request&, http_response& response) noexcept {
   response.content_type = "text/plain; charset=utf-8";
-  response.body.resize(std::size_t{64} * 1024);
-  std::size_t n = os_command_line(response.body.data(), response.body.size());
+  std::size_t n = 0;
+  for (std::size_t room = 4096; n == response.body.size() && room <= std::size_t{64} * 1024; room *= 16) {
+    response.body.resize(room);
+    n = os_command_line(response.body.data(), response.body.size());
+  }
   if (n != 0 && response.body[n - 1] == '\0') --n;  // as Go: no NUL behind the last argument
   response.body.resize(n);
 }

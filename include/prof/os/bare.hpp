@@ -109,6 +109,7 @@ inline int os_start_thread(os_thread_main, void*, int, os_thread_handle&) noexce
 inline void os_join_thread(os_thread_handle) noexcept {}
 
 inline bool os_for_each_thread(void (*)(void*, std::uint32_t), void*) noexcept { return false; }
+inline std::size_t os_thread_count() noexcept { return 0; }
 inline bool os_signal_blocked(std::uint32_t, int) noexcept { return false; }
 inline void os_unblock_signal_sig(int) PROF_DETAIL_SIG {}
 struct os_thread_facts {

@@ -3,7 +3,7 @@
 //          needs it.
 // Safety: ordinary context; no errno, no cancellation point, no SIGPIPE (MSG_NOSIGNAL).
 // Memory: none.
-// Source: man-pages 6.03: socket(2), bind(2), unix(7), ip(7), accept4(2), ppoll(2), eventfd(2).
+// Source: man-pages 6.03: socket(2), bind(2), unix(7), ip(7), accept4(2), sendmsg(2), ppoll(2), eventfd(2).
 //         Run on kernel 6.18.
 #ifndef PROF_OS_LINUX_NET_HPP
 #define PROF_OS_LINUX_NET_HPP
@@ -182,9 +182,13 @@ inline long os_receive(int socket, void* to, std::size_t size) noexcept {
   return net_answer(
       os_call_sig(SYS_recvfrom, socket, os_word(to), static_cast<long>(size), 0, 0, 0));
 }
-inline long os_send(int socket, const void* data, std::size_t size, bool more) noexcept {
-  return net_answer(os_call_sig(SYS_sendto, socket, os_word(data), static_cast<long>(size),
-                                MSG_NOSIGNAL | (more ? MSG_MORE : 0), 0, 0));
+inline long os_send(int socket, text_view first, text_view second) noexcept {
+  iovec parts[] = {{const_cast<char*>(first.data), first.size}, {const_cast<char*>(second.data), second.size}};
+  msghdr message;
+  std::memset(&message, 0, sizeof message);
+  message.msg_iov = parts;
+  message.msg_iovlen = 2;
+  return net_answer(os_call_sig(SYS_sendmsg, socket, os_word(&message), MSG_NOSIGNAL));
 }
 inline void os_shutdown_write(int socket) noexcept {
   os_call_sig(SYS_shutdown, socket, SHUT_WR);

@@ -64,7 +64,7 @@ inline int os_accept(int) noexcept {
 inline long os_receive(int, void*, std::size_t) noexcept {
   return net_unsupported;
 }
-inline long os_send(int, const void*, std::size_t, bool) noexcept {
+inline long os_send(int, text_view, text_view) noexcept {
   return net_unsupported;
 }
 inline void os_shutdown_write(int) noexcept {}
@@ -102,8 +102,8 @@ void os_unlisten(const net_endpoint& where, net_listener& listener) noexcept;
 int os_accept(int listener) noexcept;
 // The bytes received, 0 at the peer's end, net_again, or a negative errno.
 long os_receive(int socket, void* to, std::size_t size) noexcept;
-// The bytes taken, net_again, or a negative errno. more: the next send follows at once.
-long os_send(int socket, const void* data, std::size_t size, bool more) noexcept;
+// Sends one text and behind it another, either of which may be empty. The bytes taken, net_again, or a negative errno.
+long os_send(int socket, text_view first, text_view second) noexcept;
 void os_shutdown_write(int socket) noexcept;
 void os_close_socket(int socket) noexcept;
 // Waits for the first event; the number of descriptors with one, 0 when time is up or a signal

@@ -172,6 +172,7 @@ void os_timer_delete_sig(int timer) PROF_DETAIL_SIG;
 
 // Calls visit(context, thread id) for every thread of this process.
 bool os_for_each_thread(void (*visit)(void*, std::uint32_t), void* context) noexcept;
+std::size_t os_thread_count() noexcept;  // 0: it is not known
 // Whether a thread has a signal blocked, so that it cannot be sampled.
 bool os_signal_blocked(std::uint32_t thread, int number) noexcept;
 // Whether a thread waits for a signal to take it itself (sigwait), so that it must not be asked by one.

@@ -91,6 +91,39 @@ TEST_CASE("an arena maps nothing before it is used, grows by doubling and gives 
   CHECK(g_bytes_mapped == 0);
 }
 
+TEST_CASE("an arena that is used again is as new, and keeps a first chunk that was enough") {
+  arena memory(pages(100), 4096);
+  memory.reuse();
+  CHECK(g_chunks_mapped == 0);
+  for (const std::size_t size : {1u, 3000u, 4080u}) {
+    void* const place = memory.allocate(size);
+    REQUIRE(place != nullptr);
+    CHECK(is_zero(place, size));
+    std::memset(place, 0xAB, size);
+    memory.reuse();
+    CHECK(g_chunks_mapped == 1);
+    CHECK(memory.bytes() == 4096);
+    CHECK(memory.used() == 0);
+  }
+  void* const old = memory.allocate_again(4080);
+  memory.give_back(old, 4080);
+  memory.reuse();
+  CHECK(is_zero(memory.allocate_again(4080), 4080));  // not what was given back before
+  memory.allocate(5000);
+  memory.reuse();
+  CHECK(g_chunks_mapped == 0);
+  memory.allocate(5000);  // larger than a first chunk
+  memory.reuse();
+  CHECK(g_chunks_mapped == 0);
+  CHECK(is_zero(memory.allocate(4000), 4000));
+  CHECK(memory.bytes() == 4096);  // not twice the last one
+  g_maps_left = 0;
+  CHECK(memory.allocate(5000) == nullptr);
+  CHECK(memory.exhausted());
+  memory.reuse();
+  CHECK_FALSE(memory.exhausted());
+}
+
 TEST_CASE("what is used of an arena is what was asked for, not what was mapped for it") {
     arena memory(pages(100), 4096);
     memory.allocate(100);

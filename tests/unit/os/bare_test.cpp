@@ -74,6 +74,7 @@ TEST_CASE("bare: what cannot be known is answered so") {
   CHECK(os_timer_create_sig(1, 1, nullptr, timer) != 0);
   CHECK(os_timer_set_sig(1, 1, 1) != 0);
   CHECK_FALSE(os_for_each_thread(nullptr, nullptr));
+  CHECK(os_thread_count() == 0);
   CHECK_FALSE(os_signal_blocked(1, 1));
   CHECK_FALSE(os_signal_awaited(1, 1));
   CHECK(std::string(os_file_of(buffer)).empty());

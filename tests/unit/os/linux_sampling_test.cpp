@@ -139,6 +139,13 @@ TEST_CASE("threads are listed, blocked signals seen and unblocked") {
       },
       &look));
   CHECK(look.found == 1);
+  std::size_t listed = 0;  // other tests' threads may end meanwhile
+  for (int tries = 0; tries < 100 && listed != os_thread_count(); ++tries) {
+    listed = 0;
+    os_for_each_thread([](void* context, std::uint32_t) { ++*static_cast<std::size_t*>(context); }, &listed);
+  }
+  CHECK(listed >= 2);
+  CHECK(os_thread_count() == listed);
   CHECK(os_signal_blocked(id.load(), SIGUSR2));
   CHECK_FALSE(os_signal_blocked(id.load(), SIGUSR1));
   stage.store(2);

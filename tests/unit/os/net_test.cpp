@@ -123,9 +123,11 @@ TEST_CASE("port 0 gives a bound port, a connection carries bytes both ways") {
     CHECK(wait_for(server, net_readable, second, happened) == 1);
     CHECK(os_receive(server, buffer, sizeof buffer) == 4);
     CHECK(std::memcmp(buffer, "ping", 4) == 0);
-    CHECK(os_send(server, "po", 2, true) == 2);
-    CHECK(os_send(server, "ng", 2, false) == 2);
-    CHECK(recv(client, buffer, 4, MSG_WAITALL) == 4);
+    CHECK(os_send(server, {"p", 1}, {"on", 2}) == 3);
+    CHECK(os_send(server, {}, {"g", 1}) == 1);
+    CHECK(os_send(server, {"!", 1}, {}) == 1);
+    CHECK(recv(client, buffer, 5, MSG_WAITALL) == 5);
+    CHECK(std::memcmp(buffer, "pong!", 5) == 0);
 
     os_shutdown_write(server);
     CHECK(recv(client, buffer, 4, 0) == 0);
@@ -149,7 +151,7 @@ TEST_CASE("sending to a peer that is gone is an error and no signal") {
     close(client);
     long answer = 0;
     for (int i = 0; i < 100 && answer >= 0; ++i) {
-        answer = os_send(server, "x", 1, false);
+        answer = os_send(server, {"x", 1}, {});
         os_sleep_ns(1000000);
     }
     CHECK(answer < 0);  // the default action of SIGPIPE would have ended the test
