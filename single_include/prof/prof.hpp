@@ -27879,7 +27879,7 @@ PROF_DETAIL_END
 // Floor 12 (http). Called by the server.
 // Safety: what is answered at once, on the server's loop; what may take time is a job, whose steps run on workers, those of several
 //         requests at a time. Nothing here waits.
-// Memory: a collection that waits lives in pages of its own; answers in the response's arena.
+// Memory: a collection lives in the request's arena, answers in the response's, which are one.
 // Source: Go's net/http/pprof: paths, parameters, headers, status codes and error texts.
 #ifndef PROF_HTTP_ROUTES_HPP
 #define PROF_HTTP_ROUTES_HPP
@@ -27976,11 +27976,6 @@ inline http_pages all_pages() noexcept {
 
 // ---- profiles ---------------------------------------------------------------------------------------
 
-inline void drop_collection(collection* work) noexcept {
-  work->~collection();
-  os_unmap_sig(work, sizeof(collection));
-}
-
 inline void finish_profile(collection& work, http_response& response) noexcept {
   const result written = work.finish(body_of(response));
   if (!written) response.fail(500, written.message());
@@ -28074,7 +28069,7 @@ struct profile_job {
 inline void end_profile(void* state, http_response& response, http_job&) noexcept {
   collection* const work = static_cast<profile_job*>(state)->work;
   finish_profile(*work, response);
-  drop_collection(work);
+  work->~collection();
 }
 
 inline void begin_profile(void* state, http_response& response, http_job& job) noexcept {
@@ -28083,7 +28078,8 @@ inline void begin_profile(void* state, http_response& response, http_job& job) n
   const result begun = work.begin(asked.name, asked.wanted);
   if (!begun) {
     fail_to_begin(*asked.row, begun, response);
-    return drop_collection(&work);
+    work.~collection();
+    return;
   }
   if (work.duration_ns() == 0) return end_profile(state, response, job);
   job.deadline_ns = os_monotonic_ns_sig() + work.duration_ns();
@@ -28099,14 +28095,14 @@ inline void answer_profile(process_state& process, text_view name, const http_re
   }
   profile_job asked{nullptr, known.row, name, {}};
   if (!read_request(request, *known.row, asked.wanted, response)) return;
-  void* const pages = os_map_sig(sizeof(collection));
-  if (pages == nullptr) return response.fail(500, "no memory for the profile");
-  asked.work = new (pages) collection(process);
+  void* const room = request.memory->allocate(sizeof(collection));
+  if (room == nullptr) return response.fail(500, "no memory for the profile");
+  asked.work = new (room) collection(process);
   describe_answer(*known.row, asked.wanted, response);
   job.keep(asked);
   job.deadline_ns = http_job::at_once;
   job.step = &begin_profile;
-  job.cancel = [](void* state) { drop_collection(static_cast<profile_job*>(state)->work); };
+  job.cancel = [](void* state) { static_cast<profile_job*>(state)->work->~collection(); };
 }
 
 // ---- dispatch ---------------------------------------------------------------------------------------
