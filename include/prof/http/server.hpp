@@ -1,7 +1,7 @@
 // prof/http/server.hpp - a small HTTP server on loopback: one poll loop in a thread, and workers for what takes time.
 // Floor 12 (http). Started by the public http calls; answers through http_routes.
 // Safety: start, stop and running from any thread, not from signal handlers; stop also from a
-//         route. Routes run on workers, several at a time. After fork the child has no
+//         route. Routes begin on the loop; what takes time runs on workers, several at a time. After fork the child has no
 //         server: running() is false there, stop() does nothing and start() begins afresh.
 // Memory: http_server is about 90 KiB and is meant for pages of os_map_sig; requests and responses
 //         are in an arena per connection, of which 64 KiB stay while that is open.
@@ -37,7 +37,7 @@ class http_server {
     const hold held(*this);
     if (owner_.load(std::memory_order_relaxed) == os_process_id_sig()) {
       // A route that has called stop() runs on a thread that would be waited for.
-      if (!stopping_.load(std::memory_order_acquire) || workers_.has_this_thread()) return result(error::server_running);
+      if (!stopping_.load(std::memory_order_acquire) || is_own_thread()) return result(error::server_running);
       join();  // a route has called stop()
     }
     abandon();
@@ -119,7 +119,7 @@ class http_server {
     return result(error::listen_failed, text.c_str(), -answer);
   }
 
-  // Where no thread is to be had for workers, routes run on the loop's.
+  // Routes begin on the loop's thread, and their steps run on a worker's.
   bool is_own_thread() const noexcept {
     return thread_id_.load(std::memory_order_relaxed) == os_thread_id_sig() || workers_.has_this_thread();
   }

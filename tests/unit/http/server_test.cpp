@@ -50,6 +50,7 @@ struct counters {
     std::atomic<int> inside{0};
     std::atomic<int> threads{0};
     std::atomic<int> worked{0};
+    std::atomic<int> refused{0};
     http_server* server = nullptr;
 };
 
@@ -78,7 +79,8 @@ void restart(void* state, http_response& response, http_job&) {
     asked.seen->server->stop();
     address where;
     (void)parse_address("127.0.0.1:0", where);
-    response.put(asked.seen->server->start(where, {}).code() == error::server_running ? "no" : "yes");
+    asked.seen->refused += asked.seen->server->start(where, {}).code() == error::server_running ? 1 : 0;
+    response.put("asked");
     asked.seen->worked++;
 }
 
@@ -99,6 +101,9 @@ void begin(void* context, const http_request& request, http_response& response, 
         job.keep(sleeper{&seen, ms});
         job.deadline_ns = http_job::at_once;
         job.step = &work;
+    } else if (request.path.equals("/restart_at_once")) {
+        sleeper asked{&seen, 0};
+        restart(&asked, response, job);
     } else if (request.path.equals("/restart")) {
         job.keep(sleeper{&seen, 0});
         job.deadline_ns = http_job::at_once;
@@ -556,13 +561,16 @@ TEST_CASE("stop waits for what a worker is doing; the server can start again") {
 }
 
 TEST_CASE("a route that has stopped the server cannot start it, and does not wait for itself") {
-    running_server s;
-    client c(s.port);
-    REQUIRE(c.get("/restart"));
-    REQUIRE(becomes(s.seen.worked, 1));
-    for (int i = 0; i < 1000 && s.server.running(); ++i) sleep_ms(1);
-    s.server.stop();
-    CHECK_FALSE(s.server.running());
+    for (const char* const path : {"/restart", "/restart_at_once"}) {
+        running_server s;
+        client c(s.port);
+        REQUIRE(c.get(path));
+        REQUIRE(becomes(s.seen.worked, 1));
+        for (int i = 0; i < 1000 && s.server.running(); ++i) sleep_ms(1);
+        s.server.stop();
+        CHECK_FALSE(s.server.running());
+        CHECK(s.seen.refused == 1);
+    }
 }
 
 TEST_CASE("stop during a job cancels it; the server can start again") {
